@@ -1,0 +1,70 @@
+// The configuration of a run: JSON -> one validated struct, from one table of fields.
+#ifndef DAPT_HOST_CONFIG_H
+#define DAPT_HOST_CONFIG_H
+#include <stdio.h>
+
+#include "base/memory.h"
+
+// A JSON value whose place in its file is known, so that errors can name line and column.
+struct dapt_json;
+
+// Where documents come from: one entry of "domain", "replay.from" or an "eval" set.
+struct dapt_data_entry {
+    const char *path;                 // a file, a folder or a glob; relative to the configuration's folder until resolved
+    const char *source;               // id of a source plugin; NULL: by probing
+    double weight;                    // 1; relative to the other entries
+    const struct dapt_json *options;  // the entry's own object, for the source's options; NULL when it was a string
+};
+struct dapt_data_list { struct dapt_data_entry *entries; size_t count; };
+struct dapt_eval_set { const char *name; struct dapt_data_list data; };
+
+enum dapt_packing { DAPT_PACK_DOCUMENTS, DAPT_PACK_CONCATENATE };
+
+struct dapt_config {
+    struct dapt_arena arena;
+    const char *folder;               // of the configuration file, absolute
+
+    const char *model;                // a Hugging Face folder; NULL with model_random
+    const struct dapt_json *model_random;  // {"random": {config.json's keys, or "config": PATH}, "tokenizer": FOLDER}: new weights
+    struct { const char *plugin, *path; const struct dapt_json *options; } tokenizer;   // "hf", the model's folder
+
+    struct {
+        struct dapt_data_list domain;
+        struct { double share; struct dapt_data_list from; } replay;   // share 0: none
+        struct dapt_eval_set *eval; size_t eval_count;
+        uint32_t sequence;            // tokens
+        enum dapt_packing packing;
+        const char *cache;            // folder of token shards; NULL: $XDG_CACHE_HOME/dapt or ~/.cache/dapt
+        uint64_t eval_tokens;         // at most so many tokens of each set; 0: all
+        double skip_errors;           // share of records that may be bad before the run stops; 0
+    } data;
+
+    struct {
+        uint32_t batch, micro_batch;  // sequences a step; at a time (0: batch)
+        uint64_t steps, tokens;       // exactly one of steps, tokens, epochs is given
+        double epochs;
+        uint64_t seed;
+        double clip;
+        struct { const char *kind; double weight_decay, beta1, beta2, eps; const char *decay; } optimizer;  // decay: "matrices", "all"
+        struct { const char *plugin; const struct dapt_json *options; } schedule;
+        uint64_t evaluate_every, checkpoint_every;  // steps; 0: at the end only
+        uint32_t keep;                // checkpoints kept besides the best
+        const char *best;             // name of the eval set that decides "best"; NULL: the first
+        const char *recompute;        // "none", "block"
+        uint32_t max_bad_steps;       // non-finite steps in a row before the run stops
+    } train;
+
+    struct { const char *name; uint32_t device; const char *precision; uint32_t threads; } backend;
+    const char *const *plugins;       // folders, NULL-terminated, absolute
+    const char *run;                  // folder
+};
+
+// Reads and checks a file; `sets` are "a.b.c=VALUE" overrides (VALUE is JSON, or else a string), NULL-terminated. All paths are
+// resolved. Errors name file, line, column and key and say what was expected.
+enum dapt_status dapt_config_read(const char *path, const char *const *sets, struct dapt_config **config);
+void dapt_config_free(struct dapt_config **config);
+// The resolved configuration as JSON, every default written out: reading it again gives the same run.
+enum dapt_status dapt_config_write(const struct dapt_config *config, struct dapt_string *json);
+void dapt_config_help(FILE *out);     // every key: type, default, meaning
+void dapt_config_schema(FILE *out);   // the same as JSON Schema (2020-12)
+#endif

@@ -1,0 +1,272 @@
+// dapt/backend.h: what a compute backend includes: programs, operations, and the table of functions it offers.
+//
+// A step of training is a program: a list of operations over tensors in a handful of buffers. It is compiled once and
+// run again and again; what changes from run to run lies in buffers (the batch, and the few scalars of `dapt_step`).
+// A backend sees operations, never a model. It is built with the core: ABI versions must be equal.
+//
+// Arguments are checked once, in core/graph/device.c, against the op table: a backend may rely on valid programs
+// (shapes, types, ranges, overlaps), and checks only what the op table can't know (its own limits).
+//
+// Threads: one thread at a time for one device. Errors: a status below zero after host->fail() said why.
+#ifndef DAPT_BACKEND_H
+#define DAPT_BACKEND_H
+
+#include "dapt/plugin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DAPT_BACKEND_ABI 1u
+
+// ------------------------------------------------------------------------------------------------------ tensors
+
+enum dapt_dtype { DAPT_F32, DAPT_F16, DAPT_BF16, DAPT_I32, DAPT_DTYPE_COUNT };
+
+#define DAPT_MAX_RANK 4
+#define DAPT_NONE UINT32_MAX  // an operand that is not there
+
+// Row-major and dense, except that neighbours in dimension 0 may lie further apart: a slice of the columns of a wider
+// matrix. Element (i, j, k, l) is at offset + size * (i * stride + (j * shape[2] + k) * shape[3] + l).
+struct dapt_tensor {
+    enum dapt_dtype dtype;
+    uint32_t rank;                  // 1..4; shape[rank..3] is 1
+    int64_t shape[DAPT_MAX_RANK];
+    int64_t stride;                 // elements between neighbours in dimension 0; dense: shape[1] * shape[2] * shape[3]
+    uint32_t buffer;                // index into the program's buffers
+    uint64_t offset;                // bytes, from the start of the buffer; a multiple of 4
+};
+
+// --------------------------------------------------------------------------------------------------- operations
+//
+// Shapes below: N rows (batch x time), C channels, V vocabulary, H heads, D head size, P positions.
+// [x] marks an operand that may be DAPT_NONE. (strided) marks one whose stride may exceed the dense one; all others
+// are dense. (+=) marks an output that op.accumulate may ask to be added to (bit i for outputs[i]); otherwise outputs
+// are overwritten whole. (in place: a) says that the output may be the very same tensor as input a; apart from that,
+// outputs overlap neither inputs nor each other. Accumulation is in float32 or wider. Row indices out of range never
+// occur: the host checked them. Sums run in an order that depends on shapes alone: same program, same bits.
+
+enum dapt_opcode {
+    // in: table [V,C], rows i32 [N]; out: y [N,C] = table[rows[n]]
+    DAPT_OP_EMBED,
+    // in: dy [N,C], rows i32 [N]; out: dtable [V,C] (+=): dtable[v] = sum of dy[n] with rows[n] == v, ascending n
+    DAPT_OP_EMBED_GRAD,
+    // in: x [N,C] (strided), rows i32 [N] all different; out: table [P,C]: table[rows[n]] = x[n], other rows untouched
+    DAPT_OP_SCATTER_ROWS,
+
+    // in: a [M,K] or, transpose_a, [K,M] (strided); b [K,N] or, transpose_b, [N,K] (strided); bias [N] [x];
+    //     residual [M,N] (strided) [x]; out: c [M,N] (strided, +=, in place: residual)
+    // c = act(op(a) op(b) + bias) + residual
+    DAPT_OP_MATMUL,
+    // in: x [N,C] (strided), bias [C]; out: y [N,C] (strided, in place: x) = x + bias
+    DAPT_OP_ADD_BIAS,
+    // in: x [N,C] (strided); out: y [C] (+=) = sum over n of x[n]
+    DAPT_OP_COLUMN_SUM,
+
+    // in: x [N,...,C] (strided; rank 2 or 3; each last dimension is one row), weight [C];
+    // out: y like x, dense (strided), rstd [rows]
+    // rstd = 1 / sqrt(mean(x^2) + eps); y = x * rstd * weight           (Zhang and Sennrich 2019)
+    DAPT_OP_RMS_NORM,
+    // in: dy (strided), x (strided), weight [C], rstd; out: dx (strided, +=), dweight [C] (+=)
+    // with g = dy * weight: dx = rstd * (g - x * rstd^2 * mean(g * x)); dweight = sum over rows of dy * x * rstd
+    DAPT_OP_RMS_NORM_GRAD,
+    // in: x [N,C] (strided), weight [C], bias [C] [x]; out: y [N,C] (strided), mean [N], rstd [N]
+    // y = (x - mean) * rstd * weight + bias; rstd = 1 / sqrt(var + eps), var with 1/C       (Ba et al. 2016)
+    DAPT_OP_LAYER_NORM,
+    // in: dy (strided), x (strided), weight, mean, rstd; out: dx (strided, +=), dweight [C] (+=), dbias [C] (+=) [x]
+    // with xh = (x - mean) * rstd, g = dy * weight: dx = rstd * (g - mean(g) - xh * mean(g * xh))
+    DAPT_OP_LAYER_NORM_GRAD,
+
+    // in: x [N,H,D] (strided), table [P,R] (R even, R <= D: cos for R/2 pairs, then sin), positions i32 [N] in 0..P-1;
+    // out: y [N,H,D] (strided, in place: x)
+    // pair i is (x[i], x[i + R/2]), interleaved: (x[2i], x[2i+1]); y = (a cos - b sin, a sin + b cos); inverse: sin
+    // negated. Elements from R on are copied.                                    (Su et al. 2021)
+    DAPT_OP_ROPE,
+
+    // Sequences lie one after another: query rows N = sequences * N1, key rows M = sequences * M1.
+    // in: q [N,H,D] (strided), k [M,G,D] (strided), v [M,G,D] (strided), first i32 [N], last i32 [N];
+    // out: y [N,H,D] (strided), lse [N,H]. H is a multiple of G; head h reads key head h / (H / G).
+    // Query row n of sequence s sees key rows j of the same sequence, first[n] <= j <= last[n] (0-based in the sequence)
+    // and, if window > 0, j > last[n] - window. So one rule serves causal, document-bounded, bidirectional and cached.
+    // score = scale * q.k; if softcap > 0: softcap * tanh(score / softcap); y = softmax(score) v; lse = log sum exp.
+    // A row that sees nothing: y = 0, lse = -inf. Never a matrix of N1 x M1 in memory.     (Dao et al. 2022, 2023)
+    DAPT_OP_ATTENTION,
+    // in: dy (strided), q, k, v (strided), y (strided), lse, first, last; out: dq, dk, dv (each strided)
+    DAPT_OP_ATTENTION_GRAD,
+
+    // in: x [N,C] (strided); out: y [N,C] (strided, in place: x) = act(x)
+    DAPT_OP_ACTIVATE,
+    // in: dy (strided), x (strided); out: dx (strided, in place: dy) = dy * act'(x)
+    DAPT_OP_ACTIVATE_GRAD,
+    // in: gate [N,C] (strided), up [N,C] (strided); out: y [N,C] (strided) = act(gate) * up      (Shazeer 2020)
+    DAPT_OP_GATE,
+    // in: dy (strided), gate (strided), up (strided); out: dgate (strided), dup (strided)
+    DAPT_OP_GATE_GRAD,
+
+    // in: a, b (same shape, both strided); out: y (strided, in place: a, or b) = a + b
+    DAPT_OP_ADD,
+    // in: x (strided); out: y (strided, in place: x) = factor * x
+    DAPT_OP_SCALE,
+    // in: x (strided); out: y (strided) = x
+    DAPT_OP_COPY,
+    // in: none; out: y (strided) = value
+    DAPT_OP_FILL,
+
+    // Output projection and cross-entropy together, in chunks of rows: never all logits in memory.
+    // in: x [N,C], w [V,C], bias [V] [x], targets i32 [N] (below 0: not scored);
+    // out: loss [N] = logsumexp(z) - z[target] in nats, 0 where not scored
+    // z = softcap-ed (if softcap > 0) scale * (x w^T + bias)
+    DAPT_OP_LM_LOSS,
+    // The same, with the gradient of sum(seed * loss) in one pass. in: x, w, bias [x], targets, seed [1];
+    // out: loss [N], dx [N,C], dw [V,C] (+=), dbias [V] (+=) [x]
+    DAPT_OP_LM_LOSS_GRAD,
+
+    // in: x [n] (any shape, dense); out: y [1] (+=): the sum, of squares; accumulated in double or pairwise
+    DAPT_OP_SUM,
+    DAPT_OP_SUM_SQUARES,
+
+    // One AdamW step over one range.                                     (Loshchilov and Hutter 2019, algorithm 2)
+    // in: grad [n], step f32 [DAPT_STEP_COUNT], norm2 [1] (the squared norm of the whole gradient);
+    // in and out: outputs param [n], m [n], v [n]
+    // If norm2 is not finite nothing is changed. g = grad * min(1, clip / (sqrt(norm2) + 1e-6)) (clip 0: no clipping);
+    // m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; param -= lr * decay * param (when decay is set), then
+    // param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
+    DAPT_OP_ADAMW,
+
+    DAPT_OP_COUNT
+};
+
+enum dapt_activation { DAPT_ACT_NONE, DAPT_ACT_GELU, DAPT_ACT_GELU_TANH, DAPT_ACT_SILU, DAPT_ACT_RELU, DAPT_ACT_COUNT };
+
+// The scalars of a step: one f32 tensor in the step buffer, written by the host before each update.
+enum dapt_step_slot {
+    DAPT_STEP_LEARNING_RATE,
+    DAPT_STEP_WEIGHT_DECAY,
+    DAPT_STEP_CORRECTION1,   // 1 - beta1^t
+    DAPT_STEP_CORRECTION2,   // 1 - beta2^t
+    DAPT_STEP_CLIP,          // largest gradient norm; 0: no clipping
+    DAPT_STEP_SEED,          // d(objective) / d(loss of one token): 1 / scored tokens of the batch
+    DAPT_STEP_COUNT = 16     // the rest is reserved and 0
+};
+
+#define DAPT_OP_INPUTS 8
+#define DAPT_OP_OUTPUTS 4
+
+struct dapt_op {
+    enum dapt_opcode opcode;
+    uint32_t accumulate;                 // bit i: outputs[i] += instead of =
+    uint32_t inputs[DAPT_OP_INPUTS];     // indices of tensors, in the order above; DAPT_NONE where absent
+    uint32_t outputs[DAPT_OP_OUTPUTS];
+    union {
+        struct { bool transpose_a, transpose_b; enum dapt_activation activation; } matmul;
+        struct { float eps; } norm;                                      // the four norm ops
+        struct { bool interleaved, inverse; } rope;
+        struct { int32_t sequences, window; float scale, softcap; } attention;  // attention, attention_grad
+        struct { enum dapt_activation kind; } activation;                // activate, gate and their gradients
+        struct { float factor; } scale;
+        struct { float value; } fill;
+        struct { float scale, softcap; } lm;                             // lm_loss, lm_loss_grad
+        struct { float beta1, beta2, eps; bool decay; } adamw;
+    } u;
+    const char *label;                   // where it comes from, for people ("layers.3.mlp"); may be NULL
+};
+
+// What a buffer is for; a backend may place it accordingly.
+enum dapt_buffer_role {
+    DAPT_BUFFER_PARAM,       // parameters, flat
+    DAPT_BUFFER_GRAD,        // their gradients, same layout
+    DAPT_BUFFER_MOMENT1,     // optimizer state, same layout
+    DAPT_BUFFER_MOMENT2,
+    DAPT_BUFFER_CONSTANT,    // written once: rotary tables
+    DAPT_BUFFER_BATCH,       // ids, targets, positions, ranges: written before each run
+    DAPT_BUFFER_STEP,        // dapt_step_slot
+    DAPT_BUFFER_RESULT,      // read after a run: losses, norms, logits
+    DAPT_BUFFER_CACHE,       // keys and values during generation
+    DAPT_BUFFER_WORK,        // activations and their gradients; contents undefined between runs
+    DAPT_BUFFER_ROLE_COUNT
+};
+
+struct dapt_buffer_info { enum dapt_buffer_role role; uint64_t size; };  // bytes
+
+struct dapt_program {
+    uint32_t buffer_count, tensor_count, op_count;
+    const struct dapt_buffer_info *buffers;
+    const struct dapt_tensor *tensors;
+    const struct dapt_op *ops;           // in execution order
+};
+
+// ---------------------------------------------------------------------------------------------------- the backend
+
+enum dapt_device_kind { DAPT_DEVICE_CPU, DAPT_DEVICE_INTEGRATED, DAPT_DEVICE_DISCRETE, DAPT_DEVICE_VIRTUAL, DAPT_DEVICE_SOFTWARE };
+
+struct dapt_matrix_shape { uint32_t m, n, k; enum dapt_dtype ab, c; };  // of a cooperative matrix unit
+
+struct dapt_device_info {
+    char name[256], vendor[64], driver[128], uuid[40];
+    enum dapt_device_kind kind;
+    uint64_t memory;                     // bytes; 0: unknown
+    uint64_t max_buffer;                 // bytes of one buffer
+    uint32_t dtypes;                     // bit d: activations of enum dapt_dtype d are supported
+    uint32_t threads;                    // cpu: threads that will be used; else 0
+    uint32_t subgroup_min, subgroup_max; // 0: none
+    uint32_t shared_memory;              // bytes a workgroup may share; 0: none
+    uint32_t matrix_count;
+    struct dapt_matrix_shape matrix[16];
+};
+
+struct dapt_device_options { uint32_t threads; };  // cpu: 0 means one for each processor this process may use
+
+struct dapt_device;
+struct dapt_buffer;
+struct dapt_executable;
+
+struct dapt_backend {
+    uint32_t struct_size;
+    const char *name;                    // "cpu", "vulkan"
+    const char *summary;                 // one line
+
+    enum dapt_status (*device_count)(const struct dapt_host *host, uint32_t *count);
+    enum dapt_status (*device_info)(const struct dapt_host *host, uint32_t index, struct dapt_device_info *info);
+    enum dapt_status (*device_open)(const struct dapt_host *host, uint32_t index,
+                                    const struct dapt_device_options *options, struct dapt_device **device);
+    void (*device_close)(struct dapt_device *device);   // NULL is fine; everything made on it is gone before
+
+    // A buffer of `size` bytes, filled with zeros.
+    enum dapt_status (*buffer_create)(struct dapt_device *device, enum dapt_buffer_role role, uint64_t size,
+                                      struct dapt_buffer **buffer);
+    void (*buffer_destroy)(struct dapt_device *device, struct dapt_buffer *buffer);     // NULL is fine
+    // In order with the runs: after those submitted before, before those submitted after. `data` is free on return.
+    enum dapt_status (*buffer_write)(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset,
+                                     const void *data, uint64_t size);
+    enum dapt_status (*buffer_read)(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset, void *data,
+                                    uint64_t size);     // waits for the runs before
+
+    // Whether this device runs this op of this program as it stands. Pure. Fusion asks it.
+    bool (*supports)(struct dapt_device *device, const struct dapt_program *program, const struct dapt_op *op);
+
+    // Makes `program` ready to run over `buffers` (one for each of program->buffers, at least as large; they outlive
+    // the executable). The program's memory may go after the call; labels may not.
+    enum dapt_status (*program_compile)(struct dapt_device *device, const struct dapt_program *program,
+                                        struct dapt_buffer *const *buffers, struct dapt_executable **executable);
+    void (*program_destroy)(struct dapt_device *device, struct dapt_executable *executable);    // NULL is fine
+
+    // Starts one run; may return before it is done. Runs of one device happen in order.
+    enum dapt_status (*program_run)(struct dapt_device *device, struct dapt_executable *executable);
+    // Waits until everything started is done, `timeout` in seconds (0: for ever). The first error of all that ran.
+    enum dapt_status (*device_wait)(struct dapt_device *device, double timeout);
+
+    // Nanoseconds of each op in the last run, op_count of them. NULL: not offered.
+    enum dapt_status (*timings)(struct dapt_device *device, struct dapt_executable *executable, uint64_t *nanoseconds);
+};
+
+struct dapt_backend_entry {
+    uint32_t abi;  // DAPT_BACKEND_ABI; read before anything else
+    const struct dapt_backend *backend;
+};
+
+extern DAPT_EXPORT const struct dapt_backend_entry dapt_backend_entry;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
