@@ -34,6 +34,7 @@ struct dapt_config {
         struct dapt_eval_set *eval; size_t eval_count;
         uint32_t sequence;            // tokens
         enum dapt_packing packing;
+        bool special;                 // put the tokenizer's template (BOS, ...) around each document; true
         const char *cache;            // folder of token shards; NULL: $XDG_CACHE_HOME/dapt or ~/.cache/dapt
         uint64_t eval_tokens;         // at most so many tokens of each set; 0: all
         double skip_errors;           // share of records that may be bad before the run stops; 0
