@@ -1,0 +1,83 @@
+// A model: what a Hugging Face config.json describes, as a family row and numbers; and its parameters in one flat buffer.
+#ifndef DAPT_MODEL_MODEL_H
+#define DAPT_MODEL_MODEL_H
+#include "format/safetensors.h"
+#include "graph/graph.h"
+#include "host/json.h"
+
+// One tensor as files name it, and where it lies in the flat parameter buffer.
+struct dapt_parameter {
+    const char *name;        // "model.layers.0.self_attn.q_proj.weight"
+    uint32_t rank;
+    uint64_t shape[2];       // as in the file
+    uint64_t offset, count;  // in elements of the flat buffer
+    bool decay;              // weight decay applies under "matrices": rank 2
+    float init_scale;        // deviation of new weights; 0: filled with init_fill
+    float init_fill;
+};
+
+struct dapt_model {
+    const struct dapt_family *family;
+    struct dapt_arena arena;
+    struct dapt_json_document *config;  // config.json as it was read
+    const char *folder;                 // where it came from; NULL for new weights
+
+    uint32_t layers, hidden, heads, kv_heads, head_size, rotary, feed_forward, vocab, max_positions;
+    float norm_eps;
+    int32_t *windows;                   // [layers] sliding window of each layer, 0: none
+    bool *no_rope;                      // [layers]
+    bool tied;                          // output projection is the token embedding
+    bool bias_qkv, bias_out, bias_mlp;
+    enum dapt_activation activation;
+    double *rope_frequency;             // [rotary / 2] radians a position
+    float rope_scale;                   // on cos and sin
+    int64_t bos, eos;                   // of config.json; -1: none
+
+    // Flat buffer: parameters that decay first, then the others; every one at a multiple of 16 elements; gaps are 0.
+    struct dapt_parameter *parameters;  // in file order of the family
+    size_t parameter_count;
+    uint64_t flat_count;                // elements of the flat buffer
+    uint64_t decay_count;               // elements before this are decayed under "matrices"
+    uint64_t weight_count;              // parameters without the gaps
+};
+
+// Reads FOLDER/config.json. An unknown family, a missing or impossible number, or a feature that we would compute differently
+// is an error that names the key.
+enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model);
+// From an object with config.json's keys ("model": {"random": {...}}). `document` is taken over, also on failure.
+enum dapt_status dapt_model_from_json(struct dapt_json_document *document, struct dapt_model **model);
+void dapt_model_close(struct dapt_model **model);
+
+// Weights go through a sink or a source in pieces, so that no second copy of the model is ever in memory.
+typedef enum dapt_status (*dapt_weights_put)(void *context, uint64_t offset, const float *values, uint64_t count);
+typedef enum dapt_status (*dapt_weights_get)(void *context, uint64_t offset, float *values, uint64_t count);
+// Reads FOLDER's safetensors. Every tensor of the file is used or named in an error; every parameter is filled or named in one.
+enum dapt_status dapt_model_load(const struct dapt_model *model, const char *folder, dapt_weights_put put, void *context);
+// New weights: normal with each parameter's init_scale, a pure function of the seed.
+enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed, dapt_weights_put put, void *context);
+// Writes a folder that transformers loads: model.safetensors under the same names and dtypes (or shards, by the same rule) as those of
+// the model's folder, config.json, and the tokenizer and generation files found in `tokenizer_folder` (NULL: the model's own).
+// The folder exists. New models are written as float32, or as "torch_dtype"/"dtype" of their config says.
+enum dapt_status dapt_model_save(const struct dapt_model *model, const char *folder, const char *tokenizer_folder,
+                                 dapt_weights_get get, void *context);
+
+// Graphs. Inputs that the host fills before a run have fixed places; dapt_model_inputs() names them after building.
+enum dapt_model_mode {
+    DAPT_MODEL_LOSS,      // ids, targets, positions, first, last -> losses [N]
+    DAPT_MODEL_TRAIN,     // the same, with every gradient; `seed` from the step buffer
+    DAPT_MODEL_LOGITS,    // ids, positions, first, last -> logits [N,V]
+    DAPT_MODEL_DECODE     // the same for `length` new tokens of one sequence, keys and values kept in a cache of `capacity`
+};
+struct dapt_model_build {
+    enum dapt_model_mode mode;
+    uint32_t sequences, length;   // N = sequences * length
+    uint32_t capacity;            // decode: places in the cache
+    bool accumulate;              // train: add to the gradients instead of replacing them
+};
+// Where the inputs and results of a graph are; DAPT_NONE where it has none.
+struct dapt_model_io { dapt_value ids, targets, positions, first, last, step, losses, loss_sum, logits; };
+enum dapt_status dapt_model_graph(const struct dapt_model *model, const struct dapt_model_build *build, struct dapt_graph *graph,
+                                  struct dapt_model_io *io);
+// FLOPs of one token, forward (training is 3 times that), for estimates.
+double dapt_model_flops(const struct dapt_model *model, uint32_t length);
+#endif
