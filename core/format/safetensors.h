@@ -6,7 +6,7 @@
 
 enum dapt_file_dtype {
     DAPT_FILE_F64, DAPT_FILE_F32, DAPT_FILE_F16, DAPT_FILE_BF16, DAPT_FILE_I64, DAPT_FILE_I32, DAPT_FILE_I16, DAPT_FILE_I8,
-    DAPT_FILE_U8, DAPT_FILE_BOOL, DAPT_FILE_U64, DAPT_FILE_DTYPE_COUNT
+    DAPT_FILE_U8, DAPT_FILE_BOOL, DAPT_FILE_U64, DAPT_FILE_U32, DAPT_FILE_U16, DAPT_FILE_DTYPE_COUNT
 };
 const char *dapt_file_dtype_name(enum dapt_file_dtype dtype);   // "F32"
 size_t dapt_file_dtype_size(enum dapt_file_dtype dtype);        // bytes
