@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static const size_t header_limit = 100u << 20;  // bytes, as the reference implementation has it
 static const size_t index_limit = 256u << 20;
 
@@ -45,29 +47,10 @@ static int compare_place(const void *a, const void *b)
     return x_empty != y_empty ? (x_empty ? -1 : 1) : strcmp(x->name, y->name);
 }
 
-// Well-formed as the Unicode standard's table 3-7 has it.
-static bool is_utf8(const uint8_t *text, size_t length)
-{
-    for (size_t i = 0; i < length;) {
-        uint8_t lead = text[i++];
-        if (lead < 0x80)
-            continue;
-        unsigned more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
-        uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-        uint8_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-        if (lead < 0xc2 || lead > 0xf4 || length - i < more)
-            return false;
-        for (; more--; low = 0x80, high = 0xbf, i++)
-            if (text[i] < low || text[i] > high)
-                return false;
-    }
-    return true;
-}
-
 // JSON text that can be held in C strings without loss.
 static enum dapt_status parse_json(const char *path, const char *what, const uint8_t *text, size_t length, cJSON **out)
 {
-    if (!is_utf8(text, length))
+    if (dapt_utf8_check((const char *)text, length) < length)
         return dapt_fail(DAPT_ERROR_INVALID, "%s: %s is not UTF-8", path, what);
     if (memchr(text, 0, length) || memmem(text, length, "\\u0000", 6))
         return dapt_fail(DAPT_ERROR_INVALID, "%s: %s holds a NUL character", path, what);
