@@ -348,7 +348,9 @@ enum dapt_status dapt_json_integer(const struct dapt_json *value, int64_t minimu
         return DAPT_OK;
     }
     char expected[96];
-    if (maximum == INT64_MAX) {
+    if (minimum == INT64_MIN && maximum == INT64_MAX) {
+        snprintf(expected, sizeof expected, "an integer");
+    } else if (maximum == INT64_MAX) {
         snprintf(expected, sizeof expected, "an integer of at least %lld", (long long)minimum);
     } else {
         snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)minimum, (long long)maximum);

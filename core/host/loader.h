@@ -3,8 +3,8 @@
 // Search path, in order: folders of the configuration's "plugins", DAPT_PLUGIN_PATH (':' between), the install folder
 // (../lib/dapt beside the program), the build folder (for running from a build tree). Never the current directory: relative
 // entries of DAPT_PLUGIN_PATH are refused; those of a configuration are taken relative to the configuration's folder.
-// A file that is no module, of another ABI version, or broken is refused with a line that says which and why; nothing of its
-// code (constructors aside) runs before its version was read.
+// A file that is no module, of another ABI version, or broken is refused with a line that says which and why. The version is
+// read from the file before it is opened: nothing of a module of another version runs, constructors neither.
 #ifndef DAPT_HOST_LOADER_H
 #define DAPT_HOST_LOADER_H
 #include "dapt/backend.h"
@@ -12,8 +12,9 @@
 
 struct dapt_modules;  // all that was found
 
-// Loads every module on the search path. `folders` (NULL-terminated, absolute) come first; NULL: none. A broken module in a folder
-// that the user named is an error; elsewhere a warning.
+// Loads every module on the search path. `folders` (NULL-terminated, absolute; an entry may also be one module's file) come
+// first; NULL: none. A broken module in a place that the user named (there or in DAPT_PLUGIN_PATH) is an error; elsewhere a
+// warning. Of two with the same kind and id the first on the path wins.
 enum dapt_status dapt_modules_load(const char *const *folders, struct dapt_modules **modules);
 void dapt_modules_unload(struct dapt_modules **modules);
 

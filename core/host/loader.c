@@ -1,0 +1,293 @@
+#include "host/loader.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/files.h"
+#include "host/module.h"
+#include "host/module_dir.h"
+
+// One thing to be had: a backend, or one descriptor of a plugin.
+struct offer {
+    const char *path;
+    const struct dapt_backend *backend;
+    const struct dapt_plugin_descriptor *descriptor;
+};
+
+struct dapt_modules {
+    struct dapt_arena arena;
+    struct offer *offers;
+    size_t offer_count, offer_capacity;
+    void **handles;  // of dlopen()
+    size_t handle_count, handle_capacity;
+};
+
+static const char *offer_kind(const struct offer *offer) {
+    return offer->backend ? DAPT_BACKEND_KIND : offer->descriptor->kind;
+}
+
+static const char *offer_id(const struct offer *offer) {
+    return offer->backend ? offer->backend->name : offer->descriptor->id;
+}
+
+static const struct offer *find(const struct dapt_modules *modules, const char *kind, const char *id) {
+    for (size_t i = 0; i < modules->offer_count; i++) {
+        const struct offer *offer = &modules->offers[i];
+        if (strcmp(offer_kind(offer), kind) == 0 && strcmp(offer_id(offer), id) == 0) return offer;
+    }
+    return NULL;
+}
+
+static enum dapt_status add_offer(struct dapt_modules *modules, struct offer offer) {
+    const struct offer *first = find(modules, offer_kind(&offer), offer_id(&offer));
+    if (first) {
+        dapt_log(DAPT_LOG_DEBUG, "%s: its %s \"%s\" is hidden by %s, which comes first on the search path", offer.path,
+                 offer_kind(&offer), offer_id(&offer), first->path);
+        return DAPT_OK;
+    }
+    enum dapt_status status =
+        dapt_grow(&modules->offers, &modules->offer_capacity, modules->offer_count + 1, sizeof *modules->offers);
+    if (!status) modules->offers[modules->offer_count++] = offer;
+    return status;
+}
+
+static enum dapt_status add_plugin(struct dapt_modules *modules, const char *path, const struct dapt_plugin_entry *entry) {
+    enum dapt_status status = dapt_module_check_plugin(entry);
+    if (status) return dapt_fail_in(status, "%s", path);
+    for (uint32_t i = 0; !status && i < entry->count; i++) {
+        const struct dapt_plugin_descriptor *descriptor = &entry->descriptors[i];
+        if (dapt_module_kind_known(descriptor->kind)) {
+            status = add_offer(modules, (struct offer){.path = path, .descriptor = descriptor});
+        } else {
+            dapt_log(DAPT_LOG_INFO, "%s: \"%s\" is passed over: its kind \"%s\" is not known to this version of dapt", path,
+                     descriptor->id, descriptor->kind);
+        }
+    }
+    return status;
+}
+
+static enum dapt_status add_backend(struct dapt_modules *modules, const char *path, const struct dapt_backend_entry *entry) {
+    enum dapt_status status = dapt_module_check_backend(entry);
+    if (status) return dapt_fail_in(status, "%s", path);
+    return add_offer(modules, (struct offer){.path = path, .backend = entry->backend});
+}
+
+static enum dapt_status open_module(struct dapt_modules *modules, const char *path, const char *symbol, const void **entry) {
+    enum dapt_status status =
+        dapt_grow(&modules->handles, &modules->handle_capacity, modules->handle_count + 1, sizeof *modules->handles);
+    if (status) return status;
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!handle) {
+        const char *reason = dlerror();  // it begins with the path
+        size_t length = strlen(path);
+        if (reason && strncmp(reason, path, length) == 0 && strncmp(reason + length, ": ", 2) == 0) reason += length + 2;
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: cannot be loaded: %s", path, reason ? reason : "no reason given");
+    }
+    modules->handles[modules->handle_count++] = handle;
+    *entry = dlsym(handle, symbol);
+    if (!*entry) return dapt_fail(DAPT_ERROR_INVALID, "%s: the system does not find its %s", path, symbol);
+    return DAPT_OK;
+}
+
+// The version is read from the file: dlopen() would run a module's constructors before we could look.
+static enum dapt_status load_file(struct dapt_modules *modules, const char *name) {
+    const char *path = dapt_arena_copy(&modules->arena, name, strlen(name));
+    if (!path) return DAPT_ERROR_MEMORY;
+    enum dapt_module_type type;
+    uint32_t abi;
+    enum dapt_status status = dapt_module_peek(path, &type, &abi);
+    if (status) return status;
+    bool plugin = type == DAPT_MODULE_PLUGIN;
+    uint32_t ours = plugin ? DAPT_PLUGIN_ABI : DAPT_BACKEND_ABI;
+    if (abi != ours) {
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: was built for version %u of the %s interface, this dapt speaks %u", path, abi,
+                         plugin ? "plugin" : "backend", ours);
+    }
+    const void *entry = NULL;
+    status = open_module(modules, path, plugin ? "dapt_plugin_entry" : "dapt_backend_entry", &entry);
+    if (status) return status;
+    uint32_t loaded;  // the same file? It may have been replaced in between
+    memcpy(&loaded, entry, sizeof loaded);
+    if (loaded != ours) return dapt_fail(DAPT_ERROR_INVALID, "%s: changed while it was being loaded", path);
+    return plugin ? add_plugin(modules, path, entry) : add_backend(modules, path, entry);
+}
+
+static int by_bytes(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static enum dapt_status list_modules(struct dapt_arena *arena, const char *folder, char ***paths, size_t *count) {
+    size_t capacity = 0;
+    enum dapt_status status = DAPT_OK;
+    DIR *directory = opendir(folder);
+    if (!directory) return dapt_fail_errno("%s: folder of plugins cannot be read", folder);
+    struct dirent *entry;
+    while (!status && (entry = readdir(directory))) {
+        size_t length = strlen(entry->d_name);
+        if (entry->d_name[0] == '.' || length < 4 || strcmp(entry->d_name + length - 3, ".so") != 0) continue;
+        char *path = dapt_path_join(arena, folder, entry->d_name);
+        status = path ? dapt_grow(paths, &capacity, *count + 1, sizeof **paths) : DAPT_ERROR_MEMORY;
+        if (!status) (*paths)[(*count)++] = path;
+    }
+    closedir(directory);
+    if (!status && *count) qsort(*paths, *count, sizeof **paths, by_bytes);
+    return status;
+}
+
+// All modules of a folder, or one file. `named`: the user asked for this place, so what is wrong in it must not pass unseen.
+static enum dapt_status load_place(struct dapt_modules *modules, const char *place, bool named) {
+    if (dapt_is_file(place)) return load_file(modules, place);
+    struct dapt_arena arena = {0};
+    char **paths = NULL;
+    size_t count = 0;
+    enum dapt_status status = list_modules(&arena, place, &paths, &count);
+    for (size_t i = 0; !status && i < count; i++) {
+        status = load_file(modules, paths[i]);
+        if (status && status != DAPT_ERROR_MEMORY && !named) {
+            dapt_log(DAPT_LOG_WARNING, "%s (the module is left out)", dapt_error());
+            status = DAPT_OK;
+        }
+    }
+    free(paths);
+    dapt_arena_free(&arena);
+    return status;
+}
+
+static enum dapt_status load_environment(struct dapt_modules *modules) {
+    const char *list = getenv("DAPT_PLUGIN_PATH");
+    enum dapt_status status = DAPT_OK;
+    while (!status && list && *list) {
+        size_t length = strcspn(list, ":");
+        struct dapt_arena arena = {0};
+        char *place = dapt_arena_copy(&arena, list, length);
+        if (!place) {
+            status = DAPT_ERROR_MEMORY;
+        } else if (length > 0 && place[0] != '/') {
+            status = dapt_fail(DAPT_ERROR_INVALID, "DAPT_PLUGIN_PATH: \"%s\" is relative, expected absolute paths", place);
+        } else if (length > 0) {
+            status = load_place(modules, place, true);
+            if (status) dapt_fail_in(status, "DAPT_PLUGIN_PATH");
+        }
+        dapt_arena_free(&arena);
+        list += length + (list[length] == ':');
+    }
+    return status;
+}
+
+// In a build tree every module lies in a folder of its own, two levels below the root.
+static enum dapt_status load_build_tree(struct dapt_modules *modules, struct dapt_arena *arena, const char *root) {
+    static const char *const rooms[] = {"backends", "plugins"};
+    enum dapt_status status = DAPT_OK;
+    for (size_t r = 0; !status && r < 2; r++) {
+        char *pattern = dapt_arena_format(arena, "%s/%s/*/*.so", root, rooms[r]);
+        struct dapt_paths paths;
+        if (!pattern) return DAPT_ERROR_MEMORY;
+        if (dapt_expand(arena, pattern, &paths)) continue;  // nothing built there
+        for (size_t i = 0; !status && i < paths.count; i++) {
+            status = load_file(modules, paths.paths[i]);
+            if (status && status != DAPT_ERROR_MEMORY) {
+                dapt_log(DAPT_LOG_WARNING, "%s (the module is left out)", dapt_error());
+                status = DAPT_OK;
+            }
+        }
+    }
+    return status;
+}
+
+// What came with the program: the installed modules or, run from a build tree, the built ones.
+static enum dapt_status load_own(struct dapt_modules *modules) {
+    static const char *const installed[] = {DAPT_MODULE_DIR, "../lib/dapt"};
+    struct dapt_arena arena = {0};
+    char *folder, *root;
+    enum dapt_status status = dapt_program_dir(&arena, &folder);
+    if (status) goto end;
+    for (size_t i = 0; i < sizeof installed / sizeof *installed; i++) {
+        char *place = dapt_path_join(&arena, folder, installed[i]);
+        if (!place || !dapt_is_dir(place)) continue;
+        status = load_place(modules, place, false);
+        goto end;
+    }
+    root = dapt_arena_copy(&arena, folder, strlen(folder));
+    for (char *slash; root && (slash = strrchr(root, '/')) && slash > root;) {
+        char *mark = dapt_path_join(&arena, root, "meson-private/coredata.dat");
+        if (mark && dapt_is_file(mark)) {
+            status = load_build_tree(modules, &arena, root);
+            break;
+        }
+        *slash = '\0';
+    }
+end:
+    dapt_arena_free(&arena);
+    return status;
+}
+
+enum dapt_status dapt_modules_load(const char *const *folders, struct dapt_modules **modules) {
+    *modules = dapt_alloc(1, sizeof **modules);
+    if (!*modules) return DAPT_ERROR_MEMORY;
+    enum dapt_status status = DAPT_OK;
+    for (; !status && folders && *folders; folders++) status = load_place(*modules, *folders, true);
+    if (!status) status = load_environment(*modules);
+    if (!status) status = load_own(*modules);
+    if (status) dapt_modules_unload(modules);
+    return status;
+}
+
+void dapt_modules_unload(struct dapt_modules **modules) {
+    struct dapt_modules *m = *modules;
+    *modules = NULL;
+    if (!m) return;
+    for (size_t i = m->handle_count; i-- > 0;) dlclose(m->handles[i]);
+    free(m->handles);
+    free(m->offers);
+    dapt_arena_free(&m->arena);
+    free(m);
+}
+
+size_t dapt_modules_count(const struct dapt_modules *modules) {
+    return modules->offer_count;
+}
+
+void dapt_modules_at(const struct dapt_modules *modules, size_t index, struct dapt_module_info *info) {
+    const struct offer *offer = &modules->offers[index];
+    *info = (struct dapt_module_info){.path = offer->path, .kind = offer_kind(offer), .id = offer_id(offer)};
+    info->version = offer->backend ? DAPT_VERSION : offer->descriptor->version;  // backends are built with the core
+    info->summary = offer->backend ? offer->backend->summary : offer->descriptor->summary;
+    info->options = offer->backend ? NULL : offer->descriptor->options;
+}
+
+// "dapt.source/1" -> "source", for people.
+static void fail_missing(const struct dapt_modules *modules, const char *kind, const char *id) {
+    struct dapt_string known = {0};
+    for (size_t i = 0; i < modules->offer_count; i++) {
+        const struct offer *offer = &modules->offers[i];
+        if (strcmp(offer_kind(offer), kind) == 0) {
+            dapt_string_format(&known, "%s%s", known.length ? ", " : "", offer_id(offer));
+        }
+    }
+    const char *noun = strncmp(kind, "dapt.", 5) == 0 ? kind + 5 : kind;
+    dapt_fail(DAPT_ERROR_INVALID, "no %.*s \"%s\" was found (there are: %s)", (int)strcspn(noun, "/"), noun, id,
+              known.length ? known.data : "none; is dapt installed whole?");
+    dapt_string_free(&known);
+}
+
+const struct dapt_backend *dapt_modules_backend(const struct dapt_modules *modules, const char *name) {
+    const struct offer *offer = find(modules, DAPT_BACKEND_KIND, name);
+    if (!offer) fail_missing(modules, DAPT_BACKEND_KIND, name);
+    return offer ? offer->backend : NULL;
+}
+
+const struct dapt_plugin_descriptor *dapt_modules_plugin(const struct dapt_modules *modules, const char *kind, const char *id) {
+    const struct offer *offer = find(modules, kind, id);
+    if (!offer) fail_missing(modules, kind, id);
+    return offer ? offer->descriptor : NULL;
+}
+
+const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules *modules, const char *kind, size_t k) {
+    for (size_t i = 0; i < modules->offer_count; i++) {
+        const struct offer *offer = &modules->offers[i];
+        if (!offer->backend && strcmp(offer->descriptor->kind, kind) == 0 && k-- == 0) return offer->descriptor;
+    }
+    return NULL;
+}
