@@ -16,26 +16,41 @@ struct dapt_parameter {
     float init_fill;
 };
 
+// What a tensor is for. A family names the tensors of its slots; the forward pass asks for slots.
+enum dapt_slot {
+    DAPT_SLOT_EMBED, DAPT_SLOT_POSITION, DAPT_SLOT_FINAL_NORM, DAPT_SLOT_FINAL_NORM_BIAS, DAPT_SLOT_HEAD,
+    DAPT_SLOT_FIRST_OF_LAYER,
+    DAPT_SLOT_NORM1 = DAPT_SLOT_FIRST_OF_LAYER, DAPT_SLOT_NORM1_BIAS,
+    DAPT_SLOT_QKV, DAPT_SLOT_Q, DAPT_SLOT_K, DAPT_SLOT_V,                                   // QKV: one tensor for all three
+    DAPT_SLOT_QKV_BIAS, DAPT_SLOT_Q_BIAS, DAPT_SLOT_K_BIAS, DAPT_SLOT_V_BIAS,
+    DAPT_SLOT_Q_NORM, DAPT_SLOT_K_NORM, DAPT_SLOT_OUT, DAPT_SLOT_OUT_BIAS,
+    DAPT_SLOT_NORM2, DAPT_SLOT_NORM2_BIAS,
+    DAPT_SLOT_GATE, DAPT_SLOT_UP, DAPT_SLOT_GATE_BIAS, DAPT_SLOT_UP_BIAS, DAPT_SLOT_DOWN, DAPT_SLOT_DOWN_BIAS,
+    DAPT_SLOT_COUNT
+};
+
 struct dapt_model {
     const struct dapt_family *family;
     struct dapt_arena arena;
-    struct dapt_json_document *config;  // config.json as it was read
+    struct dapt_json *config;           // config.json as it was read
     const char *folder;                 // where it came from; NULL for new weights
 
-    uint32_t layers, hidden, heads, kv_heads, head_size, rotary, feed_forward, vocab, max_positions;
+    uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab, max_positions;
+    uint32_t rotary;                    // dimensions of a head that turn; 0: learned positions
     float norm_eps;
+    float init_range;                   // deviation of new weights
     int32_t *windows;                   // [layers] sliding window of each layer, 0: none
-    bool *no_rope;                      // [layers]
     bool tied;                          // output projection is the token embedding
     bool bias_qkv, bias_out, bias_mlp;
     enum dapt_activation activation;
-    double *rope_frequency;             // [rotary / 2] radians a position
-    float rope_scale;                   // on cos and sin
+    float *rope_frequency;              // [rotary / 2] radians a position
     int64_t bos, eos;                   // of config.json; -1: none
 
-    // Flat buffer: parameters that decay first, then the others; every one at a multiple of 16 elements; gaps are 0.
+    // Flat buffer: parameters that decay first, then the others. Those that one matmul uses together (q, k and v; gate and up) lie
+    // one behind the other; groups begin at multiples of 16 elements; gaps are 0.
     struct dapt_parameter *parameters;  // in file order of the family
     size_t parameter_count;
+    uint32_t *slots;                    // [layers + 1][DAPT_SLOT_COUNT] index into parameters or DAPT_NONE; row 0: outside of layers
     uint64_t flat_count;                // elements of the flat buffer
     uint64_t decay_count;               // elements before this are decayed under "matrices"
     uint64_t weight_count;              // parameters without the gaps
@@ -44,8 +59,8 @@ struct dapt_model {
 // Reads FOLDER/config.json. An unknown family, a missing or impossible number, or a feature that we would compute differently
 // is an error that names the key.
 enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model);
-// From an object with config.json's keys ("model": {"random": {...}}). `document` is taken over, also on failure.
-enum dapt_status dapt_model_from_json(struct dapt_json_document *document, struct dapt_model **model);
+// From an object with config.json's keys ("model": {"random": {...}}). `config` is a root; it is taken over, also on failure.
+enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_model **model);
 void dapt_model_close(struct dapt_model **model);
 
 // Weights go through a sink or a source in pieces, so that no second copy of the model is ever in memory.
@@ -74,10 +89,13 @@ struct dapt_model_build {
     uint32_t capacity;            // decode: places in the cache
     bool accumulate;              // train: add to the gradients instead of replacing them
 };
-// Where the inputs and results of a graph are; DAPT_NONE where it has none.
-struct dapt_model_io { dapt_value ids, targets, positions, first, last, step, losses, loss_sum, logits; };
+// Where the inputs and results of a graph are; DAPT_NONE where it has none. All inputs are i32 [N] in the batch buffer, laid out alike
+// in every mode. `rows`: decode: the place of the cache that each new token goes to, all different; `pick` [1]: the row whose logits are wanted.
+struct dapt_model_io { dapt_value ids, targets, positions, first, last, rows, pick, losses, loss_sum, logits; };
 enum dapt_status dapt_model_graph(const struct dapt_model *model, const struct dapt_model_build *build, struct dapt_graph *graph,
                                   struct dapt_model_io *io);
+// Fills table [positions, rotary]: cosines of the pairs, then sines (DAPT_OP_ROPE).
+void dapt_model_rope_table(const struct dapt_model *model, uint32_t positions, float *table);
 // FLOPs of one token, forward (training is 3 times that), for estimates.
 double dapt_model_flops(const struct dapt_model *model, uint32_t length);
 #endif
