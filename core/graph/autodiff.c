@@ -48,12 +48,11 @@ static dapt_value new_like(struct state *s, dapt_value v) {
 
 // The view on `whole` that `child` is on `parent`.
 static dapt_value view_like(struct state *s, dapt_value whole, dapt_value parent, dapt_value child) {
-    struct dapt_tensor p = *tensor(s, parent), c = *tensor(s, child), w = *tensor(s, whole);
+    struct dapt_tensor p = *tensor(s, parent), c = *tensor(s, child);
     if (c.rank == p.rank && c.shape[1] != p.shape[1]) {
         int64_t begin = (int64_t)((c.offset - p.offset) / dapt_dtype_size(c.dtype)) / (c.shape[2] * c.shape[3]);
         return dapt_graph_slice(s->g, whole, begin, c.shape[1]);
     }
-    (void)w;
     return dapt_graph_reshape(s->g, whole, c.rank, c.shape);
 }
 
@@ -299,6 +298,7 @@ static void replace_loss(struct state *s, size_t index, dapt_value seed) {
     struct dapt_op op = s->g->ops[index];
     struct dapt_op d = {.opcode = DAPT_OP_LM_LOSS_GRAD, .inputs = {op.inputs[0], op.inputs[1], op.inputs[2], op.inputs[3], seed},
                         .outputs = {op.outputs[0], DAPT_NONE, DAPT_NONE, DAPT_NONE}, .u.lm = op.u.lm, .label = op.label};
+    for (int i = 5; i < DAPT_OP_INPUTS; i++) d.inputs[i] = DAPT_NONE;
     dapt_value pending;
     d.outputs[1] = overwrite(s, op.inputs[0], &pending);
     d.outputs[2] = target(s, op.inputs[1], 2, &d.accumulate);

@@ -93,7 +93,12 @@ static void every_mode_gives_a_valid_program(void **state) {
                 struct dapt_program program;
                 assert_int_equal(dapt_graph_program(g, &program), DAPT_OK);
                 for (uint32_t k = 0; k < program.op_count; k++)
-                    if (dapt_op_check(&program.ops[k], program.tensors, program.tensor_count)) fail_msg("config %zu: op %u: %s", c, k, dapt_error());
+                {
+                    const struct dapt_op *op = &program.ops[k];
+                    if (dapt_op_check(op, program.tensors, program.tensor_count)) fail_msg("config %zu: op %u: %s", c, k, dapt_error());
+                    for (uint32_t i = dapt_op_input_count(dapt_op_info(op->opcode)); i < DAPT_OP_INPUTS; i++) assert_int_equal(op->inputs[i], DAPT_NONE);
+                    for (uint32_t i = dapt_op_output_count(dapt_op_info(op->opcode)); i < DAPT_OP_OUTPUTS; i++) assert_int_equal(op->outputs[i], DAPT_NONE);
+                }
                 check_plan(g);
                 dapt_graph_destroy(&g);
             }
