@@ -10,10 +10,11 @@ struct dapt_json;
 
 // Where documents come from: one entry of "domain", "replay.from" or an "eval" set.
 struct dapt_data_entry {
-    const char *path;                 // a file, a folder or a glob; relative to the configuration's folder until resolved
+    const char *path;                 // a file, a folder or a glob; absolute
     const char *source;               // id of a source plugin; NULL: by probing
     double weight;                    // 1; relative to the other entries
-    const struct dapt_json *options;  // the entry's own object, for the source's options; NULL when it was a string
+    const struct dapt_json *options;  // the entry's own object, for the source's options; NULL when it was a string. Its "path",
+                                      // "source" and "weight" are not the source's.
 };
 struct dapt_data_list { struct dapt_data_entry *entries; size_t count; };
 struct dapt_eval_set { const char *name; struct dapt_data_list data; };
@@ -22,11 +23,15 @@ enum dapt_packing { DAPT_PACK_DOCUMENTS, DAPT_PACK_CONCATENATE };
 
 struct dapt_config {
     struct dapt_arena arena;
+    struct dapt_json *json;           // what was read; `options` below point into it
     const char *folder;               // of the configuration file, absolute
 
-    const char *model;                // a Hugging Face folder; NULL with model_random
-    const struct dapt_json *model_random;  // {"random": {config.json's keys, or "config": PATH}, "tokenizer": FOLDER}: new weights
-    struct { const char *plugin, *path; const struct dapt_json *options; } tokenizer;   // "hf", the model's folder
+    const char *model;                // a Hugging Face folder; NULL: new weights, by one of the two below
+    const char *model_config;         // "model": {"random": {"config": PATH}, "tokenizer": FOLDER}: this file says their shape
+    const struct dapt_json *model_random;  // "model": {"random": {config.json's keys}, ...}: this object does
+    // "hf", the folder of the model or of {"tokenizer": FOLDER}. Options: the object, NULL when there was none; its "plugin" and
+    // "path" are not the plugin's.
+    struct { const char *plugin, *path; const struct dapt_json *options; } tokenizer;
 
     struct {
         struct dapt_data_list domain;
@@ -42,12 +47,12 @@ struct dapt_config {
 
     struct {
         uint32_t batch, micro_batch;  // sequences a step; at a time (0: batch)
-        uint64_t steps, tokens;       // exactly one of steps, tokens, epochs is given
+        uint64_t steps, tokens;       // exactly one of steps, tokens and epochs is not 0
         double epochs;
         uint64_t seed;
         double clip;
         struct { const char *kind; double weight_decay, beta1, beta2, eps; const char *decay; } optimizer;  // decay: "matrices", "all"
-        struct { const char *plugin; const struct dapt_json *options; } schedule;
+        struct { const char *plugin; const struct dapt_json *options; } schedule;  // its "plugin" is not the plugin's
         uint64_t evaluate_every, checkpoint_every;  // steps; 0: at the end only
         uint32_t keep;                // checkpoints kept besides the best
         const char *best;             // name of the eval set that decides "best"; NULL: the first
@@ -60,11 +65,13 @@ struct dapt_config {
     const char *run;                  // folder
 };
 
-// Reads and checks a file; `sets` are "a.b.c=VALUE" overrides (VALUE is JSON, or else a string), NULL-terminated. All paths are
-// resolved. Errors name file, line, column and key and say what was expected.
+// Reads and checks a file; `sets` (NULL-terminated; NULL: none) are "a.b.c=VALUE" overrides: VALUE is JSON, or else a string. One that
+// sets train.steps, .tokens or .epochs takes the other two away. All paths are made absolute: relative ones start at the
+// configuration's folder, those of `sets` too. Errors name file, line, column and key and say what was expected.
 enum dapt_status dapt_config_read(const char *path, const char *const *sets, struct dapt_config **config);
 void dapt_config_free(struct dapt_config **config);
-// The resolved configuration as JSON, every default written out: reading it again gives the same run.
+// The resolved configuration as JSON, every default but those of plugins written out: reading it again, wherever the file
+// then lies, gives the same run.
 enum dapt_status dapt_config_write(const struct dapt_config *config, struct dapt_string *json);
 void dapt_config_help(FILE *out);     // every key: type, default, meaning
 void dapt_config_schema(FILE *out);   // the same as JSON Schema (2020-12)

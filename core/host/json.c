@@ -484,8 +484,9 @@ enum dapt_status dapt_json_set(struct dapt_json *root, const char *path, struct 
     last->grafts = root->document->grafts;
     root->document->grafts = document;
     struct dapt_json *object = root;
+    const char *whole = path;
     for (;;) {
-        if (dapt_json_kind(object) != DAPT_JSON_OBJECT) return dapt_json_fail(value, "%s: lies inside of what is no object", path);
+        if (dapt_json_kind(object) != DAPT_JSON_OBJECT) return dapt_json_fail(value, "%s: lies inside of what is no object", whole);
         size_t length = strcspn(path, ".");
         if (length == 0) return dapt_json_fail(value, "expected a key such as train.steps before '='");
         bool end = path[length] == '\0';
