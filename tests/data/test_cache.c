@@ -1,0 +1,333 @@
+// The cache of token shards: hit, missed, damaged, shared; and reading that goes wrong.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "corpus_test.h"
+
+enum { T = 64, scale = 60 };
+
+static struct dapt_paths cache_files(const char *ending)
+{
+    struct dapt_paths paths = {0};
+    char *pattern = dapt_arena_format(&scratch_arena, "%s/cache/*%s", folder, ending);
+    if (dapt_expand(&scratch_arena, pattern, &paths))
+        paths.count = 0;
+    return paths;
+}
+
+static struct dapt_hash open_hash(struct setting s, bool cached)
+{
+    s.sequence = T;
+    struct dapt_corpus *corpus = open_corpus(s);
+    struct dapt_hash hash = hash_batches(corpus, T);
+    if (dapt_corpus_report(corpus)->cached != cached)
+        fail_msg("%s: it was %s the cache", s.path, cached ? "not in" : "in");
+    dapt_corpus_close(&corpus);
+    return hash;
+}
+
+static bool same(struct dapt_hash a, struct dapt_hash b)
+{
+    return a.low == b.low && a.high == b.high;
+}
+
+static void wait_settled(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 150000000}, NULL);
+}
+
+static void test_hit(void **state)
+{
+    (void)state;
+    const char *path = write_jsonl("a.jsonl", 0, 300, scale);
+    struct dapt_hash fresh = open_hash((struct setting){.path = path}, false);
+    assert_int_equal(cache_files(".tokens").count, 1);
+    for (int i = 0; i < 3; i++)
+        assert_true(same(fresh, open_hash((struct setting){.path = path}, true)));
+    wait_settled();
+    assert_true(same(fresh, open_hash((struct setting){.path = path}, true)));
+    assert_int_equal(cache_files(".seen").count, 1);
+    assert_true(same(fresh, open_hash((struct setting){.path = path}, true)));
+
+    // With a note of what was seen, inputs are not read: the same stamps give the same corpus.
+    struct stat before;
+    assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(chmod(path, 0), 0);
+    chmod(path, before.st_mode);  // a change of its own: the stamp differs, the content doesn't
+    assert_true(same(fresh, open_hash((struct setting){.path = path}, true)));
+
+    // Elsewhere, under another name: the same content.
+    const char *moved = path_in(folder, "moved.jsonl");
+    assert_int_equal(rename(path, moved), 0);
+    assert_true(same(fresh, open_hash((struct setting){.path = moved}, true)));
+    // Packing is no matter of the cache.
+    open_hash((struct setting){.path = moved, .packing = DAPT_PACK_CONCATENATE}, true);
+    assert_int_equal(cache_files(".tokens").count, 1);
+}
+
+static void test_miss(void **state)
+{
+    (void)state;
+    const char *path = write_jsonl("a.jsonl", 0, 300, scale);
+    struct dapt_hash first = open_hash((struct setting){.path = path}, false);
+    wait_settled();
+    open_hash((struct setting){.path = path}, true);
+    assert_false(same(first, open_hash((struct setting){.path = path, .tokenizer = "{\"shift\": 1, \"vocab\": 600}"}, false)));
+    assert_false(same(first, open_hash((struct setting){.path = path, .tokenizer = "{\"eos\": false}"}, false)));
+    open_hash((struct setting){.path = path, .tokenizer = "{\"vocab\": 301}"}, false);
+    assert_false(same(first, open_hash((struct setting){.path = path, .special = true}, false)));
+    open_hash((struct setting){.path = path, .max_tokens = 900}, false);
+    assert_false(same(first, open_hash((struct setting){.path = path, .options = "{\"field\": \"id\"}"}, false)));
+    assert_false(same(first, open_hash((struct setting){.path = path, .source = "text"}, false)));
+    open_hash((struct setting){.path = path}, true);
+
+    // One byte, size and times kept as well as a user can: the content decides, or the change time.
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    struct dapt_string text = {0};
+    assert_ok(dapt_file_read(path, 1 << 20, &text));
+    *strstr(text.data, "\"text\": \"a") = '"';
+    strstr(text.data, "\"text\": \"a")[9] = 'Q';
+    FILE *file = fopen(path, "r+");
+    assert_int_equal(fwrite(text.data, 1, text.length, file), text.length);
+    fclose(file);
+    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]){info.st_atim, info.st_mtim}, 0), 0);
+    assert_false(same(first, open_hash((struct setting){.path = path}, false)));
+    dapt_string_free(&text);
+}
+
+static void damage(const char *path, const char *data, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, size, file), size);
+    fclose(file);
+}
+
+static void test_damage(void **state)
+{
+    (void)state;
+    const char *path = write_jsonl("a.jsonl", 0, 150, scale);
+    struct dapt_hash first = open_hash((struct setting){.path = path}, false);
+    wait_settled();
+    open_hash((struct setting){.path = path}, true);
+    struct dapt_paths shards = cache_files(".tokens");
+    assert_int_equal(shards.count, 1);
+    const char *shard = shards.paths[0];
+    struct dapt_string good = {0}, bad = {0};
+    assert_ok(dapt_file_read(shard, 1 << 24, &good));
+    for (size_t k = 0; k < 40; k++) {
+        damage(shard, good.data, good.length * k / 40);
+        assert_true(same(first, open_hash((struct setting){.path = path}, false)));
+    }
+    for (uint64_t k = 0; k < 100; k++) {
+        assert_ok(dapt_string_add(&bad, good.data, good.length));
+        uint64_t bit = dapt_random_bits(3, 1, k) % (8 * good.length);
+        if (k < 40)
+            bit = 8 * good.length - 1 - dapt_random_bits(3, 2, k) % 2048;  // the trailer
+        bad.data[bit / 8] = (char)(bad.data[bit / 8] ^ 1 << bit % 8);
+        damage(shard, bad.data, bad.length);
+        struct dapt_hash again = open_hash((struct setting){.path = path}, false);
+        assert_true(same(first, again));
+        bad.length = 0;
+    }
+    assert_ok(dapt_string_add(&bad, good.data, good.length));
+    assert_ok(dapt_string_add(&bad, "x", 1));
+    damage(shard, bad.data, bad.length);
+    assert_true(same(first, open_hash((struct setting){.path = path}, false)));
+    bad.length = 0;
+    // A sound shard, but of another corpus, under this name.
+    const char *other = write_jsonl("b.jsonl", 500, 150, scale);
+    open_hash((struct setting){.path = other}, false);
+    shards = cache_files(".tokens");
+    assert_int_equal(shards.count, 2);
+    const char *foreign = strcmp(shards.paths[0], shard) ? shards.paths[0] : shards.paths[1];
+    assert_ok(dapt_copy_file(foreign, shard));
+    assert_true(same(first, open_hash((struct setting){.path = path}, false)));
+    // Notes of what was seen: nonsense is as good as none.
+    struct dapt_paths seen = cache_files(".seen");
+    for (size_t i = 0; i < seen.count; i++)
+        damage(seen.paths[i], "dapt-seen 1 zz", i ? 14 : 3);
+    assert_true(same(first, open_hash((struct setting){.path = path}, true)));
+    dapt_string_free(&good);
+    dapt_string_free(&bad);
+}
+
+static void test_processes(void **state)
+{
+    (void)state;
+    const char *path = write_jsonl("a.jsonl", 0, 2000, scale);
+    pid_t children[4];
+    for (int i = 0; i < 4; i++) {
+        children[i] = fork();
+        assert_true(children[i] >= 0);
+        if (children[i] == 0) {
+            struct setting s = {.path = path, .sequence = T};
+            struct dapt_corpus *corpus = NULL;
+            enum dapt_status status = try_open(&s, &corpus);
+            _exit(status == DAPT_OK && dapt_corpus_report(corpus)->documents == 2000 ? 0 : 1);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        int result = 0;
+        waitpid(children[i], &result, 0);
+        assert_int_equal(result, 0);
+    }
+    open_hash((struct setting){.path = path}, true);
+    assert_int_equal(cache_files("").count, cache_files(".tokens").count + cache_files(".seen").count);
+    assert_int_equal(cache_files(".tokens").count, 1);
+}
+
+static void test_compressed(void **state)
+{
+    (void)state;
+    const char *path = write_jsonl("a.jsonl", 0, 300, scale), *zipped = path_in(folder, "z.jsonl.gz");
+    struct dapt_string text = {0};
+    assert_ok(dapt_file_read(path, 1 << 24, &text));
+    gzFile gz = gzopen(zipped, "wb");
+    assert_non_null(gz);
+    assert_int_equal(gzwrite(gz, text.data, (unsigned)text.length), text.length);
+    gzclose(gz);
+    struct dapt_hash plain = open_hash((struct setting){.path = path}, false);
+    assert_true(same(plain, open_hash((struct setting){.path = zipped}, false)));
+    // Cut off: an error that names the file, not a shorter corpus.
+    struct dapt_map map;
+    assert_ok(dapt_map_open(zipped, &map));
+    const char *cut = path_in(folder, "cut.jsonl.gz");
+    assert_ok(dapt_file_write(cut, map.data, map.size / 2));
+    dapt_map_close(&map);
+    struct setting s = {.path = cut, .sequence = T, .skip_errors = 1};
+    struct dapt_corpus *corpus = NULL;
+    assert_true(try_open(&s, &corpus) < 0);
+    assert_non_null(strstr(dapt_error(), "cut.jsonl.gz"));
+    dapt_string_free(&text);
+}
+
+static void test_bad_records(void **state)
+{
+    (void)state;
+    struct dapt_string file = {0};
+    char text[3 * scale + 1];
+    for (uint64_t d = 0; d < 2000; d++) {
+        int length = (int)make_document(d, scale, text);
+        static const char *const bad[] = {"{\"text\": 1}", "{\"text\": \"a\xff\"}", "nonsense", "{\"text\": \"BREAK\"}"};
+        if (d % 100 == 50)
+            assert_ok(dapt_string_format(&file, "%s\n", bad[d / 100 % 4]));
+        else
+            assert_ok(dapt_string_format(&file, "{\"text\": \"%.*s\"}\n", length, text));
+    }
+    const char *path = path_in(folder, "bad.jsonl");
+    assert_ok(dapt_file_write(path, file.data, file.length));
+    struct setting s = {.path = path, .sequence = T, .threads = 3};
+    struct dapt_corpus *corpus = NULL;
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "bad.jsonl:51: field \"text\" is not a string");
+    assert_null(corpus);
+    assert_int_equal(cache_files("").count, 0);
+    s.skip_errors = 0.009;  // of the first thousand, the tenth is one too many
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "bad.jsonl:951:");
+    s.skip_errors = 0.02;
+    assert_ok(try_open(&s, &corpus));
+    assert_int_equal(dapt_corpus_report(corpus)->documents, 1980);
+    assert_int_equal(dapt_corpus_report(corpus)->skipped, 20);
+    dapt_corpus_close(&corpus);
+    assert_ok(try_open(&s, &corpus));
+    assert_true(dapt_corpus_report(corpus)->cached);
+    assert_int_equal(dapt_corpus_report(corpus)->skipped, 20);
+    dapt_corpus_close(&corpus);
+    s.skip_errors = 0;  // what the cache holds is too bad for this: found again, and named
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "bad.jsonl:51: field");
+    // Each kind of damage is told in its own words.
+    static const char *const lines[][2] = {{"{\"text\": \"ab\xc0\"}\n", "not UTF-8: byte 2 is 0xc0"},
+                                           {"{\"text\": \"BREAK\"}\n", "does not like"},
+                                           {"{\"text\": \"\\ud800\"}\n", "not JSON"}};
+    for (size_t i = 0; i < 3; i++) {
+        write_text(path, lines[i][0]);
+        assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, lines[i][1]);
+        assert_non_null(strstr(dapt_error(), "bad.jsonl:1: "));
+        assert_int_equal(strncmp(dapt_error(), "domain: ", 8), 0);
+    }
+    write_text(path_in(folder, "latin1.txt"), "caf\xe9 au lait");
+    s.path = path_in(folder, "latin1.txt");
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "latin1.txt: is not UTF-8: byte 3 is 0xe9");
+    s.skip_errors = 1;
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "no document");
+    dapt_string_free(&file);
+}
+
+// A folder with things that are no text: left out; named alone: refused.
+static void test_strangers(void **state)
+{
+    (void)state;
+    assert_ok(dapt_mkdirs(path_in(folder, "mixed")));
+    write_jsonl("mixed/a.jsonl", 0, 50, scale);
+    assert_ok(dapt_file_write(path_in(folder, "mixed/b.png"), "\x89PNG\0\0", 6));
+    write_text(path_in(folder, "mixed/c.txt"), "Words are here.");
+    struct dapt_corpus *corpus = open_corpus((struct setting){.path = path_in(folder, "mixed"), .sequence = T});
+    assert_int_equal(dapt_corpus_report(corpus)->files, 2);
+    assert_int_equal(dapt_corpus_report(corpus)->documents, 51);
+    dapt_corpus_close(&corpus);
+    struct setting s = {.path = path_in(folder, "mixed/b.png"), .sequence = T};
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "no source reads");
+    s = (struct setting){.path = path_in(folder, "mixed/c.txt"), .source = "nosuch", .sequence = T};
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "nosuch");
+    s = (struct setting){.path = path_in(folder, "mixed/c.txt"), .options = "{\"feild\": \"x\"}", .sequence = T};
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "feild");
+}
+
+static void test_cancel(void **state)
+{
+    (void)state;
+    const char *path = write_jsonl("a.jsonl", 0, 3000, scale);
+    struct setting s = {.path = path, .sequence = T, .threads = 4};
+    struct dapt_corpus *corpus = NULL;
+    dapt_cancel();
+    assert_int_equal(try_open(&s, &corpus), DAPT_ERROR_CANCELLED);
+    dapt_cancel_reset();
+    assert_null(corpus);
+    assert_int_equal(cache_files("").count, 0);
+    open_hash(s, false);
+}
+
+// Many small files open again without their being read: fast.
+static void test_plan_speed(void **state)
+{
+    (void)state;
+    const char *path = write_jsonl("many.jsonl", 0, 100000, 40);
+    struct setting s = {.path = path, .sequence = 256};
+    struct dapt_corpus *corpus = open_corpus(s);
+    dapt_corpus_close(&corpus);
+    wait_settled();
+    double best = 1e9;
+    for (int i = 0; i < 5; i++) {
+        corpus = open_corpus(s);
+        const struct dapt_corpus_report *report = dapt_corpus_report(corpus);
+        assert_int_equal(report->documents, 100000);
+        best = report->seconds < best ? report->seconds : best;
+        assert_true(report->cached);
+        assert_true((double)report->padded < 0.01 * (double)report->tokens);
+        dapt_corpus_close(&corpus);
+    }
+    print_message("100,000 documents open in %.1f ms\n", 1e3 * best);
+    if (best > 1)  // generous: for sanitizers and busy machines
+        fail_msg("%.3f s", best);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_hit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_miss, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_processes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_compressed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_bad_records, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_strangers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cancel, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_plan_speed, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, load_modules, unload_modules);
+}
