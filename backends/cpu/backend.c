@@ -1,0 +1,236 @@
+// The backend's entry: devices and buffers. There is one device: the processors this process may use.
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu.h"
+
+#define HUGE_PAGE (UINT64_C(2) << 20)
+
+enum dapt_status cpu_fail(const struct dapt_host *host, enum dapt_status status, const char *format, ...) {
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    return host->fail(host, status, line);
+}
+
+// ---------------------------------------------------------------------------------------------------- the device
+
+static enum dapt_status device_count(const struct dapt_host *host, uint32_t *count) {
+    (void)host;
+    *count = 1;
+    return DAPT_OK;
+}
+
+static enum dapt_status check_index(const struct dapt_host *host, uint32_t index) {
+    if (index == 0) return DAPT_OK;
+    return cpu_fail(host, DAPT_ERROR_INVALID, "cpu: device %u asked for, the only one is 0", index);
+}
+
+static uint64_t machine_memory(void) {
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
+// The first value of one of /proc/cpuinfo's keys: "model name" on x86.
+static void processor_name(char *name, size_t size) {
+    snprintf(name, size, "CPU");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (file == NULL) return;
+    char line[256];
+    while (fgets(line, sizeof line, file) != NULL) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || colon == NULL) continue;
+        char *text = colon + 1 + strspn(colon + 1, " \t");
+        text[strcspn(text, "\n")] = '\0';
+        if (*text != '\0') snprintf(name, size, "%s", text);
+        break;
+    }
+    fclose(file);
+}
+
+struct isa { const char *name; const struct op_row *const *ops; };
+
+// The best set of kernels for this processor. DAPT_CPU_ISA (base, avx2, avx512) asks for a lesser one.
+static struct isa choose_isa(void) {
+#if defined(DAPT_CPU_X86)
+    const char *wish = getenv("DAPT_CPU_ISA");
+    int limit = wish == NULL ? 2 : strcmp(wish, "base") == 0 ? 0 : strcmp(wish, "avx2") == 0 ? 1 : 2;
+    __builtin_cpu_init();
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && limit >= 2) return (struct isa){"avx512", cpu_ops_avx512};
+    if (avx2 && limit >= 1) return (struct isa){"avx2", cpu_ops_avx2};
+#endif
+    return (struct isa){"base", cpu_ops_base};
+}
+
+static enum dapt_status device_info(const struct dapt_host *host, uint32_t index, struct dapt_device_info *info) {
+    enum dapt_status status = check_index(host, index);
+    if (status < 0) return status;
+    *info = (struct dapt_device_info){.kind = DAPT_DEVICE_CPU,
+                                      .memory = machine_memory(),
+                                      .max_buffer = PTRDIFF_MAX / 2,
+                                      .dtypes = 1u << DAPT_F32,
+                                      .threads = pool_processors()};
+    processor_name(info->name, sizeof info->name);
+    snprintf(info->driver, sizeof info->driver, "dapt cpu, %s kernels", choose_isa().name);
+    return DAPT_OK;
+}
+
+static void device_close(struct dapt_device *device) {
+    if (device == NULL) return;
+    pool_destroy(&device->pool);
+    free(device->scratch);
+    free(device);
+}
+
+static enum dapt_status device_open(const struct dapt_host *host, uint32_t index,
+                                    const struct dapt_device_options *options, struct dapt_device **result) {
+    *result = NULL;
+    enum dapt_status status = check_index(host, index);
+    if (status < 0) return status;
+    unsigned threads = options != NULL ? options->threads : 0;
+    if (threads > 4096) return cpu_fail(host, DAPT_ERROR_INVALID, "cpu: %u threads asked for, at most 4096", threads);
+    struct dapt_device *device = calloc(1, sizeof *device);
+    if (device == NULL) return cpu_fail(host, DAPT_ERROR_MEMORY, "cpu: no memory for a device");
+    device->host = host;
+    device->threads = threads > 0 ? threads : pool_processors();
+    device->memory = machine_memory();
+    device->ops = choose_isa().ops;
+    blas_single_thread();
+    status = pool_create(host, device->threads, &device->pool);
+    if (status < 0) {
+        device_close(device);
+        return status;
+    }
+    *result = device;
+    return DAPT_OK;
+}
+
+static enum dapt_status device_wait(struct dapt_device *device, double timeout) {
+    (void)device, (void)timeout;  // runs end before program_run returns
+    return DAPT_OK;
+}
+
+// ---------------------------------------------------------------------------------------------------- memory
+
+void *cpu_map(uint64_t size, uint64_t *mapped) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t unit = size >= 4 * HUGE_PAGE ? HUGE_PAGE : page;
+    *mapped = (size + unit - 1) / unit * unit;
+    void *data = mmap(NULL, *mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return NULL;
+#if defined(MADV_HUGEPAGE)
+    if (unit == HUGE_PAGE) madvise(data, *mapped, MADV_HUGEPAGE);  // a hint; nothing depends on it
+#endif
+    return data;
+}
+
+void cpu_unmap(void *data, uint64_t mapped) {
+    if (data != NULL) munmap(data, mapped);
+}
+
+enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t private) {
+    if (shared <= device->shared && private <= device->private) return DAPT_OK;
+    shared = shared > device->shared ? shared : device->shared;
+    private = private > device->private ? private : device->private;
+    // Between allocations contents are undefined, so there is nothing to copy.
+    free(device->scratch);
+    device->shared = device->private = 0;
+    size_t size;
+    device->scratch = NULL;
+    if (!__builtin_mul_overflow(private, (size_t)device->threads, &size) &&
+        !__builtin_add_overflow(size, shared, &size))
+        device->scratch = aligned_alloc(64, size);
+    if (device->scratch == NULL)
+        return cpu_fail(device->host, DAPT_ERROR_MEMORY,
+                        "cpu: no memory for scratch of %zu bytes and %zu for each of %u threads", shared, private,
+                        device->threads);
+    device->shared = shared;
+    device->private = private;
+    return DAPT_OK;
+}
+
+static enum dapt_status buffer_create(struct dapt_device *device, enum dapt_buffer_role role, uint64_t size,
+                                      struct dapt_buffer **result) {
+    (void)role;
+    *result = NULL;
+    struct dapt_buffer *buffer = calloc(1, sizeof *buffer);
+    if (buffer == NULL) return cpu_fail(device->host, DAPT_ERROR_MEMORY, "cpu: no memory for a buffer's description");
+    bool fits = size <= PTRDIFF_MAX / 2 && (device->memory == 0 || size <= device->memory - device->used);
+    if (fits) buffer->data = cpu_map(size > 0 ? size : 1, &buffer->mapped);
+    if (buffer->data == NULL) {
+        free(buffer);
+        return cpu_fail(device->host, DAPT_ERROR_MEMORY,
+                        "cpu: a buffer of %llu MiB asked for; the machine has %llu MiB, %llu MiB are in other buffers",
+                        (unsigned long long)(size >> 20), (unsigned long long)(device->memory >> 20),
+                        (unsigned long long)(device->used >> 20));
+    }
+    buffer->size = size;
+    device->used += size;
+    *result = buffer;
+    return DAPT_OK;
+}
+
+static void buffer_destroy(struct dapt_device *device, struct dapt_buffer *buffer) {
+    if (buffer == NULL) return;
+    device->used -= buffer->size;
+    cpu_unmap(buffer->data, buffer->mapped);
+    free(buffer);
+}
+
+static enum dapt_status buffer_write(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset,
+                                     const void *data, uint64_t size) {
+    (void)device;
+    if (size > 0) memcpy(buffer->data + offset, data, size);
+    return DAPT_OK;
+}
+
+static enum dapt_status buffer_read(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset,
+                                    void *data, uint64_t size) {
+    (void)device;
+    if (size > 0) memcpy(data, buffer->data + offset, size);
+    return DAPT_OK;
+}
+
+static bool supports(struct dapt_device *device, const struct dapt_program *program, const struct dapt_op *op) {
+    if ((uint32_t)op->opcode >= DAPT_OP_COUNT || device->ops[op->opcode] == NULL) return false;
+    for (int side = 0; side < 2; side++) {
+        const uint32_t *indices = side == 0 ? op->inputs : op->outputs;
+        for (int i = 0; i < (side == 0 ? DAPT_OP_INPUTS : DAPT_OP_OUTPUTS); i++) {
+            if (indices[i] >= program->tensor_count) continue;
+            enum dapt_dtype dtype = program->tensors[indices[i]].dtype;
+            if (dtype != DAPT_F32 && dtype != DAPT_I32) return false;
+        }
+    }
+    return true;
+}
+
+static const struct dapt_backend backend = {
+    .struct_size = sizeof(struct dapt_backend),
+    .name = "cpu",
+    .summary = "processors of this machine, float32, CBLAS and own kernels",
+    .device_count = device_count,
+    .device_info = device_info,
+    .device_open = device_open,
+    .device_close = device_close,
+    .buffer_create = buffer_create,
+    .buffer_destroy = buffer_destroy,
+    .buffer_write = buffer_write,
+    .buffer_read = buffer_read,
+    .supports = supports,
+    .program_compile = cpu_program_compile,
+    .program_destroy = cpu_program_destroy,
+    .program_run = cpu_program_run,
+    .device_wait = device_wait,
+    .timings = cpu_timings,
+};
+
+const struct dapt_backend_entry dapt_backend_entry = {.abi = DAPT_BACKEND_ABI, .backend = &backend};

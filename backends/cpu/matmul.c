@@ -1,0 +1,265 @@
+// c = act(op(a) op(b) + bias) + residual [+ c].
+//
+// Three ways, chosen by shape alone:
+//   tiles   c is cut into tiles, each one BLAS call and what is fused with it while it is in cache
+//   split   few tiles but a long sum (gradients of weights): the sum is cut too, the parts are added in order
+//   few     very few rows of a (generation): every weight is read once, by own loops
+#include "simd.h"
+
+#define FEW_ROWS 4
+#define FEW_COLS 128     // columns of a task there
+#define TILE_FLOATS 196608
+#define MIN_TASKS 8      // tiles at least, where the product is large enough to be shared
+#define MAX_SPLIT 8
+#define SPLIT_LENGTH 256 // of a part of a sum, at least
+
+enum way { WAY_TILES, WAY_SPLIT, WAY_FEW };
+
+enum operand { OPERAND_A, OPERAND_B, OPERAND_BIAS, OPERAND_RESIDUAL };
+
+// What stands in c before the product, and what becomes of the product.
+struct plan {
+    bool accumulate;     // c is added to
+    bool residual_here;  // residual is c itself
+    bool activation;
+    bool first;          // bias and residual can be laid down before the product, which is then added
+    bool temporary;      // the product needs a place of its own
+};
+
+static struct plan plan_of(const struct job *job) {
+    struct plan plan = {.accumulate = (job->op.accumulate & 1) != 0,
+                        .activation = job->op.u.matmul.activation != DAPT_ACT_NONE};
+    const float *residual = job->in[OPERAND_RESIDUAL].data.f;
+    plan.residual_here = residual != NULL && residual == job->out[0].data.f;
+    plan.first = !plan.activation && !(plan.accumulate && plan.residual_here);
+    plan.temporary = !plan.first && (plan.accumulate || residual != NULL);
+    return plan;
+}
+
+static int64_t sum_length(const struct job *job) {
+    return job->op.u.matmul.transpose_a ? job->in[OPERAND_A].rows : job->in[OPERAND_A].cols;
+}
+
+// A length cut into equal steps of at most `limit`, rounded up to `unit`.
+static int64_t even_step(int64_t length, int64_t limit, int64_t unit) {
+    int64_t pieces = ceil_div(length, limit);
+    return min_i64(length, ceil_div(ceil_div(length, pieces), unit) * unit);
+}
+
+static void matmul_prepare(struct job *job) {
+    const struct view *c = &job->out[0];
+    int64_t m = c->rows, n = c->cols, k = sum_length(job);
+    job->count[2] = 1;
+    if (m <= FEW_ROWS && !job->op.u.matmul.transpose_a) {
+        job->step[0] = m, job->step[1] = FEW_COLS, job->step[2] = k;
+        job->count[0] = 1, job->count[1] = ceil_div(n, FEW_COLS);
+        job->tasks = job->count[1];
+        job->private = (size_t)FEW_ROWS * FEW_COLS * sizeof(float);
+        job->at = WAY_FEW;
+        return;
+    }
+    int64_t limit_n = n > 2 * m ? 1024 : 512, limit_m = max_i64(64, TILE_FLOATS / min_i64(n, limit_n));
+    // Halve the tiles until there are enough of them, as long as they stay worth a call.
+    for (;;) {
+        job->step[1] = even_step(n, limit_n, MAX_LANES);
+        job->step[0] = even_step(m, limit_m, MAX_LANES);
+        job->count[0] = ceil_div(m, job->step[0]);
+        job->count[1] = ceil_div(n, job->step[1]);
+        if (job->count[0] * job->count[1] >= MIN_TASKS) break;
+        bool rows = job->step[0] >= job->step[1];
+        int64_t longer = rows ? job->step[0] : job->step[1];
+        if (longer <= 64 || job->step[0] * job->step[1] * k < (INT64_C(1) << 21)) break;
+        if (rows)
+            limit_m = ceil_div(longer, 2);
+        else
+            limit_n = ceil_div(longer, 2);
+    }
+    int64_t tiles = job->count[0] * job->count[1];
+    job->step[2] = k;
+    job->at = WAY_TILES;
+    if (tiles < MIN_TASKS && k >= 2 * SPLIT_LENGTH && m * n * k >= (INT64_C(1) << 21)) {
+        int64_t parts = min_i64(min_i64(MAX_SPLIT, k / SPLIT_LENGTH), ceil_div(MIN_TASKS, tiles));
+        job->step[2] = even_step(k, ceil_div(k, parts), MAX_LANES);
+        job->count[2] = ceil_div(k, job->step[2]);
+        job->shared = (size_t)(job->count[2] * m * n) * sizeof(float);
+        job->at = WAY_SPLIT;
+    }
+    job->tasks = tiles * job->count[2];
+    if (job->at == WAY_TILES && plan_of(job).temporary)
+        job->private = (size_t)(job->step[0] * job->step[1]) * sizeof(float);
+}
+
+// ------------------------------------------------------------------------------------------- what is fused
+
+// c = act(t + bias) + residual [+ c] for one block; t may be c. Column and row numbers are those of c.
+static inline __attribute__((always_inline)) void finish_kind(const struct job *job, enum dapt_activation kind,
+                                                              bool accumulate, struct block b, const float *t,
+                                                              int64_t t_stride) {
+    const struct view *c = &job->out[0], *residual = &job->in[OPERAND_RESIDUAL];
+    const float *bias = job->in[OPERAND_BIAS].data.f;
+    int64_t length = b.col_end - b.col;
+    for (int64_t row = b.row; row < b.row_end; row++) {
+        const float *from = t + (row - b.row) * t_stride;
+        float *to = c->data.f + row * c->stride + b.col;
+        const float *add = residual->data.f != NULL ? residual->data.f + row * residual->stride + b.col : NULL;
+        for (int64_t i = 0; i < length; i += LANES) {
+            int64_t rest = length - i;
+            bool part = rest < LANES;
+            vf v = part ? load_part(from + i, rest) : load(from + i);
+            if (bias != NULL) v += part ? load_part(bias + b.col + i, rest) : load(bias + b.col + i);
+            v = activate(kind, v);
+            if (add != NULL) v += part ? load_part(add + i, rest) : load(add + i);
+            if (accumulate) v += part ? load_part(to + i, rest) : load(to + i);
+            if (part)
+                store_part(to + i, v, rest);
+            else
+                store(to + i, v);
+        }
+    }
+}
+
+static void finish(const struct job *job, bool accumulate, struct block b, const float *t, int64_t t_stride) {
+    switch (job->op.u.matmul.activation) {
+        case DAPT_ACT_GELU: finish_kind(job, DAPT_ACT_GELU, accumulate, b, t, t_stride); break;
+        case DAPT_ACT_GELU_TANH: finish_kind(job, DAPT_ACT_GELU_TANH, accumulate, b, t, t_stride); break;
+        case DAPT_ACT_SILU: finish_kind(job, DAPT_ACT_SILU, accumulate, b, t, t_stride); break;
+        case DAPT_ACT_RELU: finish_kind(job, DAPT_ACT_RELU, accumulate, b, t, t_stride); break;
+        default: finish_kind(job, DAPT_ACT_NONE, accumulate, b, t, t_stride); break;
+    }
+}
+
+// Lays down what the product is added to. False: nothing, the product overwrites.
+static bool begin(const struct job *job, struct plan plan, struct block b) {
+    const struct view *c = &job->out[0], *residual = &job->in[OPERAND_RESIDUAL];
+    const float *bias = job->in[OPERAND_BIAS].data.f;
+    bool keep = plan.accumulate || plan.residual_here, add = residual->data.f != NULL && !plan.residual_here;
+    if (bias == NULL && !add) return keep;
+    int64_t length = b.col_end - b.col;
+    for (int64_t row = b.row; row < b.row_end; row++) {
+        float *to = c->data.f + row * c->stride + b.col;
+        const float *from = add ? residual->data.f + row * residual->stride + b.col : NULL;
+        for (int64_t i = 0; i < length; i += LANES) {
+            int64_t rest = length - i;
+            bool part = rest < LANES;
+            vf v = {0};
+            if (keep) v = part ? load_part(to + i, rest) : load(to + i);
+            if (bias != NULL) v += part ? load_part(bias + b.col + i, rest) : load(bias + b.col + i);
+            if (from != NULL) v += part ? load_part(from + i, rest) : load(from + i);
+            if (part)
+                store_part(to + i, v, rest);
+            else
+                store(to + i, v);
+        }
+    }
+    return true;
+}
+
+// ------------------------------------------------------------------------------------------------ tiles, split
+
+// Operand a from row `row` of op(a), b from column `col` of op(b), both from term `k` of the sum.
+static struct blas_matrix slice_a(const struct job *job, int64_t row, int64_t k) {
+    const struct view *a = &job->in[OPERAND_A];
+    bool t = job->op.u.matmul.transpose_a;
+    return (struct blas_matrix){a->data.f + (t ? k * a->stride + row : row * a->stride + k), a->stride, t};
+}
+static struct blas_matrix slice_b(const struct job *job, int64_t col, int64_t k) {
+    const struct view *b = &job->in[OPERAND_B];
+    bool t = job->op.u.matmul.transpose_b;
+    return (struct blas_matrix){b->data.f + (t ? col * b->stride + k : k * b->stride + col), b->stride, t};
+}
+
+static void tile_task(struct job *job, int64_t task, unsigned thread) {
+    const struct view *c = &job->out[0];
+    struct plan plan = plan_of(job);
+    struct block b = grid_block(job, task, c->rows, c->cols);
+    int64_t rows = b.row_end - b.row, cols = b.col_end - b.col;
+    float *to = plan.temporary ? job_private(job, thread) : c->data.f + b.row * c->stride + b.col;
+    int64_t stride = plan.temporary ? cols : c->stride;
+    bool add = plan.first && begin(job, plan, b);
+    blas_multiply(rows, cols, job->step[2], slice_a(job, b.row, 0), slice_b(job, b.col, 0), add ? 1.0f : 0.0f, to,
+                  stride);
+    if (!plan.first) finish(job, plan.accumulate, b, to, stride);
+}
+
+static void split_task(struct job *job, int64_t task, unsigned thread) {
+    (void)thread;
+    const struct view *c = &job->out[0];
+    struct block b = grid_block(job, task / job->count[2], c->rows, c->cols);
+    int64_t part = task % job->count[2], from = part * job->step[2];
+    int64_t length = min_i64(sum_length(job), from + job->step[2]) - from;
+    float *to = (float *)job_shared(job) + part * c->rows * c->cols + b.row * c->cols + b.col;
+    blas_multiply(b.row_end - b.row, b.col_end - b.col, length, slice_a(job, b.row, from), slice_b(job, b.col, from),
+                  0.0f, to, c->cols);
+}
+
+#define JOIN_FLOATS 8192
+
+static void join_task(struct job *job, int64_t task, unsigned thread) {
+    (void)thread;
+    const struct view *c = &job->out[0];
+    int64_t rows = max_i64(1, JOIN_FLOATS / c->cols), total = c->rows * c->cols;
+    struct block b = {task * rows, min_i64(c->rows, (task + 1) * rows), 0, c->cols};
+    float *sum = (float *)job_shared(job);
+    for (int64_t i = b.row * c->cols; i < b.row_end * c->cols; i++) {
+        float s = sum[i];
+        for (int64_t p = 1; p < job->count[2]; p++) s += sum[p * total + i];
+        sum[i] = s;
+    }
+    finish(job, (job->op.accumulate & 1) != 0, b, sum + b.row * c->cols, c->cols);
+}
+
+// -------------------------------------------------------------------------------------------------- few rows
+
+static float dot(const float *a, const float *b, int64_t length) {
+    vf sum[4] = {{0}};
+    int64_t i = 0;
+    for (; i + 4 * LANES <= length; i += 4 * LANES)
+        for (int u = 0; u < 4; u++) sum[u] += load(a + i + u * LANES) * load(b + i + u * LANES);
+    for (; i + LANES <= length; i += LANES) sum[0] += load(a + i) * load(b + i);
+    if (i < length) sum[1] += load_part(a + i, length - i) * load_part(b + i, length - i);
+    return hsum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+// t [cols] = a [k] b [k, cols]: eight rows of b at a time.
+static void sum_of_rows(const float *a, const struct blas_matrix *b, int64_t k, float *t, int64_t cols) {
+    memset(t, 0, (size_t)cols * sizeof *t);
+    for (int64_t r = 0; r < k; r += 8) {
+        int64_t terms = min_i64(8, k - r);
+        const float *row = b->data + r * b->stride;
+        int64_t c = 0;
+        for (; terms == 8 && c + LANES <= cols; c += LANES) {
+            vf s = load(t + c);
+            for (int u = 0; u < 8; u++) s += a[r + u] * load(row + u * b->stride + c);
+            store(t + c, s);
+        }
+        for (; c < cols; c++)
+            for (int64_t u = 0; u < terms; u++) t[c] += a[r + u] * row[u * b->stride + c];
+    }
+}
+
+static void few_task(struct job *job, int64_t task, unsigned thread) {
+    const struct view *c = &job->out[0];
+    struct block b = {0, c->rows, task * FEW_COLS, min_i64(c->cols, (task + 1) * FEW_COLS)};
+    int64_t cols = b.col_end - b.col, k = job->step[2];
+    struct blas_matrix weights = slice_b(job, b.col, 0);
+    float *t = job_private(job, thread);
+    for (int64_t row = 0; row < c->rows && !weights.transposed; row++)
+        sum_of_rows(slice_a(job, row, 0).data, &weights, k, t + row * FEW_COLS, cols);
+    for (int64_t col = 0; col < cols && weights.transposed; col++)
+        for (int64_t row = 0; row < c->rows; row++)
+            t[row * FEW_COLS + col] = dot(slice_a(job, row, 0).data, weights.data + col * weights.stride, k);
+    finish(job, (job->op.accumulate & 1) != 0, b, t, FEW_COLS);
+}
+
+static void matmul_run(struct job *job) {
+    const struct view *c = &job->out[0];
+    switch ((enum way)job->at) {
+        case WAY_FEW: job_loop(job, job->tasks, few_task); break;
+        case WAY_TILES: job_loop(job, job->tasks, tile_task); break;
+        case WAY_SPLIT:
+            job_loop(job, job->tasks, split_task);
+            job_loop(job, ceil_div(c->rows, max_i64(1, JOIN_FLOATS / c->cols)), join_task);
+            break;
+    }
+}
+const struct op_row ISA(op_matmul) = {matmul_prepare, matmul_run};

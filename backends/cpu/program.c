@@ -1,0 +1,125 @@
+// Programs: resolved once into jobs, then run again and again without looking anything up.
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cpu.h"
+
+struct dapt_executable {
+    uint32_t count;
+    struct job *jobs;
+    uint64_t *nanoseconds;
+};
+
+static struct view resolve(const struct dapt_program *program, struct dapt_buffer *const *buffers, uint32_t index) {
+    if (index >= program->tensor_count) return (struct view){.data.f = NULL};
+    const struct dapt_tensor *tensor = &program->tensors[index];
+    struct view view = {.rows = tensor->shape[0], .inner = 1, .cols = 1, .stride = tensor->stride};
+    view.data.f = (float *)(void *)(buffers[tensor->buffer]->data + tensor->offset);
+    if (tensor->rank > 1) view.cols = tensor->shape[tensor->rank - 1];
+    for (uint32_t d = 1; d + 1 < tensor->rank; d++) view.inner *= tensor->shape[d];
+    return view;
+}
+
+enum dapt_status cpu_program_compile(struct dapt_device *device, const struct dapt_program *program,
+                                     struct dapt_buffer *const *buffers, struct dapt_executable **result) {
+    *result = NULL;
+    struct dapt_executable *executable = calloc(1, sizeof *executable);
+    enum dapt_status status = DAPT_OK;
+    if (executable != NULL) {
+        executable->count = program->op_count;
+        executable->jobs = calloc(program->op_count + 1u, sizeof *executable->jobs);
+        executable->nanoseconds = calloc(program->op_count + 1u, sizeof *executable->nanoseconds);
+    }
+    if (executable == NULL || executable->jobs == NULL || executable->nanoseconds == NULL) {
+        status = cpu_fail(device->host, DAPT_ERROR_MEMORY, "cpu: no memory for a program of %u operations",
+                          program->op_count);
+        goto done;
+    }
+    size_t shared = 0, private = 0;
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        struct job *job = &executable->jobs[i];
+        job->op = program->ops[i];
+        if ((uint32_t)job->op.opcode >= DAPT_OP_COUNT || device->ops[job->op.opcode] == NULL) {
+            status = cpu_fail(device->host, DAPT_ERROR_UNSUPPORTED, "cpu: operation %u (%s) has the unknown code %d", i,
+                              job->op.label != NULL ? job->op.label : "no label", (int)job->op.opcode);
+            goto done;
+        }
+        job->row = device->ops[job->op.opcode];
+        job->device = device;
+        for (int k = 0; k < DAPT_OP_INPUTS; k++) job->in[k] = resolve(program, buffers, job->op.inputs[k]);
+        for (int k = 0; k < DAPT_OP_OUTPUTS; k++) job->out[k] = resolve(program, buffers, job->op.outputs[k]);
+        job->row->prepare(job);
+        job->shared = (job->shared + 63) & ~(size_t)63;
+        // Private areas of two threads never share a line, nor the same place in every page.
+        job->private = job->private > 0 ? ((job->private + 63) & ~(size_t)63) + 192 : 0;
+        if (job->shared > shared) shared = job->shared;
+        if (job->private > private) private = job->private;
+    }
+    status = cpu_scratch(device, shared, private);
+done:
+    if (status < 0) {
+        cpu_program_destroy(device, executable);
+        return status;
+    }
+    *result = executable;
+    return DAPT_OK;
+}
+
+void cpu_program_destroy(struct dapt_device *device, struct dapt_executable *executable) {
+    (void)device;
+    if (executable == NULL) return;
+    free(executable->jobs);
+    free(executable->nanoseconds);
+    free(executable);
+}
+
+static uint64_t clock_now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * UINT64_C(1000000000) + (uint64_t)time.tv_nsec;
+}
+
+enum dapt_status cpu_program_run(struct dapt_device *device, struct dapt_executable *executable) {
+    (void)device;
+    uint64_t before = clock_now();
+    for (uint32_t i = 0; i < executable->count; i++) {
+        struct job *job = &executable->jobs[i];
+        job->row->run(job);
+        uint64_t after = clock_now();
+        executable->nanoseconds[i] = after - before;
+        before = after;
+    }
+    return DAPT_OK;
+}
+
+enum dapt_status cpu_timings(struct dapt_device *device, struct dapt_executable *executable, uint64_t *nanoseconds) {
+    (void)device;
+    memcpy(nanoseconds, executable->nanoseconds, executable->count * sizeof *nanoseconds);
+    return DAPT_OK;
+}
+
+// ----------------------------------------------------------------------------------------------- what jobs use
+
+struct loop {
+    struct job *job;
+    void (*work)(struct job *job, int64_t task, unsigned thread);
+};
+
+static void loop_task(void *context, int64_t task, unsigned thread) {
+    const struct loop *loop = context;
+    loop->work(loop->job, task, thread);
+}
+
+void job_loop(struct job *job, int64_t tasks, void (*work)(struct job *job, int64_t task, unsigned thread)) {
+    struct loop loop = {job, work};
+    pool_run(job->device->pool, tasks, loop_task, &loop);
+}
+
+void *job_shared(const struct job *job) {
+    return job->device->scratch;
+}
+
+void *job_private(const struct job *job, unsigned thread) {
+    return job->device->scratch + job->device->shared + thread * job->device->private;
+}

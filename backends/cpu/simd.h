@@ -1,0 +1,278 @@
+// Vectors of the widest kind of the instruction set that this file is compiled for, by the compilers' vector
+// extensions: the same text serves every processor. Included only by files that compute (see cpu.h).
+#ifndef DAPT_CPU_SIMD_H
+#define DAPT_CPU_SIMD_H
+#include <string.h>
+
+#include "cpu.h"
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+// DAPT_ISA is given on the command line: ISA(name) is this instruction set's own `name`.
+#define ISA_JOIN(name, isa) name##_##isa
+#define ISA_EXPAND(name, isa) ISA_JOIN(name, isa)
+#define ISA(name) ISA_EXPAND(name, DAPT_ISA)
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+#define LANES (VECTOR_BYTES / 4)
+#define MAX_LANES 16  // of any instruction set: what grids and paddings are multiples of
+
+typedef float vf __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t vi __attribute__((vector_size(VECTOR_BYTES)));
+typedef float vf_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef int32_t vi_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+
+static inline vf load(const float *p) {
+    return *(const vf_unaligned *)p;
+}
+static inline void store(float *p, vf v) {
+    *(vf_unaligned *)p = v;
+}
+static inline vi load_i(const int32_t *p) {
+    return *(const vi_unaligned *)p;
+}
+static inline vf splat(float x) {
+    return x - (vf){0};
+}
+static inline vi splat_i(int32_t x) {
+    return x - (vi){0};
+}
+
+// The first n elements (0 < n < LANES); the other lanes are 0.
+static inline vf load_part(const float *p, int64_t n) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
+    vf v = {0};
+    memcpy(&v, p, (size_t)n * sizeof *p);
+    return v;
+#endif
+}
+static inline void store_part(float *p, vf v, int64_t n) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
+    memcpy(p, &v, (size_t)n * sizeof *p);
+#endif
+}
+
+// Masks are vi lanes of 0 or -1, as comparisons give them.
+static inline vf vselect(vi mask, vf a, vf b) {
+    return (vf)((mask & (vi)a) | (~mask & (vi)b));
+}
+static inline vf mask_zero(vi mask, vf a) {
+    return (vf)(mask & (vi)a);
+}
+// The larger; b where either is not a number.
+static inline vf vmax(vf a, vf b) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return vselect(a > b, a, b);
+#endif
+}
+static inline vf vmin(vf a, vf b) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return vselect(a < b, a, b);
+#endif
+}
+
+static inline float hsum(vf v) {
+    float lane[LANES];
+    memcpy(lane, &v, sizeof v);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
+    return lane[0];
+}
+static inline float hmax(vf v) {
+    float lane[LANES];
+    memcpy(lane, &v, sizeof v);
+    for (int i = 1; i < LANES; i++) lane[0] = lane[i] > lane[0] || lane[i] != lane[i] ? lane[i] : lane[0];
+    return lane[0];
+}
+
+// ------------------------------------------------------------------------------------------------- functions
+//
+// Polynomials fitted at Chebyshev nodes; NaN stays NaN, the ends are 0 and infinity as they should be.
+
+static inline vf round_even(vf x) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__AVX2__)
+    return (vf)_mm256_round_ps((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    // Half away from zero does as well here. |x| is far below 2^31.
+    vf half = (vf)((vi)splat(0.5f) | ((vi)x & splat_i(INT32_MIN)));
+    return __builtin_convertvector(__builtin_convertvector(x + half, vi), vf);
+#endif
+}
+
+// a * 2^n, n whole, in -252 .. 254.
+static inline vf scale_power(vf a, vf n) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_scalef_ps((__m512)a, (__m512)n);
+#else
+    vi whole = __builtin_convertvector(n, vi);
+    vi first = whole >> 1, second = whole - first;  // in two steps, so that denormal results come out right
+    return a * (vf)((first + 127) << 23) * (vf)((second + 127) << 23);
+#endif
+}
+
+// Error below 1.5 units in the last place.
+static inline vf vexp(vf x) {
+    vf t = vmin(splat(89.0f), vmax(splat(-105.0f), x));  // second operand: NaN passes
+    vf n = round_even(t * 1.44269504f);
+    vf r = t - n * 0.693145752f;   // ln 2 in two parts; the first has so few bits that n times it is exact
+    r = r - n * 1.42860677e-6f;
+    vf p = r * 1.392618359e-3f + 8.363179053e-3f;
+    p = p * r + 4.166655462e-2f;
+    p = p * r + 1.666657699e-1f;
+    p = p * r + 0.5f;
+    p = (r * r) * p + r + 1.0f;
+    p = scale_power(p, n);
+#if !defined(__AVX512F__)
+    p = vselect(x == x, p, x);  // conversion to whole numbers loses NaN
+#endif
+    return p;
+}
+
+static inline vf vtanh(vf x) {
+    vf magnitude = (vf)((vi)x & splat_i(INT32_MAX));
+    vf y = x * x;
+    vf small = y * -6.096119172e-3f + 2.099665387e-2f;
+    small = small * y - 5.385075487e-2f;
+    small = small * y + 1.333276804e-1f;
+    small = small * y - 3.333332889e-1f;
+    small = x + x * y * small;
+    vf large = 1.0f - 2.0f / (vexp(2.0f * magnitude) + 1.0f);
+    large = (vf)((vi)large | ((vi)x & splat_i(INT32_MIN)));
+    return vselect(magnitude < 0.625f, small, large);
+}
+
+// The normal distribution: P(X <= x), and its density. One exponential for both.
+static inline vf vnormal(vf x, vf *density) {
+    vf magnitude = (vf)((vi)x & splat_i(INT32_MAX));
+    vf e = vexp(-0.5f * x * x);
+    vf t = 1.0f / (1.0f + magnitude * 0.353553391f);  // 1 / (1 + z / 2), z = |x| / sqrt 2
+    vf q = t * -5.933812589e-2f + 2.859796717e-1f;    // erfc(z) exp(z^2) / t
+    q = q * t - 4.902760466e-1f;
+    q = q * t + 2.817421931e-1f;
+    q = q * t - 2.923109803e-2f;
+    q = q * t + 2.038022608e-1f;
+    q = q * t + 2.428240908e-1f;
+    q = q * t + 2.824126132e-1f;
+    q = q * t + 2.820844014e-1f;
+    vf tail = 0.5f * e * t * q;
+    *density = 0.398942280f * e;
+    return vselect(x > 0.0f, 1.0f - tail, tail);
+}
+
+static inline vf vsigmoid(vf x) {
+    return 1.0f / (1.0f + vexp(-x));
+}
+
+// The same and its derivative, both without cancellation at either end.
+static inline vf vsigmoid_slope(vf x, vf *slope) {
+    vf e = vexp((vf)((vi)x | splat_i(INT32_MIN)));  // exp(-|x|)
+    vf near = 1.0f / (1.0f + e), far = e * near;
+    *slope = near * far;
+    return vselect(x < 0.0f, far, near);
+}
+
+// act(x), and its derivative. `kind` is a constant wherever these are called in a loop.
+static inline vf activate(enum dapt_activation kind, vf x) {
+    vf unused;
+    switch (kind) {
+        case DAPT_ACT_GELU: return x * vnormal(x, &unused);
+        case DAPT_ACT_GELU_TANH: return x * vsigmoid(1.59576912f * (x + 0.044715f * x * x * x));
+        case DAPT_ACT_SILU: return x * vsigmoid(x);
+        case DAPT_ACT_RELU: return vmax(splat(0.0f), x);
+        default: return x;
+    }
+}
+static inline vf activate_slope(enum dapt_activation kind, vf x) {
+    vf density, s;
+    switch (kind) {
+        case DAPT_ACT_GELU:
+            s = vnormal(x, &density);
+            return s + x * density;
+        case DAPT_ACT_GELU_TANH:
+            s = vsigmoid_slope(1.59576912f * (x + 0.044715f * x * x * x), &density);
+            return s + x * density * (1.59576912f + 0.214064448f * x * x);
+        case DAPT_ACT_SILU:
+            s = vsigmoid_slope(x, &density);
+            return s + x * density;
+        case DAPT_ACT_RELU: return vselect(x > 0.0f, splat(1.0f), vselect(x == x, (vf){0}, x));
+        default: return splat(1.0f);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------- grids
+
+// Rows x columns cut into blocks of about `size` elements; columns are cut only where one row is longer than that.
+// step and count: [0] rows, [1] columns.
+static inline void grid_rows(struct job *job, int64_t rows, int64_t cols, int64_t size) {
+    job->step[1] = cols > size ? size : max_i64(cols, 1);
+    job->count[1] = ceil_div(max_i64(cols, 1), job->step[1]);
+    job->step[0] = max_i64(1, min_i64(size / job->step[1], max_i64(rows, 1)));
+    job->count[0] = ceil_div(rows, job->step[0]);
+    job->tasks = job->count[0] * job->count[1];
+}
+
+struct block { int64_t row, row_end, col, col_end; };
+
+static inline struct block grid_block(const struct job *job, int64_t task, int64_t rows, int64_t cols) {
+    int64_t r = task / job->count[1], c = task % job->count[1];
+    return (struct block){r * job->step[0], min_i64(rows, (r + 1) * job->step[0]), c * job->step[1],
+                          min_i64(cols, (c + 1) * job->step[1])};
+}
+
+// Each op of these files: its row of the table.
+#define OP_ROW(name) extern const struct op_row ISA(name)
+OP_ROW(op_embed);
+OP_ROW(op_embed_grad);
+OP_ROW(op_scatter_rows);
+OP_ROW(op_matmul);
+OP_ROW(op_add_bias);
+OP_ROW(op_column_sum);
+OP_ROW(op_rms_norm);
+OP_ROW(op_rms_norm_grad);
+OP_ROW(op_layer_norm);
+OP_ROW(op_layer_norm_grad);
+OP_ROW(op_rope);
+OP_ROW(op_attention);
+OP_ROW(op_attention_grad);
+OP_ROW(op_activate);
+OP_ROW(op_activate_grad);
+OP_ROW(op_gate);
+OP_ROW(op_gate_grad);
+OP_ROW(op_add);
+OP_ROW(op_scale);
+OP_ROW(op_copy);
+OP_ROW(op_fill);
+OP_ROW(op_lm_loss);
+OP_ROW(op_lm_loss_grad);
+OP_ROW(op_sum);
+OP_ROW(op_sum_squares);
+OP_ROW(op_adamw);
+#undef OP_ROW
+
+// Adds `count` partial sums, each `length` floats and `stride` apart, in order, to y (or overwrites it): the second
+// stage of every sum over rows.
+void ISA(reduce_parts)(struct job *job, const float *parts, int64_t count, int64_t stride, float *y, int64_t length,
+                       bool accumulate);
+#endif
