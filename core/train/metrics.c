@@ -1,0 +1,107 @@
+#include "train/metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+struct dapt_metrics {
+    int fd;
+    char *path;
+    struct dapt_arena arena;
+};
+
+// Where the last whole line ends. Lines are far shorter than the window; a file without any newline in it is no metrics file.
+static enum dapt_status cut_partial_line(struct dapt_metrics *metrics) {
+    char window[65536];
+    off_t size = lseek(metrics->fd, 0, SEEK_END);
+    if (size <= 0) return DAPT_OK;
+    off_t begin = size > (off_t)sizeof window ? size - (off_t)sizeof window : 0;
+    ssize_t n = pread(metrics->fd, window, sizeof window, begin);
+    if (n <= 0) return dapt_fail_errno("%s: cannot be read", metrics->path);
+    if (window[n - 1] == '\n') return DAPT_OK;
+    const char *newline = memrchr(window, '\n', (size_t)n);
+    if (!newline && begin > 0) {
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: its last %zu bytes hold no line; is it a metrics file?", metrics->path,
+                         sizeof window);
+    }
+    off_t keep = newline ? begin + (newline - window) + 1 : 0;
+    dapt_log(DAPT_LOG_WARNING, "%s: took off an unfinished last line", metrics->path);
+    if (ftruncate(metrics->fd, keep) != 0) return dapt_fail_errno("%s: cannot be cut", metrics->path);
+    return DAPT_OK;
+}
+
+enum dapt_status dapt_metrics_open(const char *path, struct dapt_metrics **metrics) {
+    struct dapt_metrics *m = *metrics = dapt_alloc(1, sizeof *m);
+    if (!m) return DAPT_ERROR_MEMORY;
+    m->fd = -1;
+    enum dapt_status status = DAPT_OK;
+    m->path = dapt_arena_copy(&m->arena, path, strlen(path));
+    if (!m->path) status = DAPT_ERROR_MEMORY;
+    if (!status) {
+        m->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+        if (m->fd < 0) status = dapt_fail_errno("%s: cannot be opened for writing", path);
+    }
+    if (!status) status = cut_partial_line(m);
+    if (status) dapt_metrics_close(metrics);
+    return status;
+}
+
+void dapt_metrics_close(struct dapt_metrics **metrics) {
+    struct dapt_metrics *m = *metrics;
+    *metrics = NULL;
+    if (!m) return;
+    if (m->fd >= 0) close(m->fd);
+    dapt_arena_free(&m->arena);
+    free(m);
+}
+
+cJSON *dapt_metrics_event(const char *event) {
+    cJSON *object = cJSON_CreateObject();
+    if (!object) return NULL;
+    char text[64];
+    struct timespec now;
+    struct tm utc;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(text + n, sizeof text - n, ".%03ldZ", now.tv_nsec / 1000000);
+    cJSON_AddStringToObject(object, "event", event);
+    cJSON_AddStringToObject(object, "time", text);
+    return object;
+}
+
+enum dapt_status dapt_metrics_add(struct dapt_metrics *metrics, cJSON *object) {
+    char *line = object ? cJSON_PrintUnformatted(object) : NULL;
+    cJSON_Delete(object);
+    if (!line) return dapt_fail(DAPT_ERROR_MEMORY, "%s: no memory for a line", metrics->path);
+    size_t length = strlen(line);
+    line[length++] = '\n';  // over the NUL: one write, so that a line is there whole or not at all
+    enum dapt_status status = DAPT_OK;
+    off_t before = lseek(metrics->fd, 0, SEEK_END);
+    ssize_t n;
+    do n = write(metrics->fd, line, length); while (n < 0 && errno == EINTR);
+    if (n < 0) status = dapt_fail_errno("%s: cannot be written", metrics->path);
+    if (n >= 0 && (size_t)n != length) {
+        // Half a line would make the next one unreadable too. If even this fails, the next open takes it off.
+        if (before >= 0 && ftruncate(metrics->fd, before) != 0) before = -1;
+        status = dapt_fail(DAPT_ERROR_IO, "%s: cannot be written: no space left", metrics->path);
+    }
+    cJSON_free(line);
+    return status;
+}
+
+enum dapt_status dapt_metrics_sync(struct dapt_metrics *metrics) {
+    if (fdatasync(metrics->fd) == 0 || errno == EINVAL || errno == ENOTSUP) return DAPT_OK;
+    return dapt_fail_errno("%s: cannot be written to the disk", metrics->path);
+}
+
+void dapt_json_add_number(cJSON *object, const char *key, double value) {
+    if (isfinite(value)) cJSON_AddNumberToObject(object, key, value);
+    else cJSON_AddNullToObject(object, key);
+}

@@ -1,0 +1,186 @@
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "train/checkpoint.h"
+#include "train/course.h"
+#include "train/trainer.h"
+
+// ------------------------------------------------------------------------------------------------------- record
+
+static void add_evaluations(const struct dapt_trainer *t, cJSON *record) {
+    cJSON *list = cJSON_AddArrayToObject(record, "evaluations");
+    for (size_t i = 0; list && i < t->config->data.eval_count; i++) {
+        const struct dapt_evaluation *e = &t->evaluations[i];
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "name", t->config->data.eval[i].name);
+        dapt_json_add_number(item, "nats_per_token", e->nats_per_token);
+        dapt_json_add_number(item, "bits_per_byte", e->bits_per_byte);
+        dapt_json_add_number(item, "nats_before", e->nats_before);
+        dapt_json_add_number(item, "bits_before", e->bits_before);
+        cJSON_AddItemToArray(list, item);
+    }
+}
+
+static void add_step(cJSON *record, const char *key, uint64_t step) {
+    if (step == DAPT_NEVER) cJSON_AddNullToObject(record, key);
+    else cJSON_AddNumberToObject(record, key, (double)step);
+}
+
+// No times and no paths: a run that was killed and resumed leaves the same record as one that was not.
+cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
+    char seed[24];
+    cJSON *record = cJSON_CreateObject();
+    if (!record) return NULL;
+    snprintf(seed, sizeof seed, "%" PRIu64, t->config->train.seed);
+    cJSON_AddStringToObject(record, "format", "dapt.run/1");
+    cJSON *versions = cJSON_AddObjectToObject(record, "versions");
+    cJSON_AddStringToObject(versions, "dapt", dapt_version());
+    cJSON_AddNumberToObject(versions, "plugin_abi", DAPT_PLUGIN_ABI);
+    cJSON_AddNumberToObject(versions, "backend_abi", DAPT_BACKEND_ABI);
+    cJSON_AddNumberToObject(record, "step", (double)t->step);
+    cJSON_AddNumberToObject(record, "steps", (double)t->setup.steps);
+    cJSON_AddNumberToObject(record, "updates", (double)t->updates);
+    cJSON_AddNumberToObject(record, "skipped", (double)t->skipped);
+    cJSON_AddNumberToObject(record, "skipped_in_row", (double)t->bad_in_row);
+    cJSON_AddNumberToObject(record, "next_sequence", (double)(t->step * t->config->train.batch));
+    cJSON_AddNumberToObject(record, "tokens", (double)t->tokens);
+    cJSON_AddStringToObject(record, "seed", seed);
+    cJSON_AddStringToObject(record, "data", t->data_hash);
+    cJSON_AddStringToObject(record, "config", t->course_hash);
+    cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->course, true));
+    cJSON_AddItemToObject(record, "tokenizer", t->tokenizer ? cJSON_Duplicate(t->tokenizer, true) : cJSON_CreateNull());
+    add_step(record, "evaluated", t->evaluated);
+    add_evaluations(t, record);
+    add_step(record, "best", t->best);
+    dapt_json_add_number(record, "best_value", t->best_value);
+    return record;
+}
+
+// ------------------------------------------------------------------------------------------------------- resume
+
+static enum dapt_status read_count(const cJSON *record, const char *key, uint64_t *value) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(record, key);
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < 0x1p53)) {
+        return dapt_fail(DAPT_ERROR_INVALID, "run.json: \"%s\" is not a count", key);
+    }
+    *value = (uint64_t)item->valuedouble;
+    return DAPT_OK;
+}
+
+static double read_value(const cJSON *object, const char *key) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+}
+
+static uint64_t read_step(const cJSON *record, const char *key) {
+    double value = read_value(record, key);
+    return value >= 0 && value < 0x1p53 ? (uint64_t)value : DAPT_NEVER;
+}
+
+// What the sets gave before, by name: the sets of a configuration may change between two runs.
+static void read_evaluations(struct dapt_trainer *t, const cJSON *record) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(record, "evaluations"), *item;
+    for (size_t i = 0; i < t->config->data.eval_count; i++) {
+        struct dapt_evaluation *e = &t->evaluations[i];
+        bool known = false;
+        cJSON_ArrayForEach(item, list) {
+            const cJSON *name = cJSON_GetObjectItemCaseSensitive(item, "name");
+            if (!cJSON_IsString(name) || strcmp(name->valuestring, t->config->data.eval[i].name) != 0) continue;
+            e->nats_per_token = read_value(item, "nats_per_token");
+            e->bits_per_byte = read_value(item, "bits_per_byte");
+            e->perplexity = exp(e->nats_per_token);
+            e->nats_before = read_value(item, "nats_before");
+            e->bits_before = read_value(item, "bits_before");
+            known = true;
+        }
+        if (!known) t->evaluated = DAPT_NEVER;
+    }
+}
+
+static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record) {
+    const cJSON *format = cJSON_GetObjectItemCaseSensitive(record, "format");
+    const cJSON *data = cJSON_GetObjectItemCaseSensitive(record, "data");
+    uint64_t steps = 0;
+    if (!cJSON_IsString(format) || strcmp(format->valuestring, "dapt.run/1") != 0) {
+        return dapt_fail(DAPT_ERROR_INVALID, "run.json: its format is not \"dapt.run/1\": written by another version");
+    }
+    enum dapt_status status = dapt_course_compare(cJSON_GetObjectItemCaseSensitive(record, "course"), t->course);
+    if (!status && (!cJSON_IsString(data) || strcmp(data->valuestring, t->data_hash) != 0)) {
+        status = dapt_fail(DAPT_ERROR_INVALID, "data.domain holds other text, or is tokenised otherwise, than when the checkpoint "
+                           "was written; start another run folder for it");
+    }
+    if (!status) status = read_count(record, "steps", &steps);
+    if (!status) status = dapt_course_steps(steps, t->setup.steps, t->options->sets);
+    if (!status) status = read_count(record, "step", &t->step);
+    if (!status) status = read_count(record, "updates", &t->updates);
+    if (!status) status = read_count(record, "skipped", &t->skipped);
+    if (!status) status = read_count(record, "skipped_in_row", &t->bad_in_row);
+    if (!status) status = read_count(record, "tokens", &t->tokens);
+    if (!status && t->step > t->setup.steps) {
+        status = dapt_fail(DAPT_ERROR_INVALID, "the run is at step %" PRIu64 " already, beyond the %" PRIu64 " asked for",
+                           t->step, t->setup.steps);
+    }
+    if (status) return status;
+    t->evaluated = read_step(record, "evaluated");
+    t->best = read_step(record, "best");
+    t->best_value = read_value(record, "best_value");
+    read_evaluations(t, record);
+    return DAPT_OK;
+}
+
+// Puts a damaged checkpoint aside, so that it is neither tried again nor in the way.
+static void put_aside(struct dapt_trainer *t, uint64_t step) {
+    struct dapt_arena arena = {0};
+    char name[32];
+    dapt_run_folder_name(step, name);
+    dapt_log(DAPT_LOG_WARNING, "checkpoint %s is not whole: %s", name, dapt_error());
+    char *from = dapt_path_join(&arena, t->run.checkpoints, name);
+    char *to = dapt_arena_format(&arena, "%s/damaged-%s", t->run.checkpoints, name);
+    if (from && to && dapt_remove_tree(to) == DAPT_OK && dapt_rename(from, to) == DAPT_OK) {
+        dapt_log(DAPT_LOG_WARNING, "put aside as damaged-%s; falling back to the one before", name);
+    }
+    dapt_arena_free(&arena);
+}
+
+static enum dapt_status newest_whole(struct dapt_trainer *t, struct dapt_arena *arena, char **folder, cJSON **record) {
+    uint64_t *steps;
+    size_t count, left;
+    enum dapt_status status = dapt_run_folder_steps(&t->run, &steps, &count);
+    if (status) return status;
+    *folder = NULL;
+    for (left = count; !status && left > 0 && !*record; left--) {
+        *folder = dapt_run_folder_checkpoint(arena, &t->run, steps[left - 1]);
+        if (!*folder) status = DAPT_ERROR_MEMORY;
+        else if (dapt_checkpoint_check(*folder, record) != DAPT_OK) put_aside(t, steps[left - 1]);
+    }
+    if (!status && count > 0 && !*record) {
+        status = dapt_fail(DAPT_ERROR_INVALID, "%s: none of its %zu checkpoints is whole; to begin anew, use another run folder",
+                           t->run.path, count);
+    }
+    free(steps);
+    return status;
+}
+
+enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
+    struct dapt_arena arena = {0};
+    char *folder = NULL;
+    cJSON *record = NULL;
+    enum dapt_status status = newest_whole(t, &arena, &folder, &record);
+    if (!status && !record) {
+        dapt_report_note(&t->reporter, "resume    no checkpoint yet: from the beginning");
+        status = dapt_setup_weights(&t->setup);
+    } else if (!status) {
+        status = read_record(t, record);
+        if (status) dapt_fail_in(status, "resume from %s", folder);
+        if (!status) status = dapt_checkpoint_restore(folder, t->setup.engine, t->setup.model);
+        if (!status) {
+            t->checkpointed = t->step;
+            dapt_report_note(&t->reporter, "resume    from %s, step %" PRIu64 " of %" PRIu64, folder, t->step, t->setup.steps);
+        }
+    }
+    cJSON_Delete(record);
+    dapt_arena_free(&arena);
+    return status;
+}

@@ -1,0 +1,444 @@
+#include "train/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/threads.h"
+#include "train/checkpoint.h"
+#include "train/course.h"
+#include "train/evaluate.h"
+
+#define RETRY_SECONDS 60.0  // until a checkpoint that failed is tried again
+
+void dapt_trainer_log(struct dapt_trainer *t, cJSON *event) {
+    if (dapt_metrics_add(t->metrics, event) == DAPT_OK || t->metrics_failed) return;
+    t->metrics_failed = true;
+    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE, .step = t->step, .steps = t->setup.steps,
+        .text = dapt_error()});
+}
+
+static cJSON *event_at(const struct dapt_trainer *t, const char *name) {
+    cJSON *event = dapt_metrics_event(name);
+    if (event) cJSON_AddNumberToObject(event, "step", (double)t->step);
+    return event;
+}
+
+// --------------------------------------------------------------------------------------------------- evaluation
+
+static bool evaluation_is_due(const struct dapt_trainer *t) {
+    uint64_t every = t->config->train.evaluate_every;
+    if (t->config->data.eval_count == 0 || t->evaluated == t->step) return false;
+    return t->step == 0 || t->step == t->setup.steps || (every && t->step % every == 0);
+}
+
+static void log_evaluation(struct dapt_trainer *t, const struct dapt_evaluation *e) {
+    cJSON *event = event_at(t, "evaluation");
+    cJSON_AddStringToObject(event, "set", e->name);
+    dapt_json_add_number(event, "nats_per_token", e->nats_per_token);
+    dapt_json_add_number(event, "perplexity", e->perplexity);
+    dapt_json_add_number(event, "bits_per_byte", e->bits_per_byte);
+    dapt_json_add_number(event, "bits_per_byte_change", t->step ? e->bits_per_byte - e->bits_before : 0);
+    cJSON_AddNumberToObject(event, "scored", (double)e->scored);
+    cJSON_AddNumberToObject(event, "tokens", (double)e->tokens);
+    cJSON_AddNumberToObject(event, "bytes", (double)e->bytes);
+    dapt_json_add_number(event, "seconds", e->seconds);
+    dapt_trainer_log(t, event);
+}
+
+static enum dapt_status evaluate(struct dapt_trainer *t) {
+    enum dapt_status status = DAPT_OK;
+    double begin = dapt_seconds();
+    size_t count = t->config->data.eval_count;
+    struct dapt_evaluation *fresh = dapt_alloc(count, sizeof *fresh);
+    if (!fresh) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < count; i++) {
+        status = dapt_evaluate_corpus(t->setup.engine, t->setup.evals[i], t->batches[0],
+                                      t->config->data.eval[i].name, &fresh[i]);
+        if (status) break;
+        fresh[i].nats_before = t->step == 0 ? fresh[i].nats_per_token : t->evaluations[i].nats_before;
+        fresh[i].bits_before = t->step == 0 ? fresh[i].bits_per_byte : t->evaluations[i].bits_before;
+    }
+    for (size_t i = 0; !status && i < count; i++) {
+        t->evaluations[i] = fresh[i];
+        log_evaluation(t, &fresh[i]);
+    }
+    if (!status) {
+        t->evaluated = t->step;
+        t->evaluate_seconds = dapt_seconds() - begin;
+        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_EVALUATION, .step = t->step,
+            .steps = t->setup.steps, .evaluations = t->evaluations, .evaluation_count = count});
+    }
+    free(fresh);
+    return status;
+}
+
+// --------------------------------------------------------------------------------------------------- checkpoints
+
+static bool checkpoint_is_due(const struct dapt_trainer *t) {
+    uint64_t every = t->config->train.checkpoint_every;
+    if (t->step == 0 || t->checkpointed == t->step || t->tried == t->step) return false;
+    if (t->step == t->setup.steps || (every && t->step % every == 0)) return true;
+    return t->retry_checkpoint > 0 && dapt_seconds() >= t->retry_checkpoint;
+}
+
+// The evaluation set that decides which checkpoint is best.
+static const struct dapt_evaluation *deciding(const struct dapt_trainer *t) {
+    for (size_t i = 0; i < t->config->data.eval_count; i++) {
+        const char *wanted = t->config->train.best;
+        if (!wanted || strcmp(wanted, t->config->data.eval[i].name) == 0) return &t->evaluations[i];
+    }
+    return NULL;
+}
+
+static enum dapt_status checkpoint(struct dapt_trainer *t) {
+    char name[32];
+    double begin = dapt_seconds();
+    const struct dapt_evaluation *e = t->evaluated == t->step ? deciding(t) : NULL;
+    bool better = e && isfinite(e->nats_per_token) && !(t->best != DAPT_NEVER && e->nats_per_token >= t->best_value);
+    uint64_t best = t->best;
+    double best_value = t->best_value;
+    if (better) {  // in the record of this very checkpoint
+        t->best = t->step;
+        t->best_value = e->nats_per_token;
+    }
+    dapt_metrics_sync(t->metrics);
+    enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine, t->setup.model,
+                                                    t->config->tokenizer.path, dapt_trainer_record(t));
+    if (status) {
+        t->best = best;
+        t->best_value = best_value;
+        return status;
+    }
+    t->checkpointed = t->step;
+    t->retry_checkpoint = 0;
+    if (better) status = dapt_run_folder_mark(&t->run, "best", t->step);
+    if (!status) status = dapt_checkpoint_prune(&t->run, t->config->train.keep);
+    if (status) dapt_log(DAPT_LOG_WARNING, "%s", dapt_error());  // the checkpoint itself is there
+    dapt_run_folder_name(t->step, name);
+    cJSON *event = event_at(t, "checkpoint");
+    cJSON_AddStringToObject(event, "name", name);
+    cJSON_AddBoolToObject(event, "best", better);
+    dapt_json_add_number(event, "seconds", dapt_seconds() - begin);
+    dapt_trainer_log(t, event);
+    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_CHECKPOINT, .step = t->step,
+        .steps = t->setup.steps, .text = name});
+    return DAPT_OK;
+}
+
+// A checkpoint on the way that can't be written (a full disk, say) must not end hours of training: it is told, and tried again.
+static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
+    enum dapt_status status = checkpoint(t);
+    if (!status || t->step == t->setup.steps) return status;
+    struct dapt_string text = {0};
+    if (dapt_string_format(&text, "%s; training goes on, next try in %g s", dapt_error(), RETRY_SECONDS) == DAPT_OK) {
+        cJSON *event = event_at(t, "trouble");
+        cJSON_AddStringToObject(event, "text", text.data);
+        dapt_trainer_log(t, event);
+        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE, .step = t->step,
+            .steps = t->setup.steps, .text = text.data});
+    }
+    dapt_string_free(&text);
+    t->tried = t->step;  // not again at this step
+    t->retry_checkpoint = dapt_seconds() + RETRY_SECONDS;
+    return DAPT_OK;
+}
+
+// -------------------------------------------------------------------------------------------------------- steps
+
+static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedule_point *point, struct dapt_engine_result *result,
+                                uint64_t *scored) {
+    enum dapt_status status = DAPT_OK;
+    uint64_t index = t->step * t->config->train.batch;
+    *scored = 0;
+    *result = (struct dapt_engine_result){.loss = NAN, .norm = NAN};
+    for (uint32_t i = 0; i < t->setup.micros; i++) {
+        dapt_corpus_train_batch(t->setup.domain, t->config->train.seed, index + (uint64_t)i * t->setup.micro, t->batches[i]);
+        *scored += t->batches[i]->scored;
+    }
+    if (*scored == 0) return DAPT_OK;
+    struct dapt_engine_step step = {.learning_rate = point->learning_rate, .weight_decay = point->weight_decay,
+        .clip = t->config->train.clip, .number = t->updates + 1, .scored = *scored};
+    status = dapt_engine_begin(t->setup.engine, &step);
+    for (uint32_t i = 0; !status && i < t->setup.micros; i++) status = dapt_engine_micro(t->setup.engine, t->batches[i]);
+    if (!status) status = dapt_engine_finish(t->setup.engine, true, result);
+    return status ? dapt_fail_in(status, "step %" PRIu64, t->step + 1) : DAPT_OK;
+}
+
+static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_result *result, uint64_t scored) {
+    char text[160];
+    t->skipped++;
+    t->bad_in_row++;
+    if (scored == 0) snprintf(text, sizeof text, "its batch holds no token that can be scored");
+    else snprintf(text, sizeof text, "loss %g, gradient norm %g", result->loss, result->norm);
+    cJSON *event = event_at(t, "skip");
+    cJSON_AddStringToObject(event, "text", text);
+    cJSON_AddNumberToObject(event, "in_row", (double)t->bad_in_row);
+    dapt_trainer_log(t, event);
+    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_SKIP, .step = t->step, .steps = t->setup.steps,
+        .text = text, .bad_in_row = t->bad_in_row});
+    if (t->bad_in_row < t->config->train.max_bad_steps) return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID, "stopped at step %" PRIu64 ": %" PRIu64 " steps in a row were not finite (the last: %s), as "
+                     "many as train.max_bad_steps allows; a lower learning rate may help", t->step, t->bad_in_row, text);
+}
+
+static double seconds_left(const struct dapt_trainer *t) {
+    uint64_t steps = t->setup.steps - t->step, every = t->config->train.evaluate_every;
+    uint64_t evaluations = t->config->data.eval_count ? (every ? steps / every : 0) + 1 : 0;
+    return (double)steps * t->step_seconds + (double)evaluations * t->evaluate_seconds;
+}
+
+static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *result, const struct dapt_schedule_point *point,
+                      uint64_t scored, double seconds) {
+    double rate = (double)t->config->train.batch * t->config->data.sequence / t->step_seconds;
+    cJSON *event = event_at(t, "step");
+    dapt_json_add_number(event, "loss", result->loss);
+    dapt_json_add_number(event, "norm", result->norm);
+    dapt_json_add_number(event, "learning_rate", point->learning_rate);
+    dapt_json_add_number(event, "weight_decay", point->weight_decay);
+    cJSON_AddNumberToObject(event, "scored", (double)scored);
+    dapt_json_add_number(event, "seconds", seconds);
+    if (t->step == t->started + 1) dapt_json_add_number(event, "since_start", dapt_seconds() - t->begin);
+    dapt_trainer_log(t, event);
+    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_STEP, .step = t->step, .steps = t->setup.steps,
+        .loss = result->loss, .norm = result->norm, .learning_rate = point->learning_rate, .tokens_per_second = rate,
+        .seconds_left = seconds_left(t)});
+}
+
+static enum dapt_status train_step(struct dapt_trainer *t) {
+    struct dapt_schedule_point point;
+    struct dapt_engine_result result;
+    uint64_t scored;
+    double begin = dapt_seconds();
+    enum dapt_status status = dapt_setup_point(&t->setup, t->step, &point);
+    if (!status) status = compute(t, &point, &result, &scored);
+    if (status) return status;
+    double seconds = dapt_seconds() - begin;
+    uint64_t done = t->step - t->started;  // the first step also compiles: it says nothing of the others
+    t->step_seconds = done <= 1 ? seconds : 0.9 * t->step_seconds + 0.1 * seconds;
+    t->train_seconds += seconds;
+    t->step++;
+    if (!result.finite) return skip(t, &result, scored);
+    t->updates++;
+    t->bad_in_row = 0;
+    t->tokens += scored;
+    tell_step(t, &result, &point, scored, seconds);
+    return DAPT_OK;
+}
+
+// --------------------------------------------------------------------------------------------------- begin, end
+
+static void add_corpus(cJSON *list, const char *name, const struct dapt_corpus *corpus) {
+    const struct dapt_corpus_report *r = dapt_corpus_report(corpus);
+    const struct { const char *key; uint64_t value; } counts[] = {
+        {"files", r->files}, {"documents", r->documents}, {"bytes", r->bytes}, {"skipped", r->skipped}, {"tokens", r->tokens},
+        {"sequences", r->sequences}, {"cut", r->cut}, {"padded", r->padded}, {"split", r->split},
+    };
+    cJSON *object = cJSON_AddObjectToObject(list, name);
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        cJSON_AddNumberToObject(object, counts[i].key, (double)counts[i].value);
+    }
+    cJSON_AddBoolToObject(object, "cached", r->cached);
+    dapt_json_add_number(object, "seconds", r->seconds);
+}
+
+static void log_start(struct dapt_trainer *t) {
+    const struct dapt_device_info *info = dapt_device_info(t->setup.device);
+    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0}, total = 0;
+    cJSON *event = event_at(t, t->step ? "resume" : "start");
+    cJSON_AddStringToObject(event, "version", dapt_version());
+    cJSON_AddStringToObject(event, "backend", dapt_device_backend(t->setup.device)->name);
+    cJSON_AddStringToObject(event, "device", info->name);
+    cJSON_AddNumberToObject(event, "threads", info->threads);
+    cJSON_AddStringToObject(event, "family", dapt_setup_family(t->setup.model));
+    cJSON_AddNumberToObject(event, "parameters", (double)t->setup.model->weight_count);
+    cJSON_AddNumberToObject(event, "trained_parameters", (double)t->setup.model->weight_count);
+    dapt_engine_memory(t->setup.engine, bytes);
+    for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
+    cJSON_AddNumberToObject(event, "memory", (double)total);
+    cJSON_AddNumberToObject(event, "steps", (double)t->setup.steps);
+    cJSON_AddNumberToObject(event, "tokens_per_step", (double)t->config->train.batch * t->config->data.sequence);
+    cJSON_AddStringToObject(event, "config", t->course_hash);
+    cJSON_AddStringToObject(event, "data", t->data_hash);
+    cJSON *corpora = cJSON_AddObjectToObject(event, "corpora");
+    add_corpus(corpora, "domain", t->setup.domain);
+    for (size_t i = 0; i < t->config->data.eval_count; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "eval %s", t->config->data.eval[i].name);
+        add_corpus(corpora, name, t->setup.evals[i]);
+    }
+    dapt_trainer_log(t, event);
+}
+
+// Someone asked to stop: what was trained is written, and how to go on is said.
+static enum dapt_status stop(struct dapt_trainer *t) {
+    struct dapt_string text = {0};
+    enum dapt_status status = DAPT_OK;
+    if (t->step > 0 && t->checkpointed != t->step) status = checkpoint(t);
+    if (status) return dapt_fail_in(status, "stopped at step %" PRIu64 ", but what was trained since the last checkpoint is lost",
+                                    t->step);
+    if (t->step == 0) status = dapt_string_format(&text, "stopped before the first step; nothing was trained");
+    else status = dapt_string_format(&text, "stopped at step %" PRIu64 " of %" PRIu64 "; to go on: dapt train %s --resume", t->step,
+                                     t->setup.steps, t->options->config);
+    cJSON *event = event_at(t, "stop");
+    dapt_trainer_log(t, event);
+    if (!status) {
+        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_STOP, .step = t->step, .steps = t->setup.steps,
+            .text = text.data});
+        status = dapt_fail(DAPT_ERROR_CANCELLED, "%s", text.data);
+    }
+    dapt_string_free(&text);
+    return status;
+}
+
+static void tell_end(struct dapt_trainer *t) {
+    struct dapt_string text = {0};
+    struct dapt_small_text steps, tokens, rate, seconds;
+    uint64_t done = t->step - t->started;
+    double count = (double)done * t->config->train.batch * t->config->data.sequence;
+    cJSON *event = event_at(t, "end");
+    cJSON_AddNumberToObject(event, "updates", (double)t->updates);
+    cJSON_AddNumberToObject(event, "skipped", (double)t->skipped);
+    cJSON_AddNumberToObject(event, "tokens", (double)t->tokens);
+    dapt_json_add_number(event, "train_seconds", t->train_seconds);
+    dapt_json_add_number(event, "tokens_per_second", t->train_seconds > 0 ? count / t->train_seconds : 0);
+    dapt_trainer_log(t, event);
+    dapt_metrics_sync(t->metrics);
+    if (done == 0) {
+        dapt_string_format(&text, "the run is complete: %s steps; the model is in %s/checkpoints/step-%06" PRIu64,
+                           dapt_count_text(t->step, &steps), t->run.path, t->step);
+    } else {
+        dapt_string_format(&text, "%s steps, %s tokens in %s (%s tokens/s); %" PRIu64 " skipped; the model is in "
+                           "%s/checkpoints/step-%06" PRIu64, dapt_count_text(done, &steps), dapt_count_text((uint64_t)count, &tokens),
+                           dapt_duration_text(t->train_seconds, &seconds),
+                           dapt_count_text((uint64_t)(count / t->train_seconds), &rate), t->skipped, t->run.path, t->step);
+    }
+    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_END, .step = t->step, .steps = t->setup.steps,
+        .text = text.data, .evaluations = t->evaluations, .evaluation_count = t->config->data.eval_count});
+    dapt_string_free(&text);
+}
+
+static enum dapt_status loop(struct dapt_trainer *t) {
+    enum dapt_status status = DAPT_OK;
+    for (;;) {
+        if (evaluation_is_due(t)) status = evaluate(t);
+        if (!status && checkpoint_is_due(t)) status = checkpoint_on_the_way(t);
+        if (status == DAPT_ERROR_CANCELLED || (!status && t->step < t->setup.steps && dapt_cancelled())) return stop(t);
+        if (status || t->step == t->setup.steps) break;
+        status = train_step(t);
+        if (status) break;
+    }
+    if (!status) tell_end(t);
+    return status;
+}
+
+// -------------------------------------------------------------------------------------------------------- opening
+
+// A folder that holds checkpoints is gone on with on purpose only.
+static enum dapt_status open_run(struct dapt_trainer *t) {
+    uint64_t *steps;
+    size_t count;
+    if (!t->config->run) return dapt_fail(DAPT_ERROR_INVALID, "%s: \"run\" is missing: the folder that the run goes to", t->options->config);
+    enum dapt_status status = dapt_run_folder_open(t->config->run, &t->run);
+    if (!status) status = dapt_run_folder_steps(&t->run, &steps, &count);
+    if (status) return status;
+    if (count > 0 && !t->options->resume) {
+        status = dapt_fail(DAPT_ERROR_INVALID, "%s: holds a run already (newest checkpoint: step-%06" PRIu64
+                           "); go on with it by --resume, or set \"run\" to another folder", t->run.path, steps[count - 1]);
+    }
+    free(steps);
+    return status;
+}
+
+static enum dapt_status write_config(const struct dapt_trainer *t) {
+    struct dapt_arena arena = {0};
+    struct dapt_string text = {0};
+    char *path = dapt_path_join(&arena, t->run.path, "config.json");
+    enum dapt_status status = path ? dapt_config_write(t->config, &text) : DAPT_ERROR_MEMORY;
+    if (!status) status = dapt_file_write(path, text.data, text.length);
+    dapt_string_free(&text);
+    dapt_arena_free(&arena);
+    return status;
+}
+
+static enum dapt_status open_metrics(struct dapt_trainer *t) {
+    struct dapt_arena arena = {0};
+    char *path = dapt_path_join(&arena, t->run.path, "metrics.jsonl");
+    enum dapt_status status = path ? dapt_metrics_open(path, &t->metrics) : DAPT_ERROR_MEMORY;
+    dapt_arena_free(&arena);
+    return status;
+}
+
+static enum dapt_status make_batches(struct dapt_trainer *t) {
+    size_t evals = t->config->data.eval_count;
+    enum dapt_status status = DAPT_OK;
+    t->batches = dapt_alloc(t->setup.micros, sizeof *t->batches);
+    t->evaluations = dapt_alloc(evals ? evals : 1, sizeof *t->evaluations);
+    if (!t->batches || !t->evaluations) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; i < evals; i++) {
+        t->evaluations[i] = (struct dapt_evaluation){.name = t->config->data.eval[i].name, .nats_per_token = NAN,
+            .perplexity = NAN, .bits_per_byte = NAN, .nats_before = NAN, .bits_before = NAN};
+    }
+    for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
+        status = dapt_batch_create(t->setup.micro, t->config->data.sequence, &t->batches[i]);
+    }
+    return status;
+}
+
+static enum dapt_status identify(struct dapt_trainer *t) {
+    struct dapt_hash hash;
+    dapt_corpus_hash(t->setup.domain, &hash);
+    dapt_hash_text(hash, t->data_hash);
+    enum dapt_status status = dapt_course_create(t->config, &t->course);
+    if (!status) status = dapt_course_hash(t->course, t->course_hash);
+    if (!status) status = dapt_course_tokenizer(t->config, &t->tokenizer);
+    return status;
+}
+
+static enum dapt_status begin(struct dapt_trainer *t) {
+    bool plan_only = t->options->plan_only;
+    enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
+    if (!status && !plan_only) status = open_run(t);
+    if (!status) status = dapt_setup_open(t->config, &t->reporter, &t->setup);
+    if (status || plan_only) return status;
+    status = make_batches(t);
+    if (!status) status = identify(t);
+    if (!status) status = t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);
+    if (!status && t->config->train.best && !deciding(t)) {
+        status = dapt_fail(DAPT_ERROR_INVALID, "train.best is \"%s\", expected the name of a set of data.eval", t->config->train.best);
+    }
+    if (!status) status = write_config(t);
+    if (!status) status = open_metrics(t);
+    if (!status) log_start(t);
+    return status;
+}
+
+static void finish(struct dapt_trainer *t) {
+    for (uint32_t i = 0; t->batches && i < t->setup.micros; i++) dapt_batch_destroy(&t->batches[i]);
+    free(t->batches);
+    free(t->evaluations);
+    dapt_metrics_close(&t->metrics);
+    dapt_setup_close(&t->setup);
+    dapt_run_folder_close(&t->run);
+    cJSON_Delete(t->course);
+    cJSON_Delete(t->tokenizer);
+    dapt_config_free(&t->config);
+}
+
+enum dapt_status dapt_trainer_run(const struct dapt_train_options *options) {
+    struct dapt_console console;
+    dapt_console_start(&console);
+    struct dapt_trainer t = {.options = options, .run = {.lock = -1}, .best_value = NAN, .evaluated = DAPT_NEVER,
+        .checkpointed = DAPT_NEVER, .tried = DAPT_NEVER, .best = DAPT_NEVER, .begin = dapt_seconds()};
+    t.reporter = options->callback ? (struct dapt_reporter){options->callback, options->user}
+                                   : (struct dapt_reporter){dapt_console_event, &console};
+    enum dapt_status status = begin(&t);
+    t.started = t.step;
+    if (!status && !options->plan_only) status = loop(&t);
+    if (!options->callback && console.terminal) dapt_log_status(NULL);
+    finish(&t);
+    return status;
+}

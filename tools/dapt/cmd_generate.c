@@ -1,0 +1,61 @@
+// dapt generate
+#include <stddef.h>
+#include <stdio.h>
+
+#include "tool.h"
+
+struct generate_arguments {
+    struct tool_arguments plain;
+    struct tool_device device;
+    const char *prompt;
+    uint64_t max_tokens, top_k, seed;
+    double temperature, top_p;
+    bool ignore_end, continuation, stats;
+};
+
+static enum tool_exit run_generate(void *arguments) {
+    const struct generate_arguments *a = arguments;
+    struct dapt_context *context = NULL;
+    struct dapt_generated generated;
+    if (!a->prompt) return tool_usage("generate: no prompt was given: --prompt TEXT");
+    struct dapt_generate_options options = {.model = tool_model(a->plain.plain[0], &a->device), .prompt = a->prompt,
+        .max_tokens = (uint32_t)a->max_tokens, .temperature = a->temperature, .top_k = (uint32_t)a->top_k, .top_p = a->top_p,
+        .seed = a->seed, .ignore_end = a->ignore_end};
+    if (!a->continuation) {
+        fputs(a->prompt, stdout);
+        fflush(stdout);
+    }
+    enum dapt_status status = dapt_context_open(NULL, &context);
+    if (!status) status = dapt_generate(context, &options, tool_emit, NULL, &generated);
+    putchar('\n');
+    if (!status && a->stats) {
+        fflush(stdout);
+        fprintf(stderr, "%u prompt tokens in %.3f s; %u tokens in %.3f s (%.1f tokens/s)%s\n", generated.prompt_tokens,
+                generated.prompt_seconds, generated.tokens, generated.seconds,
+                generated.seconds > 0 ? generated.tokens / generated.seconds : 0, generated.ended ? "; the text ended" : "");
+    }
+    enum tool_exit result = tool_finish(status);
+    dapt_context_close(&context);
+    return result;
+}
+
+static const struct tool_option generate_options[] = {
+    {"--prompt", "TEXT", "what to go on from", TOOL_TEXT, offsetof(struct generate_arguments, prompt), 0, 0},
+    {"--max-tokens", "N", "tokens to generate; default: 100", TOOL_COUNT, offsetof(struct generate_arguments, max_tokens), 1, 1e9},
+    {"--temperature", "T", "0 (the default): the most likely token each time", TOOL_REAL,
+     offsetof(struct generate_arguments, temperature), 0, 1e6},
+    {"--top-k", "K", "draws among the K most likely; 0: all", TOOL_COUNT, offsetof(struct generate_arguments, top_k), 0, 1e9},
+    {"--top-p", "P", "draws among the most likely that together reach P", TOOL_REAL, offsetof(struct generate_arguments, top_p), 0, 1},
+    {"--seed", "S", "same seed, same text", TOOL_COUNT, offsetof(struct generate_arguments, seed), 0, 18446744073709549568.0},
+    {"--ignore-end", NULL, "goes on after an end-of-text token", TOOL_FLAG, offsetof(struct generate_arguments, ignore_end), 0, 0},
+    {"--continuation", NULL, "leaves the prompt out of the output", TOOL_FLAG, offsetof(struct generate_arguments, continuation), 0, 0},
+    {"--stats", NULL, "tells counts and speed on standard error", TOOL_FLAG, offsetof(struct generate_arguments, stats), 0, 0},
+    TOOL_TOKENIZER_OPTION(struct generate_arguments, device),
+    TOOL_DEVICE_OPTIONS(struct generate_arguments, device),
+    {0},
+};
+
+const struct tool_command tool_generate = {
+    .name = "generate", .plain = "MODEL --prompt TEXT", .summary = "goes on with a text",
+    .options = generate_options, .size = sizeof(struct generate_arguments), .plain_least = 1, .plain_most = 1, .run = run_generate,
+};

@@ -1,0 +1,74 @@
+// dapt train, dapt plan
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "tool.h"
+
+struct train_arguments {
+    struct tool_arguments plain;
+    struct tool_list sets;
+    bool resume, help_config, schema;
+};
+
+// The first signal asks training to finish its step and write a checkpoint; the second one ends the program at once.
+static void on_signal(int number) {
+    (void)number;
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    dapt_interrupt();
+}
+
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static enum tool_exit run_train(void *arguments) {
+    const struct train_arguments *a = arguments;
+    if (a->help_config) return tool_finish(dapt_config_describe(tool_emit, NULL));
+    if (a->schema) return tool_finish(dapt_config_describe_schema(tool_emit, NULL));
+    catch_signals();
+    struct dapt_train_options options = {.config = a->plain.plain[0], .sets = a->sets.items, .resume = a->resume};
+    return tool_finish(dapt_train(&options));
+}
+
+// minimum -1 marks a flag that stands for itself, without the configuration.
+static const struct tool_option train_options[] = {
+    {"--set", "KEY=VALUE", "overrides a key of the configuration: --set train.steps=50", TOOL_LIST,
+     offsetof(struct train_arguments, sets), 0, 0},
+    {"--resume", NULL, "goes on from the newest whole checkpoint of the run folder", TOOL_FLAG,
+     offsetof(struct train_arguments, resume), 0, 0},
+    {"--help-config", NULL, "prints every key of a configuration", TOOL_FLAG, offsetof(struct train_arguments, help_config), -1, 0},
+    {"--schema", NULL, "prints the JSON Schema of a configuration", TOOL_FLAG, offsetof(struct train_arguments, schema), -1, 0},
+    {0},
+};
+
+const struct tool_command tool_train = {
+    .name = "train", .plain = "CONFIG", .summary = "trains as a configuration says",
+    .notes = "Ctrl-C finishes the step, writes a checkpoint and exits with 130; a second one ends at once.\n"
+             "A resume must keep what decides the course of training (data, batch, sequence, seed, optimizer, schedule); how often\n"
+             "to evaluate and to write checkpoints, the device and the run folder's place are free. Another number of steps must be\n"
+             "asked for by --set train.steps=N.",
+    .options = train_options, .size = sizeof(struct train_arguments), .plain_least = 1, .plain_most = 1, .run = run_train,
+};
+
+// --------------------------------------------------------------------------------------------------------- plan
+
+static enum tool_exit run_plan(void *arguments) {
+    const struct train_arguments *a = arguments;
+    struct dapt_train_options options = {.config = a->plain.plain[0], .sets = a->sets.items, .plan_only = true};
+    return tool_finish(dapt_train(&options));
+}
+
+static const struct tool_option plan_options[] = {
+    {"--set", "KEY=VALUE", "overrides a key of the configuration", TOOL_LIST, offsetof(struct train_arguments, sets), 0, 0},
+    {0},
+};
+
+const struct tool_command tool_plan = {
+    .name = "plan", .plain = "CONFIG", .summary = "tells what training would do: model, data, memory, steps",
+    .options = plan_options, .size = sizeof(struct train_arguments), .plain_least = 1, .plain_most = 1, .run = run_plan,
+};

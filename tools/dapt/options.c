@@ -1,0 +1,187 @@
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+enum tool_exit tool_usage(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("dapt: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    return TOOL_USAGE;
+}
+
+enum tool_exit tool_finish(enum dapt_status status) {
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        if (status >= 0) {
+            fprintf(stderr, "dapt: standard output cannot be written: %s\n", strerror(errno));
+            return TOOL_FAILURE;
+        }
+    }
+    if (status >= 0) return TOOL_OK;
+    if (status == DAPT_ERROR_CANCELLED) return TOOL_INTERRUPTED;
+    fprintf(stderr, "dapt: %s\n", dapt_last_error());
+    return TOOL_FAILURE;
+}
+
+bool tool_emit(void *user, const char *text, size_t length) {
+    (void)user;
+    return fwrite(text, 1, length, stdout) == length && fflush(stdout) == 0;
+}
+
+struct dapt_model_options tool_model(const char *model, const struct tool_device *device) {
+    return (struct dapt_model_options){.model = model, .tokenizer = device->tokenizer, .backend = device->backend,
+        .device = (uint32_t)device->device, .threads = (uint32_t)device->threads};
+}
+
+// -------------------------------------------------------------------------------------------------------- values
+
+static bool add_item(struct tool_list *list, const char *item) {
+    const char **items = realloc(list->items, (list->count + 2) * sizeof *items);
+    if (!items) {
+        tool_usage("no memory for the arguments");
+        return false;
+    }
+    list->items = items;
+    items[list->count++] = item;
+    items[list->count] = NULL;
+    return true;
+}
+
+static bool set_count(const struct tool_option *option, const char *text, uint64_t *value) {
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    bool whole = text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
+    if (whole && (double)number >= option->minimum && (double)number <= option->maximum) {
+        *value = number;
+        return true;
+    }
+    tool_usage("%s is \"%s\", expected a whole number from %.0f to %.0f", option->name, text, option->minimum, option->maximum);
+    return false;
+}
+
+static bool set_real(const struct tool_option *option, const char *text, double *value) {
+    char *end;
+    double number = strtod(text, &end);
+    if (end != text && *end == '\0' && isfinite(number) && number >= option->minimum && number <= option->maximum) {
+        *value = number;
+        return true;
+    }
+    tool_usage("%s is \"%s\", expected a number from %g to %g", option->name, text, option->minimum, option->maximum);
+    return false;
+}
+
+static bool set_value(const struct tool_option *option, const char *text, void *arguments) {
+    void *value = (char *)arguments + option->offset;
+    switch (option->kind) {
+    case TOOL_FLAG:
+        *(bool *)value = true;
+        return true;
+    case TOOL_TEXT:
+        *(const char **)value = text;
+        return true;
+    case TOOL_LIST:
+        return add_item(value, text);
+    case TOOL_COUNT:
+        return set_count(option, text, value);
+    case TOOL_REAL:
+        return set_real(option, text, value);
+    }
+    return false;
+}
+
+// -------------------------------------------------------------------------------------------------------- parsing
+
+static const struct tool_option *find_option(const struct tool_command *command, const char *word, size_t length) {
+    for (const struct tool_option *option = command->options; option && option->name; option++) {
+        if (strlen(option->name) == length && memcmp(option->name, word, length) == 0) return option;
+    }
+    return NULL;
+}
+
+// One option at words[*at], which moves to its value where that is a word of its own.
+static bool parse_option(const struct tool_command *command, int count, char **words, int *at, void *arguments,
+                         const struct tool_option **given) {
+    const char *word = words[*at], *equals = strchr(word, '=');
+    const struct tool_option *option = find_option(command, word, equals ? (size_t)(equals - word) : strlen(word));
+    const char *value = equals ? equals + 1 : NULL;
+    *given = option;
+    if (!option) {
+        tool_usage("%s: unknown option %s; `dapt help %s` lists those there are", command->name, word, command->name);
+        return false;
+    }
+    if (option->kind == TOOL_FLAG && value) {
+        tool_usage("%s: %s takes no value", command->name, option->name);
+        return false;
+    }
+    if (option->kind != TOOL_FLAG && !value) {
+        if (*at + 1 >= count) {
+            tool_usage("%s: %s needs a value: %s %s", command->name, option->name, option->name, option->argument);
+            return false;
+        }
+        value = words[++*at];
+    }
+    return set_value(option, value, arguments);
+}
+
+bool tool_parse(const struct tool_command *command, int count, char **words, void *arguments, bool *help) {
+    struct tool_arguments *plain = arguments;
+    const struct tool_option *last = NULL;
+    bool options = true;
+    *help = false;
+    for (int i = 0; i < count; i++) {
+        const char *word = words[i];
+        if (options && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
+            *help = true;
+            return true;
+        }
+        if (options && strcmp(word, "--") == 0) {
+            options = false;
+            last = NULL;
+        } else if (options && word[0] == '-' && word[1] != '\0') {
+            if (!parse_option(command, count, words, &i, arguments, &last)) return false;
+        } else if (last && last->kind == TOOL_LIST && plain->plain_count == command->plain_most) {
+            if (!set_value(last, word, arguments)) return false;  // --data a=x b=y
+        } else if (plain->plain_count == command->plain_most) {
+            tool_usage("%s: \"%s\" is one argument too many; usage: dapt %s %s", command->name, word, command->name, command->plain);
+            return false;
+        } else {
+            plain->plain[plain->plain_count++] = word;
+        }
+    }
+    if (plain->plain_count < command->plain_least) {
+        bool informs = false;  // `dapt train --help-config` names no configuration: the command itself sees to that
+        for (const struct tool_option *o = command->options; o && o->name; o++) {
+            bool alone = o->kind == TOOL_FLAG && o->minimum < 0;
+            informs = informs || (alone && *(bool *)((char *)arguments + o->offset));
+        }
+        if (informs) return true;
+        tool_usage("%s: an argument is missing; usage: dapt %s %s", command->name, command->name, command->plain);
+        return false;
+    }
+    return true;
+}
+
+void tool_release(const struct tool_command *command, void *arguments) {
+    for (const struct tool_option *option = command->options; option && option->name; option++) {
+        if (option->kind == TOOL_LIST) free(((struct tool_list *)((char *)arguments + option->offset))->items);
+    }
+}
+
+void tool_print_help(const struct tool_command *command) {
+    printf("usage: dapt %s %s%s\n\n%s\n", command->name, command->plain, command->options ? " [OPTION ...]" : "", command->summary);
+    if (command->options) printf("\noptions:\n");
+    for (const struct tool_option *option = command->options; option && option->name; option++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s%s%s", option->name, option->argument ? " " : "", option->argument ? option->argument : "");
+        printf("  %-22s %s\n", left, option->help);
+    }
+    if (command->notes) printf("\n%s\n", command->notes);
+}
