@@ -173,8 +173,9 @@ enum dapt_status dapt_engine_create(const struct dapt_model *model, struct dapt_
     e->options = *options;
     struct dapt_buffer_handle *ignored;
     enum dapt_status status = ensure_buffer(e, DAPT_BUFFER_PARAM, model->flat_count * sizeof(float), &ignored);
-    // All lanes of a step together and first: they share what they leave in the result buffer, and nobody needs more memory.
+    // All lanes of a step together and first: nobody needs more memory. Their step and result buffers are the same ones.
     if (!status && options->train) status = ensure_buffer(e, DAPT_BUFFER_RESULT, 2 * NORM_OFFSET, &ignored);
+    if (!status && options->train) status = ensure_buffer(e, DAPT_BUFFER_STEP, DAPT_STEP_COUNT * sizeof(float), &ignored);
     for (int kind = LANE_TRAIN_FIRST; options->train && kind <= LANE_UPDATE && !status; kind++) status = build_lane(e, (enum lane_kind)kind);
     if (status) dapt_engine_destroy(&e);
     *engine = e;
