@@ -70,7 +70,7 @@ static const struct source_case cases[] = {
     {"jsonl", NULL, "{\"text\": \"a\"\n{\"text\": \"b\"} x\n{\"text\": \"c\"}",
      "{1 is not JSON, near column 12}{2 goes on behind its JSON value, column 15}[3]c"},
     {"jsonl", NULL, "{\"text\": \"\\ud800\"}\n{\"text\": \"\\udc00x\"}\n{\"text\": \"\\x\"}\n{\"text\": \"d\"}",
-     "{1 is not JSON, near column 10}{2 is not JSON, near column 10}{3 is not JSON, near column 10}[4]d"},
+     "{1 is not JSON, near column 11}{2 is not JSON, near column 11}{3 is not JSON, near column 11}[4]d"},
     {"jsonl", "{\"field\": \"a.b\"}", "{\"a\": {\"b\": \"x\"}}\n{\"a\": {\"c\": \"x\"}}\n{\"a.b\": \"y\"}\n{\"a\": \"b\"}",
      "[1]x{2 has no field \"a.b\"}[3]y{4 has no field \"a.b\"}"},
     {"jsonl", "{\"field\": \"a.b.c\", \"id\": \"m.n\"}",
