@@ -1,0 +1,38 @@
+// What the tokenizer asks of Unicode: classes of characters, normal forms, lower case. From utf8proc's data.
+#ifndef HF_UNICODE_H
+#define HF_UNICODE_H
+#include "base.h"
+
+enum hf_class {
+    HF_LETTER = 1,    // \p{L}
+    HF_NUMBER = 2,    // \p{N}
+    HF_SPACE = 4,     // White_Space: \s
+    HF_WORD = 8,      // \w: alphabetic, marks, decimal digits, connectors, joiners
+    HF_PUNCTUATION = 16,  // ASCII punctuation (with $+<=>^`|~) and \p{P}
+    HF_CONTROL = 32,  // what BERT takes away: Cc, Cf, Co, without \t \n \r
+    HF_MARK = 64,     // \p{M}
+    HF_NONSPACING = 128  // \p{Mn}
+};
+
+// Builds the tables below once for the process; false when utf8proc failed on its own data. [any]
+bool hf_unicode_ready(void);
+
+extern uint8_t hf_classes[0x110000];
+static inline uint8_t hf_class(uint32_t code) {
+    return hf_classes[code];
+}
+
+enum hf_form { HF_NFC, HF_NFD, HF_NFKC, HF_NFKD };
+
+struct hf_form_scratch {
+    int32_t *codes;
+    size_t capacity;
+};
+// Appends the normal form of valid UTF-8 to `out`; leaves `out` as it was and *changed false when the text is in that
+// form already. Linear in the length, but for runs of combining marks, which cost n log n.
+bool hf_normal_form(enum hf_form form, const char *text, size_t length, struct hf_text *out, bool *changed,
+                    struct hf_form_scratch *scratch);
+// Appends the text in lower case, character by character (no context).
+bool hf_lower(const char *text, size_t length, struct hf_text *out);
+bool hf_is_chinese(uint32_t code);  // the blocks that BERT's normalizer sets apart
+#endif
