@@ -150,9 +150,11 @@ static enum dapt_status load_token(const struct dapt_host *host, const cJSON *ob
     return DAPT_OK;
 }
 
+// A token that is normalized is searched for, and decodes to, its normalized text. It is "special" to the decoder only
+// when that text is the one of a special token: so does Hugging Face tokenizers.
 static enum dapt_status trie_token(const struct dapt_host *host, const struct hf_normalizer *normalizer,
                                    struct hf_normalize_scratch *scratch, struct hf_added *added, size_t index) {
-    const struct hf_added_token *token = &added->tokens[index];
+    struct hf_added_token *token = &added->tokens[index];
     size_t length;
     const char *text = hf_vocab_text(&added->texts, token->id, &length);
     if (token->normalized) {
@@ -162,8 +164,21 @@ static enum dapt_status trie_token(const struct dapt_host *host, const struct hf
             return hf_fail(host, DAPT_ERROR_UNSUPPORTED, "the added token with id %u is empty when normalized",
                            token->id);
     }
+    token->shown = (struct hf_span){added->shown.length, length};
+    uint32_t named = hf_vocab_find(&added->texts, text, length);
+    token->skipped = named != HF_NONE && added->tokens[added->by_id[named]].special;
     struct hf_added_trie *trie = token->normalized ? &added->normalized : &added->raw;
-    return trie_add(trie, text, length, (uint32_t)index) ? DAPT_OK : hf_out_of_memory(host);
+    if (!hf_text_append(&added->shown, text, length) || !trie_add(trie, text, length, (uint32_t)index))
+        return hf_out_of_memory(host);
+    return DAPT_OK;
+}
+
+static bool index_ids(struct hf_added *added) {
+    added->by_id = malloc(((size_t)added->texts.size + 1) * sizeof *added->by_id);
+    if (!added->by_id) return false;
+    for (uint32_t id = 0; id < added->texts.size; id++) added->by_id[id] = HF_NONE;
+    for (size_t i = 0; i < added->count; i++) added->by_id[added->tokens[i].id] = (uint32_t)i;
+    return true;
 }
 
 enum dapt_status hf_added_load(const struct dapt_host *host, const cJSON *list, const struct hf_vocab *vocab,
@@ -171,11 +186,12 @@ enum dapt_status hf_added_load(const struct dapt_host *host, const cJSON *list, 
                                struct hf_added *added) {
     struct hf_text content = {0};
     enum dapt_status status = DAPT_OK;
-    if (list && !cJSON_IsNull(list) && !cJSON_IsArray(list))
+    if (list && !cJSON_IsArray(list))
         return hf_fail(host, DAPT_ERROR_INVALID, "\"added_tokens\" must be a list");
     for (const cJSON *item = list ? list->child : NULL; item && status == DAPT_OK; item = item->next)
         status = load_token(host, item, vocab, &content, added);
     hf_text_free(&content);
+    if (status == DAPT_OK && !index_ids(added)) status = hf_out_of_memory(host);
     // Special tokens come first where two have the same text when normalized.
     for (int special = 1; special >= 0; special--)
         for (size_t i = 0; i < added->count && status == DAPT_OK; i++)
@@ -187,15 +203,15 @@ enum dapt_status hf_added_load(const struct dapt_host *host, const cJSON *list, 
 
 void hf_added_free(struct hf_added *added) {
     free(added->tokens);
+    free(added->by_id);
     free(added->raw.nodes);
     free(added->normalized.nodes);
+    hf_text_free(&added->shown);
     hf_vocab_free(&added->texts);
     *added = (struct hf_added){0};
 }
 
-bool hf_added_is_special(const struct hf_added *added, uint32_t id) {
-    if (id >= added->texts.size || added->texts.tokens[id].length == HF_NONE) return false;
-    for (size_t i = 0; i < added->count; i++)
-        if (added->tokens[i].id == id) return added->tokens[i].special;
-    return false;
+const struct hf_added_token *hf_added_at(const struct hf_added *added, uint32_t id) {
+    uint32_t index = id < added->texts.size ? added->by_id[id] : HF_NONE;
+    return index == HF_NONE ? NULL : &added->tokens[index];
 }

@@ -7,6 +7,8 @@
 struct hf_added_token {
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
+    bool skipped;          // when special tokens are left out
+    struct hf_span shown;  // in hf_added.shown: what it decodes to, which is what was searched for
 };
 
 // Finds the longest of a set of texts at each place.
@@ -25,7 +27,9 @@ struct hf_added_trie {
 struct hf_added {
     struct hf_added_token *tokens;
     size_t count, capacity;
-    struct hf_vocab texts;               // of added tokens alone
+    struct hf_vocab texts;  // of added tokens alone
+    uint32_t *by_id;        // [texts.size] index in tokens, HF_NONE: none
+    struct hf_text shown;
     struct hf_added_trie raw, normalized;  // searched before and after normalisation
 };
 
@@ -34,7 +38,8 @@ enum dapt_status hf_added_load(const struct dapt_host *host, const cJSON *list, 
                                const struct hf_normalizer *normalizer, struct hf_normalize_scratch *scratch,
                                struct hf_added *added);
 void hf_added_free(struct hf_added *added);
-bool hf_added_is_special(const struct hf_added *added, uint32_t id);
+// The added token with this id, or NULL.
+const struct hf_added_token *hf_added_at(const struct hf_added *added, uint32_t id);
 
 // The next token at or after *search, which moves on; `done` is where the token before ended. The match, with the
 // whitespace that the token takes along, is [*start, *stop).

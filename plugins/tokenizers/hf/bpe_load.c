@@ -101,8 +101,8 @@ static enum dapt_status load_merges(const struct dapt_host *host, const cJSON *l
     for (size_t i = 0; i <= bpe->merge_mask; i++) bpe->merges[i].left = bpe->merges[i].right = HF_NONE;
     size_t prefix_chars = char_count(&bpe->prefix);
     for (const cJSON *item = list->child; item && status == DAPT_OK; item = item->next) {
-        struct merge_text parts;
-        struct hf_merge merge;
+        struct merge_text parts = {0};
+        struct hf_merge merge = {0};
         bool skip;
         status = merge_read(host, item, index, &text, &parts, &skip);
         if (status < 0 || skip) continue;

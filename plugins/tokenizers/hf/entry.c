@@ -80,9 +80,11 @@ static enum dapt_status tokenizer_decode(void *opaque, const uint32_t *ids, size
     list->text.length = 0;
     for (size_t i = 0; i < count; i++) {
         size_t length;
-        const char *text = hf_vocab_text(&tables->added.texts, ids[i], &length);
-        if (text && (flags & DAPT_DECODE_SKIP_SPECIAL) && hf_added_is_special(&tables->added, ids[i])) continue;
-        if (!text) text = hf_vocab_text(&tables->vocab, ids[i], &length);
+        const struct hf_added_token *token = hf_added_at(&tables->added, ids[i]);
+        const char *text = token ? tables->added.shown.data + token->shown.start
+                                 : hf_vocab_text(&tables->vocab, ids[i], &length);
+        if (token) length = token->shown.length;
+        if (token && token->skipped && (flags & DAPT_DECODE_SKIP_SPECIAL)) continue;
         if (text && !hf_token_texts_add(list, text, length)) return hf_out_of_memory(handle->host);
     }
     enum dapt_status status = hf_decode(tables->decoder, handle->host, &handle->decode, &out);
