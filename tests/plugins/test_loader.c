@@ -123,6 +123,7 @@ static void test_mutated_modules_do_no_harm(void **state) {
     char *path = dapt_arena_format(&arena, "%s/mutated.so", scratch);
     size_t refusals = 0;
     for (uint64_t round = 0; round < 400; round++) {
+        unlink(path);
         FILE *file = fopen(path, "wb");
         assert_int_equal(fwrite(map.data, 1, map.size, file), map.size);
         for (uint64_t k = 0; k < 40; k++) {  // half of them in the header, the rest in the section table at the end
