@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 #define MAX_DEPTH 128
 #define MAX_NUMBER 60  // characters; cJSON copies a number into 64
 
@@ -57,26 +59,6 @@ static enum dapt_status skip_space(struct scan *s) {
     return c == '/' ? fail_at(s, s->at, "comments are not JSON") : DAPT_OK;
 }
 
-// Length of the well-formed UTF-8 sequence at `p`, 0 if it is none (RFC 3629: no surrogates, no overlong forms).
-static size_t utf8_length(const unsigned char *p, size_t left) {
-    static const struct { unsigned char low, high, second_low, second_high, length; } rows[] = {
-        {0x20, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
-        if (p[0] < rows[r].low || p[0] > rows[r].high) continue;
-        size_t length = rows[r].length;
-        if (length > left) return 0;
-        if (length > 1 && (p[1] < rows[r].second_low || p[1] > rows[r].second_high)) return 0;
-        for (size_t i = 2; i < length; i++) {
-            if ((p[i] & 0xc0) != 0x80) return 0;
-        }
-        return length;
-    }
-    return 0;
-}
-
 static int hex4(const struct scan *s, size_t at) {
     int value = 0;
     for (size_t i = at; i < at + 4; i++) {
@@ -119,9 +101,7 @@ static enum dapt_status scan_string(struct scan *s) {
         }
         if (c < 0x20) return fail_at(s, s->at, c == '\n' ? "a string may not go over the end of its line"
                                                          : "a control character in a string must be written as \\u00XX");
-        size_t length = utf8_length((const unsigned char *)s->text + s->at, s->length - s->at);
-        if (length == 0) return fail_at(s, s->at, "not valid UTF-8");
-        s->at += length;
+        s->at++;
     }
     s->at++;
     return DAPT_OK;
@@ -222,6 +202,8 @@ enum dapt_status dapt_json_scan(const char *name, const char *text, size_t lengt
     *places = NULL;
     *count = 0;
     if (length >= UINT32_MAX) return dapt_fail(DAPT_ERROR_INVALID, "%s: larger than 4 GiB", name);
+    size_t broken = dapt_utf8_check(text, length);
+    if (broken < length) return fail_at(&s, broken, "not valid UTF-8");
     if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) s.at = 3;
     enum dapt_status status = skip_space(&s);
     if (!status) status = scan_value(&s, s.at);
