@@ -34,6 +34,8 @@ const struct dapt_field dapt_fields[] = {
     U32("data.sequence", data.sequence, "1024", 2, 1048576, "tokens of a training sequence"),
     {"data.packing", DAPT_FIELD_PACKING, AT(data.packing), "\"documents\"", false, 0, 0, packings,
      "documents: whole documents side by side, attention stays inside each; concatenate: one stream, cut anywhere"},
+    OTHER(BOOL, "data.special", data.special, "true",
+          "put what the tokenizer's template puts around a text (BOS, ...) around each document; an end-of-text token ends it either way"),
     OTHER(PATH, "data.cache", data.cache, NULL, "folder for tokenised text; default: $XDG_CACHE_HOME/dapt or ~/.cache/dapt"),
     {"data.eval_tokens", DAPT_FIELD_AMOUNT, AT(data.eval_tokens), "0", false, 0, MANY, NULL, "score at most so many tokens of each held-out text; 0: all"},
     NUMBER("data.skip_errors", data.skip_errors, "0", 0, 1, "share of records that may be unreadable before the run stops"),

@@ -8,7 +8,7 @@ enum dapt_field_type {
     DAPT_FIELD_U32, DAPT_FIELD_U64,
     DAPT_FIELD_AMOUNT,      // uint64_t; "50M"
     DAPT_FIELD_NUMBER,      // double
-    DAPT_FIELD_STRING, DAPT_FIELD_CHOICE,
+    DAPT_FIELD_BOOL, DAPT_FIELD_STRING, DAPT_FIELD_CHOICE,
     DAPT_FIELD_PACKING,     // enum dapt_packing
     DAPT_FIELD_PATH, DAPT_FIELD_PATHS,
     DAPT_FIELD_BETAS,       // two doubles

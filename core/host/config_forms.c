@@ -94,6 +94,14 @@ static enum dapt_status write_number(const struct dapt_config *config, const str
     return number == 0 && !field->fallback ? DAPT_OK : dapt_json_write_number(out, number);
 }
 
+static enum dapt_status read_bool(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+    return dapt_json_bool(value, slot(config, field));
+}
+
+static enum dapt_status write_bool(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+    return dapt_string_format(out, "%s", *(bool *)slot(config, field) ? "true" : "false");
+}
+
 static enum dapt_status read_betas(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
     double *betas[2] = {&config->train.optimizer.beta1, &config->train.optimizer.beta2};
     (void)field;
@@ -435,6 +443,7 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
     [DAPT_FIELD_AMOUNT] = {read_amount, write_u64, "integer or \"50M\"",
                            "\"type\": [\"integer\", \"string\"], \"pattern\": \"^[0-9.]+[kKMGT]?$\""},
     [DAPT_FIELD_NUMBER] = {read_number, write_number, "number", "\"type\": \"number\""},
+    [DAPT_FIELD_BOOL] = {read_bool, write_bool, "true or false", "\"type\": \"boolean\""},
     [DAPT_FIELD_STRING] = {read_string, write_string, "string", "\"type\": \"string\", \"minLength\": 1"},
     [DAPT_FIELD_CHOICE] = {read_choice, write_string, "string", "\"type\": \"string\""},
     [DAPT_FIELD_PACKING] = {read_packing, write_packing, "string", "\"type\": \"string\""},

@@ -50,6 +50,7 @@ enum dapt_status dapt_course_tokenizer(const struct dapt_config *config, cJSON *
     enum dapt_status status = config_object(config, &object);
     if (status) return status;
     *tokenizer = cJSON_DetachItemFromObjectCaseSensitive(object, "tokenizer");
+    cJSON_DeleteItemFromObjectCaseSensitive(*tokenizer, "path");  // its files lie in the checkpoint
     cJSON_Delete(object);
     return DAPT_OK;
 }

@@ -169,7 +169,7 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
     cJSON *record = NULL;
     enum dapt_status status = newest_whole(t, &arena, &folder, &record);
     if (!status && !record) {
-        dapt_report_note(&t->reporter, "resume    no checkpoint yet: from the beginning");
+        dapt_report_note(&t->reporter, "resume          no checkpoint yet: from the beginning");
         status = dapt_setup_weights(&t->setup);
     } else if (!status) {
         status = read_record(t, record);
@@ -177,7 +177,7 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
         if (!status) status = dapt_checkpoint_restore(folder, t->setup.engine, t->setup.model);
         if (!status) {
             t->checkpointed = t->step;
-            dapt_report_note(&t->reporter, "resume    from %s, step %" PRIu64 " of %" PRIu64, folder, t->step, t->setup.steps);
+            dapt_report_note(&t->reporter, "resume          from %s, step %" PRIu64 " of %" PRIu64, folder, t->step, t->setup.steps);
         }
     }
     cJSON_Delete(record);

@@ -35,7 +35,7 @@ static enum dapt_status open_model(struct dapt_setup *setup, const struct dapt_r
                                             : open_random(config, &setup->model);
     if (status) return status;
     const struct dapt_model *model = setup->model;
-    dapt_report_note(reporter, "model     %s, %s, %s parameters, all trained", config->model ? config->model : "new weights",
+    dapt_report_note(reporter, "model           %s, %s, %s parameters, all trained", config->model ? config->model : "new weights",
                      dapt_setup_family(model), dapt_count_text(model->weight_count, &count));
     if (model->max_positions && config->data.sequence > model->max_positions) {
         return dapt_fail(DAPT_ERROR_INVALID, "data.sequence is %" PRIu32 ", but the model has %" PRIu32 " positions",
@@ -57,7 +57,7 @@ static enum dapt_status open_corpus(struct dapt_setup *setup, const struct dapt_
     enum dapt_status status = dapt_corpus_open(list, &options, corpus);
     if (!status) status = dapt_corpus_describe(*corpus, &line);
     if (!status) {
-        dapt_report_note(reporter, "%-9s %s%s", name, line.data, dapt_corpus_report(*corpus)->cached ? " (from the cache)" : "");
+        dapt_report_note(reporter, "%-15s %s%s", name, line.data, dapt_corpus_report(*corpus)->cached ? " (from the cache)" : "");
     }
     dapt_string_free(&line);
     return status;
@@ -115,7 +115,7 @@ static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter
     struct dapt_small_text a, b, c;
     char micro[64] = "";
     if (setup->micros > 1) snprintf(micro, sizeof micro, " in %" PRIu32 " micro-batches", setup->micros);
-    dapt_report_note(reporter, "plan      %s steps of %s tokens (%" PRIu32 " x %" PRIu32 "%s): %s tokens, %.3g passes over the domain",
+    dapt_report_note(reporter, "plan            %s steps of %s tokens (%" PRIu32 " x %" PRIu32 "%s): %s tokens, %.3g passes over the domain",
                      dapt_count_text(setup->steps, &a), dapt_count_text(step_tokens, &b), config->train.batch,
                      config->data.sequence, micro, dapt_count_text(setup->steps * step_tokens, &c), passes);
 }
@@ -129,7 +129,7 @@ static void tell_memory(const struct dapt_setup *setup, const struct dapt_report
     for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
     uint64_t state = bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2];
     other = total - bytes[DAPT_BUFFER_PARAM] - bytes[DAPT_BUFFER_GRAD] - state - bytes[DAPT_BUFFER_WORK];
-    dapt_report_note(reporter, "memory    %s: parameters %s, gradients %s, optimizer %s, activations %s, other %s",
+    dapt_report_note(reporter, "memory          %s: parameters %s, gradients %s, optimizer %s, activations %s, other %s",
                      dapt_bytes_text(total, &all), dapt_bytes_text(bytes[DAPT_BUFFER_PARAM], &parameters),
                      dapt_bytes_text(bytes[DAPT_BUFFER_GRAD], &gradients), dapt_bytes_text(state, &optimizer),
                      dapt_bytes_text(bytes[DAPT_BUFFER_WORK], &work), dapt_bytes_text(other, &rest));
@@ -143,7 +143,7 @@ static enum dapt_status open_engine(struct dapt_setup *setup, const struct dapt_
     const struct dapt_device_info *info = dapt_device_info(setup->device);
     char threads[48] = "";
     if (info->threads) snprintf(threads, sizeof threads, ", %" PRIu32 " threads", info->threads);
-    dapt_report_note(reporter, "device    %s: %s%s", dapt_device_backend(setup->device)->name, info->name, threads);
+    dapt_report_note(reporter, "device          %s: %s%s", dapt_device_backend(setup->device)->name, info->name, threads);
     struct dapt_engine_options options = {.train = true, .sequences = setup->micro, .length = config->data.sequence,
         .recompute = config->train.recompute && strcmp(config->train.recompute, "block") == 0 ? DAPT_RECOMPUTE_BLOCK
                                                                                             : DAPT_RECOMPUTE_NONE,

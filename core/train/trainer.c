@@ -106,8 +106,8 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
         t->best_value = e->nats_per_token;
     }
     dapt_metrics_sync(t->metrics);
-    enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine, t->setup.model,
-                                                    t->config->tokenizer.path, dapt_trainer_record(t));
+    enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine, t->setup.model, t->tokenizer_folder,
+                                                    dapt_trainer_record(t));
     if (status) {
         t->best = best;
         t->best_value = best_value;
@@ -395,6 +395,12 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     enum dapt_status status = dapt_course_create(t->config, &t->course);
     if (!status) status = dapt_course_hash(t->course, t->course_hash);
     if (!status) status = dapt_course_tokenizer(t->config, &t->tokenizer);
+    const char *path = t->config->tokenizer.path;
+    if (!status && path) {  // a folder, or a file in one
+        size_t length = dapt_is_dir(path) || !strrchr(path, '/') ? strlen(path) : (size_t)(strrchr(path, '/') - path);
+        t->tokenizer_folder = dapt_arena_copy(&t->run.arena, path, length);
+        if (!t->tokenizer_folder) status = DAPT_ERROR_MEMORY;
+    }
     return status;
 }
 
