@@ -145,7 +145,11 @@ void dapt_config_help(FILE *out) {
         fprintf(out, "\n%s: ", field->path);
         for (size_t i = 0; field->choices && field->choices[i]; i++) fprintf(out, "%s\"%s\"", i ? " or " : "", field->choices[i]);
         if (!field->choices) fputs(dapt_field_forms[field->type].name, out);
-        if (has_range(field)) fprintf(out, " from %.10g to %.10g", field->minimum, field->maximum);
+        if (has_range(field) && field->maximum >= 1e12) {
+            fprintf(out, " of at least %.10g", field->minimum);
+        } else if (has_range(field)) {
+            fprintf(out, " from %.10g to %.10g", field->minimum, field->maximum);
+        }
         if (field->required) fputs(", required", out);
         if (field->fallback && strcmp(field->fallback, "{}") != 0) fprintf(out, ", default %s", field->fallback);
         fputc('\n', out);

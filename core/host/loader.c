@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,8 @@ struct dapt_modules {
     void **handles;  // of dlopen()
     size_t handle_count, handle_capacity;
 };
+
+static const char module_anchor = 0;  // an address in this object
 
 static const char *offer_kind(const struct offer *offer) {
     return offer->backend ? DAPT_BACKEND_KIND : offer->descriptor->kind;
@@ -196,15 +199,31 @@ static enum dapt_status load_build_tree(struct dapt_modules *modules, struct dap
     return status;
 }
 
-// What came with the program: the installed modules or, run from a build tree, the built ones.
+// The folder of the object that this code is in: libdapt.so, in whatever program, or the program itself.
+static enum dapt_status find_origin(struct dapt_arena *arena, char **folder, bool *library) {
+    Dl_info info;
+    char path[PATH_MAX];
+    *library = false;
+    if (!dladdr(&module_anchor, &info) || !info.dli_fname || !strstr(info.dli_fname, "/libdapt.so") ||
+        !realpath(info.dli_fname, path)) {
+        return dapt_program_dir(arena, folder);
+    }
+    *library = true;
+    *strrchr(path, '/') = '\0';
+    *folder = dapt_arena_copy(arena, path, strlen(path));
+    return *folder ? DAPT_OK : DAPT_ERROR_MEMORY;
+}
+
+// What came with the core: the installed modules or, in a build tree, the built ones.
 static enum dapt_status load_own(struct dapt_modules *modules) {
-    static const char *const installed[] = {DAPT_MODULE_DIR, "../lib/dapt"};
+    static const char *const places[] = {"dapt", DAPT_MODULE_DIR, "../lib/dapt"};  // the first: as seen from the library
     struct dapt_arena arena = {0};
     char *folder, *root;
-    enum dapt_status status = dapt_program_dir(&arena, &folder);
+    bool library;
+    enum dapt_status status = find_origin(&arena, &folder, &library);
     if (status) goto end;
-    for (size_t i = 0; i < sizeof installed / sizeof *installed; i++) {
-        char *place = dapt_path_join(&arena, folder, installed[i]);
+    for (size_t i = !library; i < (library ? 1 : sizeof places / sizeof *places); i++) {
+        char *place = dapt_path_join(&arena, folder, places[i]);
         if (!place || !dapt_is_dir(place)) continue;
         status = load_place(modules, place, false);
         goto end;

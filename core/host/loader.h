@@ -1,8 +1,9 @@
 // Modules: finds, opens and checks backends and plugins.
 //
-// Search path, in order: folders of the configuration's "plugins", DAPT_PLUGIN_PATH (':' between), the install folder
-// (../lib/dapt beside the program), the build folder (for running from a build tree). Never the current directory: relative
-// entries of DAPT_PLUGIN_PATH are refused; those of a configuration are taken relative to the configuration's folder.
+// Search path, in order: folders of the configuration's "plugins", DAPT_PLUGIN_PATH (':' between), the install folder (dapt/
+// beside libdapt.so, or ../lib/dapt from a program that holds the core itself), else, in a build tree, the build folder. Never
+// the current directory: relative entries of DAPT_PLUGIN_PATH are refused; those of a configuration are taken relative to the
+// configuration's folder.
 // A file that is no module, of another ABI version, or broken is refused with a line that says which and why. The version is
 // read from the file before it is opened: nothing of a module of another version runs, constructors neither.
 #ifndef DAPT_HOST_LOADER_H
