@@ -1,4 +1,5 @@
-// Files: whole reads, read-only maps, atomic writes, folders, globs. All paths are NUL-terminated UTF-8.
+// Files: whole reads, read-only maps, atomic writes, folders, globs. All paths are NUL-terminated
+// UTF-8.
 #ifndef DAPT_BASE_FILES_H
 #define DAPT_BASE_FILES_H
 #include "base/memory.h"
@@ -11,8 +12,8 @@ void dapt_map_close(struct dapt_map *map);  // a zeroed map is fine
 // Reads a whole file that must not exceed `limit` bytes. The string ends in NUL.
 enum dapt_status dapt_file_read(const char *path, size_t limit, struct dapt_string *content);
 
-// Writes a file so that, at any instant, `path` holds the old content or the new one: temporary name beside it, fsync, rename,
-// fsync of the folder.
+// Writes a file so that, at any instant, `path` holds the old content or the new one: temporary
+// name beside it, fsync, rename, fsync of the folder.
 struct dapt_writer;
 enum dapt_status dapt_writer_open(const char *path, struct dapt_writer **writer);
 enum dapt_status dapt_writer_write(struct dapt_writer *writer, const void *data, size_t size);
@@ -31,12 +32,13 @@ enum dapt_status dapt_copy_file(const char *from, const char *to); // atomic as 
 // A path of two parts in `arena`; `b` alone when it is absolute.
 char *dapt_path_join(struct dapt_arena *arena, const char *a, const char *b);
 
-// The regular files that a pattern means, sorted by name (bytes): a file; a folder (all below it, hidden ones left out); a glob
-// (files only; "**" stands for folders at any depth). Links are followed, loops are not. Nothing found is an error that
-// names the pattern.
+// The regular files that a pattern means, sorted by name (bytes): a file; a folder (all below it,
+// hidden ones left out); a glob (files only; "**" stands for folders at any depth). Links are
+// followed, loops are not. Nothing found is an error that names the pattern.
 struct dapt_paths { char **paths; size_t count; };
 enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern, struct dapt_paths *paths);
 
-// The folder that the running program lies in ("/opt/dapt/bin"), for finding what was installed with it.
+// The folder that the running program lies in ("/opt/dapt/bin"), for finding what was installed
+// with it.
 enum dapt_status dapt_program_dir(struct dapt_arena *arena, char **path);
 #endif

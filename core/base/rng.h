@@ -1,4 +1,5 @@
-// Random numbers as a pure function of (seed, stream, index): Philox4x32-10 (Salmon et al. 2011). No state, any thread.
+// Random numbers as a pure function of (seed, stream, index): Philox4x32-10 (Salmon et al. 2011).
+// No state, any thread.
 #ifndef DAPT_BASE_RNG_H
 #define DAPT_BASE_RNG_H
 #include <stdint.h>
@@ -8,7 +9,8 @@ uint64_t dapt_random_bits(uint64_t seed, uint64_t stream, uint64_t index);
 double dapt_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);   // [0, 1), 53 bits
 double dapt_random_normal(uint64_t seed, uint64_t stream, uint64_t index);    // mean 0, deviation 1 (Box-Muller)
 
-// Position `index` of a seeded permutation of 0 .. count-1, computed, not stored: a Feistel network over the next power of
-// four, walked until it lands in range (Black and Rogaway 2002). count >= 1, index < count.
+// Position `index` of a seeded permutation of 0 .. count-1, computed, not stored: a Feistel network
+// over the next power of four, walked until it lands in range (Black and Rogaway 2002). count >= 1,
+// index < count.
 uint64_t dapt_permute(uint64_t seed, uint64_t stream, uint64_t count, uint64_t index);
 #endif

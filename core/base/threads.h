@@ -8,12 +8,14 @@
 // Processors that this process may use, at least 1.
 unsigned dapt_processors(void);
 
-// Calls work(context, item, worker) for items 0 .. count-1 on up to `threads` threads (0: dapt_processors()), in no order;
-// `worker` < threads names the thread. The first failure stops handing out items; its status and reason reach the caller.
+// Calls work(context, item, worker) for items 0 .. count-1 on up to `threads` threads (0:
+// dapt_processors()), in no order; `worker` < threads names the thread. The first failure stops
+// handing out items; its status and reason reach the caller.
 enum dapt_status dapt_parallel(unsigned threads, size_t count,
                                enum dapt_status (*work)(void *context, size_t item, unsigned worker), void *context);
 
-// Set once by a signal handler; long loops look at it and return DAPT_ERROR_CANCELLED. [any thread, signal-safe]
+// Set once by a signal handler; long loops look at it and return DAPT_ERROR_CANCELLED. [any thread,
+// signal-safe]
 void dapt_cancel(void);
 bool dapt_cancelled(void);
 void dapt_cancel_reset(void);

@@ -1,5 +1,6 @@
-// Corpus: documents -> tokens in mapped shards -> sequences -> batches. What a batch holds is a pure function of the
-// corpus, the seed and the step: nothing about the position in the data has to be stored or replayed.
+// Corpus: documents -> tokens in mapped shards -> sequences -> batches. What a batch holds is a
+// pure function of the corpus, the seed and the step: nothing about the position in the data has to
+// be stored or replayed.
 #ifndef DAPT_CORPUS_CORPUS_H
 #define DAPT_CORPUS_CORPUS_H
 #include "host/config.h"
@@ -46,9 +47,10 @@ struct dapt_corpus_options {
 };
 
 struct dapt_corpus;
-// Reads, tokenises and packs what `list` names; or maps what an earlier run left in the cache. A cache entry is keyed by the
-// content of the files, the tokenizer's files and options, the source and its options; it is written atomically and checksummed;
-// a damaged one is made again. No document, or no whole sequence, is an error.
+// Reads, tokenises and packs what `list` names; or maps what an earlier run left in the cache. A
+// cache entry is keyed by the content of the files, the tokenizer's files and options, the source
+// and its options; it is written atomically and checksummed; a damaged one is made again. No
+// document, or no whole sequence, is an error.
 enum dapt_status dapt_corpus_open(const struct dapt_data_list *list, const struct dapt_corpus_options *options,
                                   struct dapt_corpus **corpus);
 void dapt_corpus_close(struct dapt_corpus **corpus);
@@ -71,8 +73,9 @@ struct dapt_batch {
 enum dapt_status dapt_batch_create(uint32_t sequences, uint32_t length, struct dapt_batch **batch);
 void dapt_batch_destroy(struct dapt_batch **batch);
 
-// Fills the batch with sequences index .. index + batch->sequences - 1 of the endless training order: each pass over the corpus is a
-// fresh seeded permutation (stream = pass), so sequence k of the run is permute(seed, k / count, count, k % count). [any thread]
+// Fills the batch with sequences index .. index + batch->sequences - 1 of the endless training
+// order: each pass over the corpus is a fresh seeded permutation (stream = pass), so sequence k of
+// the run is permute(seed, k / count, count, k % count). [any thread]
 void dapt_corpus_train_batch(const struct dapt_corpus *corpus, uint64_t seed, uint64_t index, struct dapt_batch *batch);
 // Sequences in file order for evaluation; places past the end are empty (targets -1). [any thread]
 void dapt_corpus_eval_batch(const struct dapt_corpus *corpus, uint64_t index, struct dapt_batch *batch);

@@ -1,5 +1,6 @@
-// safetensors: 8 bytes of header length (little-endian), a JSON header, raw little-endian data. One file, or shards named by
-// model.safetensors.index.json. Files are not trusted: every range is checked (inside, not overlapping, size = shape x dtype).
+// safetensors: 8 bytes of header length (little-endian), a JSON header, raw little-endian data. One
+// file, or shards named by model.safetensors.index.json. Files are not trusted: every range is
+// checked (inside, not overlapping, size = shape x dtype).
 #ifndef DAPT_FORMAT_SAFETENSORS_H
 #define DAPT_FORMAT_SAFETENSORS_H
 #include "base/files.h"
@@ -23,7 +24,8 @@ struct dapt_file_tensor {
 };
 
 struct dapt_safetensors;   // one or several mapped files
-// `path`: a .safetensors file, an index.json, or a folder that holds model.safetensors or model.safetensors.index.json.
+// `path`: a .safetensors file, an index.json, or a folder that holds model.safetensors or
+// model.safetensors.index.json.
 enum dapt_status dapt_safetensors_open(const char *path, struct dapt_safetensors **file);
 void dapt_safetensors_close(struct dapt_safetensors **file);
 size_t dapt_safetensors_count(const struct dapt_safetensors *file);
@@ -32,13 +34,16 @@ const struct dapt_file_tensor *dapt_safetensors_find(const struct dapt_safetenso
 const char *dapt_safetensors_metadata(const struct dapt_safetensors *file, const char *key);                 // NULL: none
 uint64_t dapt_safetensors_shard_size(const struct dapt_safetensors *file);  // bytes of the largest shard's data; 0: not sharded
 
-// Elements [begin, begin + count) as float (F32, F16, BF16, F64) or int64 (I64, I32); other types are refused by name.
+// Elements [begin, begin + count) as float (F32, F16, BF16, F64) or int64 (I64, I32); other types
+// are refused by name.
 enum dapt_status dapt_file_tensor_floats(const struct dapt_file_tensor *tensor, uint64_t begin, uint64_t count, float *out);
 enum dapt_status dapt_file_tensor_ints(const struct dapt_file_tensor *tensor, uint64_t begin, uint64_t count, int64_t *out);
 
-// Writing. Tensors are described first, then their data is produced one after another in bounded memory: `produce` fills `bytes` with
-// [begin, begin + size) of tensor `index` in the file's dtype (rounded to nearest even). `shard_size` > 0: split as transformers does
-// (greedy in order, model-00001-of-0000N.safetensors + index with total_size). Files are written atomically.
+// Writing. Tensors are described first, then their data is produced one after another in bounded
+// memory: `produce` fills `bytes` with
+// [begin, begin + size) of tensor `index` in the file's dtype (rounded to nearest even).
+// `shard_size` > 0: split as transformers does (greedy in order, model-00001-of-0000N.safetensors +
+// index with total_size). Files are written atomically.
 struct dapt_file_entry { const char *name; enum dapt_file_dtype dtype; uint32_t rank; uint64_t shape[DAPT_FILE_MAX_RANK]; };
 typedef enum dapt_status (*dapt_file_produce)(void *context, size_t index, uint64_t begin, uint64_t size, void *bytes);
 struct dapt_hash;

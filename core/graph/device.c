@@ -24,19 +24,21 @@ struct dapt_executable_handle {
     uint32_t op_count;
 };
 
-enum dapt_status dapt_device_open(const struct dapt_host *host, const struct dapt_backend *backend, uint32_t index,
-                                  const struct dapt_device_options *options, struct dapt_device_handle **device) {
+enum dapt_status dapt_device_open(const struct dapt_host *host, const struct dapt_backend *backend,
+                                  uint32_t index, const struct dapt_device_options *options,
+                                  struct dapt_device_handle **device) {
     *device = NULL;
     uint32_t count = 0;
     enum dapt_status status = backend->device_count(host, &count);
     if (status) return status;
     if (index >= count)
-        return dapt_fail(DAPT_ERROR_INVALID, "backend %s: device %u: there %s %u, counted from 0", backend->name, index,
-                         count == 1 ? "is" : "are", count);
+        return dapt_fail(DAPT_ERROR_INVALID, "backend %s: device %u: there %s %u, counted from 0",
+                         backend->name, index, count == 1 ? "is" : "are", count);
     struct dapt_device_handle *d = dapt_alloc(1, sizeof *d);
     if (!d) return DAPT_ERROR_MEMORY;
     d->backend = backend;
-    if ((status = backend->device_open(host, index, options ? options : &(struct dapt_device_options){0}, &d->device)) ||
+    if ((status = backend->device_open(
+             host, index, options ? options : &(struct dapt_device_options){0}, &d->device)) ||
         (status = backend->device_info(host, index, &d->info))) {
         dapt_device_close(&d);
         return status;
@@ -61,15 +63,17 @@ const struct dapt_backend *dapt_device_backend(const struct dapt_device_handle *
     return device->backend;
 }
 
-enum dapt_status dapt_buffer_create(struct dapt_device_handle *device, enum dapt_buffer_role role, uint64_t size,
-                                    struct dapt_buffer_handle **buffer) {
+enum dapt_status dapt_buffer_create(struct dapt_device_handle *device, enum dapt_buffer_role role,
+                                    uint64_t size, struct dapt_buffer_handle **buffer) {
     *buffer = NULL;
-    if (!size || (unsigned)role >= DAPT_BUFFER_ROLE_COUNT) return dapt_fail(DAPT_ERROR_INTERNAL, "buffer of %llu bytes", (unsigned long long)size);
+    if (!size || (unsigned)role >= DAPT_BUFFER_ROLE_COUNT)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "buffer of %llu bytes", (unsigned long long)size);
     struct dapt_buffer_handle *b = dapt_alloc(1, sizeof *b);
     if (!b) return DAPT_ERROR_MEMORY;
     b->device = device;
     b->size = size;
-    enum dapt_status status = device->backend->buffer_create(device->device, role, size, &b->buffer);
+    enum dapt_status status = device->backend->buffer_create(device->device, role, size,
+                                                             &b->buffer);
     if (status) {
         free(b);
         return status;
@@ -85,29 +89,36 @@ void dapt_buffer_destroy(struct dapt_buffer_handle **buffer) {
     *buffer = NULL;
 }
 
-static enum dapt_status check_range(const struct dapt_buffer_handle *b, uint64_t offset, uint64_t size) {
+static enum dapt_status check_range(const struct dapt_buffer_handle *b, uint64_t offset,
+                                    uint64_t size) {
     if (offset <= b->size && size <= b->size - offset) return DAPT_OK;
-    return dapt_fail(DAPT_ERROR_INTERNAL, "buffer of %llu bytes: [%llu, +%llu) is outside", (unsigned long long)b->size,
-                     (unsigned long long)offset, (unsigned long long)size);
+    return dapt_fail(DAPT_ERROR_INTERNAL, "buffer of %llu bytes: [%llu, +%llu) is outside",
+                     (unsigned long long)b->size, (unsigned long long)offset,
+                     (unsigned long long)size);
 }
 
-enum dapt_status dapt_buffer_write(struct dapt_buffer_handle *buffer, uint64_t offset, const void *data, uint64_t size) {
+enum dapt_status dapt_buffer_write(struct dapt_buffer_handle *buffer, uint64_t offset,
+                                   const void *data, uint64_t size) {
     enum dapt_status status = check_range(buffer, offset, size);
     if (status || !size) return status;
-    return buffer->device->backend->buffer_write(buffer->device->device, buffer->buffer, offset, data, size);
+    return buffer->device->backend->buffer_write(buffer->device->device, buffer->buffer, offset,
+                                                 data, size);
 }
 
-enum dapt_status dapt_buffer_read(struct dapt_buffer_handle *buffer, uint64_t offset, void *data, uint64_t size) {
+enum dapt_status dapt_buffer_read(struct dapt_buffer_handle *buffer, uint64_t offset, void *data,
+                                  uint64_t size) {
     enum dapt_status status = check_range(buffer, offset, size);
     if (status || !size) return status;
-    return buffer->device->backend->buffer_read(buffer->device->device, buffer->buffer, offset, data, size);
+    return buffer->device->backend->buffer_read(buffer->device->device, buffer->buffer, offset,
+                                                data, size);
 }
 
 uint64_t dapt_buffer_size(const struct dapt_buffer_handle *buffer) {
     return buffer ? buffer->size : 0;
 }
 
-bool dapt_device_supports(struct dapt_device_handle *device, const struct dapt_program *program, const struct dapt_op *op) {
+bool dapt_device_supports(struct dapt_device_handle *device, const struct dapt_program *program,
+                          const struct dapt_op *op) {
     return device->backend->supports(device->device, program, op);
 }
 
@@ -119,20 +130,27 @@ enum dapt_status dapt_program_check(const struct dapt_program *program) {
         for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
             uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
             const struct dapt_op_info *info = dapt_op_info(op->opcode);
-            bool operand = i < DAPT_OP_INPUTS ? (uint32_t)i < dapt_op_input_count(info) : (uint32_t)(i - DAPT_OP_INPUTS) < dapt_op_output_count(info);
+            bool operand = i < DAPT_OP_INPUTS
+                               ? (uint32_t)i < dapt_op_input_count(info)
+                               : (uint32_t)(i - DAPT_OP_INPUTS) < dapt_op_output_count(info);
             if (!operand || index == DAPT_NONE) continue;
             const struct dapt_tensor *t = &program->tensors[index];
-            uint64_t size = t->buffer < program->buffer_count ? program->buffers[t->buffer].size : 0;
+            uint64_t size = t->buffer < program->buffer_count ? program->buffers[t->buffer].size
+                                                              : 0;
             if (t->offset % 4 || t->offset > size || dapt_tensor_span(t) > size - t->offset)
-                return dapt_fail(DAPT_ERROR_INVALID, "program op %u (%s): operand %d lies outside of its buffer of %llu bytes", k, info->name, i,
-                                 (unsigned long long)size);
+                return dapt_fail(
+                    DAPT_ERROR_INVALID,
+                    "program op %u (%s): operand %d lies outside of its buffer of %llu bytes", k,
+                    info->name, i, (unsigned long long)size);
         }
     }
     return DAPT_OK;
 }
 
-enum dapt_status dapt_program_compile(struct dapt_device_handle *device, const struct dapt_program *program,
-                                      struct dapt_buffer_handle *const *buffers, struct dapt_executable_handle **executable) {
+enum dapt_status dapt_program_compile(struct dapt_device_handle *device,
+                                      const struct dapt_program *program,
+                                      struct dapt_buffer_handle *const *buffers,
+                                      struct dapt_executable_handle **executable) {
     *executable = NULL;
     enum dapt_status status = dapt_program_check(program);
     if (status) return status;
@@ -141,15 +159,20 @@ enum dapt_status dapt_program_compile(struct dapt_device_handle *device, const s
     if (!raw || !e) status = DAPT_ERROR_MEMORY;
     for (uint32_t i = 0; i < program->buffer_count && !status; i++) {
         if (program->buffers[i].size > dapt_buffer_size(buffers[i]))
-            status = dapt_fail(DAPT_ERROR_INTERNAL, "program needs %llu bytes of buffer %u, which has %llu", (unsigned long long)program->buffers[i].size,
-                               i, (unsigned long long)dapt_buffer_size(buffers[i]));
-        else if (buffers[i]) raw[i] = buffers[i]->buffer;
+            status = dapt_fail(DAPT_ERROR_INTERNAL,
+                               "program needs %llu bytes of buffer %u, which has %llu",
+                               (unsigned long long)program->buffers[i].size, i,
+                               (unsigned long long)dapt_buffer_size(buffers[i]));
+        else if (buffers[i])
+            raw[i] = buffers[i]->buffer;
     }
     for (uint32_t k = 0; k < program->op_count && !status; k++)
         if (!device->backend->supports(device->device, program, &program->ops[k]))
-            status = dapt_fail(DAPT_ERROR_UNSUPPORTED, "backend %s, device %s: op %s%s%s is not supported", device->backend->name, device->info.name,
-                               dapt_op_info(program->ops[k].opcode)->name, program->ops[k].label ? " of " : "",
-                               program->ops[k].label ? program->ops[k].label : "");
+            status = dapt_fail(
+                DAPT_ERROR_UNSUPPORTED, "backend %s, device %s: op %s%s%s is not supported",
+                device->backend->name, device->info.name,
+                dapt_op_info(program->ops[k].opcode)->name, program->ops[k].label ? " of " : "",
+                program->ops[k].label ? program->ops[k].label : "");
     if (!status) {
         e->device = device;
         e->op_count = program->op_count;
@@ -166,22 +189,29 @@ enum dapt_status dapt_program_compile(struct dapt_device_handle *device, const s
 
 void dapt_program_destroy(struct dapt_executable_handle **executable) {
     if (!executable || !*executable) return;
-    (*executable)->device->backend->program_destroy((*executable)->device->device, (*executable)->executable);
+    (*executable)
+        ->device->backend->program_destroy((*executable)->device->device,
+                                           (*executable)->executable);
     free(*executable);
     *executable = NULL;
 }
 
 enum dapt_status dapt_program_run(struct dapt_executable_handle *executable) {
-    return executable->device->backend->program_run(executable->device->device, executable->executable);
+    return executable->device->backend->program_run(executable->device->device,
+                                                    executable->executable);
 }
 
 enum dapt_status dapt_device_wait(struct dapt_device_handle *device, double timeout) {
     return device->backend->device_wait(device->device, timeout);
 }
 
-enum dapt_status dapt_program_timings(struct dapt_executable_handle *executable, uint64_t *nanoseconds, uint32_t count) {
+enum dapt_status dapt_program_timings(struct dapt_executable_handle *executable,
+                                      uint64_t *nanoseconds, uint32_t count) {
     const struct dapt_backend *backend = executable->device->backend;
-    if (!backend->timings) return dapt_fail(DAPT_ERROR_UNSUPPORTED, "backend %s has no clocks", backend->name);
-    if (count < executable->op_count) return dapt_fail(DAPT_ERROR_INTERNAL, "timings: room for %u of %u ops", count, executable->op_count);
+    if (!backend->timings)
+        return dapt_fail(DAPT_ERROR_UNSUPPORTED, "backend %s has no clocks", backend->name);
+    if (count < executable->op_count)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "timings: room for %u of %u ops", count,
+                         executable->op_count);
     return backend->timings(executable->device->device, executable->executable, nanoseconds);
 }

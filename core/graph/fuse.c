@@ -1,5 +1,6 @@
-// Fusion: matmul, then bias, then activation, then residual become one op, as far as the backend runs it so. A result that somebody else
-// reads (a pre-activation that the gradient needs) stays, and what follows it is not merged.
+// Fusion: matmul, then bias, then activation, then residual become one op, as far as the backend
+// runs it so. A result that somebody else reads (a pre-activation that the gradient needs) stays,
+// and what follows it is not merged.
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,8 +8,9 @@
 #include "graph/ops.h"
 
 struct uses {
-    uint32_t *readers;   // [values] ops that read any part of the value's storage after the value was made
-    uint32_t *maker;     // [storages] index of the op that first writes it, or DAPT_NONE
+    uint32_t *
+        readers;  // [values] ops that read any part of the value's storage after the value was made
+    uint32_t *maker;  // [storages] index of the op that first writes it, or DAPT_NONE
 };
 
 static enum dapt_status count_uses(const struct dapt_graph *g, struct uses *u) {
@@ -18,22 +20,28 @@ static enum dapt_status count_uses(const struct dapt_graph *g, struct uses *u) {
     memset(u->maker, 0xff, g->storage_count * sizeof *u->maker);
     for (size_t k = 0; k < g->op_count; k++) {
         for (int i = 0; i < DAPT_OP_INPUTS; i++)
-            if (g->ops[k].inputs[i] != DAPT_NONE) u->readers[g->values[g->ops[k].inputs[i]].tensor.buffer]++;
+            if (g->ops[k].inputs[i] != DAPT_NONE)
+                u->readers[g->values[g->ops[k].inputs[i]].tensor.buffer]++;
         for (int i = 0; i < DAPT_OP_OUTPUTS; i++) {
             if (g->ops[k].outputs[i] == DAPT_NONE) continue;
             uint32_t storage = g->values[g->ops[k].outputs[i]].tensor.buffer;
-            if (u->maker[storage] == DAPT_NONE) u->maker[storage] = (uint32_t)k;
-            else u->readers[storage]++;   // written twice: in place or accumulated; leave it alone
+            if (u->maker[storage] == DAPT_NONE)
+                u->maker[storage] = (uint32_t)k;
+            else
+                u->readers[storage]++;  // written twice: in place or accumulated; leave it alone
         }
     }
     return DAPT_OK;
 }
 
-// The op after `k` that is the only one to touch the output of op k, if it is of one of the kinds that merge.
+// The op after `k` that is the only one to touch the output of op k, if it is of one of the kinds
+// that merge.
 static struct dapt_op *sole_reader(struct dapt_graph *g, const struct uses *u, size_t k) {
     dapt_value c = g->ops[k].outputs[0];
     uint32_t storage = g->values[c].tensor.buffer;
-    if (g->storages[storage].role != DAPT_BUFFER_WORK || u->readers[storage] != 1 || u->maker[storage] != k) return NULL;
+    if (g->storages[storage].role != DAPT_BUFFER_WORK || u->readers[storage] != 1 ||
+        u->maker[storage] != k)
+        return NULL;
     for (size_t j = k + 1; j < g->op_count; j++)
         for (int i = 0; i < DAPT_OP_INPUTS; i++) {
             dapt_value v = g->ops[j].inputs[i];
@@ -44,7 +52,8 @@ static struct dapt_op *sole_reader(struct dapt_graph *g, const struct uses *u, s
 }
 
 // The matmul with `next` merged into it; false when they don't merge.
-static bool merged(const struct dapt_graph *g, const struct uses *u, size_t k, const struct dapt_op *next, struct dapt_op *out) {
+static bool merged(const struct dapt_graph *g, const struct uses *u, size_t k,
+                   const struct dapt_op *next, struct dapt_op *out) {
     *out = g->ops[k];
     out->outputs[0] = next->outputs[0];
     bool plain = out->inputs[3] == DAPT_NONE && out->u.matmul.activation == DAPT_ACT_NONE;
@@ -66,20 +75,23 @@ static bool merged(const struct dapt_graph *g, const struct uses *u, size_t k, c
     return true;
 }
 
-enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports supports, void *context) {
+enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports supports,
+                                 void *context) {
     if (graph->status || !supports) return graph->status;
     struct uses u = {0};
     graph->status = count_uses(graph, &u);
     for (size_t k = 0; k < graph->op_count && !graph->status; k++) {
         struct dapt_op *next, fused;
-        while (graph->ops[k].opcode == DAPT_OP_MATMUL && (next = sole_reader(graph, &u, k)) && merged(graph, &u, k, next, &fused) &&
-               supports(context, graph, &fused)) {
+        while (graph->ops[k].opcode == DAPT_OP_MATMUL && (next = sole_reader(graph, &u, k)) &&
+               merged(graph, &u, k, next, &fused) && supports(context, graph, &fused)) {
             uint32_t storage = graph->values[fused.outputs[0]].tensor.buffer;
             graph->ops[k] = fused;
             u.maker[storage] = (uint32_t)k;
             size_t gap = (size_t)(next - graph->ops);
-            memmove(&graph->ops[gap], &graph->ops[gap + 1], (graph->op_count - gap - 1) * sizeof *graph->ops);
-            memmove(&graph->blocks[gap], &graph->blocks[gap + 1], (graph->op_count - gap - 1) * sizeof *graph->blocks);
+            memmove(&graph->ops[gap], &graph->ops[gap + 1],
+                    (graph->op_count - gap - 1) * sizeof *graph->ops);
+            memmove(&graph->blocks[gap], &graph->blocks[gap + 1],
+                    (graph->op_count - gap - 1) * sizeof *graph->blocks);
             graph->op_count--;
             for (size_t s = 0; s < graph->storage_count; s++)
                 if (u.maker[s] != DAPT_NONE && u.maker[s] > gap) u.maker[s]--;
@@ -92,7 +104,8 @@ enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports s
 
 enum dapt_status dapt_graph_prune(struct dapt_graph *graph) {
     if (graph->status) return graph->status;
-    bool *read = dapt_alloc(graph->storage_count, sizeof *read), *live = dapt_alloc(graph->op_count, sizeof *live);
+    bool *read = dapt_alloc(graph->storage_count, sizeof *read),
+         *live = dapt_alloc(graph->op_count, sizeof *live);
     if (!read || !live) graph->status = DAPT_ERROR_MEMORY;
     for (size_t k = graph->op_count; k-- > 0 && !graph->status;) {
         const struct dapt_op *op = &graph->ops[k];

@@ -27,53 +27,67 @@ const struct dapt_tensor *dapt_graph_tensor(const struct dapt_graph *graph, dapt
     return &graph->values[value].tensor;
 }
 
-// After a failure, builders go on with value 0 or DAPT_NONE and do nothing; whoever finishes the graph sees the status.
+// After a failure, builders go on with value 0 or DAPT_NONE and do nothing; whoever finishes the
+// graph sees the status.
 static dapt_value fail(struct dapt_graph *g, enum dapt_status status) {
     if (!g->status) g->status = status;
     return DAPT_NONE;
 }
 
 static dapt_value add_value(struct dapt_graph *g, const struct dapt_value_info *info) {
-    enum dapt_status status = dapt_grow(&g->values, &g->value_capacity, g->value_count + 1, sizeof *g->values);
+    enum dapt_status status = dapt_grow(&g->values, &g->value_capacity, g->value_count + 1,
+                                        sizeof *g->values);
     if (status) return fail(g, status);
     g->values[g->value_count] = *info;
     return (dapt_value)g->value_count++;
 }
 
-static dapt_value add_stored(struct dapt_graph *g, enum dapt_buffer_role role, uint64_t offset, enum dapt_dtype dtype, uint32_t rank,
-                             const int64_t *shape, const char *name) {
+static dapt_value add_stored(struct dapt_graph *g, enum dapt_buffer_role role, uint64_t offset,
+                             enum dapt_dtype dtype, uint32_t rank, const int64_t *shape,
+                             const char *name) {
     if (g->status) return DAPT_NONE;
-    if (rank < 1 || rank > DAPT_MAX_RANK) return fail(g, dapt_fail(DAPT_ERROR_INTERNAL, "graph: rank %u", rank));
-    struct dapt_value_info info = {.parent = DAPT_NONE, .name = name, .gradient = role == DAPT_BUFFER_PARAM};
-    info.tensor = (struct dapt_tensor){.dtype = dtype, .rank = rank, .shape = {1, 1, 1, 1}, .buffer = (uint32_t)g->storage_count};
+    if (rank < 1 || rank > DAPT_MAX_RANK)
+        return fail(g, dapt_fail(DAPT_ERROR_INTERNAL, "graph: rank %u", rank));
+    struct dapt_value_info info = {
+        .parent = DAPT_NONE, .name = name, .gradient = role == DAPT_BUFFER_PARAM};
+    info.tensor = (struct dapt_tensor){
+        .dtype = dtype, .rank = rank, .shape = {1, 1, 1, 1}, .buffer = (uint32_t)g->storage_count};
     int64_t count = 1;
     for (uint32_t i = 0; i < rank; i++)
-        if (shape[i] < 1 || __builtin_mul_overflow(count, shape[i], &count) || count > INT64_MAX / 16)
-            return fail(g, dapt_fail(DAPT_ERROR_INVALID, "graph: %s: impossible shape", name ? name : "a value"));
-        else info.tensor.shape[i] = shape[i];
+        if (shape[i] < 1 || __builtin_mul_overflow(count, shape[i], &count) ||
+            count > INT64_MAX / 16)
+            return fail(g, dapt_fail(DAPT_ERROR_INVALID, "graph: %s: impossible shape",
+                                     name ? name : "a value"));
+        else
+            info.tensor.shape[i] = shape[i];
     info.tensor.stride = count / shape[0];
 
-    enum dapt_status status = dapt_grow(&g->storages, &g->storage_capacity, g->storage_count + 1, sizeof *g->storages);
+    enum dapt_status status = dapt_grow(&g->storages, &g->storage_capacity, g->storage_count + 1,
+                                        sizeof *g->storages);
     if (status) return fail(g, status);
     struct dapt_storage *s = &g->storages[g->storage_count++];
     *s = (struct dapt_storage){.role = role, .size = (uint64_t)count * dapt_dtype_size(dtype)};
     if (role != DAPT_BUFFER_WORK) {
-        s->offset = offset == DAPT_GRAPH_NEXT ? (g->role_size[role] + ALIGN - 1) / ALIGN * ALIGN : offset;
+        s->offset = offset == DAPT_GRAPH_NEXT ? (g->role_size[role] + ALIGN - 1) / ALIGN * ALIGN
+                                              : offset;
         if (s->offset + s->size > g->role_size[role]) g->role_size[role] = s->offset + s->size;
     }
     return add_value(g, &info);
 }
 
-dapt_value dapt_graph_input(struct dapt_graph *graph, enum dapt_buffer_role role, uint64_t offset, enum dapt_dtype dtype, uint32_t rank,
-                            const int64_t *shape, const char *name) {
+dapt_value dapt_graph_input(struct dapt_graph *graph, enum dapt_buffer_role role, uint64_t offset,
+                            enum dapt_dtype dtype, uint32_t rank, const int64_t *shape,
+                            const char *name) {
     return add_stored(graph, role, offset, dtype, rank, shape, name);
 }
 
-dapt_value dapt_graph_new(struct dapt_graph *graph, enum dapt_buffer_role role, enum dapt_dtype dtype, uint32_t rank, const int64_t *shape) {
+dapt_value dapt_graph_new(struct dapt_graph *graph, enum dapt_buffer_role role,
+                          enum dapt_dtype dtype, uint32_t rank, const int64_t *shape) {
     return add_stored(graph, role, DAPT_GRAPH_NEXT, dtype, rank, shape, NULL);
 }
 
-dapt_value dapt_graph_slice(struct dapt_graph *graph, dapt_value value, int64_t begin, int64_t count) {
+dapt_value dapt_graph_slice(struct dapt_graph *graph, dapt_value value, int64_t begin,
+                            int64_t count) {
     if (graph->status) return DAPT_NONE;
     struct dapt_value_info info = graph->values[value];
     struct dapt_tensor *t = &info.tensor;
@@ -86,7 +100,8 @@ dapt_value dapt_graph_slice(struct dapt_graph *graph, dapt_value value, int64_t 
     return add_value(graph, &info);
 }
 
-dapt_value dapt_graph_reshape(struct dapt_graph *graph, dapt_value value, uint32_t rank, const int64_t *shape) {
+dapt_value dapt_graph_reshape(struct dapt_graph *graph, dapt_value value, uint32_t rank,
+                              const int64_t *shape) {
     if (graph->status) return DAPT_NONE;
     struct dapt_value_info info = graph->values[value];
     struct dapt_tensor *t = &info.tensor, old = *t;
@@ -113,11 +128,13 @@ dapt_value dapt_graph_alias(struct dapt_graph *graph, dapt_value value) {
 static enum dapt_status check(const struct dapt_graph *g, const struct dapt_op *op) {
     struct dapt_tensor local[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS];
     struct dapt_op copy = *op;
-    uint32_t n = 0, inputs = dapt_op_input_count(dapt_op_info(op->opcode)), outputs = dapt_op_output_count(dapt_op_info(op->opcode));
+    uint32_t n = 0, inputs = dapt_op_input_count(dapt_op_info(op->opcode)),
+             outputs = dapt_op_output_count(dapt_op_info(op->opcode));
     for (uint32_t i = 0; i < inputs + outputs; i++) {
         uint32_t *slot = i < inputs ? &copy.inputs[i] : &copy.outputs[i - inputs];
         if (*slot == DAPT_NONE) continue;
-        if (*slot >= g->value_count) return dapt_fail(DAPT_ERROR_INTERNAL, "graph: an operand names no value");
+        if (*slot >= g->value_count)
+            return dapt_fail(DAPT_ERROR_INTERNAL, "graph: an operand names no value");
         local[n] = g->values[*slot].tensor;
         *slot = n++;
     }
@@ -127,9 +144,14 @@ static enum dapt_status check(const struct dapt_graph *g, const struct dapt_op *
 void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op) {
     if (graph->status) return;
     const struct dapt_op_info *info = dapt_op_info(op->opcode);
-    enum dapt_status status = info ? DAPT_OK : dapt_fail(DAPT_ERROR_INTERNAL, "graph: no such operation");
-    if (!status) status = dapt_grow(&graph->ops, &graph->op_capacity, graph->op_count + 1, sizeof *graph->ops);
-    if (!status) status = dapt_grow(&graph->blocks, &graph->block_capacity, graph->op_count + 1, sizeof *graph->blocks);
+    enum dapt_status status = info ? DAPT_OK
+                                   : dapt_fail(DAPT_ERROR_INTERNAL, "graph: no such operation");
+    if (!status)
+        status = dapt_grow(&graph->ops, &graph->op_capacity, graph->op_count + 1,
+                           sizeof *graph->ops);
+    if (!status)
+        status = dapt_grow(&graph->blocks, &graph->block_capacity, graph->op_count + 1,
+                           sizeof *graph->blocks);
     if (status) {
         fail(graph, status);
         return;
@@ -137,8 +159,10 @@ void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op) {
     struct dapt_op *added = &graph->ops[graph->op_count];
     *added = *op;
     if (!added->label) added->label = graph->label;
-    for (uint32_t i = dapt_op_input_count(info); i < DAPT_OP_INPUTS; i++) added->inputs[i] = DAPT_NONE;
-    for (uint32_t i = dapt_op_output_count(info); i < DAPT_OP_OUTPUTS; i++) added->outputs[i] = DAPT_NONE;
+    for (uint32_t i = dapt_op_input_count(info); i < DAPT_OP_INPUTS; i++)
+        added->inputs[i] = DAPT_NONE;
+    for (uint32_t i = dapt_op_output_count(info); i < DAPT_OP_OUTPUTS; i++)
+        added->outputs[i] = DAPT_NONE;
     if ((status = check(graph, added))) {
         fail(graph, status);
         return;
@@ -153,42 +177,59 @@ void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op) {
 
 enum dapt_status dapt_graph_program(struct dapt_graph *graph, struct dapt_program *program) {
     if (graph->status) return graph->status;
-    struct dapt_buffer_info *buffers = dapt_arena_alloc(&graph->arena, DAPT_BUFFER_ROLE_COUNT * sizeof *buffers);
-    struct dapt_tensor *tensors = dapt_arena_alloc(&graph->arena, (graph->value_count + 1) * sizeof *tensors);
+    struct dapt_buffer_info *buffers = dapt_arena_alloc(&graph->arena,
+                                                        DAPT_BUFFER_ROLE_COUNT * sizeof *buffers);
+    struct dapt_tensor *tensors = dapt_arena_alloc(&graph->arena,
+                                                   (graph->value_count + 1) * sizeof *tensors);
     if (!buffers || !tensors) return DAPT_ERROR_MEMORY;
     for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT; r++)
-        buffers[r] = (struct dapt_buffer_info){.role = (enum dapt_buffer_role)r, .size = graph->role_size[r]};
+        buffers[r] = (struct dapt_buffer_info){.role = (enum dapt_buffer_role)r,
+                                               .size = graph->role_size[r]};
     for (size_t i = 0; i < graph->value_count; i++) {
         const struct dapt_storage *s = &graph->storages[graph->values[i].tensor.buffer];
         tensors[i] = graph->values[i].tensor;
         tensors[i].buffer = (uint32_t)s->role;
         tensors[i].offset += s->offset;
     }
-    *program = (struct dapt_program){.buffer_count = DAPT_BUFFER_ROLE_COUNT, .buffers = buffers, .tensor_count = (uint32_t)graph->value_count,
-                                     .tensors = tensors, .op_count = (uint32_t)graph->op_count, .ops = graph->ops};
+    *program = (struct dapt_program){.buffer_count = DAPT_BUFFER_ROLE_COUNT,
+                                     .buffers = buffers,
+                                     .tensor_count = (uint32_t)graph->value_count,
+                                     .tensors = tensors,
+                                     .op_count = (uint32_t)graph->op_count,
+                                     .ops = graph->ops};
     return DAPT_OK;
 }
 
-static enum dapt_status print_value(const struct dapt_graph *g, dapt_value v, const char *name, bool add, struct dapt_string *text) {
-    static const char *const roles[DAPT_BUFFER_ROLE_COUNT] = {"param", "grad", "moment1", "moment2", "constant", "batch", "step", "result", "cache", ""};
+static enum dapt_status print_value(const struct dapt_graph *g, dapt_value v, const char *name,
+                                    bool add, struct dapt_string *text) {
+    static const char *const roles[DAPT_BUFFER_ROLE_COUNT] = {
+        "param", "grad", "moment1", "moment2", "constant", "batch", "step", "result", "cache", ""};
     const struct dapt_tensor *t = &g->values[v].tensor;
     const struct dapt_storage *s = &g->storages[t->buffer];
-    enum dapt_status status = dapt_string_format(text, " %s%s%s%%%u[", name, add ? "+=" : "=", roles[s->role], v);
-    for (uint32_t i = 0; !status && i < t->rank; i++) status = dapt_string_format(text, "%s%lld", i ? "," : "", (long long)t->shape[i]);
-    if (!status && !dapt_tensor_dense(t)) status = dapt_string_format(text, "/%lld", (long long)t->stride);
-    return status ? status : dapt_string_format(text, "]@%llu", (unsigned long long)(s->offset + t->offset));
+    enum dapt_status status = dapt_string_format(text, " %s%s%s%%%u[", name, add ? "+=" : "=",
+                                                 roles[s->role], v);
+    for (uint32_t i = 0; !status && i < t->rank; i++)
+        status = dapt_string_format(text, "%s%lld", i ? "," : "", (long long)t->shape[i]);
+    if (!status && !dapt_tensor_dense(t))
+        status = dapt_string_format(text, "/%lld", (long long)t->stride);
+    return status ? status
+                  : dapt_string_format(text, "]@%llu", (unsigned long long)(s->offset + t->offset));
 }
 
 enum dapt_status dapt_graph_print(const struct dapt_graph *graph, struct dapt_string *text) {
     for (size_t k = 0; k < graph->op_count; k++) {
         const struct dapt_op *op = &graph->ops[k];
         const struct dapt_op_info *info = dapt_op_info(op->opcode);
-        enum dapt_status status = dapt_string_format(text, "%4zu %-16s %-22s", k, info->name, op->label ? op->label : "");
+        enum dapt_status status = dapt_string_format(text, "%4zu %-16s %-22s", k, info->name,
+                                                     op->label ? op->label : "");
         for (uint32_t i = 0; !status && i < DAPT_OP_OUTPUTS; i++)
-            if (op->outputs[i] != DAPT_NONE) status = print_value(graph, op->outputs[i], info->out[i].name, op->accumulate >> i & 1, text);
+            if (op->outputs[i] != DAPT_NONE)
+                status = print_value(graph, op->outputs[i], info->out[i].name,
+                                     op->accumulate >> i & 1, text);
         if (!status) status = dapt_string_add(text, " <-", 3);
         for (uint32_t i = 0; !status && i < DAPT_OP_INPUTS; i++)
-            if (op->inputs[i] != DAPT_NONE) status = print_value(graph, op->inputs[i], info->in[i].name, false, text);
+            if (op->inputs[i] != DAPT_NONE)
+                status = print_value(graph, op->inputs[i], info->in[i].name, false, text);
         if (!status) status = dapt_string_add(text, "\n", 1);
         if (status) return status;
     }

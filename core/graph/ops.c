@@ -8,48 +8,67 @@
 #define ADD DAPT_OPERAND_ADD
 #define UPD DAPT_OPERAND_UPDATE
 
+// clang-format off
 static const struct dapt_op_info table[DAPT_OP_COUNT] = {
-    [DAPT_OP_EMBED] = {"embed", {{"table", "VC", 0}, {"rows", "N", IDX}}, {{"y", "NC", 0}}, 0, 0},
-    [DAPT_OP_EMBED_GRAD] = {"embed_grad", {{"dy", "NC", 0}, {"rows", "N", IDX}}, {{"dtable", "VC", ADD}}, 0, 1},
-    [DAPT_OP_SCATTER_ROWS] = {"scatter_rows", {{"x", "NC", STR}, {"rows", "N", IDX}}, {{"table", "PC", UPD}}, 0, 0},
+    [DAPT_OP_EMBED] = {"embed",
+        {{"table", "VC", 0}, {"rows", "N", IDX}}, {{"y", "NC", 0}}, 0, 0},
+    [DAPT_OP_EMBED_GRAD] = {"embed_grad",
+        {{"dy", "NC", 0}, {"rows", "N", IDX}}, {{"dtable", "VC", ADD}}, 0, 1},
+    [DAPT_OP_SCATTER_ROWS] = {"scatter_rows",
+        {{"x", "NC", STR}, {"rows", "N", IDX}}, {{"table", "PC", UPD}}, 0, 0},
     [DAPT_OP_MATMUL] = {"matmul",
-        {{"a", "MK", STR}, {"b", "KN", STR}, {"bias", "N", OPT}, {"residual", "MN", OPT | STR}}, {{"c", "MN", STR | ADD}}, 1u << 3, 0},
-    [DAPT_OP_ADD_BIAS] = {"add_bias", {{"x", "NC", STR}, {"bias", "C", 0}}, {{"y", "NC", STR}}, 1, 1},
+        {{"a", "MK", STR}, {"b", "KN", STR}, {"bias", "N", OPT}, {"residual", "MN", OPT | STR}},
+        {{"c", "MN", STR | ADD}}, 1u << 3, 0},
+    [DAPT_OP_ADD_BIAS] = {"add_bias",
+        {{"x", "NC", STR}, {"bias", "C", 0}}, {{"y", "NC", STR}}, 1, 1},
     [DAPT_OP_COLUMN_SUM] = {"column_sum", {{"x", "NC", STR}}, {{"y", "C", ADD}}, 0, 1},
-    [DAPT_OP_RMS_NORM] = {"rms_norm", {{"x", "~C", STR}, {"weight", "C", 0}}, {{"y", "~C", STR}, {"rstd", "R", 0}}, 0, 4},
+    [DAPT_OP_RMS_NORM] = {"rms_norm",
+        {{"x", "~C", STR}, {"weight", "C", 0}}, {{"y", "~C", STR}, {"rstd", "R", 0}}, 0, 4},
     [DAPT_OP_RMS_NORM_GRAD] = {"rms_norm_grad",
-        {{"dy", "~C", STR}, {"x", "~C", STR}, {"weight", "C", 0}, {"rstd", "R", 0}}, {{"dx", "~C", STR | ADD}, {"dweight", "C", ADD}}, 0, 10},
-    [DAPT_OP_LAYER_NORM] = {"layer_norm", {{"x", "NC", STR}, {"weight", "C", 0}, {"bias", "C", OPT}},
+        {{"dy", "~C", STR}, {"x", "~C", STR}, {"weight", "C", 0}, {"rstd", "R", 0}},
+        {{"dx", "~C", STR | ADD}, {"dweight", "C", ADD}}, 0, 10},
+    [DAPT_OP_LAYER_NORM] = {"layer_norm",
+        {{"x", "NC", STR}, {"weight", "C", 0}, {"bias", "C", OPT}},
         {{"y", "NC", STR}, {"mean", "N", 0}, {"rstd", "N", 0}}, 0, 7},
     [DAPT_OP_LAYER_NORM_GRAD] = {"layer_norm_grad",
-        {{"dy", "NC", STR}, {"x", "NC", STR}, {"weight", "C", 0}, {"mean", "N", 0}, {"rstd", "N", 0}},
+        {{"dy", "NC", STR}, {"x", "NC", STR}, {"weight", "C", 0}, {"mean", "N", 0},
+         {"rstd", "N", 0}},
         {{"dx", "NC", STR | ADD}, {"dweight", "C", ADD}, {"dbias", "C", ADD | OPT}}, 0, 14},
-    [DAPT_OP_ROPE] = {"rope", {{"x", "NHD", STR}, {"table", "PR", 0}, {"positions", "N", IDX}}, {{"y", "NHD", STR}}, 1, 3},
+    [DAPT_OP_ROPE] = {"rope",
+        {{"x", "NHD", STR}, {"table", "PR", 0}, {"positions", "N", IDX}},
+        {{"y", "NHD", STR}}, 1, 3},
     [DAPT_OP_ATTENTION] = {"attention",
-        {{"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR}, {"first", "N", IDX}, {"last", "N", IDX}},
+        {{"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR}, {"first", "N", IDX},
+         {"last", "N", IDX}},
         {{"y", "NHD", STR}, {"lse", "NH", 0}}, 0, 0},
     [DAPT_OP_ATTENTION_GRAD] = {"attention_grad",
-        {{"dy", "NHD", STR}, {"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR}, {"y", "NHD", STR}, {"lse", "NH", 0},
-         {"first", "N", IDX}, {"last", "N", IDX}},
+        {{"dy", "NHD", STR}, {"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR},
+         {"y", "NHD", STR}, {"lse", "NH", 0}, {"first", "N", IDX}, {"last", "N", IDX}},
         {{"dq", "NHD", STR}, {"dk", "MGD", STR}, {"dv", "MGD", STR}}, 0, 0},
     [DAPT_OP_ACTIVATE] = {"activate", {{"x", "NC", STR}}, {{"y", "NC", STR}}, 1, 10},
-    [DAPT_OP_ACTIVATE_GRAD] = {"activate_grad", {{"dy", "NC", STR}, {"x", "NC", STR}}, {{"dx", "NC", STR}}, 1, 15},
+    [DAPT_OP_ACTIVATE_GRAD] = {"activate_grad",
+        {{"dy", "NC", STR}, {"x", "NC", STR}}, {{"dx", "NC", STR}}, 1, 15},
     [DAPT_OP_GATE] = {"gate", {{"gate", "NC", STR}, {"up", "NC", STR}}, {{"y", "NC", STR}}, 0, 11},
-    [DAPT_OP_GATE_GRAD] = {"gate_grad", {{"dy", "NC", STR}, {"gate", "NC", STR}, {"up", "NC", STR}},
+    [DAPT_OP_GATE_GRAD] = {"gate_grad",
+        {{"dy", "NC", STR}, {"gate", "NC", STR}, {"up", "NC", STR}},
         {{"dgate", "NC", STR}, {"dup", "NC", STR}}, 0, 20},
     [DAPT_OP_ADD] = {"add", {{"a", "=", STR}, {"b", "=", STR}}, {{"y", "=", STR}}, 3, 1},
     [DAPT_OP_SCALE] = {"scale", {{"x", "=", STR}}, {{"y", "=", STR}}, 1, 1},
     [DAPT_OP_COPY] = {"copy", {{"x", "=", STR}}, {{"y", "=", STR}}, 0, 0},
     [DAPT_OP_FILL] = {"fill", {{0}}, {{"y", "=", STR}}, 0, 0},
-    [DAPT_OP_LM_LOSS] = {"lm_loss", {{"x", "NC", 0}, {"w", "VC", 0}, {"bias", "V", OPT}, {"targets", "N", IDX}}, {{"loss", "N", 0}}, 0, 0},
+    [DAPT_OP_LM_LOSS] = {"lm_loss",
+        {{"x", "NC", 0}, {"w", "VC", 0}, {"bias", "V", OPT}, {"targets", "N", IDX}},
+        {{"loss", "N", 0}}, 0, 0},
     [DAPT_OP_LM_LOSS_GRAD] = {"lm_loss_grad",
-        {{"x", "NC", 0}, {"w", "VC", 0}, {"bias", "V", OPT}, {"targets", "N", IDX}, {"seed", "1", 0}},
+        {{"x", "NC", 0}, {"w", "VC", 0}, {"bias", "V", OPT}, {"targets", "N", IDX},
+         {"seed", "1", 0}},
         {{"loss", "N", 0}, {"dx", "NC", 0}, {"dw", "VC", ADD}, {"dbias", "V", ADD | OPT}}, 0, 0},
     [DAPT_OP_SUM] = {"sum", {{"x", "#", 0}}, {{"y", "1", ADD}}, 0, 0},
     [DAPT_OP_SUM_SQUARES] = {"sum_squares", {{"x", "#", 0}}, {{"y", "1", ADD}}, 0, 0},
     [DAPT_OP_ADAMW] = {"adamw", {{"grad", "#", 0}, {"step", "S", 0}, {"norm2", "1", 0}},
         {{"param", "#", UPD}, {"m", "#", UPD}, {"v", "#", UPD}}, 0, 14},
 };
+// clang-format on
 
 const struct dapt_op_info *dapt_op_info(enum dapt_opcode opcode) {
     return (unsigned)opcode < DAPT_OP_COUNT ? &table[opcode] : NULL;
@@ -68,12 +87,14 @@ uint32_t dapt_op_output_count(const struct dapt_op_info *info) {
 }
 
 size_t dapt_dtype_size(enum dapt_dtype dtype) {
-    static const size_t sizes[DAPT_DTYPE_COUNT] = {[DAPT_F32] = 4, [DAPT_F16] = 2, [DAPT_BF16] = 2, [DAPT_I32] = 4};
+    static const size_t sizes[DAPT_DTYPE_COUNT] = {
+        [DAPT_F32] = 4, [DAPT_F16] = 2, [DAPT_BF16] = 2, [DAPT_I32] = 4};
     return (unsigned)dtype < DAPT_DTYPE_COUNT ? sizes[dtype] : 0;
 }
 
 const char *dapt_dtype_name(enum dapt_dtype dtype) {
-    static const char *const names[DAPT_DTYPE_COUNT] = {[DAPT_F32] = "f32", [DAPT_F16] = "f16", [DAPT_BF16] = "bf16", [DAPT_I32] = "i32"};
+    static const char *const names[DAPT_DTYPE_COUNT] = {
+        [DAPT_F32] = "f32", [DAPT_F16] = "f16", [DAPT_BF16] = "bf16", [DAPT_I32] = "i32"};
     return (unsigned)dtype < DAPT_DTYPE_COUNT ? names[dtype] : "?";
 }
 
@@ -95,24 +116,32 @@ bool dapt_tensor_dense(const struct dapt_tensor *t) {
 }
 
 bool dapt_tensor_same(const struct dapt_tensor *a, const struct dapt_tensor *b) {
-    return a->buffer == b->buffer && a->offset == b->offset && a->dtype == b->dtype && a->shape[0] == b->shape[0] &&
-           row_count(a) == row_count(b) && (a->shape[0] == 1 || a->stride == b->stride);
+    return a->buffer == b->buffer && a->offset == b->offset && a->dtype == b->dtype &&
+           a->shape[0] == b->shape[0] && row_count(a) == row_count(b) &&
+           (a->shape[0] == 1 || a->stride == b->stride);
 }
 
 bool dapt_tensor_overlap(const struct dapt_tensor *a, const struct dapt_tensor *b) {
     if (a->buffer != b->buffer) return false;
-    if (a->offset + dapt_tensor_span(a) <= b->offset || b->offset + dapt_tensor_span(b) <= a->offset) return false;
+    if (a->offset + dapt_tensor_span(a) <= b->offset ||
+        b->offset + dapt_tensor_span(b) <= a->offset)
+        return false;
     // Slices of the columns of one matrix interleave without touching.
     if (a->stride != b->stride || a->shape[0] == 1 || b->shape[0] == 1) return true;
     int64_t step = a->stride * (int64_t)dapt_dtype_size(a->dtype);
     int64_t d = ((int64_t)b->offset - (int64_t)a->offset) % step;
     if (d < 0) d += step;
-    int64_t wide_a = row_count(a) * (int64_t)dapt_dtype_size(a->dtype), wide_b = row_count(b) * (int64_t)dapt_dtype_size(b->dtype);
+    int64_t wide_a = row_count(a) * (int64_t)dapt_dtype_size(a->dtype),
+            wide_b = row_count(b) * (int64_t)dapt_dtype_size(b->dtype);
     return !(d >= wide_a && d + wide_b <= step);
 }
 
 // What the letters of an op stand for, as its operands are read.
-struct binding { int64_t size[128]; int64_t equal[DAPT_MAX_RANK]; uint32_t equal_rank; };
+struct binding {
+    int64_t size[128];
+    int64_t equal[DAPT_MAX_RANK];
+    uint32_t equal_rank;
+};
 
 static bool bind(struct binding *b, char letter, int64_t size) {
     int64_t *slot = &b->size[(unsigned char)letter & 127];
@@ -141,31 +170,44 @@ static bool match(struct binding *b, const char *shape, const struct dapt_tensor
     return true;
 }
 
-static enum dapt_status fail_operand(const struct dapt_op *op, const struct dapt_operand *operand, const char *what) {
-    return dapt_fail(DAPT_ERROR_INVALID, "op %s%s%s: operand %s (%s): %s", table[op->opcode].name, op->label ? " of " : "",
-                     op->label ? op->label : "", operand->name, operand->shape, what);
+static enum dapt_status fail_operand(const struct dapt_op *op, const struct dapt_operand *operand,
+                                     const char *what) {
+    return dapt_fail(DAPT_ERROR_INVALID, "op %s%s%s: operand %s (%s): %s", table[op->opcode].name,
+                     op->label ? " of " : "", op->label ? op->label : "", operand->name,
+                     operand->shape, what);
 }
 
 // Index of the operand's tensor checked, sizes sane, dtype and layout as the table says.
-static enum dapt_status check_operand(const struct dapt_op *op, const struct dapt_operand *operand, const char *shape, uint32_t index,
-                                      const struct dapt_tensor *tensors, size_t tensor_count, struct binding *binding) {
-    if (index == DAPT_NONE) return operand->flags & OPT ? DAPT_OK : fail_operand(op, operand, "is missing");
-    if (index >= tensor_count) return fail_operand(op, operand, "names a tensor that does not exist");
+static enum dapt_status check_operand(const struct dapt_op *op, const struct dapt_operand *operand,
+                                      const char *shape, uint32_t index,
+                                      const struct dapt_tensor *tensors, size_t tensor_count,
+                                      struct binding *binding) {
+    if (index == DAPT_NONE)
+        return operand->flags & OPT ? DAPT_OK : fail_operand(op, operand, "is missing");
+    if (index >= tensor_count)
+        return fail_operand(op, operand, "names a tensor that does not exist");
     const struct dapt_tensor *t = &tensors[index];
-    if (t->rank < 1 || t->rank > DAPT_MAX_RANK) return fail_operand(op, operand, "has a rank outside 1..4");
+    if (t->rank < 1 || t->rank > DAPT_MAX_RANK)
+        return fail_operand(op, operand, "has a rank outside 1..4");
     for (uint32_t i = 0; i < DAPT_MAX_RANK; i++)
         if (t->shape[i] < 1 || t->shape[i] > INT32_MAX || (i >= t->rank && t->shape[i] != 1))
             return fail_operand(op, operand, "has an impossible shape");
-    if (t->shape[1] * t->shape[2] > INT32_MAX || (double)dapt_tensor_count(t) > 1e15 || t->stride < row_count(t) || t->stride > INT32_MAX * (int64_t)4)
+    if (t->shape[1] * t->shape[2] > INT32_MAX || (double)dapt_tensor_count(t) > 1e15 ||
+        t->stride < row_count(t) || t->stride > INT32_MAX * (int64_t)4)
         return fail_operand(op, operand, "has an impossible shape or stride");
-    if ((t->dtype == DAPT_I32) != !!(operand->flags & IDX) || (unsigned)t->dtype >= DAPT_DTYPE_COUNT)
-        return fail_operand(op, operand, operand->flags & IDX ? "must be i32" : "must be a float type");
-    if (!(operand->flags & STR) && !dapt_tensor_dense(t)) return fail_operand(op, operand, "must be dense");
-    if (!match(binding, shape, t)) return fail_operand(op, operand, "does not fit the shapes before it");
+    if ((t->dtype == DAPT_I32) != !!(operand->flags & IDX) ||
+        (unsigned)t->dtype >= DAPT_DTYPE_COUNT)
+        return fail_operand(op, operand,
+                            operand->flags & IDX ? "must be i32" : "must be a float type");
+    if (!(operand->flags & STR) && !dapt_tensor_dense(t))
+        return fail_operand(op, operand, "must be dense");
+    if (!match(binding, shape, t))
+        return fail_operand(op, operand, "does not fit the shapes before it");
     return DAPT_OK;
 }
 
-static const char *input_shape(const struct dapt_op *op, const struct dapt_op_info *info, uint32_t i) {
+static const char *input_shape(const struct dapt_op *op, const struct dapt_op_info *info,
+                               uint32_t i) {
     if (op->opcode == DAPT_OP_MATMUL && i == 0 && op->u.matmul.transpose_a) return "KM";
     if (op->opcode == DAPT_OP_MATMUL && i == 1 && op->u.matmul.transpose_b) return "NK";
     return info->in[i].shape;
@@ -177,28 +219,36 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
     const int64_t *s = b->size;
     switch (op->opcode) {
     case DAPT_OP_ROPE:
-        if (s['R'] % 2 || s['R'] > s['D']) return fail_operand(op, &info->in[1], "must be an even number of columns, at most the head size");
+        if (s['R'] % 2 || s['R'] > s['D'])
+            return fail_operand(op, &info->in[1],
+                                "must be an even number of columns, at most the head size");
         break;
     case DAPT_OP_ATTENTION:
     case DAPT_OP_ATTENTION_GRAD:
-        if (s['H'] % s['G']) return fail_operand(op, &info->in[0], "heads are no multiple of the key heads");
-        if (op->u.attention.sequences < 1 || s['N'] % op->u.attention.sequences || s['M'] % op->u.attention.sequences)
+        if (s['H'] % s['G'])
+            return fail_operand(op, &info->in[0], "heads are no multiple of the key heads");
+        if (op->u.attention.sequences < 1 || s['N'] % op->u.attention.sequences ||
+            s['M'] % op->u.attention.sequences)
             return fail_operand(op, &info->in[0], "rows do not split into the sequences");
         if (op->u.attention.window < 0) return fail_operand(op, &info->in[0], "window below 0");
         break;
     case DAPT_OP_MATMUL:
-        if (op->accumulate && (op->inputs[3] != DAPT_NONE || op->u.matmul.activation != DAPT_ACT_NONE))
-            return fail_operand(op, &info->out[0], "accumulates, so it takes no residual or activation");
+        if (op->accumulate &&
+            (op->inputs[3] != DAPT_NONE || op->u.matmul.activation != DAPT_ACT_NONE))
+            return fail_operand(op, &info->out[0],
+                                "accumulates, so it takes no residual or activation");
         break;
     case DAPT_OP_ADAMW:
-        if (s['S'] != DAPT_STEP_COUNT) return fail_operand(op, &info->in[1], "must have DAPT_STEP_COUNT scalars");
+        if (s['S'] != DAPT_STEP_COUNT)
+            return fail_operand(op, &info->in[1], "must have DAPT_STEP_COUNT scalars");
         break;
     default: break;
     }
     return DAPT_OK;
 }
 
-static enum dapt_status check_overlaps(const struct dapt_op *op, const struct dapt_op_info *info, const struct dapt_tensor *tensors) {
+static enum dapt_status check_overlaps(const struct dapt_op *op, const struct dapt_op_info *info,
+                                       const struct dapt_tensor *tensors) {
     uint32_t inputs = dapt_op_input_count(info), outputs = dapt_op_output_count(info);
     for (uint32_t o = 0; o < outputs; o++) {
         if (op->outputs[o] == DAPT_NONE) continue;
@@ -207,7 +257,8 @@ static enum dapt_status check_overlaps(const struct dapt_op *op, const struct da
             if (op->inputs[i] == DAPT_NONE) continue;
             const struct dapt_tensor *in = &tensors[op->inputs[i]];
             bool may = o == 0 && (info->in_place >> i & 1) && dapt_tensor_same(in, out);
-            if (!may && dapt_tensor_overlap(in, out)) return fail_operand(op, &info->out[o], "overlaps an input");
+            if (!may && dapt_tensor_overlap(in, out))
+                return fail_operand(op, &info->out[o], "overlaps an input");
         }
         for (uint32_t p = 0; p < o; p++)
             if (op->outputs[p] != DAPT_NONE && dapt_tensor_overlap(&tensors[op->outputs[p]], out))
@@ -216,21 +267,27 @@ static enum dapt_status check_overlaps(const struct dapt_op *op, const struct da
     return DAPT_OK;
 }
 
-enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tensor *tensors, size_t tensor_count) {
-    if ((unsigned)op->opcode >= DAPT_OP_COUNT) return dapt_fail(DAPT_ERROR_INVALID, "op %d: no such operation", (int)op->opcode);
+enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tensor *tensors,
+                               size_t tensor_count) {
+    if ((unsigned)op->opcode >= DAPT_OP_COUNT)
+        return dapt_fail(DAPT_ERROR_INVALID, "op %d: no such operation", (int)op->opcode);
     const struct dapt_op_info *info = &table[op->opcode];
     struct binding binding = {0};
     uint32_t inputs = dapt_op_input_count(info), outputs = dapt_op_output_count(info);
     for (uint32_t i = 0; i < inputs; i++) {
-        enum dapt_status status = check_operand(op, &info->in[i], input_shape(op, info, i), op->inputs[i], tensors, tensor_count, &binding);
+        enum dapt_status status = check_operand(op, &info->in[i], input_shape(op, info, i),
+                                                op->inputs[i], tensors, tensor_count, &binding);
         if (status) return status;
     }
     for (uint32_t o = 0; o < outputs; o++) {
-        enum dapt_status status = check_operand(op, &info->out[o], info->out[o].shape, op->outputs[o], tensors, tensor_count, &binding);
+        enum dapt_status status = check_operand(op, &info->out[o], info->out[o].shape,
+                                                op->outputs[o], tensors, tensor_count, &binding);
         if (status) return status;
-        if ((op->accumulate >> o & 1) && !(info->out[o].flags & ADD)) return fail_operand(op, &info->out[o], "can't be accumulated to");
+        if ((op->accumulate >> o & 1) && !(info->out[o].flags & ADD))
+            return fail_operand(op, &info->out[o], "can't be accumulated to");
     }
-    if (op->accumulate >> outputs) return fail_operand(op, &info->out[0], "accumulate has bits beyond the outputs");
+    if (op->accumulate >> outputs)
+        return fail_operand(op, &info->out[0], "accumulate has bits beyond the outputs");
     enum dapt_status status = check_rest(op, &binding);
     return status ? status : check_overlaps(op, info, tensors);
 }
@@ -239,15 +296,19 @@ double dapt_op_flops(const struct dapt_op *op, const struct dapt_tensor *tensors
     const struct dapt_tensor *a = op->inputs[0] == DAPT_NONE ? NULL : &tensors[op->inputs[0]];
     const struct dapt_tensor *out = &tensors[op->outputs[0]];
     switch (op->opcode) {
-    case DAPT_OP_MATMUL: return 2.0 * (double)dapt_tensor_count(out) * (double)a->shape[op->u.matmul.transpose_a ? 0 : 1];
+    case DAPT_OP_MATMUL:
+        return 2.0 * (double)dapt_tensor_count(out) *
+               (double)a->shape[op->u.matmul.transpose_a ? 0 : 1];
     case DAPT_OP_LM_LOSS:
     case DAPT_OP_LM_LOSS_GRAD:
-        return (op->opcode == DAPT_OP_LM_LOSS ? 2.0 : 6.0) * (double)dapt_tensor_count(a) * (double)tensors[op->inputs[1]].shape[0];
+        return (op->opcode == DAPT_OP_LM_LOSS ? 2.0 : 6.0) * (double)dapt_tensor_count(a) *
+               (double)tensors[op->inputs[1]].shape[0];
     case DAPT_OP_ATTENTION:
     case DAPT_OP_ATTENTION_GRAD: {
         // Half of the pairs, as if causal: what a row sees is in the batch.
         const struct dapt_tensor *k = &tensors[op->inputs[op->opcode == DAPT_OP_ATTENTION ? 1 : 2]];
-        double keys = (double)k->shape[0] / op->u.attention.sequences, pairs = (double)a->shape[0] * (double)a->shape[1] * keys * 0.5;
+        double keys = (double)k->shape[0] / op->u.attention.sequences,
+               pairs = (double)a->shape[0] * (double)a->shape[1] * keys * 0.5;
         return pairs * (double)a->shape[2] * (op->opcode == DAPT_OP_ATTENTION ? 4 : 10);
     }
     case DAPT_OP_SUM: return (double)dapt_tensor_count(a);
@@ -262,15 +323,17 @@ double dapt_op_bytes(const struct dapt_op *op, const struct dapt_tensor *tensors
     for (uint32_t i = 0; i < dapt_op_input_count(info); i++)
         if (op->inputs[i] != DAPT_NONE) {
             const struct dapt_tensor *t = &tensors[op->inputs[i]];
-            bool lookup = op->opcode == DAPT_OP_EMBED && i == 0;   // reads the rows it needs
-            bytes += (double)dapt_tensor_count(lookup ? &tensors[op->outputs[0]] : t) * (double)dapt_dtype_size(t->dtype);
+            bool lookup = op->opcode == DAPT_OP_EMBED && i == 0;  // reads the rows it needs
+            bytes += (double)dapt_tensor_count(lookup ? &tensors[op->outputs[0]] : t) *
+                     (double)dapt_dtype_size(t->dtype);
         }
     for (uint32_t o = 0; o < dapt_op_output_count(info); o++)
         if (op->outputs[o] != DAPT_NONE) {
             const struct dapt_tensor *t = &tensors[op->outputs[o]];
             bool scattered = op->opcode == DAPT_OP_SCATTER_ROWS;
             bool both = (info->out[o].flags & UPD && !scattered) || (op->accumulate >> o & 1);
-            bytes += (double)dapt_tensor_count(scattered ? &tensors[op->inputs[0]] : t) * (double)dapt_dtype_size(t->dtype) * (both ? 2 : 1);
+            bytes += (double)dapt_tensor_count(scattered ? &tensors[op->inputs[0]] : t) *
+                     (double)dapt_dtype_size(t->dtype) * (both ? 2 : 1);
         }
     return bytes;
 }

@@ -1,5 +1,5 @@
-// The op table: for each operation its operands, what their shapes must be, and what it costs. Autodiff, the memory plan, the
-// checks, the op tests and the bench read it.
+// The op table: for each operation its operands, what their shapes must be, and what it costs.
+// Autodiff, the memory plan, the checks, the op tests and the bench read it.
 #ifndef DAPT_GRAPH_OPS_H
 #define DAPT_GRAPH_OPS_H
 #include "base/error.h"
@@ -7,38 +7,48 @@
 
 enum dapt_operand_flags {
     DAPT_OPERAND_OPTIONAL = 1,
-    DAPT_OPERAND_STRIDED = 2,   // dimension 0 may have gaps
-    DAPT_OPERAND_INDEX = 4,     // int32; all others are float
-    DAPT_OPERAND_ADD = 8,       // an output that may be accumulated to
-    DAPT_OPERAND_UPDATE = 16    // an output that is also read: it holds state
+    DAPT_OPERAND_STRIDED = 2,  // dimension 0 may have gaps
+    DAPT_OPERAND_INDEX = 4,    // int32; all others are float
+    DAPT_OPERAND_ADD = 8,      // an output that may be accumulated to
+    DAPT_OPERAND_UPDATE = 16   // an output that is also read: it holds state
 };
 
-// `shape`: a letter a dimension. A letter stands for the same number wherever it occurs in the op. '1': one element. "~C": rank 2 or more, the last
-// dimension is C, the others together are R rows. "=": any shape, the same for all marked so. "#": any shape of n elements in all.
-struct dapt_operand { const char *name; const char *shape; uint32_t flags; };
+// `shape`: a letter a dimension. A letter stands for the same number wherever it occurs in the op.
+// '1': one element. "~C": rank 2 or more, the last dimension is C, the others together are R rows.
+// "=": any shape, the same for all marked so. "#": any shape of n elements in all.
+struct dapt_operand {
+    const char *name;
+    const char *shape;
+    uint32_t flags;
+};
 
 struct dapt_op_info {
     const char *name;
-    struct dapt_operand in[DAPT_OP_INPUTS];    // ends with a row without a name
+    struct dapt_operand in[DAPT_OP_INPUTS];  // ends with a row without a name
     struct dapt_operand out[DAPT_OP_OUTPUTS];
-    uint32_t in_place;                         // bit i: outputs[0] may be the same tensor as inputs[i]
-    double flops_per_output;                   // of ops whose cost is so many FLOPs an element of outputs[0]
+    uint32_t in_place;        // bit i: outputs[0] may be the same tensor as inputs[i]
+    double flops_per_output;  // of ops whose cost is so many FLOPs an element of outputs[0]
 };
 
 const struct dapt_op_info *dapt_op_info(enum dapt_opcode opcode);
 uint32_t dapt_op_input_count(const struct dapt_op_info *info);
 uint32_t dapt_op_output_count(const struct dapt_op_info *info);
 
-int64_t dapt_tensor_count(const struct dapt_tensor *tensor);      // elements
-uint64_t dapt_tensor_span(const struct dapt_tensor *tensor);      // bytes from its first to behind its last element
+int64_t dapt_tensor_count(const struct dapt_tensor *tensor);  // elements
+uint64_t dapt_tensor_span(
+    const struct dapt_tensor *tensor);  // bytes from its first to behind its last element
 bool dapt_tensor_dense(const struct dapt_tensor *tensor);
-bool dapt_tensor_same(const struct dapt_tensor *a, const struct dapt_tensor *b);      // same elements of the same memory
+bool dapt_tensor_same(const struct dapt_tensor *a,
+                      const struct dapt_tensor *b);  // same elements of the same memory
 bool dapt_tensor_overlap(const struct dapt_tensor *a, const struct dapt_tensor *b);
 size_t dapt_dtype_size(enum dapt_dtype dtype);
-const char *dapt_dtype_name(enum dapt_dtype dtype);               // "f32"
+const char *dapt_dtype_name(enum dapt_dtype dtype);  // "f32"
 
-// Checks one op against the table. `tensors` are what its operands index. Errors name op, label and operand.
-enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tensor *tensors, size_t tensor_count);
+// Checks one op against the table. `tensors` are what its operands index. Errors name op, label and
+// operand.
+enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tensor *tensors,
+                               size_t tensor_count);
 double dapt_op_flops(const struct dapt_op *op, const struct dapt_tensor *tensors);
-double dapt_op_bytes(const struct dapt_op *op, const struct dapt_tensor *tensors);    // read and written once
+double dapt_op_bytes(const struct dapt_op *op,
+                     const struct dapt_tensor *tensors);  // read and written once
 #endif

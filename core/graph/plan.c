@@ -1,6 +1,7 @@
-// The memory plan. A work storage lives from the op that first writes it to the op that last touches it; storages that never live at the
-// same time share memory. An op that can work in place takes over the storage of an input that dies with it.
-// Placement: largest first, each at the lowest offset that is free over its whole life.
+// The memory plan. A work storage lives from the op that first writes it to the op that last
+// touches it; storages that never live at the same time share memory. An op that can work in place
+// takes over the storage of an input that dies with it. Placement: largest first, each at the
+// lowest offset that is free over its whole life.
 #include <stdlib.h>
 
 #include "graph/graph.h"
@@ -8,7 +9,9 @@
 
 #define ALIGN 256u  // bytes; what any device asks of a storage buffer's offset, at most
 
-struct life { uint32_t first, last, storage, joined; };  // joined: the storage it was merged into, or DAPT_NONE
+struct life {
+    uint32_t first, last, storage, joined;
+};  // joined: the storage it was merged into, or DAPT_NONE
 
 static uint32_t find(struct life *lives, uint32_t s) {
     while (lives[s].joined != DAPT_NONE) s = lives[s].joined;
@@ -32,15 +35,21 @@ static void join_in_place(struct dapt_graph *g, struct life *lives) {
         const struct dapt_op *op = &g->ops[k];
         const struct dapt_op_info *info = dapt_op_info(op->opcode);
         for (uint32_t i = 0; i < dapt_op_input_count(info); i++) {
-            if (!(info->in_place >> i & 1) || op->inputs[i] == DAPT_NONE || (op->accumulate & 1)) continue;
-            const struct dapt_tensor *in = &g->values[op->inputs[i]].tensor, *out = &g->values[op->outputs[0]].tensor;
+            if (!(info->in_place >> i & 1) || op->inputs[i] == DAPT_NONE || (op->accumulate & 1))
+                continue;
+            const struct dapt_tensor *in = &g->values[op->inputs[i]].tensor,
+                                     *out = &g->values[op->outputs[0]].tensor;
             uint32_t from = find(lives, in->buffer), to = out->buffer;
-            bool work = g->storages[from].role == DAPT_BUFFER_WORK && g->storages[to].role == DAPT_BUFFER_WORK;
-            bool shared = false;   // another input on the storage that would be overwritten
+            bool work = g->storages[from].role == DAPT_BUFFER_WORK &&
+                        g->storages[to].role == DAPT_BUFFER_WORK;
+            bool shared = false;  // another input on the storage that would be overwritten
             for (uint32_t j = 0; j < dapt_op_input_count(info); j++)
-                if (j != i && op->inputs[j] != DAPT_NONE && find(lives, g->values[op->inputs[j]].tensor.buffer) == from) shared = true;
-            if (!work || shared || from == to || lives[to].joined != DAPT_NONE || lives[to].first != k || lives[from].last != k ||
-                !whole(g, op->inputs[i]) || !whole(g, op->outputs[0]) || in->stride != out->stride || in->rank != out->rank ||
+                if (j != i && op->inputs[j] != DAPT_NONE &&
+                    find(lives, g->values[op->inputs[j]].tensor.buffer) == from)
+                    shared = true;
+            if (!work || shared || from == to || lives[to].joined != DAPT_NONE ||
+                lives[to].first != k || lives[from].last != k || !whole(g, op->inputs[i]) ||
+                !whole(g, op->outputs[0]) || in->stride != out->stride || in->rank != out->rank ||
                 in->shape[1] != out->shape[1] || g->storages[from].size != g->storages[to].size)
                 continue;
             lives[to].joined = from;
@@ -61,7 +70,8 @@ static int by_size(const void *a, const void *b, void *graph) {
 
 static int by_offset(const void *a, const void *b, void *graph) {
     const struct dapt_graph *g = graph;
-    uint64_t x = g->storages[(*(struct life *const *)a)->storage].offset, y = g->storages[(*(struct life *const *)b)->storage].offset;
+    uint64_t x = g->storages[(*(struct life *const *)a)->storage].offset,
+             y = g->storages[(*(struct life *const *)b)->storage].offset;
     return x < y ? -1 : x > y;
 }
 
@@ -74,7 +84,8 @@ static void place(struct dapt_graph *g, struct life **order, size_t count, struc
         struct life *l = order[n];
         size_t neighbours = 0;
         for (size_t m = 0; m < n; m++)
-            if (order[m]->first <= l->last && l->first <= order[m]->last) near[neighbours++] = order[m];
+            if (order[m]->first <= l->last && l->first <= order[m]->last)
+                near[neighbours++] = order[m];
         qsort_r(near, neighbours, sizeof *near, by_offset, g);
         uint64_t offset = 0;
         for (size_t m = 0; m < neighbours; m++) {
@@ -92,23 +103,30 @@ static void place(struct dapt_graph *g, struct life **order, size_t count, struc
 enum dapt_status dapt_graph_plan(struct dapt_graph *graph) {
     if (graph->status) return graph->status;
     size_t count = graph->storage_count, used = 0;
-    struct life *lives = dapt_alloc(count, sizeof *lives), **order = dapt_alloc(count, sizeof *order), **near = dapt_alloc(count, sizeof *near);
+    struct life *lives = dapt_alloc(count, sizeof *lives),
+                **order = dapt_alloc(count, sizeof *order),
+                **near = dapt_alloc(count, sizeof *near);
     if (!lives || !order || !near) graph->status = DAPT_ERROR_MEMORY;
     if (!graph->status) {
-        for (size_t s = 0; s < count; s++) lives[s] = (struct life){DAPT_NONE, 0, (uint32_t)s, DAPT_NONE};
+        for (size_t s = 0; s < count; s++)
+            lives[s] = (struct life){DAPT_NONE, 0, (uint32_t)s, DAPT_NONE};
         for (uint32_t k = 0; k < graph->op_count; k++) {
-            for (int i = 0; i < DAPT_OP_INPUTS; i++) touch(graph, lives, graph->ops[k].inputs[i], k);
-            for (int i = 0; i < DAPT_OP_OUTPUTS; i++) touch(graph, lives, graph->ops[k].outputs[i], k);
+            for (int i = 0; i < DAPT_OP_INPUTS; i++)
+                touch(graph, lives, graph->ops[k].inputs[i], k);
+            for (int i = 0; i < DAPT_OP_OUTPUTS; i++)
+                touch(graph, lives, graph->ops[k].outputs[i], k);
         }
         join_in_place(graph, lives);
         for (size_t s = 0; s < count; s++)
-            if (lives[s].joined == DAPT_NONE && lives[s].first != DAPT_NONE && graph->storages[s].role == DAPT_BUFFER_WORK)
+            if (lives[s].joined == DAPT_NONE && lives[s].first != DAPT_NONE &&
+                graph->storages[s].role == DAPT_BUFFER_WORK)
                 order[used++] = &lives[s];
         graph->role_size[DAPT_BUFFER_WORK] = 0;
         qsort_r(order, used, sizeof *order, by_size, graph);
         place(graph, order, used, near);
         for (size_t s = 0; s < count; s++)
-            if (lives[s].joined != DAPT_NONE) graph->storages[s].offset = graph->storages[find(lives, (uint32_t)s)].offset;
+            if (lives[s].joined != DAPT_NONE)
+                graph->storages[s].offset = graph->storages[find(lives, (uint32_t)s)].offset;
     }
     free(lives);
     free(order);

@@ -1,5 +1,6 @@
-// Recomputing blocks (Chen et al. 2016): of a block, only what later blocks read is kept from the forward pass. What the block's backward
-// pass needs besides is computed again, by copies of the block's own ops, just before the backward pass reads it for the first time.
+// Recomputing blocks (Chen et al. 2016): of a block, only what later blocks read is kept from the
+// forward pass. What the block's backward pass needs besides is computed again, by copies of the
+// block's own ops, just before the backward pass reads it for the first time.
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,13 +9,16 @@
 
 struct rewrite {
     struct dapt_graph *g;
-    size_t values, storages;       // counts before any copy was made
-    uint32_t *writer;              // [storages] block of the forward op that first wrote it; 0: none or no block
-    bool *kept;                    // [storages] read by forward ops of other blocks
-    uint32_t *storage_copy;        // [storages] its copy, or DAPT_NONE
-    dapt_value *value_copy;        // [values]
-    bool *needed;                  // [forward ops]
-    struct dapt_op *out; uint32_t *out_blocks; size_t out_count, out_capacity, out_block_capacity;
+    size_t values, storages;  // counts before any copy was made
+    uint32_t
+        *writer;  // [storages] block of the forward op that first wrote it; 0: none or no block
+    bool *kept;   // [storages] read by forward ops of other blocks
+    uint32_t *storage_copy;  // [storages] its copy, or DAPT_NONE
+    dapt_value *value_copy;  // [values]
+    bool *needed;            // [forward ops]
+    struct dapt_op *out;
+    uint32_t *out_blocks;
+    size_t out_count, out_capacity, out_block_capacity;
 };
 
 static uint32_t storage_of(const struct rewrite *r, dapt_value v) {
@@ -22,8 +26,11 @@ static uint32_t storage_of(const struct rewrite *r, dapt_value v) {
 }
 
 static enum dapt_status push(struct rewrite *r, const struct dapt_op *op, uint32_t block) {
-    enum dapt_status status = dapt_grow(&r->out, &r->out_capacity, r->out_count + 1, sizeof *r->out);
-    if (!status) status = dapt_grow(&r->out_blocks, &r->out_block_capacity, r->out_count + 1, sizeof *r->out_blocks);
+    enum dapt_status status = dapt_grow(&r->out, &r->out_capacity, r->out_count + 1,
+                                        sizeof *r->out);
+    if (!status)
+        status = dapt_grow(&r->out_blocks, &r->out_block_capacity, r->out_count + 1,
+                           sizeof *r->out_blocks);
     if (status) return status;
     r->out[r->out_count] = *op;
     r->out_blocks[r->out_count++] = block;
@@ -36,13 +43,15 @@ static void survey(struct rewrite *r) {
     for (size_t k = 0; k < g->forward_count; k++)
         for (int i = 0; i < DAPT_OP_OUTPUTS; i++) {
             dapt_value v = g->ops[k].outputs[i];
-            if (v != DAPT_NONE && g->storages[storage_of(r, v)].role == DAPT_BUFFER_WORK && !r->writer[storage_of(r, v)])
+            if (v != DAPT_NONE && g->storages[storage_of(r, v)].role == DAPT_BUFFER_WORK &&
+                !r->writer[storage_of(r, v)])
                 r->writer[storage_of(r, v)] = g->blocks[k];
         }
     for (size_t k = 0; k < g->forward_count; k++)
         for (int i = 0; i < DAPT_OP_INPUTS; i++) {
             dapt_value v = g->ops[k].inputs[i];
-            if (v != DAPT_NONE && r->writer[storage_of(r, v)] != g->blocks[k]) r->kept[storage_of(r, v)] = true;
+            if (v != DAPT_NONE && r->writer[storage_of(r, v)] != g->blocks[k])
+                r->kept[storage_of(r, v)] = true;
         }
 }
 
@@ -50,7 +59,8 @@ static bool recomputable(const struct rewrite *r, dapt_value v, uint32_t block) 
     return v < r->values && r->writer[storage_of(r, v)] == block && !r->kept[storage_of(r, v)];
 }
 
-// Marks the forward ops that the backward ops of `block` depend on, back to what is kept. False: none.
+// Marks the forward ops that the backward ops of `block` depend on, back to what is kept. False:
+// none.
 static bool mark(struct rewrite *r, uint32_t block) {
     struct dapt_graph *g = r->g;
     bool *wanted = dapt_alloc(r->storages, sizeof *wanted), any = false;
@@ -63,11 +73,13 @@ static bool mark(struct rewrite *r, uint32_t block) {
             dapt_value v = g->ops[k].inputs[i];
             if (v != DAPT_NONE && recomputable(r, v, block)) wanted[storage_of(r, v)] = any = true;
         }
-    // In place ops write the storage that they read, so that a wanted storage wants all its writers.
+    // In place ops write the storage that they read, so that a wanted storage wants all its
+    // writers.
     for (size_t k = g->forward_count; k-- > 0;) {
         if (g->blocks[k] != block) continue;
         for (int i = 0; i < DAPT_OP_OUTPUTS; i++)
-            if (g->ops[k].outputs[i] != DAPT_NONE && wanted[storage_of(r, g->ops[k].outputs[i])] && !r->kept[storage_of(r, g->ops[k].outputs[i])])
+            if (g->ops[k].outputs[i] != DAPT_NONE && wanted[storage_of(r, g->ops[k].outputs[i])] &&
+                !r->kept[storage_of(r, g->ops[k].outputs[i])])
                 r->needed[k] = true;
         for (int i = 0; r->needed[k] && i < DAPT_OP_INPUTS; i++) {
             dapt_value v = g->ops[k].inputs[i];
@@ -80,7 +92,8 @@ static bool mark(struct rewrite *r, uint32_t block) {
 
 static dapt_value copy_value(struct rewrite *r, dapt_value v) {
     struct dapt_graph *g = r->g;
-    if (g->status || v >= r->values || r->value_copy[v] != DAPT_NONE) return g->status || v >= r->values ? v : r->value_copy[v];
+    if (g->status || v >= r->values || r->value_copy[v] != DAPT_NONE)
+        return g->status || v >= r->values ? v : r->value_copy[v];
     uint32_t storage = storage_of(r, v);
     if (r->storage_copy[storage] == DAPT_NONE) {
         int64_t words = (int64_t)(g->storages[storage].size / 4);
@@ -96,7 +109,8 @@ static dapt_value copy_value(struct rewrite *r, dapt_value v) {
 
 static void map_operands(struct rewrite *r, struct dapt_op *op, uint32_t block, bool outputs) {
     for (int i = 0; i < DAPT_OP_INPUTS; i++)
-        if (op->inputs[i] != DAPT_NONE && recomputable(r, op->inputs[i], block)) op->inputs[i] = copy_value(r, op->inputs[i]);
+        if (op->inputs[i] != DAPT_NONE && recomputable(r, op->inputs[i], block))
+            op->inputs[i] = copy_value(r, op->inputs[i]);
     for (int i = 0; outputs && i < DAPT_OP_OUTPUTS; i++)
         if (op->outputs[i] != DAPT_NONE) op->outputs[i] = copy_value(r, op->outputs[i]);
 }
@@ -127,14 +141,16 @@ enum dapt_status dapt_graph_recompute(struct dapt_graph *graph, enum dapt_recomp
     if (graph->status || mode == DAPT_RECOMPUTE_NONE) return graph->status;
     struct rewrite r = {.g = graph, .values = graph->value_count, .storages = graph->storage_count};
     uint32_t blocks = 0;
-    for (size_t k = 0; k < graph->forward_count; k++) blocks = graph->blocks[k] > blocks ? graph->blocks[k] : blocks;
+    for (size_t k = 0; k < graph->forward_count; k++)
+        blocks = graph->blocks[k] > blocks ? graph->blocks[k] : blocks;
     r.writer = dapt_alloc(r.storages, sizeof *r.writer);
     r.kept = dapt_alloc(r.storages, sizeof *r.kept);
     r.storage_copy = dapt_alloc(r.storages, sizeof *r.storage_copy);
     r.value_copy = dapt_alloc(r.values, sizeof *r.value_copy);
     r.needed = dapt_alloc(graph->forward_count, sizeof *r.needed);
     bool *done = dapt_alloc(blocks + 1u, sizeof *done);
-    if (!r.writer || !r.kept || !r.storage_copy || !r.value_copy || !r.needed || !done) graph->status = DAPT_ERROR_MEMORY;
+    if (!r.writer || !r.kept || !r.storage_copy || !r.value_copy || !r.needed || !done)
+        graph->status = DAPT_ERROR_MEMORY;
     if (!graph->status) {
         memset(r.storage_copy, 0xff, r.storages * sizeof *r.storage_copy);
         memset(r.value_copy, 0xff, r.values * sizeof *r.value_copy);

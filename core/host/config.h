@@ -29,8 +29,8 @@ struct dapt_config {
     const char *model;                // a Hugging Face folder; NULL: new weights, by one of the two below
     const char *model_config;         // "model": {"random": {"config": PATH}, "tokenizer": FOLDER}: this file says their shape
     const struct dapt_json *model_random;  // "model": {"random": {config.json's keys}, ...}: this object does
-    // "hf", the folder of the model or of {"tokenizer": FOLDER}. Options: the object, NULL when there was none; its "plugin" and
-    // "path" are not the plugin's.
+    // "hf", the folder of the model or of {"tokenizer": FOLDER}. Options: the object, NULL when
+    // there was none; its "plugin" and "path" are not the plugin's.
     struct { const char *plugin, *path; const struct dapt_json *options; } tokenizer;
 
     struct {
@@ -65,13 +65,14 @@ struct dapt_config {
     const char *run;                  // folder
 };
 
-// Reads and checks a file; `sets` (NULL-terminated; NULL: none) are "a.b.c=VALUE" overrides: VALUE is JSON, or else a string. One that
-// sets train.steps, .tokens or .epochs takes the other two away. All paths are made absolute: relative ones start at the
-// configuration's folder, those of `sets` too. Errors name file, line, column and key and say what was expected.
+// Reads and checks a file; `sets` (NULL-terminated; NULL: none) are "a.b.c=VALUE" overrides: VALUE
+// is JSON, or else a string. One that sets train.steps, .tokens or .epochs takes the other two
+// away. All paths are made absolute: relative ones start at the configuration's folder, those of
+// `sets` too. Errors name file, line, column and key and say what was expected.
 enum dapt_status dapt_config_read(const char *path, const char *const *sets, struct dapt_config **config);
 void dapt_config_free(struct dapt_config **config);
-// The resolved configuration as JSON, every default but those of plugins written out: reading it again, wherever the file
-// then lies, gives the same run.
+// The resolved configuration as JSON, every default but those of plugins written out: reading it
+// again, wherever the file then lies, gives the same run.
 enum dapt_status dapt_config_write(const struct dapt_config *config, struct dapt_string *json);
 void dapt_config_help(FILE *out);     // every key: type, default, meaning
 void dapt_config_schema(FILE *out);   // the same as JSON Schema (2020-12)

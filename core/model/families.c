@@ -3,21 +3,31 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LLAMA_NAMES                                                                                                                  \
-    [DAPT_SLOT_EMBED] = "embed_tokens.weight", [DAPT_SLOT_FINAL_NORM] = "norm.weight", [DAPT_SLOT_HEAD] = "lm_head.weight",           \
-    [DAPT_SLOT_NORM1] = "layers.%u.input_layernorm.weight", [DAPT_SLOT_NORM2] = "layers.%u.post_attention_layernorm.weight",          \
-    [DAPT_SLOT_Q] = "layers.%u.self_attn.q_proj.weight", [DAPT_SLOT_Q_BIAS] = "layers.%u.self_attn.q_proj.bias",                      \
-    [DAPT_SLOT_K] = "layers.%u.self_attn.k_proj.weight", [DAPT_SLOT_K_BIAS] = "layers.%u.self_attn.k_proj.bias",                      \
-    [DAPT_SLOT_V] = "layers.%u.self_attn.v_proj.weight", [DAPT_SLOT_V_BIAS] = "layers.%u.self_attn.v_proj.bias",                      \
-    [DAPT_SLOT_OUT] = "layers.%u.self_attn.o_proj.weight", [DAPT_SLOT_OUT_BIAS] = "layers.%u.self_attn.o_proj.bias",                  \
-    [DAPT_SLOT_GATE] = "layers.%u.mlp.gate_proj.weight", [DAPT_SLOT_GATE_BIAS] = "layers.%u.mlp.gate_proj.bias",                      \
-    [DAPT_SLOT_UP] = "layers.%u.mlp.up_proj.weight", [DAPT_SLOT_UP_BIAS] = "layers.%u.mlp.up_proj.bias",                              \
-    [DAPT_SLOT_DOWN] = "layers.%u.mlp.down_proj.weight", [DAPT_SLOT_DOWN_BIAS] = "layers.%u.mlp.down_proj.bias"
+// clang-format off
+#define LLAMA_NAMES \
+    [DAPT_SLOT_EMBED] = "embed_tokens.weight", [DAPT_SLOT_FINAL_NORM] = "norm.weight", \
+    [DAPT_SLOT_HEAD] = "lm_head.weight", \
+    [DAPT_SLOT_NORM1] = "layers.%u.input_layernorm.weight", \
+    [DAPT_SLOT_NORM2] = "layers.%u.post_attention_layernorm.weight", \
+    [DAPT_SLOT_Q] = "layers.%u.self_attn.q_proj.weight", \
+    [DAPT_SLOT_Q_BIAS] = "layers.%u.self_attn.q_proj.bias", \
+    [DAPT_SLOT_K] = "layers.%u.self_attn.k_proj.weight", \
+    [DAPT_SLOT_K_BIAS] = "layers.%u.self_attn.k_proj.bias", \
+    [DAPT_SLOT_V] = "layers.%u.self_attn.v_proj.weight", \
+    [DAPT_SLOT_V_BIAS] = "layers.%u.self_attn.v_proj.bias", \
+    [DAPT_SLOT_OUT] = "layers.%u.self_attn.o_proj.weight", \
+    [DAPT_SLOT_OUT_BIAS] = "layers.%u.self_attn.o_proj.bias", \
+    [DAPT_SLOT_GATE] = "layers.%u.mlp.gate_proj.weight", \
+    [DAPT_SLOT_GATE_BIAS] = "layers.%u.mlp.gate_proj.bias", \
+    [DAPT_SLOT_UP] = "layers.%u.mlp.up_proj.weight", \
+    [DAPT_SLOT_UP_BIAS] = "layers.%u.mlp.up_proj.bias", \
+    [DAPT_SLOT_DOWN] = "layers.%u.mlp.down_proj.weight", \
+    [DAPT_SLOT_DOWN_BIAS] = "layers.%u.mlp.down_proj.bias"
 
-#define LLAMA_KEYS                                                                                                                   \
-    .hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads", .kv_heads = "num_key_value_heads",        \
-    .head_size = "head_dim", .feed_forward = "intermediate_size", .positions = "max_position_embeddings", .eps = "rms_norm_eps",      \
-    .activation = "hidden_act"
+#define LLAMA_KEYS \
+    .hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads", \
+    .kv_heads = "num_key_value_heads", .head_size = "head_dim", \
+    .feed_forward = "intermediate_size", .positions = "max_position_embeddings", .eps = "rms_norm_eps", .activation = "hidden_act"
 
 static const char *const rotary_buffers[] = {".rotary_emb.inv_freq", NULL};
 static const char *const gpt2_buffers[] = {".attn.bias", ".attn.masked_bias", NULL};
@@ -26,20 +36,33 @@ static const char *const gpt2_buffers[] = {".attn.bias", ".attn.masked_bias", NU
 static const struct dapt_family families[] = {
     {
         .type = "gpt2", .architecture = "GPT2LMHeadModel",
-        .keys = {.hidden = "n_embd", .layers = "n_layer", .heads = "n_head", .feed_forward = "n_inner", .positions = "n_positions",
-                 .eps = "layer_norm_epsilon", .activation = "activation_function"},
+        .keys = {.hidden = "n_embd", .layers = "n_layer", .heads = "n_head",
+                 .feed_forward = "n_inner", .positions = "n_positions", .eps = "layer_norm_epsilon",
+                 .activation = "activation_function"},
         .activation = "gelu_new", .eps = 1e-5, .positions = 1024, .tied = true,
-        .bias_qkv = DAPT_BIAS_ALWAYS, .bias_out = DAPT_BIAS_ALWAYS, .bias_mlp = DAPT_BIAS_ALWAYS,
+        .bias_qkv = DAPT_BIAS_ALWAYS, .bias_out = DAPT_BIAS_ALWAYS,
+        .bias_mlp = DAPT_BIAS_ALWAYS,
         .layer_norm = true, .learned_positions = true, .input_major = true,
         .prefix = "transformer.",
-        .names = {[DAPT_SLOT_EMBED] = "wte.weight", [DAPT_SLOT_POSITION] = "wpe.weight", [DAPT_SLOT_FINAL_NORM] = "ln_f.weight",
-                  [DAPT_SLOT_FINAL_NORM_BIAS] = "ln_f.bias", [DAPT_SLOT_HEAD] = "lm_head.weight",
-                  [DAPT_SLOT_NORM1] = "h.%u.ln_1.weight", [DAPT_SLOT_NORM1_BIAS] = "h.%u.ln_1.bias",
-                  [DAPT_SLOT_QKV] = "h.%u.attn.c_attn.weight", [DAPT_SLOT_QKV_BIAS] = "h.%u.attn.c_attn.bias",
-                  [DAPT_SLOT_OUT] = "h.%u.attn.c_proj.weight", [DAPT_SLOT_OUT_BIAS] = "h.%u.attn.c_proj.bias",
-                  [DAPT_SLOT_NORM2] = "h.%u.ln_2.weight", [DAPT_SLOT_NORM2_BIAS] = "h.%u.ln_2.bias",
-                  [DAPT_SLOT_UP] = "h.%u.mlp.c_fc.weight", [DAPT_SLOT_UP_BIAS] = "h.%u.mlp.c_fc.bias",
-                  [DAPT_SLOT_DOWN] = "h.%u.mlp.c_proj.weight", [DAPT_SLOT_DOWN_BIAS] = "h.%u.mlp.c_proj.bias"},
+        .names = {
+            [DAPT_SLOT_EMBED] = "wte.weight",
+            [DAPT_SLOT_POSITION] = "wpe.weight",
+            [DAPT_SLOT_FINAL_NORM] = "ln_f.weight",
+            [DAPT_SLOT_FINAL_NORM_BIAS] = "ln_f.bias",
+            [DAPT_SLOT_HEAD] = "lm_head.weight",
+            [DAPT_SLOT_NORM1] = "h.%u.ln_1.weight",
+            [DAPT_SLOT_NORM1_BIAS] = "h.%u.ln_1.bias",
+            [DAPT_SLOT_QKV] = "h.%u.attn.c_attn.weight",
+            [DAPT_SLOT_QKV_BIAS] = "h.%u.attn.c_attn.bias",
+            [DAPT_SLOT_OUT] = "h.%u.attn.c_proj.weight",
+            [DAPT_SLOT_OUT_BIAS] = "h.%u.attn.c_proj.bias",
+            [DAPT_SLOT_NORM2] = "h.%u.ln_2.weight",
+            [DAPT_SLOT_NORM2_BIAS] = "h.%u.ln_2.bias",
+            [DAPT_SLOT_UP] = "h.%u.mlp.c_fc.weight",
+            [DAPT_SLOT_UP_BIAS] = "h.%u.mlp.c_fc.bias",
+            [DAPT_SLOT_DOWN] = "h.%u.mlp.c_proj.weight",
+            [DAPT_SLOT_DOWN_BIAS] = "h.%u.mlp.c_proj.bias",
+        },
         .buffers = gpt2_buffers,
     },
     {
@@ -64,14 +87,18 @@ static const struct dapt_family families[] = {
     },
     {
         .type = "qwen3", .architecture = "Qwen3ForCausalLM",
-        .keys = {LLAMA_KEYS, .attention_bias = "attention_bias", .window = "sliding_window", .use_window = "use_sliding_window"},
+        .keys = {LLAMA_KEYS, .attention_bias = "attention_bias", .window = "sliding_window",
+                 .use_window = "use_sliding_window"},
         .activation = "silu", .eps = 1e-6, .positions = 32768, .head_size = 128, .window = 4096,
         .bias_qkv = DAPT_BIAS_CONFIG, .bias_out = DAPT_BIAS_CONFIG,
         .gated = true, .qk_norm = true, .prefix = "model.",
-        .names = {LLAMA_NAMES, [DAPT_SLOT_Q_NORM] = "layers.%u.self_attn.q_norm.weight", [DAPT_SLOT_K_NORM] = "layers.%u.self_attn.k_norm.weight"},
+        .names = {LLAMA_NAMES,
+                  [DAPT_SLOT_Q_NORM] = "layers.%u.self_attn.q_norm.weight",
+                  [DAPT_SLOT_K_NORM] = "layers.%u.self_attn.k_norm.weight"},
         .buffers = rotary_buffers,
     },
 };
+// clang-format on
 
 const struct dapt_family *dapt_family_find(const char *type) {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
@@ -79,7 +106,9 @@ const struct dapt_family *dapt_family_find(const char *type) {
     char known[256];
     size_t used = 0;
     for (size_t i = 0; i < sizeof families / sizeof *families && used < sizeof known; i++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", families[i].type);
-    dapt_fail(DAPT_ERROR_UNSUPPORTED, "model_type \"%.64s\" is not known; known are %s", type, known);
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",
+                                 families[i].type);
+    dapt_fail(DAPT_ERROR_UNSUPPORTED, "model_type \"%.64s\" is not known; known are %s", type,
+              known);
     return NULL;
 }

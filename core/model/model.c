@@ -6,17 +6,28 @@
 
 #include "model/families.h"
 
-static const struct { const char *name; enum dapt_activation kind; } activations[] = {
-    {"gelu", DAPT_ACT_GELU},           {"gelu_new", DAPT_ACT_GELU_TANH}, {"gelu_pytorch_tanh", DAPT_ACT_GELU_TANH},
-    {"gelu_fast", DAPT_ACT_GELU_TANH}, {"silu", DAPT_ACT_SILU},          {"swish", DAPT_ACT_SILU},
+static const struct {
+    const char *name;
+    enum dapt_activation kind;
+} activations[] = {
+    {"gelu", DAPT_ACT_GELU},
+    {"gelu_new", DAPT_ACT_GELU_TANH},
+    {"gelu_pytorch_tanh", DAPT_ACT_GELU_TANH},
+    {"gelu_fast", DAPT_ACT_GELU_TANH},
+    {"silu", DAPT_ACT_SILU},
+    {"swish", DAPT_ACT_SILU},
     {"relu", DAPT_ACT_RELU},
 };
 
 // A required or, with *value preset above 0, optional count.
-static enum dapt_status get_count(const struct dapt_json *config, const char *key, uint32_t maximum, uint32_t *value) {
+static enum dapt_status get_count(const struct dapt_json *config, const char *key, uint32_t maximum,
+                                  uint32_t *value) {
     int64_t n = *value;
     enum dapt_status status = dapt_json_get_integer(config, key, 1, maximum, &n);
-    if (!status && n < 1) status = dapt_json_fail(config, "the key \"%s\" is missing: expected a whole number from 1 to %u", key, maximum);
+    if (!status && n < 1)
+        status = dapt_json_fail(config,
+                                "the key \"%s\" is missing: expected a whole number from 1 to %u",
+                                key, maximum);
     *value = (uint32_t)n;
     return status;
 }
@@ -36,23 +47,29 @@ static enum dapt_status read_sizes(struct dapt_model *m) {
     m->max_positions = f->positions;
     if (!status) status = get_count(c, f->keys.positions, 1u << 28, &m->max_positions);
     if (!status) status = dapt_json_get_number(c, f->keys.eps, &eps);
-    if (!status && !(eps > 0 && eps < 1)) status = dapt_json_fail(dapt_json_member(c, f->keys.eps), "expected a number between 0 and 1");
+    if (!status && !(eps > 0 && eps < 1))
+        status = dapt_json_fail(dapt_json_member(c, f->keys.eps),
+                                "expected a number between 0 and 1");
     if (!status) status = dapt_json_get_number(c, "initializer_range", &range);
     m->norm_eps = (float)eps;
     m->init_range = (float)range;
     if (status) return status;
 
     m->head_size = f->head_size ? f->head_size : m->hidden / m->heads;
-    bool given = f->keys.head_size && dapt_json_kind(dapt_json_member(c, f->keys.head_size)) != DAPT_JSON_NULL;
+    bool given = f->keys.head_size &&
+                 dapt_json_kind(dapt_json_member(c, f->keys.head_size)) != DAPT_JSON_NULL;
     if (given) status = get_count(c, f->keys.head_size, 1024, &m->head_size);
     if (!status && !given && !f->head_size && m->hidden % m->heads)
-        status = dapt_json_fail(dapt_json_member(c, f->keys.heads), "%u heads do not divide %s %u", m->heads, f->keys.hidden, m->hidden);
+        status = dapt_json_fail(dapt_json_member(c, f->keys.heads), "%u heads do not divide %s %u",
+                                m->heads, f->keys.hidden, m->hidden);
     if (!status && m->heads % m->kv_heads)
-        status = dapt_json_fail(dapt_json_member(c, f->keys.kv_heads), "%u heads are no multiple of %u key heads", m->heads, m->kv_heads);
+        status = dapt_json_fail(dapt_json_member(c, f->keys.kv_heads),
+                                "%u heads are no multiple of %u key heads", m->heads, m->kv_heads);
     return status;
 }
 
-static enum dapt_status read_bias(const struct dapt_model *m, enum dapt_bias_rule rule, const char *key, bool *bias) {
+static enum dapt_status read_bias(const struct dapt_model *m, enum dapt_bias_rule rule,
+                                  const char *key, bool *bias) {
     *bias = rule == DAPT_BIAS_ALWAYS;
     return rule == DAPT_BIAS_CONFIG ? dapt_json_get_bool(m->config, key, bias) : DAPT_OK;
 }
@@ -70,37 +87,52 @@ static enum dapt_status read_parts(struct dapt_model *m) {
     for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
         if (strcmp(activations[i].name, name) == 0) m->activation = activations[i].kind;
     if (!status && !m->activation)
-        status = dapt_json_fail(dapt_json_member(c, f->keys.activation), "activation \"%.32s\" is not known", name);
+        status = dapt_json_fail(dapt_json_member(c, f->keys.activation),
+                                "activation \"%.32s\" is not known", name);
     int64_t bos = -1, eos = -1;
     if (!status) status = dapt_json_get_integer(c, "bos_token_id", 0, m->vocab, &bos);
-    const struct dapt_json *ends = dapt_json_member(c, "eos_token_id");   // Llama 3 has a list; the first ends a text
+    const struct dapt_json *ends = dapt_json_member(
+        c, "eos_token_id");  // Llama 3 has a list; the first ends a text
     if (dapt_json_kind(ends) == DAPT_JSON_ARRAY) ends = dapt_json_at(ends, 0);
-    if (!status && dapt_json_kind(ends) != DAPT_JSON_NULL) status = dapt_json_integer(ends, 0, m->vocab, &eos);
+    if (!status && dapt_json_kind(ends) != DAPT_JSON_NULL)
+        status = dapt_json_integer(ends, 0, m->vocab, &eos);
     m->bos = bos;
     m->eos = eos;
     return status;
 }
 
-// Keys that change the result in a way that is not built: they must be absent or have the value given here.
+// Keys that change the result in a way that is not built: they must be absent or have the value
+// given here.
 static enum dapt_status refuse_others(const struct dapt_model *m) {
-    static const struct { const char *key; bool fine; } flags[] = {
-        {"scale_attn_weights", true}, {"scale_attn_by_inverse_layer_idx", false}, {"add_cross_attention", false}, {"is_encoder_decoder", false}};
+    static const struct {
+        const char *key;
+        bool fine;
+    } flags[] = {{"scale_attn_weights", true},
+                 {"scale_attn_by_inverse_layer_idx", false},
+                 {"add_cross_attention", false},
+                 {"is_encoder_decoder", false}};
     const struct dapt_json *c = m->config;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         bool value = flags[i].fine;
         enum dapt_status status = dapt_json_get_bool(c, flags[i].key, &value);
         if (!status && value != flags[i].fine)
-            status = dapt_json_fail(dapt_json_member(c, flags[i].key), "only %s is supported", flags[i].fine ? "true" : "false");
+            status = dapt_json_fail(dapt_json_member(c, flags[i].key), "only %s is supported",
+                                    flags[i].fine ? "true" : "false");
         if (status) return status;
     }
     const struct dapt_json *quantized = dapt_json_member(c, "quantization_config");
     if (dapt_json_kind(quantized) != DAPT_JSON_NULL)
-        return dapt_json_fail(quantized, "a quantized model can't be trained: take the folder of the unquantized one");
-    static const char *const dropouts[] = {"resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout"};
+        return dapt_json_fail(
+            quantized,
+            "a quantized model can't be trained: take the folder of the unquantized one");
+    static const char *const dropouts[] = {"resid_pdrop", "embd_pdrop", "attn_pdrop",
+                                           "attention_dropout"};
     for (size_t i = 0; i < sizeof dropouts / sizeof *dropouts; i++) {
         double p = 0;
         if (!dapt_json_get_number(c, dropouts[i], &p) && p > 0) {
-            dapt_log(DAPT_LOG_DEBUG, "%s %g of config.json is not applied: training is without dropout", dropouts[i], p);
+            dapt_log(DAPT_LOG_DEBUG,
+                     "%s %g of config.json is not applied: training is without dropout",
+                     dropouts[i], p);
             break;
         }
     }
@@ -117,10 +149,12 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     bool use = !f->keys.use_window;
     enum dapt_status status = use ? DAPT_OK : dapt_json_get_bool(c, f->keys.use_window, &use);
     const struct dapt_json *window = dapt_json_member(c, f->keys.window);
-    int64_t size = f->window, first = f->keys.use_window ? 28 : 0;   // Qwen: only layers from max_window_layers on
+    int64_t size = f->window,
+            first = f->keys.use_window ? 28 : 0;  // Qwen: only layers from max_window_layers on
     if (window && dapt_json_kind(window) == DAPT_JSON_NULL) use = false;
     if (!status) status = dapt_json_get_integer(c, f->keys.window, 1, INT32_MAX, &size);
-    if (!status && f->keys.use_window) status = dapt_json_get_integer(c, "max_window_layers", 0, INT32_MAX, &first);
+    if (!status && f->keys.use_window)
+        status = dapt_json_get_integer(c, "max_window_layers", 0, INT32_MAX, &first);
     if (!status && dapt_json_kind(types) == DAPT_JSON_ARRAY && dapt_json_count(types) != m->layers)
         status = dapt_json_fail(types, "expected %u entries, one a layer", m->layers);
     for (uint32_t l = 0; l < m->layers && !status; l++) {
@@ -128,8 +162,10 @@ static enum dapt_status read_windows(struct dapt_model *m) {
         if (dapt_json_kind(types) == DAPT_JSON_ARRAY) {
             const char *type = "";
             status = dapt_json_string(dapt_json_at(types, l), &type);
-            if (!status && strcmp(type, "full_attention") != 0 && strcmp(type, "sliding_attention") != 0)
-                status = dapt_json_fail(dapt_json_at(types, l), "expected \"full_attention\" or \"sliding_attention\"");
+            if (!status && strcmp(type, "full_attention") != 0 &&
+                strcmp(type, "sliding_attention") != 0)
+                status = dapt_json_fail(dapt_json_at(types, l),
+                                        "expected \"full_attention\" or \"sliding_attention\"");
             slides = use && strcmp(type, "sliding_attention") == 0;
         }
         m->windows[l] = slides ? (int32_t)size : 0;
@@ -137,11 +173,14 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     return status;
 }
 
-// Rotary frequencies: 1 / theta^(2i / dim), then what the scaling does to them. As transformers computes them: in float.
+// Rotary frequencies: 1 / theta^(2i / dim), then what the scaling does to them. As transformers
+// computes them: in float.
 static enum dapt_status read_rope(struct dapt_model *m) {
-    const struct dapt_json *c = m->config, *p = dapt_json_member(c, "rope_parameters"), *scaling = p;
+    const struct dapt_json *c = m->config, *p = dapt_json_member(c, "rope_parameters"),
+                           *scaling = p;
     if (m->family->learned_positions) return DAPT_OK;
-    if (dapt_json_kind(p) != DAPT_JSON_OBJECT) {   // before transformers 5: rope_theta and rope_scaling
+    if (dapt_json_kind(p) !=
+        DAPT_JSON_OBJECT) {  // before transformers 5: rope_theta and rope_scaling
         p = c;
         scaling = dapt_json_member(c, "rope_scaling");
     }
@@ -154,21 +193,26 @@ static enum dapt_status read_rope(struct dapt_model *m) {
     if (!status) status = dapt_json_get_number(scaling, "factor", &factor);
     if (!status) status = dapt_json_get_number(scaling, "low_freq_factor", &low);
     if (!status) status = dapt_json_get_number(scaling, "high_freq_factor", &high);
-    if (!status) status = dapt_json_get_number(scaling, "original_max_position_embeddings", &original);
+    if (!status)
+        status = dapt_json_get_number(scaling, "original_max_position_embeddings", &original);
     if (status) return status;
     bool linear = strcmp(type, "linear") == 0, llama3 = strcmp(type, "llama3") == 0;
     if (!linear && !llama3 && strcmp(type, "default") != 0)
-        return dapt_json_fail(scaling, "rope type \"%.32s\" is not supported; supported are default, linear, llama3", type);
-    if (!(theta > 0) || !(factor > 0) || !(share > 0 && share <= 1) || !(low > 0) || !(high > low || !llama3) || !(original >= 1))
+        return dapt_json_fail(
+            scaling, "rope type \"%.32s\" is not supported; supported are default, linear, llama3",
+            type);
+    if (!(theta > 0) || !(factor > 0) || !(share > 0 && share <= 1) || !(low > 0) ||
+        !(high > low || !llama3) || !(original >= 1))
         return dapt_json_fail(scaling ? scaling : c, "rope settings are out of range");
     m->rotary = (uint32_t)(m->head_size * share);
-    if (m->rotary < 2 || m->rotary % 2) return dapt_json_fail(c, "%u rotary dimensions a head: expected an even number", m->rotary);
+    if (m->rotary < 2 || m->rotary % 2)
+        return dapt_json_fail(c, "%u rotary dimensions a head: expected an even number", m->rotary);
     m->rope_frequency = dapt_arena_alloc(&m->arena, m->rotary / 2 * sizeof *m->rope_frequency);
     if (!m->rope_frequency) return DAPT_ERROR_MEMORY;
     for (uint32_t i = 0; i < m->rotary / 2; i++) {
         double frequency = (float)(1.0 / pow(theta, 2.0 * i / m->rotary));
         if (linear) frequency /= factor;
-        if (llama3) {   // long waves are stretched, short ones kept, with a ramp between (Llama 3.1)
+        if (llama3) {  // long waves are stretched, short ones kept, with a ramp between (Llama 3.1)
             double turns = original * frequency / (2 * M_PI);
             double smooth = fmin(1, fmax(0, (turns - low) / (high - low)));
             frequency = (1 - smooth) * frequency / factor + smooth * frequency;
@@ -188,22 +232,31 @@ void dapt_model_rope_table(const struct dapt_model *model, uint32_t positions, f
         }
 }
 
-// ------------------------------------------------------------------------------------------------------ parameters
+// -------------------------------------------------------------------------------------- parameters
 
 // Rows and columns of a slot's tensor in "[out, in]" order; cols 0: a vector.
-static void slot_shape(const struct dapt_model *m, enum dapt_slot slot, uint64_t *rows, uint64_t *cols) {
-    uint64_t h = m->hidden, q = (uint64_t)m->heads * m->head_size, kv = (uint64_t)m->kv_heads * m->head_size, f = m->feed_forward;
+static void slot_shape(const struct dapt_model *m, enum dapt_slot slot, uint64_t *rows,
+                       uint64_t *cols) {
+    uint64_t h = m->hidden, q = (uint64_t)m->heads * m->head_size,
+             kv = (uint64_t)m->kv_heads * m->head_size, f = m->feed_forward;
+    // clang-format off
     const uint64_t shapes[DAPT_SLOT_COUNT][2] = {
-        [DAPT_SLOT_EMBED] = {m->vocab, h},   [DAPT_SLOT_POSITION] = {m->max_positions, h}, [DAPT_SLOT_FINAL_NORM] = {h},
-        [DAPT_SLOT_FINAL_NORM_BIAS] = {h},   [DAPT_SLOT_HEAD] = {m->vocab, h},             [DAPT_SLOT_NORM1] = {h},
-        [DAPT_SLOT_NORM1_BIAS] = {h},        [DAPT_SLOT_QKV] = {q + 2 * kv, h},            [DAPT_SLOT_Q] = {q, h},
-        [DAPT_SLOT_K] = {kv, h},             [DAPT_SLOT_V] = {kv, h},                      [DAPT_SLOT_QKV_BIAS] = {q + 2 * kv},
-        [DAPT_SLOT_Q_BIAS] = {q},            [DAPT_SLOT_K_BIAS] = {kv},                    [DAPT_SLOT_V_BIAS] = {kv},
-        [DAPT_SLOT_Q_NORM] = {m->head_size}, [DAPT_SLOT_K_NORM] = {m->head_size},          [DAPT_SLOT_OUT] = {h, q},
-        [DAPT_SLOT_OUT_BIAS] = {h},          [DAPT_SLOT_NORM2] = {h},                      [DAPT_SLOT_NORM2_BIAS] = {h},
-        [DAPT_SLOT_GATE] = {f, h},           [DAPT_SLOT_UP] = {f, h},                      [DAPT_SLOT_GATE_BIAS] = {f},
-        [DAPT_SLOT_UP_BIAS] = {f},           [DAPT_SLOT_DOWN] = {h, f},                    [DAPT_SLOT_DOWN_BIAS] = {h},
+        [DAPT_SLOT_EMBED] = {m->vocab, h}, [DAPT_SLOT_POSITION] = {m->max_positions, h},
+        [DAPT_SLOT_FINAL_NORM] = {h}, [DAPT_SLOT_FINAL_NORM_BIAS] = {h},
+        [DAPT_SLOT_HEAD] = {m->vocab, h}, [DAPT_SLOT_NORM1] = {h},
+        [DAPT_SLOT_NORM1_BIAS] = {h}, [DAPT_SLOT_QKV] = {q + 2 * kv, h},
+        [DAPT_SLOT_Q] = {q, h}, [DAPT_SLOT_K] = {kv, h},
+        [DAPT_SLOT_V] = {kv, h}, [DAPT_SLOT_QKV_BIAS] = {q + 2 * kv},
+        [DAPT_SLOT_Q_BIAS] = {q}, [DAPT_SLOT_K_BIAS] = {kv},
+        [DAPT_SLOT_V_BIAS] = {kv}, [DAPT_SLOT_Q_NORM] = {m->head_size},
+        [DAPT_SLOT_K_NORM] = {m->head_size}, [DAPT_SLOT_OUT] = {h, q},
+        [DAPT_SLOT_OUT_BIAS] = {h}, [DAPT_SLOT_NORM2] = {h},
+        [DAPT_SLOT_NORM2_BIAS] = {h}, [DAPT_SLOT_GATE] = {f, h},
+        [DAPT_SLOT_UP] = {f, h}, [DAPT_SLOT_GATE_BIAS] = {f},
+        [DAPT_SLOT_UP_BIAS] = {f}, [DAPT_SLOT_DOWN] = {h, f},
+        [DAPT_SLOT_DOWN_BIAS] = {h},
     };
+    // clang-format on
     *rows = shapes[slot][0];
     *cols = shapes[slot][1];
 }
@@ -225,13 +278,16 @@ static bool has_slot(const struct dapt_model *m, enum dapt_slot slot) {
 }
 
 static bool is_norm_weight(enum dapt_slot slot) {
-    return slot == DAPT_SLOT_FINAL_NORM || slot == DAPT_SLOT_NORM1 || slot == DAPT_SLOT_NORM2 || slot == DAPT_SLOT_Q_NORM || slot == DAPT_SLOT_K_NORM;
+    return slot == DAPT_SLOT_FINAL_NORM || slot == DAPT_SLOT_NORM1 || slot == DAPT_SLOT_NORM2 ||
+           slot == DAPT_SLOT_Q_NORM || slot == DAPT_SLOT_K_NORM;
 }
 
 static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot, uint32_t row) {
     struct dapt_parameter *p = &m->parameters[m->parameter_count];
-    const char *prefix = slot == DAPT_SLOT_HEAD ? "" : m->family->prefix, *rest = m->family->names[slot], *mark = strstr(rest, "%u");
-    p->name = mark ? dapt_arena_format(&m->arena, "%s%.*s%u%s", prefix, (int)(mark - rest), rest, row - 1, mark + 2)
+    const char *prefix = slot == DAPT_SLOT_HEAD ? "" : m->family->prefix,
+               *rest = m->family->names[slot], *mark = strstr(rest, "%u");
+    p->name = mark ? dapt_arena_format(&m->arena, "%s%.*s%u%s", prefix, (int)(mark - rest), rest,
+                                       row - 1, mark + 2)
                    : dapt_arena_format(&m->arena, "%s%s", prefix, rest);
     if (!p->name) return DAPT_ERROR_MEMORY;
     uint64_t rows, cols;
@@ -244,8 +300,10 @@ static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot,
     p->decay = cols != 0;
     p->init_fill = is_norm_weight(slot) ? 1 : 0;
     p->init_scale = cols ? m->init_range : 0;
-    // What adds to the residual stream starts smaller, so that its sum does not grow with depth (Radford et al. 2019).
-    if (slot == DAPT_SLOT_OUT || slot == DAPT_SLOT_DOWN) p->init_scale /= sqrtf(2.0f * (float)m->layers);
+    // What adds to the residual stream starts smaller, so that its sum does not grow with depth
+    // (Radford et al. 2019).
+    if (slot == DAPT_SLOT_OUT || slot == DAPT_SLOT_DOWN)
+        p->init_scale /= sqrtf(2.0f * (float)m->layers);
     m->slots[(size_t)row * DAPT_SLOT_COUNT + slot] = (uint32_t)m->parameter_count++;
     m->weight_count += p->count;
     return DAPT_OK;
@@ -253,15 +311,16 @@ static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot,
 
 // Whether this slot's tensor lies right behind that of the slot before it, in one matrix.
 static bool follows(enum dapt_slot slot) {
-    return slot == DAPT_SLOT_K || slot == DAPT_SLOT_V || slot == DAPT_SLOT_K_BIAS || slot == DAPT_SLOT_V_BIAS || slot == DAPT_SLOT_UP ||
-           slot == DAPT_SLOT_UP_BIAS;
+    return slot == DAPT_SLOT_K || slot == DAPT_SLOT_V || slot == DAPT_SLOT_K_BIAS ||
+           slot == DAPT_SLOT_V_BIAS || slot == DAPT_SLOT_UP || slot == DAPT_SLOT_UP_BIAS;
 }
 
 static enum dapt_status lay_out(struct dapt_model *m) {
     uint64_t end = 0;
     for (int decay = 1; decay >= 0; decay--) {
         for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
-            struct dapt_parameter *p = m->slots[i] == DAPT_NONE ? NULL : &m->parameters[m->slots[i]];
+            struct dapt_parameter *p = m->slots[i] == DAPT_NONE ? NULL
+                                                                : &m->parameters[m->slots[i]];
             if (!p || p->decay != decay) continue;
             if (!follows(i % DAPT_SLOT_COUNT)) end = (end + 15) / 16 * 16;
             p->offset = end;
@@ -276,8 +335,11 @@ static enum dapt_status lay_out(struct dapt_model *m) {
 
 static enum dapt_status list_parameters(struct dapt_model *m) {
     size_t rows = (size_t)m->layers + 1;
-    double estimate = (double)rows * ((double)m->hidden * m->feed_forward * 3 + (double)m->hidden * m->head_size * m->heads * 4) + 2.0 * m->vocab * m->hidden;
-    if (estimate > 1e13) return dapt_json_fail(m->config, "%.3g parameters: not a model that anyone has", estimate);
+    double estimate = (double)rows * ((double)m->hidden * m->feed_forward * 3 +
+                                      (double)m->hidden * m->head_size * m->heads * 4) +
+                      2.0 * m->vocab * m->hidden;
+    if (estimate > 1e13)
+        return dapt_json_fail(m->config, "%.3g parameters: not a model that anyone has", estimate);
     m->parameters = dapt_arena_alloc(&m->arena, rows * DAPT_SLOT_COUNT * sizeof *m->parameters);
     m->slots = dapt_arena_alloc(&m->arena, rows * DAPT_SLOT_COUNT * sizeof *m->slots);
     if (!m->parameters || !m->slots) return DAPT_ERROR_MEMORY;
@@ -285,13 +347,14 @@ static enum dapt_status list_parameters(struct dapt_model *m) {
     for (uint32_t row = 0; row < rows; row++)
         for (int slot = 0; slot < DAPT_SLOT_COUNT; slot++) {
             bool here = (row > 0) == (slot >= DAPT_SLOT_FIRST_OF_LAYER);
-            enum dapt_status status = here && has_slot(m, slot) ? add_parameter(m, slot, row) : DAPT_OK;
+            enum dapt_status status = here && has_slot(m, slot) ? add_parameter(m, slot, row)
+                                                                : DAPT_OK;
             if (status) return status;
         }
     return lay_out(m);
 }
 
-// ----------------------------------------------------------------------------------------------------------- opening
+// ----------------------------------------------------------------------------------------- opening
 
 enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_model **model) {
     *model = NULL;
@@ -305,7 +368,8 @@ enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_mode
     m->config = config;
     enum dapt_status status = dapt_json_need(config, "model_type", DAPT_JSON_STRING, &type);
     if (!status) status = dapt_json_string(type, &name);
-    if (!status && !(m->family = dapt_family_find(name))) status = dapt_json_fail(type, "%s", dapt_error());
+    if (!status && !(m->family = dapt_family_find(name)))
+        status = dapt_json_fail(type, "%s", dapt_error());
     if (!status) status = read_sizes(m);
     if (!status) status = read_parts(m);
     if (!status) status = refuse_others(m);
@@ -324,10 +388,14 @@ enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model) 
     char *path = dapt_path_join(&scratch, folder, "config.json");
     enum dapt_status status = path ? DAPT_OK : DAPT_ERROR_MEMORY;
     if (!status && !dapt_is_dir(folder))
-        status = dapt_fail(DAPT_ERROR_IO, "model %s: no such folder; expected one with config.json and model.safetensors", folder);
+        status = dapt_fail(
+            DAPT_ERROR_IO,
+            "model %s: no such folder; expected one with config.json and model.safetensors",
+            folder);
     if (!status) status = dapt_json_read(path, DAPT_JSON_LIMIT, &config);
     if (!status) status = dapt_model_from_json(config, model);
-    if (!status && !((*model)->folder = dapt_arena_copy(&(*model)->arena, folder, strlen(folder)))) {
+    if (!status &&
+        !((*model)->folder = dapt_arena_copy(&(*model)->arena, folder, strlen(folder)))) {
         dapt_model_close(model);
         status = DAPT_ERROR_MEMORY;
     }
@@ -347,12 +415,14 @@ double dapt_model_flops(const struct dapt_model *m, uint32_t length) {
     double matrices = 0, head = (double)m->vocab * m->hidden;
     for (size_t i = 0; i < (size_t)m->parameter_count; i++) {
         const struct dapt_parameter *p = &m->parameters[i];
-        bool table = i == m->slots[DAPT_SLOT_EMBED] || i == m->slots[DAPT_SLOT_POSITION] || i == m->slots[DAPT_SLOT_HEAD];
+        bool table = i == m->slots[DAPT_SLOT_EMBED] || i == m->slots[DAPT_SLOT_POSITION] ||
+                     i == m->slots[DAPT_SLOT_HEAD];
         if (p->rank == 2 && !table) matrices += (double)p->count;
     }
     double attention = 0;
     for (uint32_t l = 0; l < m->layers; l++) {
-        double seen = m->windows[l] && (uint32_t)m->windows[l] < length ? m->windows[l] : length / 2.0;
+        double seen = m->windows[l] && (uint32_t)m->windows[l] < length ? m->windows[l]
+                                                                        : length / 2.0;
         attention += 4 * seen * m->heads * m->head_size;
     }
     return 2 * (matrices + head) + attention;

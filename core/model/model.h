@@ -1,4 +1,5 @@
-// A model: what a Hugging Face config.json describes, as a family row and numbers; and its parameters in one flat buffer.
+// A model: what a Hugging Face config.json describes, as a family row and numbers; and its
+// parameters in one flat buffer.
 #ifndef DAPT_MODEL_MODEL_H
 #define DAPT_MODEL_MODEL_H
 #include "format/safetensors.h"
@@ -7,7 +8,7 @@
 
 // One tensor as files name it, and where it lies in the flat parameter buffer.
 struct dapt_parameter {
-    const char *name;        // "model.layers.0.self_attn.q_proj.weight"
+    const char *name;  // "model.layers.0.self_attn.q_proj.weight"
     uint32_t rank;
     uint64_t shape[2];       // as in the file
     uint64_t offset, count;  // in elements of the flat buffer
@@ -18,81 +19,115 @@ struct dapt_parameter {
 
 // What a tensor is for. A family names the tensors of its slots; the forward pass asks for slots.
 enum dapt_slot {
-    DAPT_SLOT_EMBED, DAPT_SLOT_POSITION, DAPT_SLOT_FINAL_NORM, DAPT_SLOT_FINAL_NORM_BIAS, DAPT_SLOT_HEAD,
+    DAPT_SLOT_EMBED,
+    DAPT_SLOT_POSITION,
+    DAPT_SLOT_FINAL_NORM,
+    DAPT_SLOT_FINAL_NORM_BIAS,
+    DAPT_SLOT_HEAD,
     DAPT_SLOT_FIRST_OF_LAYER,
-    DAPT_SLOT_NORM1 = DAPT_SLOT_FIRST_OF_LAYER, DAPT_SLOT_NORM1_BIAS,
-    DAPT_SLOT_QKV, DAPT_SLOT_Q, DAPT_SLOT_K, DAPT_SLOT_V,                                   // QKV: one tensor for all three
-    DAPT_SLOT_QKV_BIAS, DAPT_SLOT_Q_BIAS, DAPT_SLOT_K_BIAS, DAPT_SLOT_V_BIAS,
-    DAPT_SLOT_Q_NORM, DAPT_SLOT_K_NORM, DAPT_SLOT_OUT, DAPT_SLOT_OUT_BIAS,
-    DAPT_SLOT_NORM2, DAPT_SLOT_NORM2_BIAS,
-    DAPT_SLOT_GATE, DAPT_SLOT_UP, DAPT_SLOT_GATE_BIAS, DAPT_SLOT_UP_BIAS, DAPT_SLOT_DOWN, DAPT_SLOT_DOWN_BIAS,
+    DAPT_SLOT_NORM1 = DAPT_SLOT_FIRST_OF_LAYER,
+    DAPT_SLOT_NORM1_BIAS,
+    DAPT_SLOT_QKV,
+    DAPT_SLOT_Q,
+    DAPT_SLOT_K,
+    DAPT_SLOT_V,  // QKV: one tensor for all three
+    DAPT_SLOT_QKV_BIAS,
+    DAPT_SLOT_Q_BIAS,
+    DAPT_SLOT_K_BIAS,
+    DAPT_SLOT_V_BIAS,
+    DAPT_SLOT_Q_NORM,
+    DAPT_SLOT_K_NORM,
+    DAPT_SLOT_OUT,
+    DAPT_SLOT_OUT_BIAS,
+    DAPT_SLOT_NORM2,
+    DAPT_SLOT_NORM2_BIAS,
+    DAPT_SLOT_GATE,
+    DAPT_SLOT_UP,
+    DAPT_SLOT_GATE_BIAS,
+    DAPT_SLOT_UP_BIAS,
+    DAPT_SLOT_DOWN,
+    DAPT_SLOT_DOWN_BIAS,
     DAPT_SLOT_COUNT
 };
 
 struct dapt_model {
     const struct dapt_family *family;
     struct dapt_arena arena;
-    struct dapt_json *config;           // config.json as it was read
-    const char *folder;                 // where it came from; NULL for new weights
+    struct dapt_json *config;  // config.json as it was read
+    const char *folder;        // where it came from; NULL for new weights
 
     uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab, max_positions;
-    uint32_t rotary;                    // dimensions of a head that turn; 0: learned positions
+    uint32_t rotary;  // dimensions of a head that turn; 0: learned positions
     float norm_eps;
-    float init_range;                   // deviation of new weights
-    int32_t *windows;                   // [layers] sliding window of each layer, 0: none
-    bool tied;                          // output projection is the token embedding
+    float init_range;  // deviation of new weights
+    int32_t *windows;  // [layers] sliding window of each layer, 0: none
+    bool tied;         // output projection is the token embedding
     bool bias_qkv, bias_out, bias_mlp;
     enum dapt_activation activation;
-    float *rope_frequency;              // [rotary / 2] radians a position
-    int64_t bos, eos;                   // of config.json; -1: none
+    float *rope_frequency;  // [rotary / 2] radians a position
+    int64_t bos, eos;       // of config.json; -1: none
 
-    // Flat buffer: parameters that decay first, then the others. Those that one matmul uses together (q, k and v; gate and up) lie
-    // one behind the other; groups begin at multiples of 16 elements; gaps are 0.
+    // Flat buffer: parameters that decay first, then the others. Those that one matmul uses
+    // together (q, k and v; gate and up) lie one behind the other; groups begin at multiples of 16
+    // elements; gaps are 0.
     struct dapt_parameter *parameters;  // in file order of the family
     size_t parameter_count;
-    uint32_t *slots;                    // [layers + 1][DAPT_SLOT_COUNT] index into parameters or DAPT_NONE; row 0: outside of layers
-    uint64_t flat_count;                // elements of the flat buffer
-    uint64_t decay_count;               // elements before this are decayed under "matrices"
-    uint64_t weight_count;              // parameters without the gaps
+    // [layers + 1][DAPT_SLOT_COUNT] index into parameters or DAPT_NONE; row 0: outside of layers
+    uint32_t *slots;
+    uint64_t flat_count;    // elements of the flat buffer
+    uint64_t decay_count;   // elements before this are decayed under "matrices"
+    uint64_t weight_count;  // parameters without the gaps
 };
 
-// Reads FOLDER/config.json. An unknown family, a missing or impossible number, or a feature that we would compute differently
-// is an error that names the key.
+// Reads FOLDER/config.json. An unknown family, a missing or impossible number, or a feature that we
+// would compute differently is an error that names the key.
 enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model);
-// From an object with config.json's keys ("model": {"random": {...}}). `config` is a root; it is taken over, also on failure.
+// From an object with config.json's keys ("model": {"random": {...}}). `config` is a root; it is
+// taken over, also on failure.
 enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_model **model);
 void dapt_model_close(struct dapt_model **model);
 
-// Weights go through a sink or a source in pieces, so that no second copy of the model is ever in memory.
-typedef enum dapt_status (*dapt_weights_put)(void *context, uint64_t offset, const float *values, uint64_t count);
-typedef enum dapt_status (*dapt_weights_get)(void *context, uint64_t offset, float *values, uint64_t count);
-// Reads FOLDER's safetensors. Every tensor of the file is used or named in an error; every parameter is filled or named in one.
-enum dapt_status dapt_model_load(const struct dapt_model *model, const char *folder, dapt_weights_put put, void *context);
+// Weights go through a sink or a source in pieces, so that no second copy of the model is ever in
+// memory.
+typedef enum dapt_status (*dapt_weights_put)(void *context, uint64_t offset, const float *values,
+                                             uint64_t count);
+typedef enum dapt_status (*dapt_weights_get)(void *context, uint64_t offset, float *values,
+                                             uint64_t count);
+// Reads FOLDER's safetensors. Every tensor of the file is used or named in an error; every
+// parameter is filled or named in one.
+enum dapt_status dapt_model_load(const struct dapt_model *model, const char *folder,
+                                 dapt_weights_put put, void *context);
 // New weights: normal with each parameter's init_scale, a pure function of the seed.
-enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed, dapt_weights_put put, void *context);
-// Writes a folder that transformers loads: model.safetensors under the same names and dtypes (or shards, by the same rule) as those of
-// the model's folder, config.json, and the tokenizer and generation files found in `tokenizer_folder` (NULL: the model's own).
-// The folder exists. New models are written as float32, or as "torch_dtype"/"dtype" of their config says.
-enum dapt_status dapt_model_save(const struct dapt_model *model, const char *folder, const char *tokenizer_folder,
-                                 dapt_weights_get get, void *context);
+enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
+                                 dapt_weights_put put, void *context);
+// Writes a folder that transformers loads: model.safetensors under the same names and dtypes (or
+// shards, by the same rule) as those of the model's folder, config.json, and the tokenizer and
+// generation files found in `tokenizer_folder` (NULL: the model's own). The folder exists. New
+// models are written as float32, or as "torch_dtype"/"dtype" of their config says.
+enum dapt_status dapt_model_save(const struct dapt_model *model, const char *folder,
+                                 const char *tokenizer_folder, dapt_weights_get get, void *context);
 
-// Graphs. Inputs that the host fills before a run have fixed places; dapt_model_inputs() names them after building.
+// What a graph is for. N = sequences * length.
 enum dapt_model_mode {
-    DAPT_MODEL_LOSS,      // ids, targets, positions, first, last -> losses [N]
-    DAPT_MODEL_TRAIN,     // the same, with every gradient; `seed` from the step buffer
-    DAPT_MODEL_LOGITS,    // ids, positions, first, last -> logits [N,V]
-    DAPT_MODEL_DECODE     // the same for `length` new tokens of one sequence, keys and values kept in a cache of `capacity`
+    DAPT_MODEL_LOSS,    // ids, targets, positions, first, last -> losses [N]
+    DAPT_MODEL_TRAIN,   // the same, with every gradient; `seed` from the step buffer
+    DAPT_MODEL_LOGITS,  // ids, positions, first, last -> logits [N,V]
+    DAPT_MODEL_DECODE   // the same for `length` more tokens of one sequence; keys, values in a cache
 };
 struct dapt_model_build {
     enum dapt_model_mode mode;
-    uint32_t sequences, length;   // N = sequences * length
-    uint32_t capacity;            // decode: places in the cache
-    bool accumulate;              // train: add to the gradients instead of replacing them
+    uint32_t sequences, length;
+    uint32_t capacity;           // decode: places in the cache
+    bool accumulate;             // train: add to the gradients instead of replacing them
 };
-// Where the inputs and results of a graph are; DAPT_NONE where it has none. All inputs are i32 [N] in the batch buffer, laid out alike
-// in every mode. `rows`: decode: the place of the cache that each new token goes to, all different; `pick` [1]: the row whose logits are wanted.
-struct dapt_model_io { dapt_value ids, targets, positions, first, last, rows, pick, losses, loss_sum, logits; };
-enum dapt_status dapt_model_graph(const struct dapt_model *model, const struct dapt_model_build *build, struct dapt_graph *graph,
+// Where the inputs and results of a graph are; DAPT_NONE where it has none. All inputs are i32 [N]
+// in the batch buffer, laid out alike in every mode. `rows`: decode: the place of the cache that
+// each new token goes to, all different; `pick` [1]: the row whose logits are wanted.
+struct dapt_model_io {
+    dapt_value ids, targets, positions, first, last, rows, pick, losses, loss_sum, logits;
+};
+enum dapt_status dapt_model_graph(const struct dapt_model *model,
+                                  const struct dapt_model_build *build, struct dapt_graph *graph,
                                   struct dapt_model_io *io);
 // Fills table [positions, rotary]: cosines of the pairs, then sines (DAPT_OP_ROPE).
 void dapt_model_rope_table(const struct dapt_model *model, uint32_t positions, float *table);

@@ -1,5 +1,6 @@
-// The forward pass of a decoder, for every family: what differs is asked of the family row and the model's numbers.
-// N rows (sequences x length), C hidden, H heads, G key heads, D head size, F feed-forward, V vocabulary, P places of the cache.
+// The forward pass of a decoder, for every family: what differs is asked of the family row and the
+// model's numbers. N rows (sequences x length), C hidden, H heads, G key heads, D head size, F
+// feed-forward, V vocabulary, P places of the cache.
 #include <string.h>
 
 #include "model/families.h"
@@ -10,9 +11,9 @@ struct builder {
     const struct dapt_model_build *b;
     struct dapt_graph *g;
     struct dapt_model_io *io;
-    int64_t n, places;       // N; rows of one layer's cache
-    dapt_value rope;         // [positions, rotary]
-    uint32_t row;            // of model->slots: 0 outside of layers, else layer + 1
+    int64_t n, places;  // N; rows of one layer's cache
+    dapt_value rope;    // [positions, rotary]
+    uint32_t row;       // of model->slots: 0 outside of layers, else layer + 1
 };
 
 #define NONE DAPT_NONE
@@ -29,14 +30,16 @@ static dapt_value reshape2(struct builder *x, dapt_value v, int64_t a, int64_t b
     return dapt_graph_reshape(x->g, v, 2, (int64_t[]){a, b});
 }
 
-// The parameters of `count` slots, one behind the other, as one value; NONE when the first is not there. One value a group: call once.
+// The parameters of `count` slots, one behind the other, as one value; NONE when the first is not
+// there. One value a group: call once.
 static dapt_value parameter(struct builder *x, enum dapt_slot slot, int count) {
     const uint32_t *slots = x->m->slots + (size_t)x->row * DAPT_SLOT_COUNT;
     if (slots[slot] == NONE) return NONE;
     const struct dapt_parameter *p = &x->m->parameters[slots[slot]];
     int64_t shape[2] = {(int64_t)p->shape[0], (int64_t)p->shape[1]};
     for (int i = 1; i < count; i++) shape[0] += (int64_t)x->m->parameters[slots[slot + i]].shape[0];
-    return dapt_graph_input(x->g, DAPT_BUFFER_PARAM, p->offset * sizeof(float), DAPT_F32, p->rank, shape, p->name);
+    return dapt_graph_input(x->g, DAPT_BUFFER_PARAM, p->offset * sizeof(float), DAPT_F32, p->rank,
+                            shape, p->name);
 }
 
 // y = x w (+ bias)
@@ -45,10 +48,14 @@ static dapt_value linear(struct builder *x, dapt_value in, dapt_value w, dapt_va
     bool input_major = x->m->family->input_major;
     int64_t out = dapt_graph_tensor(x->g, w)->shape[input_major ? 1 : 0];
     dapt_value y = new2(x, x->n, out);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_MATMUL, .inputs = {in, w, NONE, NONE}, .outputs = {y}, .u.matmul = {.transpose_b = !input_major}});
+    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
+                                          .inputs = {in, w, NONE, NONE},
+                                          .outputs = {y},
+                                          .u.matmul = {.transpose_b = !input_major}});
     if (bias == NONE) return y;
     dapt_value biased = new2(x, x->n, out);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ADD_BIAS, .inputs = {y, bias}, .outputs = {biased}});
+    dapt_graph_op(x->g, &(struct dapt_op){
+                            .opcode = DAPT_OP_ADD_BIAS, .inputs = {y, bias}, .outputs = {biased}});
     return biased;
 }
 
@@ -66,10 +73,16 @@ static dapt_value norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
     dapt_value w = parameter(x, slot, 1), y = new2(x, x->n, x->m->hidden);
     if (x->m->family->layer_norm) {
         dapt_value bias = parameter(x, slot + 1, 1), mean = vector(x, x->n), rstd = vector(x, x->n);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_LAYER_NORM, .inputs = {in, w, bias}, .outputs = {y, mean, rstd}, .u.norm.eps = x->m->norm_eps});
+        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_LAYER_NORM,
+                                              .inputs = {in, w, bias},
+                                              .outputs = {y, mean, rstd},
+                                              .u.norm.eps = x->m->norm_eps});
     } else {
         dapt_value rstd = vector(x, x->n);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_RMS_NORM, .inputs = {in, w}, .outputs = {y, rstd}, .u.norm.eps = x->m->norm_eps});
+        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_RMS_NORM,
+                                              .inputs = {in, w},
+                                              .outputs = {y, rstd},
+                                              .u.norm.eps = x->m->norm_eps});
     }
     return y;
 }
@@ -77,23 +90,32 @@ static dapt_value norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
 // A norm over each head: [N, heads, D] -> the same, dense.
 static dapt_value head_norm(struct builder *x, dapt_value in, enum dapt_slot slot, int64_t heads) {
     int64_t d = x->m->head_size;
-    dapt_value w = parameter(x, slot, 1), y = reshape3(x, new2(x, x->n, heads * d), x->n, heads, d), rstd = vector(x, x->n * heads);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_RMS_NORM, .inputs = {in, w}, .outputs = {y, rstd}, .u.norm.eps = x->m->norm_eps});
+    dapt_value w = parameter(x, slot, 1), y = reshape3(x, new2(x, x->n, heads * d), x->n, heads, d),
+               rstd = vector(x, x->n * heads);
+    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_RMS_NORM,
+                                          .inputs = {in, w},
+                                          .outputs = {y, rstd},
+                                          .u.norm.eps = x->m->norm_eps});
     return y;
 }
 
 static dapt_value rope(struct builder *x, dapt_value in) {
     if (!x->m->rotary) return in;
     dapt_value y = dapt_graph_alias(x->g, in);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ROPE, .inputs = {in, x->rope, x->io->positions}, .outputs = {y}});
+    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ROPE,
+                                          .inputs = {in, x->rope, x->io->positions},
+                                          .outputs = {y}});
     return y;
 }
 
 // Puts the new rows into this layer's cache and gives the whole of it.
 static dapt_value cached(struct builder *x, dapt_value rows) {
     int64_t g = x->m->kv_heads, d = x->m->head_size;
-    dapt_value cache = dapt_graph_new(x->g, DAPT_BUFFER_CACHE, DAPT_F32, 2, (int64_t[]){x->places, g * d});
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_SCATTER_ROWS, .inputs = {reshape2(x, rows, x->n, g * d), x->io->rows}, .outputs = {cache}});
+    dapt_value cache = dapt_graph_new(x->g, DAPT_BUFFER_CACHE, DAPT_F32, 2,
+                                      (int64_t[]){x->places, g * d});
+    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_SCATTER_ROWS,
+                                          .inputs = {reshape2(x, rows, x->n, g * d), x->io->rows},
+                                          .outputs = {cache}});
     return reshape3(x, cache, x->places, g, d);
 }
 
@@ -117,10 +139,17 @@ static dapt_value attention(struct builder *x, dapt_value in) {
         k = cached(x, k);
         v = cached(x, v);
     }
-    dapt_value y = reshape3(x, new2(x, n, h * d), n, h, d), lse = dapt_graph_new(x->g, DAPT_BUFFER_WORK, DAPT_F32, 2, (int64_t[]){n, h});
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ATTENTION, .inputs = {q, k, v, x->io->first, x->io->last}, .outputs = {y, lse},
-        .u.attention = {.sequences = (int32_t)x->b->sequences, .window = m->windows[x->row - 1], .scale = 1.0f / __builtin_sqrtf((float)d)}});
-    return linear(x, reshape2(x, y, n, h * d), parameter(x, DAPT_SLOT_OUT, 1), parameter(x, DAPT_SLOT_OUT_BIAS, 1));
+    dapt_value y = reshape3(x, new2(x, n, h * d), n, h, d),
+               lse = dapt_graph_new(x->g, DAPT_BUFFER_WORK, DAPT_F32, 2, (int64_t[]){n, h});
+    dapt_graph_op(x->g,
+                  &(struct dapt_op){.opcode = DAPT_OP_ATTENTION,
+                                    .inputs = {q, k, v, x->io->first, x->io->last},
+                                    .outputs = {y, lse},
+                                    .u.attention = {.sequences = (int32_t)x->b->sequences,
+                                                    .window = m->windows[x->row - 1],
+                                                    .scale = 1.0f / __builtin_sqrtf((float)d)}});
+    return linear(x, reshape2(x, y, n, h * d), parameter(x, DAPT_SLOT_OUT, 1),
+                  parameter(x, DAPT_SLOT_OUT_BIAS, 1));
 }
 
 static dapt_value feed_forward(struct builder *x, dapt_value in) {
@@ -128,12 +157,21 @@ static dapt_value feed_forward(struct builder *x, dapt_value in) {
     int64_t f = m->feed_forward;
     dapt_value y = new2(x, x->n, f);
     if (m->family->gated) {
-        dapt_value both = linear(x, in, parameter(x, DAPT_SLOT_GATE, 2), parameter(x, DAPT_SLOT_GATE_BIAS, 2));
-        dapt_value gate = dapt_graph_slice(x->g, both, 0, f), up = dapt_graph_slice(x->g, both, f, f);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_GATE, .inputs = {gate, up}, .outputs = {y}, .u.activation.kind = m->activation});
+        dapt_value both = linear(x, in, parameter(x, DAPT_SLOT_GATE, 2),
+                                 parameter(x, DAPT_SLOT_GATE_BIAS, 2));
+        dapt_value gate = dapt_graph_slice(x->g, both, 0, f),
+                   up = dapt_graph_slice(x->g, both, f, f);
+        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_GATE,
+                                              .inputs = {gate, up},
+                                              .outputs = {y},
+                                              .u.activation.kind = m->activation});
     } else {
-        dapt_value up = linear(x, in, parameter(x, DAPT_SLOT_UP, 1), parameter(x, DAPT_SLOT_UP_BIAS, 1));
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ACTIVATE, .inputs = {up}, .outputs = {y}, .u.activation.kind = m->activation});
+        dapt_value up = linear(x, in, parameter(x, DAPT_SLOT_UP, 1),
+                               parameter(x, DAPT_SLOT_UP_BIAS, 1));
+        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ACTIVATE,
+                                              .inputs = {up},
+                                              .outputs = {y},
+                                              .u.activation.kind = m->activation});
     }
     return linear(x, y, parameter(x, DAPT_SLOT_DOWN, 1), parameter(x, DAPT_SLOT_DOWN_BIAS, 1));
 }
@@ -144,7 +182,8 @@ static dapt_value batch_input(struct builder *x, int64_t n, const char *name) {
 
 static void inputs(struct builder *x) {
     struct dapt_model_io *io = x->io;
-    *io = (struct dapt_model_io){.rows = NONE, .pick = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
+    *io = (struct dapt_model_io){
+        .rows = NONE, .pick = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
     io->ids = batch_input(x, x->n, "ids");
     io->targets = batch_input(x, x->n, "targets");
     io->positions = batch_input(x, x->n, "positions");
@@ -155,29 +194,41 @@ static void inputs(struct builder *x) {
         io->pick = batch_input(x, 1, "pick");
     }
     if (x->m->rotary) {
-        int64_t shape[2] = {x->b->mode == DAPT_MODEL_DECODE ? x->b->capacity : x->b->length, x->m->rotary};
-        x->rope = dapt_graph_input(x->g, DAPT_BUFFER_CONSTANT, DAPT_GRAPH_NEXT, DAPT_F32, 2, shape, "rope");
+        int64_t shape[2] = {x->b->mode == DAPT_MODEL_DECODE ? x->b->capacity : x->b->length,
+                            x->m->rotary};
+        x->rope = dapt_graph_input(x->g, DAPT_BUFFER_CONSTANT, DAPT_GRAPH_NEXT, DAPT_F32, 2, shape,
+                                   "rope");
     }
 }
 
 static dapt_value embed(struct builder *x, dapt_value table, dapt_value rows, int64_t n) {
     dapt_value y = new2(x, n, x->m->hidden);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_EMBED, .inputs = {table, rows}, .outputs = {y}});
+    dapt_graph_op(
+        x->g, &(struct dapt_op){.opcode = DAPT_OP_EMBED, .inputs = {table, rows}, .outputs = {y}});
     return y;
 }
 
 static enum dapt_status outputs(struct builder *x, dapt_value h, dapt_value head) {
     struct dapt_model_io *io = x->io;
-    bool loss = x->b->mode == DAPT_MODEL_LOSS || x->b->mode == DAPT_MODEL_TRAIN, train = x->b->mode == DAPT_MODEL_TRAIN;
+    bool loss = x->b->mode == DAPT_MODEL_LOSS || x->b->mode == DAPT_MODEL_TRAIN,
+         train = x->b->mode == DAPT_MODEL_TRAIN;
     if (loss) {
         int64_t one = 1;
         // Evaluation reads every place's loss; training only their sum.
-        io->losses = dapt_graph_new(x->g, train ? DAPT_BUFFER_WORK : DAPT_BUFFER_RESULT, DAPT_F32, 1, &x->n);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_LM_LOSS, .inputs = {h, head, NONE, io->targets}, .outputs = {io->losses}, .u.lm.scale = 1});
+        io->losses = dapt_graph_new(x->g, train ? DAPT_BUFFER_WORK : DAPT_BUFFER_RESULT, DAPT_F32,
+                                    1, &x->n);
+        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_LM_LOSS,
+                                              .inputs = {h, head, NONE, io->targets},
+                                              .outputs = {io->losses},
+                                              .u.lm.scale = 1});
         if (!train) return x->g->status;
         io->loss_sum = dapt_graph_new(x->g, DAPT_BUFFER_RESULT, DAPT_F32, 1, &one);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_SUM, .inputs = {io->losses}, .outputs = {io->loss_sum}, .accumulate = x->b->accumulate});
-        dapt_value seed = dapt_graph_input(x->g, DAPT_BUFFER_STEP, DAPT_STEP_SEED * sizeof(float), DAPT_F32, 1, &one, "seed");
+        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_SUM,
+                                              .inputs = {io->losses},
+                                              .outputs = {io->loss_sum},
+                                              .accumulate = x->b->accumulate});
+        dapt_value seed = dapt_graph_input(x->g, DAPT_BUFFER_STEP, DAPT_STEP_SEED * sizeof(float),
+                                           DAPT_F32, 1, &one, "seed");
         return dapt_graph_autodiff(x->g, io->losses, seed, x->b->accumulate);
     }
     int64_t rows = x->n;
@@ -185,20 +236,33 @@ static enum dapt_status outputs(struct builder *x, dapt_value h, dapt_value head
         rows = 1;
         h = embed(x, h, io->pick, 1);
     }
-    io->logits = dapt_graph_new(x->g, DAPT_BUFFER_RESULT, DAPT_F32, 2, (int64_t[]){rows, x->m->vocab});
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_MATMUL, .inputs = {h, head, NONE, NONE}, .outputs = {io->logits}, .u.matmul.transpose_b = true});
+    io->logits = dapt_graph_new(x->g, DAPT_BUFFER_RESULT, DAPT_F32, 2,
+                                (int64_t[]){rows, x->m->vocab});
+    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
+                                          .inputs = {h, head, NONE, NONE},
+                                          .outputs = {io->logits},
+                                          .u.matmul.transpose_b = true});
     return x->g->status;
 }
 
-enum dapt_status dapt_model_graph(const struct dapt_model *model, const struct dapt_model_build *build, struct dapt_graph *graph,
+enum dapt_status dapt_model_graph(const struct dapt_model *model,
+                                  const struct dapt_model_build *build, struct dapt_graph *graph,
                                   struct dapt_model_io *io) {
-    struct builder x = {.m = model, .b = build, .g = graph, .io = io, .n = (int64_t)build->sequences * build->length,
-                        .places = (int64_t)build->capacity + build->length};   // padding rows of a chunk go behind the cache
+    struct builder x = {.m = model,
+                        .b = build,
+                        .g = graph,
+                        .io = io,
+                        .n = (int64_t)build->sequences * build->length,
+                        .places = (int64_t)build->capacity +
+                                  build->length};  // padding rows of a chunk go behind the cache
     if (model->family->learned_positions && build->length > model->max_positions)
-        return dapt_fail(DAPT_ERROR_INVALID, "sequences of %u tokens: the model has positions for %u", build->length, model->max_positions);
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "sequences of %u tokens: the model has positions for %u", build->length,
+                         model->max_positions);
     inputs(&x);
     graph->label = "embedding";
-    dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1), position = parameter(&x, DAPT_SLOT_POSITION, 1);
+    dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1),
+               position = parameter(&x, DAPT_SLOT_POSITION, 1);
     dapt_value head = model->tied ? table : parameter(&x, DAPT_SLOT_HEAD, 1);
     dapt_value h = embed(&x, table, io->ids, x.n);
     if (position != NONE) h = add(&x, h, embed(&x, position, io->positions, x.n));

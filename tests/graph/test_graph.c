@@ -1,4 +1,5 @@
-// Graphs as built for every family and mode: valid programs, sound memory plans, gradients for every parameter.
+// Graphs as built for every family and mode: valid programs, sound memory plans, gradients for
+// every parameter.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,12 +11,17 @@
 #include "graph/ops.h"
 #include "model/model.h"
 
-#define SIZES "\"hidden_size\":32,\"intermediate_size\":48,\"num_hidden_layers\":3,\"num_attention_heads\":4,\"vocab_size\":64,\"max_position_embeddings\":64"
+#define SIZES                                                                                      \
+    "\"hidden_size\":32,\"intermediate_size\":48,\"num_hidden_layers\":3,\"num_attention_heads\":" \
+    "4,\"vocab_size\":64,\"max_position_embeddings\":64"
 
 static const char *const configs[] = {
-    "{\"model_type\":\"gpt2\",\"n_embd\":32,\"n_layer\":3,\"n_head\":4,\"n_positions\":64,\"vocab_size\":64}",
+    "{\"model_type\":\"gpt2\",\"n_embd\":32,\"n_layer\":3,\"n_head\":4,\"n_positions\":64,\"vocab_"
+    "size\":64}",
     "{\"model_type\":\"llama\"," SIZES ",\"num_key_value_heads\":2}",
-    "{\"model_type\":\"llama\"," SIZES ",\"num_key_value_heads\":1,\"attention_bias\":true,\"mlp_bias\":true,\"tie_word_embeddings\":true}",
+    "{\"model_type\":\"llama\"," SIZES
+    ",\"num_key_value_heads\":1,\"attention_bias\":true,\"mlp_bias\":true,\"tie_word_embeddings\":"
+    "true}",
     "{\"model_type\":\"mistral\"," SIZES ",\"num_key_value_heads\":2,\"sliding_window\":8}",
     "{\"model_type\":\"qwen2\"," SIZES ",\"num_key_value_heads\":2}",
     "{\"model_type\":\"qwen3\"," SIZES ",\"num_key_value_heads\":2,\"head_dim\":16}",
@@ -37,10 +43,15 @@ static bool fuse_all(void *context, const struct dapt_graph *graph, const struct
     return true;
 }
 
-static struct dapt_graph *build(const struct dapt_model *model, enum dapt_model_mode mode, enum dapt_recompute recompute, bool fuse, bool accumulate) {
+static struct dapt_graph *build(const struct dapt_model *model, enum dapt_model_mode mode,
+                                enum dapt_recompute recompute, bool fuse, bool accumulate) {
     struct dapt_model_io io;
     struct dapt_graph *g = dapt_graph_create();
-    struct dapt_model_build b = {.mode = mode, .sequences = mode == DAPT_MODEL_DECODE ? 1 : 2, .length = 16, .capacity = 40, .accumulate = accumulate};
+    struct dapt_model_build b = {.mode = mode,
+                                 .sequences = mode == DAPT_MODEL_DECODE ? 1 : 2,
+                                 .length = 16,
+                                 .capacity = 40,
+                                 .accumulate = accumulate};
     enum dapt_status status = dapt_model_graph(model, &b, g, &io);
     if (!status) status = dapt_graph_recompute(g, recompute);
     if (!status && fuse) status = dapt_graph_fuse(g, fuse_all, NULL);
@@ -50,14 +61,16 @@ static struct dapt_graph *build(const struct dapt_model *model, enum dapt_model_
     return g;
 }
 
-// Runs the program's data flow on tags instead of numbers: every op stamps the bytes that it writes, and must find in the bytes that it reads the
-// stamp that the op list (by storage, before planning) says. So an overlap of two living values can't go unnoticed.
+// Runs the program's data flow on tags instead of numbers: every op stamps the bytes that it
+// writes, and must find in the bytes that it reads the stamp that the op list (by storage, before
+// planning) says. So an overlap of two living values can't go unnoticed.
 static void check_plan(struct dapt_graph *g) {
     size_t words = g->role_size[DAPT_BUFFER_WORK] / 4 + 1;
     uint32_t *memory = calloc(words, sizeof *memory);
     uint32_t **shadow = calloc(g->storage_count, sizeof *shadow);
     for (size_t s = 0; s < g->storage_count; s++)
-        if (g->storages[s].role == DAPT_BUFFER_WORK) shadow[s] = calloc(g->storages[s].size / 4 + 1, sizeof **shadow);
+        if (g->storages[s].role == DAPT_BUFFER_WORK)
+            shadow[s] = calloc(g->storages[s].size / 4 + 1, sizeof **shadow);
     for (size_t k = 0; k < g->op_count; k++)
         for (int pass = 0; pass < 2; pass++)
             for (int i = 0; i < (pass ? DAPT_OP_OUTPUTS : DAPT_OP_INPUTS); i++) {
@@ -73,9 +86,14 @@ static void check_plan(struct dapt_graph *g) {
                         assert_true(s->offset / 4 + at < words);
                         bool reads = !pass || (g->ops[k].accumulate >> i & 1);
                         if (reads && memory[s->offset / 4 + at] != shadow[t->buffer][at])
-                            fail_msg("op %zu (%s) reads what another op overwrote", k, dapt_op_info(g->ops[k].opcode)->name);
-                        if (reads && !shadow[t->buffer][at]) fail_msg("op %zu (%s) reads what nobody wrote", k, dapt_op_info(g->ops[k].opcode)->name);
-                        if (pass) memory[s->offset / 4 + at] = shadow[t->buffer][at] = (uint32_t)(k * 8 + (size_t)i + 1);
+                            fail_msg("op %zu (%s) reads what another op overwrote", k,
+                                     dapt_op_info(g->ops[k].opcode)->name);
+                        if (reads && !shadow[t->buffer][at])
+                            fail_msg("op %zu (%s) reads what nobody wrote", k,
+                                     dapt_op_info(g->ops[k].opcode)->name);
+                        if (pass)
+                            memory[s->offset / 4 + at] = shadow[t->buffer][at] =
+                                (uint32_t)(k * 8 + (size_t)i + 1);
                     }
             }
     for (size_t s = 0; s < g->storage_count; s++) free(shadow[s]);
@@ -89,15 +107,21 @@ static void every_mode_gives_a_valid_program(void **state) {
         struct dapt_model *model = model_of(configs[c]);
         for (int mode = 0; mode <= DAPT_MODEL_DECODE; mode++)
             for (int variant = 0; variant < 8; variant++) {
-                struct dapt_graph *g = build(model, mode, variant & 1 ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE, variant & 2, variant & 4);
+                struct dapt_graph *g = build(
+                    model, mode, variant & 1 ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE,
+                    variant & 2, variant & 4);
                 struct dapt_program program;
                 assert_int_equal(dapt_graph_program(g, &program), DAPT_OK);
-                for (uint32_t k = 0; k < program.op_count; k++)
-                {
+                for (uint32_t k = 0; k < program.op_count; k++) {
                     const struct dapt_op *op = &program.ops[k];
-                    if (dapt_op_check(op, program.tensors, program.tensor_count)) fail_msg("config %zu: op %u: %s", c, k, dapt_error());
-                    for (uint32_t i = dapt_op_input_count(dapt_op_info(op->opcode)); i < DAPT_OP_INPUTS; i++) assert_int_equal(op->inputs[i], DAPT_NONE);
-                    for (uint32_t i = dapt_op_output_count(dapt_op_info(op->opcode)); i < DAPT_OP_OUTPUTS; i++) assert_int_equal(op->outputs[i], DAPT_NONE);
+                    if (dapt_op_check(op, program.tensors, program.tensor_count))
+                        fail_msg("config %zu: op %u: %s", c, k, dapt_error());
+                    for (uint32_t i = dapt_op_input_count(dapt_op_info(op->opcode));
+                         i < DAPT_OP_INPUTS; i++)
+                        assert_int_equal(op->inputs[i], DAPT_NONE);
+                    for (uint32_t i = dapt_op_output_count(dapt_op_info(op->opcode));
+                         i < DAPT_OP_OUTPUTS; i++)
+                        assert_int_equal(op->outputs[i], DAPT_NONE);
                 }
                 check_plan(g);
                 dapt_graph_destroy(&g);
@@ -106,13 +130,15 @@ static void every_mode_gives_a_valid_program(void **state) {
     }
 }
 
-// Every element of every parameter's gradient is written, and nothing else of the gradient buffer; without `accumulate` first by an op that overwrites.
+// Every element of every parameter's gradient is written, and nothing else of the gradient buffer;
+// without `accumulate` first by an op that overwrites.
 static void every_parameter_gets_a_gradient(void **state) {
     (void)state;
     for (size_t c = 0; c < CONFIGS; c++)
         for (int accumulate = 0; accumulate < 2; accumulate++) {
             struct dapt_model *model = model_of(configs[c]);
-            struct dapt_graph *g = build(model, DAPT_MODEL_TRAIN, DAPT_RECOMPUTE_NONE, true, accumulate);
+            struct dapt_graph *g = build(model, DAPT_MODEL_TRAIN, DAPT_RECOMPUTE_NONE, true,
+                                         accumulate);
             uint8_t *written = calloc(model->flat_count, 1);
             for (size_t k = 0; k < g->op_count; k++)
                 for (int i = 0; i < DAPT_OP_OUTPUTS; i++) {
@@ -121,18 +147,20 @@ static void every_parameter_gets_a_gradient(void **state) {
                     const struct dapt_tensor *t = &g->values[v].tensor;
                     const struct dapt_storage *s = &g->storages[t->buffer];
                     if (s->role != DAPT_BUFFER_GRAD) continue;
-                    size_t begin = (s->offset + t->offset) / 4, end = begin + dapt_tensor_span(t) / 4;
+                    size_t begin = (s->offset + t->offset) / 4,
+                           end = begin + dapt_tensor_span(t) / 4;
                     assert_true(end <= model->flat_count);
                     for (size_t e = begin; e < end; e++) {
                         bool adds = g->ops[k].accumulate >> i & 1;
-                        assert_true(adds || !written[e]);           // nothing is overwritten
+                        assert_true(adds || !written[e]);  // nothing is overwritten
                         assert_true(!adds || written[e] || accumulate);
                         written[e] = 1;
                     }
                 }
             for (size_t p = 0; p < model->parameter_count; p++)
                 for (uint64_t e = 0; e < model->parameters[p].count; e++) {
-                    if (written[model->parameters[p].offset + e] != 1) fail_msg("config %zu: %s has no gradient", c, model->parameters[p].name);
+                    if (written[model->parameters[p].offset + e] != 1)
+                        fail_msg("config %zu: %s has no gradient", c, model->parameters[p].name);
                     written[model->parameters[p].offset + e] = 2;
                 }
             for (uint64_t e = 0; e < model->flat_count; e++) assert_int_not_equal(written[e], 1);
@@ -145,11 +173,13 @@ static void every_parameter_gets_a_gradient(void **state) {
 static void recompute_saves_memory(void **state) {
     (void)state;
     struct dapt_model *model = model_of(
-        "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":96,\"num_hidden_layers\":12,\"num_attention_heads\":4,\"vocab_size\":64}");
+        "{\"model_type\":\"llama\",\"hidden_size\":32,\"intermediate_size\":96,\"num_hidden_"
+        "layers\":12,\"num_attention_heads\":4,\"vocab_size\":64}");
     struct dapt_graph *all = build(model, DAPT_MODEL_TRAIN, DAPT_RECOMPUTE_NONE, true, false);
     struct dapt_graph *block = build(model, DAPT_MODEL_TRAIN, DAPT_RECOMPUTE_BLOCK, true, false);
     uint64_t a = all->role_size[DAPT_BUFFER_WORK], b = block->role_size[DAPT_BUFFER_WORK];
-    print_message("work memory of 12 layers: %llu bytes, recomputed %llu; ops %zu, %zu\n", (unsigned long long)a, (unsigned long long)b, all->op_count, block->op_count);
+    print_message("work memory of 12 layers: %llu bytes, recomputed %llu; ops %zu, %zu\n",
+                  (unsigned long long)a, (unsigned long long)b, all->op_count, block->op_count);
     assert_true(b * 3 < a);
     assert_true(block->op_count > all->op_count);
     dapt_graph_destroy(&all);
@@ -172,10 +202,12 @@ static void fusion_leaves_no_separate_op(void **state) {
     assert_int_equal(count_ops(plain, DAPT_OP_ADD_BIAS), 12);
     assert_int_equal(count_ops(plain, DAPT_OP_ACTIVATE), 3);
     assert_int_equal(count_ops(fused, DAPT_OP_ADD_BIAS) + count_ops(fused, DAPT_OP_ACTIVATE), 0);
-    assert_int_equal(count_ops(fused, DAPT_OP_ADD), 1);      // of the two embeddings
-    assert_int_equal(count_ops(train, DAPT_OP_ACTIVATE), 3); // the gradient needs what comes before it
+    assert_int_equal(count_ops(fused, DAPT_OP_ADD), 1);  // of the two embeddings
+    assert_int_equal(count_ops(train, DAPT_OP_ACTIVATE),
+                     3);  // the gradient needs what comes before it
     assert_int_equal(count_ops(train, DAPT_OP_ADD_BIAS), 0);
-    assert_int_equal(count_ops(train, DAPT_OP_COPY), 0);     // residual gradients are passed on, not copied
+    assert_int_equal(count_ops(train, DAPT_OP_COPY),
+                     0);  // residual gradients are passed on, not copied
     assert_int_equal(count_ops(train, DAPT_OP_ADD), 1);
     dapt_graph_destroy(&plain);
     dapt_graph_destroy(&fused);
@@ -201,15 +233,16 @@ static void bad_operands_are_refused(void **state) {
     t[1].shape[1] = 5;
     assert_int_not_equal(dapt_op_check(&add, t, 4), DAPT_OK);
     t[1] = t[2];
-    t[1].offset = 8;   // overlaps the output, shifted
+    t[1].offset = 8;  // overlaps the output, shifted
     assert_int_not_equal(dapt_op_check(&add, t, 4), DAPT_OK);
-    t[1].offset = 0;   // the very same: in place
+    t[1].offset = 0;  // the very same: in place
     assert_int_equal(dapt_op_check(&add, t, 4), DAPT_OK);
     t[1].dtype = DAPT_I32;
     assert_int_not_equal(dapt_op_check(&add, t, 4), DAPT_OK);
 
     // Columns of one matrix side by side do not overlap; shifted into each other they do.
-    struct dapt_tensor left = {.dtype = DAPT_F32, .rank = 2, .shape = {4, 3, 1, 1}, .stride = 6}, right = left;
+    struct dapt_tensor left = {.dtype = DAPT_F32, .rank = 2, .shape = {4, 3, 1, 1}, .stride = 6},
+                       right = left;
     right.offset = 12;
     assert_false(dapt_tensor_overlap(&left, &right));
     right.offset = 8;
@@ -217,13 +250,16 @@ static void bad_operands_are_refused(void **state) {
     right.offset = 12 + 24;
     assert_false(dapt_tensor_overlap(&left, &right));
     right.offset = 16;
-    assert_true(dapt_tensor_overlap(&left, &right));   // wraps into the next row
+    assert_true(dapt_tensor_overlap(&left, &right));  // wraps into the next row
 }
 
 static void impossible_configs_are_refused(void **state) {
     (void)state;
     static const char *const bad[] = {
-        "{}", "{\"model_type\":5}", "{\"model_type\":\"mamba\"}", "{\"model_type\":\"llama\"}",
+        "{}",
+        "{\"model_type\":5}",
+        "{\"model_type\":\"mamba\"}",
+        "{\"model_type\":\"llama\"}",
         "{\"model_type\":\"llama\"," SIZES ",\"num_key_value_heads\":3}",
         "{\"model_type\":\"llama\"," SIZES ",\"hidden_act\":\"mish\"}",
         "{\"model_type\":\"llama\"," SIZES ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
@@ -233,8 +269,10 @@ static void impossible_configs_are_refused(void **state) {
         "{\"model_type\":\"mistral\"," SIZES ",\"sliding_window\":-4}",
         "{\"model_type\":\"qwen3\"," SIZES ",\"layer_types\":[\"full_attention\"]}",
         "{\"model_type\":\"gpt2\",\"n_embd\":33,\"n_layer\":3,\"n_head\":4,\"vocab_size\":64}",
-        "{\"model_type\":\"gpt2\",\"n_embd\":1000000,\"n_layer\":4000,\"n_head\":4,\"vocab_size\":16000000}",
-        "{\"model_type\":\"gpt2\",\"n_embd\":32,\"n_layer\":3,\"n_head\":4,\"vocab_size\":64,\"scale_attn_by_inverse_layer_idx\":true}",
+        "{\"model_type\":\"gpt2\",\"n_embd\":1000000,\"n_layer\":4000,\"n_head\":4,\"vocab_size\":"
+        "16000000}",
+        "{\"model_type\":\"gpt2\",\"n_embd\":32,\"n_layer\":3,\"n_head\":4,\"vocab_size\":64,"
+        "\"scale_attn_by_inverse_layer_idx\":true}",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct dapt_json *json;
@@ -248,9 +286,12 @@ static void impossible_configs_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_mode_gives_a_valid_program), cmocka_unit_test(every_parameter_gets_a_gradient),
-        cmocka_unit_test(recompute_saves_memory),           cmocka_unit_test(fusion_leaves_no_separate_op),
-        cmocka_unit_test(bad_operands_are_refused),         cmocka_unit_test(impossible_configs_are_refused),
+        cmocka_unit_test(every_mode_gives_a_valid_program),
+        cmocka_unit_test(every_parameter_gets_a_gradient),
+        cmocka_unit_test(recompute_saves_memory),
+        cmocka_unit_test(fusion_leaves_no_separate_op),
+        cmocka_unit_test(bad_operands_are_refused),
+        cmocka_unit_test(impossible_configs_are_refused),
     };
     return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-// Whole models on the backend: gradients of the programs that autodiff built against central differences, for every family; recomputed
-// blocks, micro-batches and thread counts; generation against the full forward pass.
+// Whole models on the backend: gradients of the programs that autodiff built against central
+// differences, for every family; recomputed blocks, micro-batches and thread counts; generation
+// against the full forward pass.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,13 +13,18 @@
 #include "base/rng.h"
 #include "train/engine.h"
 
-#define SIZES "\"hidden_size\":24,\"intermediate_size\":36,\"num_hidden_layers\":2,\"num_attention_heads\":4,\"vocab_size\":50,\"max_position_embeddings\":64,\"initializer_range\":0.2"
+#define SIZES                                                                                      \
+    "\"hidden_size\":24,\"intermediate_size\":36,\"num_hidden_layers\":2,\"num_attention_heads\":" \
+    "4,\"vocab_size\":50,\"max_position_embeddings\":64,\"initializer_range\":0.2"
 #define LENGTH 16u
 
 static const char *const configs[] = {
-    "{\"model_type\":\"gpt2\",\"n_embd\":24,\"n_layer\":2,\"n_head\":4,\"n_positions\":64,\"vocab_size\":50,\"initializer_range\":0.2}",
+    "{\"model_type\":\"gpt2\",\"n_embd\":24,\"n_layer\":2,\"n_head\":4,\"n_positions\":64,\"vocab_"
+    "size\":50,\"initializer_range\":0.2}",
     "{\"model_type\":\"llama\"," SIZES ",\"num_key_value_heads\":2}",
-    "{\"model_type\":\"llama\"," SIZES ",\"num_key_value_heads\":1,\"attention_bias\":true,\"mlp_bias\":true,\"tie_word_embeddings\":true}",
+    "{\"model_type\":\"llama\"," SIZES
+    ",\"num_key_value_heads\":1,\"attention_bias\":true,\"mlp_bias\":true,\"tie_word_embeddings\":"
+    "true}",
     "{\"model_type\":\"mistral\"," SIZES ",\"num_key_value_heads\":2,\"sliding_window\":5}",
     "{\"model_type\":\"qwen2\"," SIZES ",\"num_key_value_heads\":2}",
     "{\"model_type\":\"qwen3\"," SIZES ",\"num_key_value_heads\":2,\"head_dim\":10}",
@@ -27,11 +33,19 @@ static const char *const configs[] = {
 
 static struct dapt_modules *modules;
 
-struct fixture { struct dapt_model *model; struct dapt_device_handle *device; struct dapt_engine *engine; };
+struct fixture {
+    struct dapt_model *model;
+    struct dapt_device_handle *device;
+    struct dapt_engine *engine;
+};
 
-#define MUST(call) do { if (call) fail_msg("%s: %s", #call, dapt_error()); } while (0)
+#define MUST(call)                                         \
+    do {                                                   \
+        if (call) fail_msg("%s: %s", #call, dapt_error()); \
+    } while (0)
 
-static struct fixture make(const char *config, uint32_t sequences, enum dapt_recompute recompute, unsigned threads) {
+static struct fixture make(const char *config, uint32_t sequences, enum dapt_recompute recompute,
+                           unsigned threads) {
     struct fixture f = {0};
     struct dapt_json *json;
     const char *name = getenv("DAPT_TEST_BACKEND");
@@ -39,16 +53,25 @@ static struct fixture make(const char *config, uint32_t sequences, enum dapt_rec
     if (!backend) fail_msg("%s", dapt_error());
     MUST(dapt_json_parse("test", config, strlen(config), &json));
     MUST(dapt_model_from_json(json, &f.model));
-    MUST(dapt_device_open(dapt_host(), backend, 0, &(struct dapt_device_options){.threads = threads}, &f.device));
-    struct dapt_engine_options options = {.train = true, .sequences = sequences, .length = LENGTH, .recompute = recompute, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
+    MUST(dapt_device_open(dapt_host(), backend, 0,
+                          &(struct dapt_device_options){.threads = threads}, &f.device));
+    struct dapt_engine_options options = {.train = true,
+                                          .sequences = sequences,
+                                          .length = LENGTH,
+                                          .recompute = recompute,
+                                          .beta1 = 0.9f,
+                                          .beta2 = 0.95f,
+                                          .eps = 1e-8f};
     MUST(dapt_engine_create(f.model, f.device, &options, &f.engine));
     MUST(dapt_engine_init(f.engine, 7));
-    // Norm weights and biases off their neutral values, so that their gradients are put to the test.
+    // Norm weights and biases off their neutral values, so that their gradients are put to the
+    // test.
     for (size_t p = 0; p < f.model->parameter_count; p++) {
         const struct dapt_parameter *q = &f.model->parameters[p];
         if (q->rank != 1) continue;
         float *values = malloc(q->count * sizeof *values);
-        for (uint64_t i = 0; i < q->count; i++) values[i] = (float)(q->init_fill + 0.3 * dapt_random_normal(9, p, i));
+        for (uint64_t i = 0; i < q->count; i++)
+            values[i] = (float)(q->init_fill + 0.3 * dapt_random_normal(9, p, i));
         MUST(dapt_engine_write(f.engine, DAPT_STATE_PARAM, q->offset, q->count, values));
         free(values);
     }
@@ -69,7 +92,9 @@ static struct dapt_batch *random_batch(uint32_t sequences, uint64_t seed) {
     for (uint32_t i = 0; i < sequences * LENGTH; i++) {
         int32_t t = (int32_t)(i % LENGTH), start = t < 6 ? 0 : 6;
         b->ids[i] = (int32_t)(dapt_random_uniform(seed, 0, i) * 50);
-        b->targets[i] = t == 5 || dapt_random_uniform(seed, 1, i) < 0.1 ? -1 : (int32_t)(dapt_random_uniform(seed, 2, i) * 50);
+        b->targets[i] = t == 5 || dapt_random_uniform(seed, 1, i) < 0.1
+                            ? -1
+                            : (int32_t)(dapt_random_uniform(seed, 2, i) * 50);
         b->positions[i] = t - start;
         b->first[i] = start;
         b->last[i] = t;
@@ -93,8 +118,10 @@ static float *read_state(struct fixture *f, enum dapt_engine_state state) {
     return values;
 }
 
-static struct dapt_engine_result step(struct fixture *f, const struct dapt_batch *const *batches, int count, bool update) {
-    struct dapt_engine_step s = {.learning_rate = 1e-2, .weight_decay = 0.1, .clip = 1, .number = 1};
+static struct dapt_engine_result step(struct fixture *f, const struct dapt_batch *const *batches,
+                                      int count, bool update) {
+    struct dapt_engine_step s = {
+        .learning_rate = 1e-2, .weight_decay = 0.1, .clip = 1, .number = 1};
     struct dapt_engine_result result;
     for (int i = 0; i < count; i++) s.scored += batches[i]->scored;
     MUST(dapt_engine_begin(f->engine, &s));
@@ -112,13 +139,16 @@ static void gradients_match_central_differences(void **state) {
         struct dapt_engine_result r = step(&f, &b, 1, false);
         assert_true(r.finite);
         assert_true(fabs(r.loss - mean_loss(&f, b)) < 1e-5);
-        float *gradient = read_state(&f, DAPT_STATE_GRAD), *values = read_state(&f, DAPT_STATE_PARAM);
+        float *gradient = read_state(&f, DAPT_STATE_GRAD),
+              *values = read_state(&f, DAPT_STATE_PARAM);
         for (size_t p = 0; p < f.model->parameter_count; p++) {
             const struct dapt_parameter *q = &f.model->parameters[p];
             float *moved = malloc(q->count * sizeof *moved);
             double expected = 0, size = 0, slope[2];
-            // The direction of the gradient with half of it at random: a large slope, and every element takes part.
-            for (uint64_t i = 0; i < q->count; i++) size += (double)gradient[q->offset + i] * gradient[q->offset + i];
+            // The direction of the gradient with half of it at random: a large slope, and every
+            // element takes part.
+            for (uint64_t i = 0; i < q->count; i++)
+                size += (double)gradient[q->offset + i] * gradient[q->offset + i];
             size = sqrt(size / (double)q->count);
             if (!(size > 0)) fail_msg("config %zu: %s: the gradient is zero", c, q->name);
             for (int half = 0; half < 2; half++) {
@@ -126,8 +156,10 @@ static void gradients_match_central_differences(void **state) {
                 for (int side = 0; side < 2; side++) {
                     expected = 0;
                     for (uint64_t i = 0; i < q->count; i++) {
-                        double g = gradient[q->offset + i], u = g / size + 0.5 * dapt_random_normal(3, p, i);
-                        moved[i] = (float)(values[q->offset + i] + (side ? -step_size : step_size) * u);
+                        double g = gradient[q->offset + i],
+                               u = g / size + 0.5 * dapt_random_normal(3, p, i);
+                        moved[i] = (float)(values[q->offset + i] +
+                                           (side ? -step_size : step_size) * u);
                         expected += g * u;
                     }
                     MUST(dapt_engine_write(f.engine, DAPT_STATE_PARAM, q->offset, q->count, moved));
@@ -135,9 +167,13 @@ static void gradients_match_central_differences(void **state) {
                 }
                 slope[half] = (loss[0] - loss[1]) / (2 * step_size);
             }
-            MUST(dapt_engine_write(f.engine, DAPT_STATE_PARAM, q->offset, q->count, values + q->offset));
-            double found = (4 * slope[1] - slope[0]) / 3, error = fabs(found - expected) / fabs(expected);   // Richardson
-            if (!(error <= 5e-3)) fail_msg("config %zu: %s: slope %.6g by differences, %.6g by autodiff", c, q->name, found, expected);
+            MUST(dapt_engine_write(f.engine, DAPT_STATE_PARAM, q->offset, q->count,
+                                   values + q->offset));
+            double found = (4 * slope[1] - slope[0]) / 3,
+                   error = fabs(found - expected) / fabs(expected);  // Richardson
+            if (!(error <= 5e-3))
+                fail_msg("config %zu: %s: slope %.6g by differences, %.6g by autodiff", c, q->name,
+                         found, expected);
             free(moved);
         }
         free(gradient);
@@ -149,7 +185,8 @@ static void gradients_match_central_differences(void **state) {
 
 static void same_bits(const float *a, const float *b, uint64_t count, const char *what) {
     for (uint64_t i = 0; i < count; i++)
-        if (memcmp(&a[i], &b[i], sizeof *a) != 0) fail_msg("%s: element %llu: %.9g and %.9g", what, (unsigned long long)i, a[i], b[i]);
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0)
+            fail_msg("%s: element %llu: %.9g and %.9g", what, (unsigned long long)i, a[i], b[i]);
 }
 
 static void recompute_and_threads_change_no_bit(void **state) {
@@ -160,10 +197,13 @@ static void recompute_and_threads_change_no_bit(void **state) {
         for (int i = 0; i < 3; i++) step(&one, &b, 1, true);
         float *expected = read_state(&one, DAPT_STATE_PARAM);
         for (int variant = 0; variant < 3; variant++) {
-            struct fixture other = make(configs[c], 3, variant == 2 ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE, variant == 1 ? 3 : 2);
+            struct fixture other = make(configs[c], 3,
+                                        variant == 2 ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE,
+                                        variant == 1 ? 3 : 2);
             for (int i = 0; i < 3; i++) step(&other, &b, 1, true);
             float *found = read_state(&other, DAPT_STATE_PARAM);
-            same_bits(expected, found, one.model->flat_count, variant == 2 ? "recomputed blocks" : "another number of threads");
+            same_bits(expected, found, one.model->flat_count,
+                      variant == 2 ? "recomputed blocks" : "another number of threads");
             free(found);
             unmake(&other);
         }
@@ -193,9 +233,12 @@ static void micro_batches_add_up(void **state) {
             }
             halves[h] = half;
         }
-        struct fixture whole = make(configs[c], 4, DAPT_RECOMPUTE_NONE, 0), parts = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 0);
-        for (int round = 0; round < 2; round++) {   // twice: nothing is left over from the step before
-            struct dapt_engine_result a = step(&whole, &both, 1, false), b = step(&parts, halves, 2, false);
+        struct fixture whole = make(configs[c], 4, DAPT_RECOMPUTE_NONE, 0),
+                       parts = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 0);
+        for (int round = 0; round < 2;
+             round++) {  // twice: nothing is left over from the step before
+            struct dapt_engine_result a = step(&whole, &both, 1, false),
+                                      b = step(&parts, halves, 2, false);
             assert_true(fabs(a.loss - b.loss) < 1e-5);
             assert_true(fabs(a.norm - b.norm) < 1e-4 * a.norm);
         }
@@ -205,7 +248,9 @@ static void micro_batches_add_up(void **state) {
             difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
             size += (double)x[i] * x[i];
         }
-        if (!(sqrt(difference / size) < 1e-5)) fail_msg("config %zu: gradients of micro-batches are off by %g", c, sqrt(difference / size));
+        if (!(sqrt(difference / size) < 1e-5))
+            fail_msg("config %zu: gradients of micro-batches are off by %g", c,
+                     sqrt(difference / size));
         free(x);
         free(y);
         dapt_batch_destroy((struct dapt_batch **)&both);
@@ -229,21 +274,26 @@ static void generation_matches_the_full_pass(void **state) {
         float *all = calloc((size_t)LENGTH * 50, sizeof *all), one[50];
         MUST(dapt_engine_logits(f.engine, b, all));
         MUST(dapt_engine_decode_start(f.engine, 40));
-        for (uint32_t at = 0; at < LENGTH;) {   // a prompt in one go, then token by token, then a few at once
+        for (uint32_t at = 0;
+             at < LENGTH;) {  // a prompt in one go, then token by token, then a few at once
             uint32_t n = at == 0 ? 5 : at == 10 ? 3 : 1;
             MUST(dapt_engine_decode(f.engine, ids + at, n, at, one));
             at += n;
             for (int v = 0; v < 50; v++)
-                if (!(fabsf(one[v] - all[(at - 1) * 50 + (uint32_t)v]) <= 1e-4f * (1 + fabsf(one[v]))))
-                    fail_msg("config %zu, place %u: logit %d is %g, in the full pass %g", c, at - 1, v, one[v], all[(at - 1) * 50 + (uint32_t)v]);
+                if (!(fabsf(one[v] - all[(at - 1) * 50 + (uint32_t)v]) <=
+                      1e-4f * (1 + fabsf(one[v]))))
+                    fail_msg("config %zu, place %u: logit %d is %g, in the full pass %g", c, at - 1,
+                             v, one[v], all[(at - 1) * 50 + (uint32_t)v]);
         }
         // A prompt longer than a chunk equals the same token by token.
         uint32_t prompt[37];
         float chunked[50], single[50];
         for (uint32_t i = 0; i < 37; i++) prompt[i] = (uint32_t)(dapt_random_uniform(5, c, i) * 50);
         MUST(dapt_engine_decode(f.engine, prompt, 37, 0, chunked));
-        for (uint32_t i = 0; i < 37; i++) MUST(dapt_engine_decode(f.engine, prompt + i, 1, i, single));
-        for (int v = 0; v < 50; v++) assert_true(fabsf(chunked[v] - single[v]) <= 1e-4f * (1 + fabsf(single[v])));
+        for (uint32_t i = 0; i < 37; i++)
+            MUST(dapt_engine_decode(f.engine, prompt + i, 1, i, single));
+        for (int v = 0; v < 50; v++)
+            assert_true(fabsf(chunked[v] - single[v]) <= 1e-4f * (1 + fabsf(single[v])));
         assert_int_not_equal(dapt_engine_decode(f.engine, prompt, 4, 37, single), DAPT_OK);
         free(all);
         dapt_batch_destroy(&b);
@@ -259,7 +309,8 @@ static void a_step_that_is_not_finite_changes_nothing(void **state) {
     MUST(dapt_engine_read(f.engine, DAPT_STATE_PARAM, 40, 1, &good));
     MUST(dapt_engine_write(f.engine, DAPT_STATE_PARAM, 40, 1, &bad));
     float *before = read_state(&f, DAPT_STATE_PARAM);
-    for (size_t i = 0; i < (size_t)b->sequences * b->length; i++) b->ids[i] = (int32_t)(40 / 24);   // the row that holds it
+    for (size_t i = 0; i < (size_t)b->sequences * b->length; i++)
+        b->ids[i] = (int32_t)(40 / 24);  // the row that holds it
     struct dapt_engine_result r = step(&f, &b, 1, true);
     assert_false(r.finite);
     float *after = read_state(&f, DAPT_STATE_PARAM), *moment = read_state(&f, DAPT_STATE_MOMENT1);
@@ -267,7 +318,7 @@ static void a_step_that_is_not_finite_changes_nothing(void **state) {
     for (uint64_t i = 0; i < f.model->flat_count; i++) assert_true(moment[i] == 0);
     MUST(dapt_engine_write(f.engine, DAPT_STATE_PARAM, 40, 1, &good));
     r = step(&f, &b, 1, true);
-    assert_true(r.finite);   // and the next step goes on as if nothing had been
+    assert_true(r.finite);  // and the next step goes on as if nothing had been
     b->ids[3] = 50;
     assert_int_equal(dapt_engine_micro(f.engine, b), DAPT_ERROR_INVALID);
     free(before);
@@ -279,8 +330,10 @@ static void a_step_that_is_not_finite_changes_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_match_central_differences), cmocka_unit_test(recompute_and_threads_change_no_bit),
-        cmocka_unit_test(micro_batches_add_up),                cmocka_unit_test(generation_matches_the_full_pass),
+        cmocka_unit_test(gradients_match_central_differences),
+        cmocka_unit_test(recompute_and_threads_change_no_bit),
+        cmocka_unit_test(micro_batches_add_up),
+        cmocka_unit_test(generation_matches_the_full_pass),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
     };
     if (dapt_modules_load(NULL, &modules)) {

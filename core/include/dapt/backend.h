@@ -1,13 +1,17 @@
-// dapt/backend.h: what a compute backend includes: programs, operations, and the table of functions it offers.
+// dapt/backend.h: what a compute backend includes: programs, operations, and the table of functions
+// it offers.
 //
-// A step of training is a program: a list of operations over tensors in a handful of buffers. It is compiled once and
-// run again and again; what changes from run to run lies in buffers (the batch, and the few scalars of `dapt_step`).
-// A backend sees operations, never a model. It is built with the core: ABI versions must be equal.
+// A step of training is a program: a list of operations over tensors in a handful of buffers. It is
+// compiled once and run again and again; what changes from run to run lies in buffers (the batch,
+// and the few scalars of `dapt_step`). A backend sees operations, never a model. It is built with
+// the core: ABI versions must be equal.
 //
-// Arguments are checked once, in core/graph/device.c, against the op table: a backend may rely on valid programs
-// (shapes, types, ranges, overlaps), and checks only what the op table can't know (its own limits).
+// Arguments are checked once, in core/graph/device.c, against the op table: a backend may rely on
+// valid programs (shapes, types, ranges, overlaps), and checks only what the op table can't know
+// (its own limits).
 //
-// Threads: one thread at a time for one device. Errors: a status below zero after host->fail() said why.
+// Threads: one thread at a time for one device. Errors: a status below zero after host->fail() said
+// why.
 #ifndef DAPT_BACKEND_H
 #define DAPT_BACKEND_H
 
@@ -19,15 +23,16 @@ extern "C" {
 
 #define DAPT_BACKEND_ABI 1u
 
-// ------------------------------------------------------------------------------------------------------ tensors
+// ----------------------------------------------------------------------------------------- tensors
 
 enum dapt_dtype { DAPT_F32, DAPT_F16, DAPT_BF16, DAPT_I32, DAPT_DTYPE_COUNT };
 
 #define DAPT_MAX_RANK 4
 #define DAPT_NONE UINT32_MAX  // an operand that is not there
 
-// Row-major and dense, except that neighbours in dimension 0 may lie further apart: a slice of the columns of a wider
-// matrix. Element (i, j, k, l) is at offset + size * (i * stride + (j * shape[2] + k) * shape[3] + l).
+// Row-major and dense, except that neighbours in dimension 0 may lie further apart: a slice of the
+// columns of a wider matrix. Element (i, j, k, l) is at offset + size * (i * stride + (j * shape[2]
+// + k) * shape[3] + l).
 struct dapt_tensor {
     enum dapt_dtype dtype;
     uint32_t rank;                  // 1..4; shape[rank..3] is 1
@@ -37,99 +42,128 @@ struct dapt_tensor {
     uint64_t offset;                // bytes, from the start of the buffer; a multiple of 4
 };
 
-// --------------------------------------------------------------------------------------------------- operations
+// -------------------------------------------------------------------------------------- operations
 //
 // Shapes below: N rows (batch x time), C channels, V vocabulary, H heads, D head size, P positions.
-// [x] marks an operand that may be DAPT_NONE. (strided) marks one whose stride may exceed the dense one; all others
-// are dense. (+=) marks an output that op.accumulate may ask to be added to (bit i for outputs[i]); otherwise outputs
-// are overwritten whole. (in place: a) says that the output may be the very same tensor as input a; apart from that,
-// outputs overlap neither inputs nor each other. Accumulation is in float32 or wider. Row indices out of range never
-// occur: the host checked them. Sums run in an order that depends on shapes alone: same program, same bits.
+// [x] marks an operand that may be DAPT_NONE. (strided) marks one whose stride may exceed the dense
+// one; all others are dense. (+=) marks an output that op.accumulate may ask to be added to (bit i
+// for outputs[i]); otherwise outputs are overwritten whole. (in place: a) says that the output may
+// be the very same tensor as input a; apart from that, outputs overlap neither inputs nor each
+// other. Accumulation is in float32 or wider. Row indices out of range never occur: the host
+// checked them. Sums run in an order that depends on shapes alone: same program, same bits.
 
 enum dapt_opcode {
-    // in: table [V,C], rows i32 [N]; out: y [N,C] = table[rows[n]]
+    // in: table [V,C], rows i32 [N]
+    // out: y [N,C] = table[rows[n]]
     DAPT_OP_EMBED,
-    // in: dy [N,C], rows i32 [N]; out: dtable [V,C] (+=): dtable[v] = sum of dy[n] with rows[n] == v, ascending n
+    // in: dy [N,C], rows i32 [N]
+    // out: dtable [V,C] (+=): dtable[v] = sum of dy[n] with rows[n] == v, in ascending n
     DAPT_OP_EMBED_GRAD,
-    // in: x [N,C] (strided), rows i32 [N] all different; out: table [P,C]: table[rows[n]] = x[n], other rows untouched
+    // in: x [N,C] (strided), rows i32 [N], all different
+    // out: table [P,C]: table[rows[n]] = x[n], other rows untouched
     DAPT_OP_SCATTER_ROWS,
 
-    // in: a [M,K] or, transpose_a, [K,M] (strided); b [K,N] or, transpose_b, [N,K] (strided); bias [N] [x];
-    //     residual [M,N] (strided) [x]; out: c [M,N] (strided, +=, in place: residual)
-    // c = act(op(a) op(b) + bias) + residual
+    // in: a [M,K] or, transpose_a, [K,M] (strided), b [K,N] or, transpose_b, [N,K] (strided),
+    //     bias [N] [x], residual [M,N] (strided) [x]
+    // out: c [M,N] (strided, +=, in place: residual) = act(op(a) op(b) + bias) + residual
     DAPT_OP_MATMUL,
-    // in: x [N,C] (strided), bias [C]; out: y [N,C] (strided, in place: x) = x + bias
+    // in: x [N,C] (strided), bias [C]
+    // out: y [N,C] (strided, in place: x) = x + bias
     DAPT_OP_ADD_BIAS,
-    // in: x [N,C] (strided); out: y [C] (+=) = sum over n of x[n]
+    // in: x [N,C] (strided)
+    // out: y [C] (+=) = sum over n of x[n]
     DAPT_OP_COLUMN_SUM,
 
-    // in: x [N,...,C] (strided; rank 2 or 3; each last dimension is one row), weight [C];
-    // out: y like x, dense (strided), rstd [rows]
-    // rstd = 1 / sqrt(mean(x^2) + eps); y = x * rstd * weight           (Zhang and Sennrich 2019)
+    // Root mean square norm (Zhang and Sennrich 2019).
+    // in: x (strided; rank 2 or 3, each last dimension of C is one row), weight [C]
+    // out: y like x (strided), rstd [rows]
+    // rstd = 1 / sqrt(mean(x^2) + eps); y = x * rstd * weight
     DAPT_OP_RMS_NORM,
-    // in: dy (strided), x (strided), weight [C], rstd; out: dx (strided, +=), dweight [C] (+=)
-    // with g = dy * weight: dx = rstd * (g - x * rstd^2 * mean(g * x)); dweight = sum over rows of dy * x * rstd
+    // in: dy (strided), x (strided), weight [C], rstd
+    // out: dx (strided, +=), dweight [C] (+=)
+    // g = dy * weight; dx = rstd * (g - x * rstd^2 * mean(g * x)); dweight = sum of dy * x * rstd
     DAPT_OP_RMS_NORM_GRAD,
-    // in: x [N,C] (strided), weight [C], bias [C] [x]; out: y [N,C] (strided), mean [N], rstd [N]
-    // y = (x - mean) * rstd * weight + bias; rstd = 1 / sqrt(var + eps), var with 1/C       (Ba et al. 2016)
+    // Layer norm (Ba et al. 2016).
+    // in: x [N,C] (strided), weight [C], bias [C] [x]
+    // out: y [N,C] (strided), mean [N], rstd [N]
+    // y = (x - mean) * rstd * weight + bias; rstd = 1 / sqrt(var + eps), var with 1/C
     DAPT_OP_LAYER_NORM,
-    // in: dy (strided), x (strided), weight, mean, rstd; out: dx (strided, +=), dweight [C] (+=), dbias [C] (+=) [x]
-    // with xh = (x - mean) * rstd, g = dy * weight: dx = rstd * (g - mean(g) - xh * mean(g * xh))
+    // in: dy (strided), x (strided), weight, mean, rstd
+    // out: dx (strided, +=), dweight [C] (+=), dbias [C] (+=) [x]
+    // xh = (x - mean) * rstd; g = dy * weight; dx = rstd * (g - mean(g) - xh * mean(g * xh));
+    // dweight = sum of dy * xh; dbias = sum of dy
     DAPT_OP_LAYER_NORM_GRAD,
 
-    // in: x [N,H,D] (strided), table [P,R] (R even, R <= D: cos for R/2 pairs, then sin), positions i32 [N] in 0..P-1;
+    // Rotary positions (Su et al. 2021).
+    // in: x [N,H,D] (strided), table [P,R] (R even, R <= D: the cosines of R/2 pairs, then their
+    //     sines), positions i32 [N] in 0..P-1
     // out: y [N,H,D] (strided, in place: x)
-    // pair i is (x[i], x[i + R/2]), interleaved: (x[2i], x[2i+1]); y = (a cos - b sin, a sin + b cos); inverse: sin
-    // negated. Elements from R on are copied.                                    (Su et al. 2021)
+    // Pair i is (x[i], x[i + R/2]), interleaved: (x[2i], x[2i+1]); (a, b) becomes
+    // (a cos - b sin, a sin + b cos), inverse: with sin negated. Elements from R on are copied.
     DAPT_OP_ROPE,
 
-    // Sequences lie one after another: query rows N = sequences * N1, key rows M = sequences * M1.
-    // in: q [N,H,D] (strided), k [M,G,D] (strided), v [M,G,D] (strided), first i32 [N], last i32 [N];
-    // out: y [N,H,D] (strided), lse [N,H]. H is a multiple of G; head h reads key head h / (H / G).
-    // Query row n of sequence s sees key rows j of the same sequence, first[n] <= j <= last[n] (0-based in the sequence)
-    // and, if window > 0, j > last[n] - window. So one rule serves causal, document-bounded, bidirectional and cached.
-    // score = scale * q.k; if softcap > 0: softcap * tanh(score / softcap); y = softmax(score) v; lse = log sum exp.
-    // A row that sees nothing: y = 0, lse = -inf. Never a matrix of N1 x M1 in memory.     (Dao et al. 2022, 2023)
+    // Attention, never with a matrix of N1 x M1 in memory (Dao et al. 2022, 2023). Sequences lie
+    // one after another: query rows N = sequences * N1, key rows M = sequences * M1.
+    // in: q [N,H,D] (strided), k [M,G,D] (strided), v [M,G,D] (strided), first i32 [N], last i32 [N]
+    // out: y [N,H,D] (strided), lse [N,H]
+    // H is a multiple of G; head h reads key head h / (H / G). Query row n of sequence s sees the
+    // key rows j of s, 0-based in it, with first[n] <= j <= last[n] and, if window > 0,
+    // j > last[n] - window: one rule for causal, document-bounded, bidirectional and cached.
+    // score = scale * q.k; if softcap > 0: score = softcap * tanh(score / softcap);
+    // y = softmax(score) v; lse = log sum exp. A row that sees nothing: y = 0, lse = -inf.
     DAPT_OP_ATTENTION,
-    // in: dy (strided), q, k, v (strided), y (strided), lse, first, last; out: dq, dk, dv (each strided)
+    // in: dy (strided), q, k, v (strided), y (strided), lse, first, last
+    // out: dq, dk, dv (each strided)
     DAPT_OP_ATTENTION_GRAD,
 
-    // in: x [N,C] (strided); out: y [N,C] (strided, in place: x) = act(x)
+    // in: x [N,C] (strided)
+    // out: y [N,C] (strided, in place: x) = act(x)
     DAPT_OP_ACTIVATE,
-    // in: dy (strided), x (strided); out: dx (strided, in place: dy) = dy * act'(x)
+    // in: dy (strided), x (strided)
+    // out: dx (strided, in place: dy) = dy * act'(x)
     DAPT_OP_ACTIVATE_GRAD,
-    // in: gate [N,C] (strided), up [N,C] (strided); out: y [N,C] (strided) = act(gate) * up      (Shazeer 2020)
+    // Gated linear unit (Shazeer 2020).
+    // in: gate [N,C] (strided), up [N,C] (strided)
+    // out: y [N,C] (strided) = act(gate) * up
     DAPT_OP_GATE,
-    // in: dy (strided), gate (strided), up (strided); out: dgate (strided), dup (strided)
+    // in: dy (strided), gate (strided), up (strided)
+    // out: dgate (strided), dup (strided)
     DAPT_OP_GATE_GRAD,
 
-    // in: a, b (same shape, both strided); out: y (strided, in place: a, or b) = a + b
+    // in: a, b (same shape, both strided)
+    // out: y (strided, in place: a, or b) = a + b
     DAPT_OP_ADD,
-    // in: x (strided); out: y (strided, in place: x) = factor * x
+    // in: x (strided)
+    // out: y (strided, in place: x) = factor * x
     DAPT_OP_SCALE,
-    // in: x (strided); out: y (strided) = x
+    // in: x (strided)
+    // out: y (strided) = x
     DAPT_OP_COPY,
-    // in: none; out: y (strided) = value
+    // in: none
+    // out: y (strided) = value
     DAPT_OP_FILL,
 
     // Output projection and cross-entropy together, in chunks of rows: never all logits in memory.
-    // in: x [N,C], w [V,C], bias [V] [x], targets i32 [N] (below 0: not scored);
+    // in: x [N,C], w [V,C], bias [V] [x], targets i32 [N] (below 0: not scored)
     // out: loss [N] = logsumexp(z) - z[target] in nats, 0 where not scored
-    // z = softcap-ed (if softcap > 0) scale * (x w^T + bias)
+    // z = scale * (x w^T + bias), then, if softcap > 0, softcap * tanh(z / softcap)
     DAPT_OP_LM_LOSS,
-    // The same, with the gradient of sum(seed * loss) in one pass. in: x, w, bias [x], targets, seed [1];
+    // The same, with the gradient of sum(seed * loss), in one pass.
+    // in: x, w, bias [x], targets, seed [1]
     // out: loss [N], dx [N,C], dw [V,C] (+=), dbias [V] (+=) [x]
     DAPT_OP_LM_LOSS_GRAD,
 
-    // in: x [n] (any shape, dense); out: y [1] (+=): the sum, of squares; accumulated in double or pairwise
+    // in: x [n] (any shape, dense)
+    // out: y [1] (+=): the sum, of squares; accumulated in double or pairwise
     DAPT_OP_SUM,
     DAPT_OP_SUM_SQUARES,
 
-    // One AdamW step over one range.                                     (Loshchilov and Hutter 2019, algorithm 2)
-    // in: grad [n], step f32 [DAPT_STEP_COUNT], norm2 [1] (the squared norm of the whole gradient);
-    // in and out: outputs param [n], m [n], v [n]
-    // If norm2 is not finite nothing is changed. g = grad * min(1, clip / (sqrt(norm2) + 1e-6)) (clip 0: no clipping);
-    // m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; param -= lr * decay * param (when decay is set), then
+    // One AdamW step over one range (Loshchilov and Hutter 2019, algorithm 2).
+    // in: grad [n], step f32 [DAPT_STEP_COUNT], norm2 [1] (squared norm of the whole gradient)
+    // in and out: param [n], m [n], v [n]
+    // If norm2 is not finite nothing is changed. Otherwise
+    // g = grad * min(1, clip / (sqrt(norm2) + 1e-6)) (clip 0: g = grad);
+    // m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; param -= lr * decay * param, if decay is set;
     // param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
     DAPT_OP_ADAMW,
 
@@ -195,7 +229,7 @@ struct dapt_program {
     const struct dapt_op *ops;           // in execution order
 };
 
-// ---------------------------------------------------------------------------------------------------- the backend
+// ------------------------------------------------------------------------------------- the backend
 
 enum dapt_device_kind { DAPT_DEVICE_CPU, DAPT_DEVICE_INTEGRATED, DAPT_DEVICE_DISCRETE, DAPT_DEVICE_VIRTUAL, DAPT_DEVICE_SOFTWARE };
 
@@ -235,7 +269,8 @@ struct dapt_backend {
     enum dapt_status (*buffer_create)(struct dapt_device *device, enum dapt_buffer_role role, uint64_t size,
                                       struct dapt_buffer **buffer);
     void (*buffer_destroy)(struct dapt_device *device, struct dapt_buffer *buffer);     // NULL is fine
-    // In order with the runs: after those submitted before, before those submitted after. `data` is free on return.
+    // In order with the runs: after those submitted before, before those submitted after. `data` is
+    // free on return.
     enum dapt_status (*buffer_write)(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset,
                                      const void *data, uint64_t size);
     enum dapt_status (*buffer_read)(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset, void *data,
@@ -244,15 +279,17 @@ struct dapt_backend {
     // Whether this device runs this op of this program as it stands. Pure. Fusion asks it.
     bool (*supports)(struct dapt_device *device, const struct dapt_program *program, const struct dapt_op *op);
 
-    // Makes `program` ready to run over `buffers` (one for each of program->buffers, at least as large; they outlive
-    // the executable). The program's memory may go after the call; labels may not.
+    // Makes `program` ready to run over `buffers` (one for each of program->buffers, at least as
+    // large; they outlive the executable). The program's memory may go after the call; labels may
+    // not.
     enum dapt_status (*program_compile)(struct dapt_device *device, const struct dapt_program *program,
                                         struct dapt_buffer *const *buffers, struct dapt_executable **executable);
     void (*program_destroy)(struct dapt_device *device, struct dapt_executable *executable);    // NULL is fine
 
     // Starts one run; may return before it is done. Runs of one device happen in order.
     enum dapt_status (*program_run)(struct dapt_device *device, struct dapt_executable *executable);
-    // Waits until everything started is done, `timeout` in seconds (0: for ever). The first error of all that ran.
+    // Waits until everything started is done, `timeout` in seconds (0: for ever). The first error
+    // of all that ran.
     enum dapt_status (*device_wait)(struct dapt_device *device, double timeout);
 
     // Nanoseconds of each op in the last run, op_count of them. NULL: not offered.

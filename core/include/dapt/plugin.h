@@ -1,18 +1,23 @@
 // dapt/plugin.h: what a plugin includes, and all it includes of dapt.
 //
-// A plugin is a shared object that exports one data symbol, `dapt_plugin_entry`. It lists descriptors; each offers
-// one implementation of one interface: a source of documents, a tokenizer, or a learning-rate schedule.
-// Interfaces are named by a string with a revision ("dapt.source/1"). A released struct never changes: what needs
-// more gets a new string, and the host goes on accepting the old one.
+// A plugin is a shared object that exports one data symbol, `dapt_plugin_entry`. It lists
+// descriptors; each offers one implementation of one interface: a source of documents, a tokenizer,
+// or a learning-rate schedule. Interfaces are named by a string with a revision ("dapt.source/1").
+// A released struct never changes: what needs more gets a new string, and the host goes on
+// accepting the old one.
 //
 // Conventions
-//   Text is UTF-8 as pointer and length in bytes; it need not end in NUL unless the name says `_z` or the comment does.
+//   Text is UTF-8 as pointer and length in bytes; it need not end in NUL unless the name says `_z`
+//   or the comment does.
 //   Threads: every function says in brackets who calls it.
-//            [main]    the thread that loaded the plugin; never two calls at once
-//            [worker]  one thread at a time for one handle; different handles at the same time on different threads
-//            [any]     any thread, any number at once
-//   Errors:  a function that fails returns a status below zero, after host->fail() recorded one line that says what
-//            is wrong and what was expected. The host adds file and record. A plugin never prints, exits or aborts.
+//            [main] the thread that loaded the plugin; never two calls at once
+//            [worker] one thread at a time for one handle; different handles at the same time on
+//            different threads
+//            [any] any thread, any number at once
+//   Errors: a function that fails returns a status below zero, after host->fail() recorded one line
+//   that says what
+//            is wrong and what was expected. The host adds file and record. A plugin never prints,
+//            exits or aborts.
 //   Ownership: what a plugin returns belongs to the plugin, valid until the comment says.
 #ifndef DAPT_PLUGIN_H
 #define DAPT_PLUGIN_H
@@ -58,19 +63,21 @@ struct dapt_host {
     // Hands over one finished line, without a newline. [any]
     void (*log)(const struct dapt_host *host, enum dapt_log_level level, const char *line_z);
 
-    // Records why the call that is under way on this thread fails; returns `status` so that one can write
-    // `return host->fail(host, DAPT_ERROR_INVALID, "...")`. The text is copied. [any]
+    // Records why the call that is under way on this thread fails; returns `status` so that one can
+    // write `return host->fail(host, DAPT_ERROR_INVALID, "...")`. The text is copied. [any]
     enum dapt_status (*fail)(const struct dapt_host *host, enum dapt_status status, const char *line_z);
 
-    // Options by name. A name must stand in the descriptor's option table with this type; values were checked and
-    // defaults filled in before open(), so these can't fail. Strings live as long as the handle. [any]
+    // Options by name. A name must stand in the descriptor's option table with this type; values
+    // were checked and defaults filled in before open(), so these can't fail. Strings live as long
+    // as the handle. [any]
     const char *(*option_string)(const struct dapt_options *options, const char *name_z);
     double (*option_number)(const struct dapt_options *options, const char *name_z);
     int64_t (*option_integer)(const struct dapt_options *options, const char *name_z);
     bool (*option_bool)(const struct dapt_options *options, const char *name_z);
 
-    // Opens a file for reading from its start, undoing gz, zst, xz and bz2. NULL on error, which is recorded.
-    // Reads up to `size` bytes: the count, 0 at the end, -1 on error, which is recorded. [worker]
+    // Opens a file for reading from its start, undoing gz, zst, xz and bz2. NULL on error, which is
+    // recorded. Reads up to `size` bytes: the count, 0 at the end, -1 on error, which is recorded.
+    // [worker]
     struct dapt_input *(*open_input)(const struct dapt_host *host, const char *path_z);
     int64_t (*read_input)(struct dapt_input *input, void *data, size_t size);
     void (*close_input)(struct dapt_input *input);
@@ -78,8 +85,9 @@ struct dapt_host {
 
 enum dapt_option_type { DAPT_OPTION_STRING, DAPT_OPTION_NUMBER, DAPT_OPTION_INTEGER, DAPT_OPTION_BOOL };
 
-// One option. The default is written as it would stand in JSON, strings without quotes: "0.1", "true", "text".
-// NULL means that the option must be given. `minimum` and `maximum` bound numbers and integers; equal means unbounded.
+// One option. The default is written as it would stand in JSON, strings without quotes: "0.1",
+// "true", "text". NULL means that the option must be given. `minimum` and `maximum` bound numbers
+// and integers; equal means unbounded.
 struct dapt_option {
     const char *name;
     enum dapt_option_type type;
@@ -88,7 +96,7 @@ struct dapt_option {
     double minimum, maximum;
 };
 
-// ---------------------------------------------------------------------------------------------- dapt.source/1
+// ----------------------------------------------------------------------------------- dapt.source/1
 
 #define DAPT_SOURCE_1 "dapt.source/1"
 
@@ -103,18 +111,19 @@ struct dapt_document {
 
 // Reads ONE file as documents in order.
 struct dapt_source_1 {
-    // How sure this source is that it reads such a file: 0 (no) .. 100 (it alone). `head` holds the first bytes,
-    // decompressed. Paths come without the compression's ending. [any]
+    // How sure this source is that it reads such a file: 0 (no) .. 100 (it alone). `head` holds the
+    // first bytes, decompressed. Paths come without the compression's ending. [any]
     int (*probe)(const char *path_z, const void *head, size_t size);
     enum dapt_status (*open)(const struct dapt_host *host, const struct dapt_options *options, const char *path_z,
                              void **handle);                                        // [worker]
-    // DAPT_OK and a document, DAPT_END, or an error. After an error that concerns one record (DAPT_ERROR_INVALID)
-    // the host may call again to go on with the next record; document->record then names the bad one. [worker]
+    // DAPT_OK and a document, DAPT_END, or an error. After an error that concerns one record
+    // (DAPT_ERROR_INVALID) the host may call again to go on with the next record; document->record
+    // then names the bad one. [worker]
     enum dapt_status (*next)(void *handle, struct dapt_document *document);
     void (*close)(void *handle);                                                    // [worker]; NULL is fine
 };
 
-// ------------------------------------------------------------------------------------------- dapt.tokenizer/1
+// -------------------------------------------------------------------------------- dapt.tokenizer/1
 
 #define DAPT_TOKENIZER_1 "dapt.tokenizer/1"
 
@@ -146,11 +155,12 @@ struct dapt_tokenizer_1 {
     void (*close)(void *handle);                                  // in any order among shares [main]; NULL is fine
 };
 
-// -------------------------------------------------------------------------------------------- dapt.schedule/1
+// --------------------------------------------------------------------------------- dapt.schedule/1
 
 #define DAPT_SCHEDULE_1 "dapt.schedule/1"
 
-// What a schedule sets. It arrives filled with the configuration's values; a schedule overwrites what it governs.
+// What a schedule sets. It arrives filled with the configuration's values; a schedule overwrites
+// what it governs.
 struct dapt_schedule_point {
     double learning_rate;  // arrives as 0
     double weight_decay;
@@ -159,12 +169,13 @@ struct dapt_schedule_point {
 
 struct dapt_schedule_1 {
     enum dapt_status (*open)(const struct dapt_host *host, const struct dapt_options *options, void **handle);  // [main]
-    // The values for optimizer step `step` (0-based) of `total` steps. Pure: same arguments, same answer. [any]
+    // The values for optimizer step `step` (0-based) of `total` steps. Pure: same arguments, same
+    // answer. [any]
     void (*at)(void *handle, uint64_t step, uint64_t total, struct dapt_schedule_point *point);
     void (*close)(void *handle);  // [main]; NULL is fine
 };
 
-// ------------------------------------------------------------------------------------------------- the entry
+// --------------------------------------------------------------------------------------- the entry
 
 struct dapt_plugin_descriptor {
     const char *kind;                  // DAPT_SOURCE_1, DAPT_TOKENIZER_1 or DAPT_SCHEDULE_1
