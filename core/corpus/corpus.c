@@ -1,9 +1,10 @@
 // Opening a corpus: from the cache when it holds what is asked for, else made and put there.
 //
-// The cache holds KEY.tokens, a shard under the hash of everything that decides it, and QUICK.seen: for the stamps (size, times,
-// inode) that the inputs had, the key that their content had, and the stamp of the shard when all of it was last verified. With
-// it, opening reads no input. A shard of at most `always_verified` bytes is verified at each opening; a larger one when its stamp
-// is not the one noted, that is after anything wrote to it.
+// The cache holds KEY.tokens, a shard under the hash of everything that decides it, and QUICK.seen:
+// for the stamps (size, times, inode) that the inputs had, the key that their content had, and the
+// stamp of the shard when all of it was last verified. With it, opening reads no input. A shard of
+// at most `always_verified` bytes is verified at each opening; a larger one when its stamp is not
+// the one noted, that is after anything wrote to it.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,15 +26,13 @@ struct opening {
     struct dapt_stamp verified;  // the shard's, when last verified; zero: never
 };
 
-static double now_seconds(void)
-{
+static double now_seconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static enum dapt_status find_cache(struct opening *o)
-{
+static enum dapt_status find_cache(struct opening *o) {
     const char *home = getenv("HOME"), *xdg = getenv("XDG_CACHE_HOME");
     if (o->options->cache)
         o->cache = o->options->cache;
@@ -42,82 +41,82 @@ static enum dapt_status find_cache(struct opening *o)
     else if (home && *home == '/')
         o->cache = dapt_path_join(&o->arena, home, ".cache/dapt");
     else
-        return dapt_fail(DAPT_ERROR_INVALID, "no folder for token shards: set data.cache, XDG_CACHE_HOME or HOME");
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "no folder for token shards: set data.cache, XDG_CACHE_HOME or HOME");
     return o->cache ? dapt_mkdirs(o->cache) : DAPT_ERROR_MEMORY;
 }
 
-static const char *cache_path(struct opening *o, struct dapt_hash key, const char *ending)
-{
+static const char *cache_path(struct opening *o, struct dapt_hash key, const char *ending) {
     char text[33];
     dapt_hash_text(key, text);
     return dapt_arena_format(&o->arena, "%s/%s.%s", o->cache, text, ending);
 }
 
-// --------------------------------------------------------------------------------------------------- what was seen
+// ----------------------------------------------------------------------------------- what was seen
 
-static bool read_seen(struct opening *o)
-{
+static bool read_seen(struct opening *o) {
     struct dapt_string text = {0};
     char key[33] = "";
     struct dapt_stamp *s = &o->verified;
     bool good = dapt_is_file(o->seen_path) && !dapt_file_read(o->seen_path, 1024, &text) &&
-                sscanf(text.data, "dapt-seen 1 %32s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNd64 " %" SCNd64, key,
-                       &s->size, &s->device, &s->inode, &s->modified, &s->changed) == 6 &&
+                sscanf(text.data,
+                       "dapt-seen 1 %32s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNd64 " %" SCNd64,
+                       key, &s->size, &s->device, &s->inode, &s->modified, &s->changed) == 6 &&
                 dapt_hash_parse(key, &o->key);
     dapt_string_free(&text);
     return good;
 }
 
-static void write_seen(struct opening *o)
-{
+static void write_seen(struct opening *o) {
     char key[33], line[256];
     struct dapt_stamp s;
     if (!o->settled || !dapt_stamp_read(o->shard_path, &s) || dapt_stamp_equal(&s, &o->verified))
         return;
     dapt_hash_text(o->key, key);
-    int length = snprintf(line, sizeof line, "dapt-seen 1 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 "\n",
-                          key, s.size, s.device, s.inode, s.modified, s.changed);
+    int length =
+        snprintf(line, sizeof line,
+                 "dapt-seen 1 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 "\n",
+                 key, s.size, s.device, s.inode, s.modified, s.changed);
     if (dapt_file_write(o->seen_path, line, (size_t)length))
         dapt_log(DAPT_LOG_DEBUG, "%s", dapt_error());
 }
 
-// ------------------------------------------------------------------------------------------------- from the cache
+// ---------------------------------------------------------------------------------- from the cache
 
 // True when the cache holds a sound shard for o->key.
-static bool open_cached(struct opening *o, struct dapt_shard *shard)
-{
+static bool open_cached(struct opening *o, struct dapt_shard *shard) {
     const struct dapt_corpus_options *options = o->options;
     struct dapt_stamp stamp;
     o->shard_path = cache_path(o, o->key, "tokens");
-    if (!o->shard_path || !dapt_stamp_read(o->shard_path, &stamp))
-        return false;
+    if (!o->shard_path || !dapt_stamp_read(o->shard_path, &stamp)) return false;
     bool verify = stamp.size <= always_verified || !dapt_stamp_equal(&stamp, &o->verified);
-    if (dapt_shard_open(o->shard_path, o->key, dapt_tokenizer_vocab_size(options->tokenizer), verify, options->threads,
-                        shard)) {
+    if (dapt_shard_open(o->shard_path, o->key, dapt_tokenizer_vocab_size(options->tokenizer),
+                        verify, options->threads, shard)) {
         dapt_log(DAPT_LOG_WARNING, "%s; it is made again", dapt_error());
         return false;
     }
     const struct dapt_shard_counts *c = &shard->counts;
     if (!dapt_too_many_bad(c->bad, c->bad + c->empty + c->documents, options->skip_errors))
         return true;
-    dapt_shard_close(shard);  // it was made when more was allowed; reading again finds the first bad record
+    dapt_shard_close(
+        shard);  // it was made when more was allowed; reading again finds the first bad record
     return false;
 }
 
-// ------------------------------------------------------------------------------------------------------ made anew
+// --------------------------------------------------------------------------------------- made anew
 
-static enum dapt_status check_unchanged(const struct dapt_inputs *inputs)
-{
+static enum dapt_status check_unchanged(const struct dapt_inputs *inputs) {
     for (size_t i = 0; i < inputs->count; i++) {
         struct dapt_stamp stamp;
-        if (!dapt_stamp_read(inputs->files[i].path, &stamp) || !dapt_stamp_equal(&stamp, &inputs->files[i].stamp))
-            return dapt_fail(DAPT_ERROR_INVALID, "%s changed while it was read", inputs->files[i].path);
+        if (!dapt_stamp_read(inputs->files[i].path, &stamp) ||
+            !dapt_stamp_equal(&stamp, &inputs->files[i].stamp))
+            return dapt_fail(DAPT_ERROR_INVALID, "%s changed while it was read",
+                             inputs->files[i].path);
     }
     return DAPT_OK;
 }
 
-static enum dapt_status make_shard(struct opening *o, struct dapt_shard *shard)
-{
+static enum dapt_status make_shard(struct opening *o, struct dapt_shard *shard) {
     const struct dapt_corpus_options *options = o->options;
     uint32_t vocab = dapt_tokenizer_vocab_size(options->tokenizer);
     struct dapt_shard_writer *writer = NULL;
@@ -126,73 +125,59 @@ static enum dapt_status make_shard(struct opening *o, struct dapt_shard *shard)
     enum dapt_status status = file_entry ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; i < o->inputs.count && !status; i++)
         file_entry[i] = o->inputs.files[i].entry;
-    if (!status)
-        status = dapt_shard_writer_open(o->shard_path, o->key, vocab, &writer);
-    if (!status)
-        status = dapt_ingest(&o->inputs, writer, &counts);
-    if (!status)
-        status = check_unchanged(&o->inputs);
-    if (!status && dapt_cancelled())
-        status = dapt_fail(DAPT_ERROR_CANCELLED, "stopped on request");
-    if (!status)
-        status = dapt_shard_writer_commit(&writer, &counts, file_entry);
+    if (!status) status = dapt_shard_writer_open(o->shard_path, o->key, vocab, &writer);
+    if (!status) status = dapt_ingest(&o->inputs, writer, &counts);
+    if (!status) status = check_unchanged(&o->inputs);
+    if (!status && dapt_cancelled()) status = dapt_fail(DAPT_ERROR_CANCELLED, "stopped on request");
+    if (!status) status = dapt_shard_writer_commit(&writer, &counts, file_entry);
     dapt_shard_writer_abort(&writer);
     free(file_entry);
-    if (status)
-        return status;
+    if (status) return status;
     return dapt_shard_open(o->shard_path, o->key, vocab, false, options->threads, shard);
 }
 
-static enum dapt_status open_shard(struct opening *o, const struct dapt_data_list *list, struct dapt_shard *shard,
-                                   bool *cached)
-{
+static enum dapt_status open_shard(struct opening *o, const struct dapt_data_list *list,
+                                   struct dapt_shard *shard, bool *cached) {
     struct dapt_hash quick;
     enum dapt_status status = dapt_inputs_list(list, o->options, &o->inputs);
-    if (!status)
-        status = find_cache(o);
-    if (!status)
-        status = dapt_inputs_quick_key(&o->inputs, &quick, &o->settled);
-    if (status)
-        return status;
+    if (!status) status = find_cache(o);
+    if (!status) status = dapt_inputs_quick_key(&o->inputs, &quick, &o->settled);
+    if (status) return status;
     o->seen_path = cache_path(o, quick, "seen");
-    if (!o->seen_path)
-        return DAPT_ERROR_MEMORY;
+    if (!o->seen_path) return DAPT_ERROR_MEMORY;
     *cached = read_seen(o) && open_cached(o, shard);
-    if (*cached)
-        return DAPT_OK;
+    if (*cached) return DAPT_OK;
     o->verified = (struct dapt_stamp){0};
     status = dapt_inputs_choose(&o->inputs);
-    if (!status)
-        status = dapt_inputs_key(&o->inputs, &o->key);
-    if (status)
-        return status;
+    if (!status) status = dapt_inputs_key(&o->inputs, &o->key);
+    if (status) return status;
     *cached = open_cached(o, shard);
     return *cached ? DAPT_OK : o->shard_path ? make_shard(o, shard) : DAPT_ERROR_MEMORY;
 }
 
-// ------------------------------------------------------------------------------------------------------- the corpus
+// -------------------------------------------------------------------------------------- the corpus
 
 static enum dapt_status plan(struct dapt_corpus *corpus, const struct dapt_data_list *list,
-                             const struct dapt_corpus_options *options)
-{
+                             const struct dapt_corpus_options *options) {
     const struct dapt_shard_counts *c = &corpus->shard.counts;
     if (c->documents == 0)
-        return dapt_fail(DAPT_ERROR_INVALID, "no document in %" PRIu64 " files (%" PRIu64 " empty, %" PRIu64 " bad)",
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "no document in %" PRIu64 " files (%" PRIu64 " empty, %" PRIu64 " bad)",
                          c->files, c->empty, c->bad);
     enum dapt_status status =
         dapt_plan_create(&corpus->shard, list, options->sequence, options->packing, &corpus->plan);
     if (!status && corpus->plan.sequences == 0)
-        status = dapt_fail(DAPT_ERROR_INVALID, "%" PRIu64 " tokens are fewer than one sequence of %u", c->tokens,
-                           options->sequence);
+        status =
+            dapt_fail(DAPT_ERROR_INVALID, "%" PRIu64 " tokens are fewer than one sequence of %u",
+                      c->tokens, options->sequence);
     return status;
 }
 
-static enum dapt_status hash_corpus(struct dapt_corpus *corpus, struct dapt_hash key, const struct dapt_data_list *list)
-{
+static enum dapt_status hash_corpus(struct dapt_corpus *corpus, struct dapt_hash key,
+                                    const struct dapt_data_list *list) {
     struct dapt_hasher *hasher = NULL;
     enum dapt_status status = dapt_hasher_create(&hasher);
-    if (status)
-        return status;
+    if (status) return status;
     uint64_t numbers[] = {corpus->plan.sequence, corpus->plan.packing};
     dapt_hasher_add(hasher, &key, sizeof key);
     dapt_hasher_add(hasher, numbers, sizeof numbers);
@@ -203,36 +188,38 @@ static enum dapt_status hash_corpus(struct dapt_corpus *corpus, struct dapt_hash
     return DAPT_OK;
 }
 
-static void fill_report(struct dapt_corpus *corpus, bool cached, double seconds)
-{
+static void fill_report(struct dapt_corpus *corpus, bool cached, double seconds) {
     const struct dapt_shard_counts *c = &corpus->shard.counts;
     const struct dapt_plan *p = &corpus->plan;
-    corpus->report = (struct dapt_corpus_report){
-        .files = c->files, .documents = c->documents, .bytes = c->bytes, .skipped = c->bad + c->empty,
-        .tokens = c->tokens, .sequences = p->drawn, .cut = p->cut, .padded = p->padded, .split = p->split,
-        .cached = cached, .seconds = seconds};
+    corpus->report = (struct dapt_corpus_report){.files = c->files,
+                                                 .documents = c->documents,
+                                                 .bytes = c->bytes,
+                                                 .skipped = c->bad + c->empty,
+                                                 .tokens = c->tokens,
+                                                 .sequences = p->drawn,
+                                                 .cut = p->cut,
+                                                 .padded = p->padded,
+                                                 .split = p->split,
+                                                 .cached = cached,
+                                                 .seconds = seconds};
 }
 
-enum dapt_status dapt_corpus_open(const struct dapt_data_list *list, const struct dapt_corpus_options *options,
-                                  struct dapt_corpus **out)
-{
+enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
+                                  const struct dapt_corpus_options *options,
+                                  struct dapt_corpus **out) {
     double start = now_seconds();
     struct opening o = {.options = options};
     bool cached = false;
     struct dapt_corpus *corpus = *out = dapt_alloc(1, sizeof *corpus);
-    if (!corpus)
-        return DAPT_ERROR_MEMORY;
+    if (!corpus) return DAPT_ERROR_MEMORY;
     enum dapt_status status = open_shard(&o, list, &corpus->shard, &cached);
-    if (!status)
-        status = plan(corpus, list, options);
-    if (!status)
-        status = hash_corpus(corpus, o.key, list);
+    if (!status) status = plan(corpus, list, options);
+    if (!status) status = hash_corpus(corpus, o.key, list);
     if (!status) {
         write_seen(&o);
         fill_report(corpus, cached, now_seconds() - start);
     } else {
-        if (options->name)
-            dapt_fail_in(status, "%s", options->name);
+        if (options->name) dapt_fail_in(status, "%s", options->name);
         dapt_corpus_close(out);
     }
     dapt_inputs_free(&o.inputs);
@@ -240,79 +227,65 @@ enum dapt_status dapt_corpus_open(const struct dapt_data_list *list, const struc
     return status;
 }
 
-void dapt_corpus_close(struct dapt_corpus **corpus)
-{
-    if (!*corpus)
-        return;
+void dapt_corpus_close(struct dapt_corpus **corpus) {
+    if (!*corpus) return;
     dapt_plan_free(&(*corpus)->plan);
     dapt_shard_close(&(*corpus)->shard);
     free(*corpus);
     *corpus = NULL;
 }
 
-const struct dapt_corpus_report *dapt_corpus_report(const struct dapt_corpus *corpus)
-{
+const struct dapt_corpus_report *dapt_corpus_report(const struct dapt_corpus *corpus) {
     return &corpus->report;
 }
 
-void dapt_corpus_hash(const struct dapt_corpus *corpus, struct dapt_hash *hash)
-{
+void dapt_corpus_hash(const struct dapt_corpus *corpus, struct dapt_hash *hash) {
     *hash = corpus->hash;
 }
 
 // "1,204,003"
-static enum dapt_status add_number(struct dapt_string *line, uint64_t number)
-{
+static enum dapt_status add_number(struct dapt_string *line, uint64_t number) {
     char digits[24], grouped[32];
     int length = snprintf(digits, sizeof digits, "%" PRIu64, number), at = 0;
     for (int i = 0; i < length; i++) {
-        if (i && (length - i) % 3 == 0)
-            grouped[at++] = ',';
+        if (i && (length - i) % 3 == 0) grouped[at++] = ',';
         grouped[at++] = digits[i];
     }
     return dapt_string_add(line, grouped, (size_t)at);
 }
 
-static enum dapt_status add_count(struct dapt_string *line, uint64_t number, const char *what)
-{
+static enum dapt_status add_count(struct dapt_string *line, uint64_t number, const char *what) {
     enum dapt_status status = add_number(line, number);
     return status ? status : dapt_string_format(line, " %s%s, ", what, number == 1 ? "" : "s");
 }
 
-static enum dapt_status add_tokens(struct dapt_string *line, uint64_t tokens)
-{
-    if (tokens < 1000000)
-        return add_count(line, tokens, "token");
+static enum dapt_status add_tokens(struct dapt_string *line, uint64_t tokens) {
+    if (tokens < 1000000) return add_count(line, tokens, "token");
     bool giga = tokens >= 1000000000;
-    return dapt_string_format(line, "%.*f %c tokens, ", giga ? 2 : 1, (double)tokens * (giga ? 1e-9 : 1e-6),
-                              giga ? 'G' : 'M');
+    return dapt_string_format(line, "%.*f %c tokens, ", giga ? 2 : 1,
+                              (double)tokens * (giga ? 1e-9 : 1e-6), giga ? 'G' : 'M');
 }
 
-static enum dapt_status add_note(struct dapt_string *line, uint64_t number, const char *what)
-{
-    if (number == 0)
-        return DAPT_OK;
+static enum dapt_status add_note(struct dapt_string *line, uint64_t number, const char *what) {
+    if (number == 0) return DAPT_OK;
     enum dapt_status status = dapt_string_add(line, ", ", 2);
-    if (!status)
-        status = add_number(line, number);
+    if (!status) status = add_number(line, number);
     return status ? status : dapt_string_format(line, " %s", what);
 }
 
-enum dapt_status dapt_corpus_describe(const struct dapt_corpus *corpus, struct dapt_string *line)
-{
+enum dapt_status dapt_corpus_describe(const struct dapt_corpus *corpus, struct dapt_string *line) {
     const struct dapt_corpus_report *r = &corpus->report;
     bool concatenated = corpus->plan.packing == DAPT_PACK_CONCATENATE;
-    double lost = concatenated ? (double)r->cut / (double)r->tokens
-                               : (double)r->padded / ((double)corpus->plan.sequences * corpus->plan.sequence);
+    double lost =
+        concatenated ? (double)r->cut / (double)r->tokens
+                     : (double)r->padded / ((double)corpus->plan.sequences * corpus->plan.sequence);
     enum dapt_status status = add_count(line, r->documents, "document");
+    if (!status) status = add_tokens(line, r->tokens);
+    if (!status) status = add_number(line, r->sequences);
     if (!status)
-        status = add_tokens(line, r->tokens);
-    if (!status)
-        status = add_number(line, r->sequences);
-    if (!status)
-        status = dapt_string_format(line, " sequence%s of %u, %.1f %% %s", r->sequences == 1 ? "" : "s",
-                                    corpus->plan.sequence, 100 * lost, concatenated ? "cut" : "padding");
-    if (!status)
-        status = add_note(line, r->split, "split");
+        status =
+            dapt_string_format(line, " sequence%s of %u, %.1f %% %s", r->sequences == 1 ? "" : "s",
+                               corpus->plan.sequence, 100 * lost, concatenated ? "cut" : "padding");
+    if (!status) status = add_note(line, r->split, "split");
     return status ? status : add_note(line, r->skipped, "skipped");
 }

@@ -8,42 +8,46 @@
 
 // A tokenizer opened through its plugin, with one handle a worker thread.
 struct dapt_tokenizer;
-enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const char *plugin, const struct dapt_json *options,
-                                     const char *path, struct dapt_tokenizer **tokenizer);
+enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const char *plugin,
+                                     const struct dapt_json *options, const char *path,
+                                     struct dapt_tokenizer **tokenizer);
 void dapt_tokenizer_close(struct dapt_tokenizer **tokenizer);
 uint32_t dapt_tokenizer_vocab_size(const struct dapt_tokenizer *tokenizer);
 int64_t dapt_tokenizer_special(const struct dapt_tokenizer *tokenizer, enum dapt_special which);
-struct dapt_ids { uint32_t *ids; size_t count, capacity; };                    // zeroed: empty; freed by dapt_ids_free
+struct dapt_ids {
+    uint32_t *ids;
+    size_t count, capacity;
+};  // zeroed: empty; freed by dapt_ids_free
 void dapt_ids_free(struct dapt_ids *ids);
 // Appends. On the main handle: one thread at a time.
-enum dapt_status dapt_tokenizer_encode(struct dapt_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
-                                       struct dapt_ids *ids);
-enum dapt_status dapt_tokenizer_decode(struct dapt_tokenizer *tokenizer, const uint32_t *ids, size_t count, uint32_t flags,
-                                       struct dapt_string *text);
+enum dapt_status dapt_tokenizer_encode(struct dapt_tokenizer *tokenizer, const char *text,
+                                       size_t length, uint32_t flags, struct dapt_ids *ids);
+enum dapt_status dapt_tokenizer_decode(struct dapt_tokenizer *tokenizer, const uint32_t *ids,
+                                       size_t count, uint32_t flags, struct dapt_string *text);
 
 // What happened on the way from files to sequences. Told to the user, written to metrics.
 struct dapt_corpus_report {
-    uint64_t files, documents, bytes;         // read and kept; bytes of text as tokenised
-    uint64_t skipped;                         // records that were bad (see data.skip_errors) or empty
-    uint64_t tokens;                          // with what special tokens were added
-    uint64_t sequences;
-    uint64_t cut, padded;                     // tokens that reached no sequence; places that hold no token
-    uint64_t split;                           // documents longer than a sequence, continued in another one
-    bool cached;                              // the shards were there already
+    uint64_t files, documents, bytes;  // read and kept; bytes of text as tokenised
+    uint64_t skipped;                  // records that were bad (see data.skip_errors) or empty
+    uint64_t tokens;                   // with what special tokens were added
+    uint64_t sequences;                // of one pass; with all weights 1: that there are
+    uint64_t cut, padded;              // tokens that reached no sequence; places that hold no token
+    uint64_t split;                    // documents longer than a sequence, continued in another one
+    bool cached;                       // the shards were there already
     double seconds;
 };
 
 struct dapt_corpus_options {
     const struct dapt_modules *modules;
     struct dapt_tokenizer *tokenizer;
-    uint32_t sequence;                        // tokens of a sequence
+    uint32_t sequence;  // tokens of a sequence
     enum dapt_packing packing;
-    bool special;                             // put the tokenizer's template around each document (an EOS always ends it)
-    const char *cache;                        // folder of shards, made when missing
+    bool special;       // put the tokenizer's template around each document (an EOS always ends it)
+    const char *cache;  // folder of shards, made when missing
     double skip_errors;
-    uint64_t max_tokens;                      // stop after the document that passes it; 0: no limit
-    unsigned threads;                         // 0: all processors
-    const char *name;                         // for messages: "domain", "eval general"
+    uint64_t max_tokens;  // stop after the document that passes it; 0: no limit
+    unsigned threads;     // 0: all processors
+    const char *name;     // for messages: "domain", "eval general"
 };
 
 struct dapt_corpus;
@@ -51,32 +55,50 @@ struct dapt_corpus;
 // cache entry is keyed by the content of the files, the tokenizer's files and options, the source
 // and its options; it is written atomically and checksummed; a damaged one is made again. No
 // document, or no whole sequence, is an error.
+<<<<<<< HEAD
 enum dapt_status dapt_corpus_open(const struct dapt_data_list *list, const struct dapt_corpus_options *options,
+=======
+enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
+                                  const struct dapt_corpus_options *options,
+>>>>>>> 2b43bcd (Corpus, format, sources: one formatting, READMEs)
                                   struct dapt_corpus **corpus);
 void dapt_corpus_close(struct dapt_corpus **corpus);
 const struct dapt_corpus_report *dapt_corpus_report(const struct dapt_corpus *corpus);
 // "1,204 documents, 2.0 M tokens, 7,904 sequences of 256, 0.4 % cut"
 enum dapt_status dapt_corpus_describe(const struct dapt_corpus *corpus, struct dapt_string *line);
 struct dapt_hash;
-void dapt_corpus_hash(const struct dapt_corpus *corpus, struct dapt_hash *hash);   // of everything that decides the batches
+// Of everything that decides the batches, the seed aside.
+void dapt_corpus_hash(const struct dapt_corpus *corpus, struct dapt_hash *hash);
 
 // A batch in the layout that programs read: each array [sequences, length], int32.
 struct dapt_batch {
     uint32_t sequences, length;
     int32_t *ids;        // 0 where there is no token
-    int32_t *targets;    // the next token of the same document (of the same sequence when concatenated), -1: not scored
-    int32_t *positions;  // from 0 at each document start (in the document's part that this sequence holds)
-    int32_t *first;      // first place of the sequence that this place may see: its document's start
-    int32_t *last;       // the place itself
-    uint64_t scored;     // targets >= 0
+    int32_t *targets;    // the next token of the same document (of the same sequence when
+                         // concatenated), -1: not scored
+    int32_t *positions;  // from 0 at each document start (in the document's part that this sequence
+                         // holds)
+    int32_t *first;   // first place of the sequence that this place may see: its document's start
+    int32_t *last;    // the place itself
+    uint64_t scored;  // targets >= 0
 };
 enum dapt_status dapt_batch_create(uint32_t sequences, uint32_t length, struct dapt_batch **batch);
 void dapt_batch_destroy(struct dapt_batch **batch);
 
 // Fills the batch with sequences index .. index + batch->sequences - 1 of the endless training
 // order: each pass over the corpus is a fresh seeded permutation (stream = pass), so sequence k of
+<<<<<<< HEAD
 // the run is permute(seed, k / count, count, k % count). [any thread]
 void dapt_corpus_train_batch(const struct dapt_corpus *corpus, uint64_t seed, uint64_t index, struct dapt_batch *batch);
 // Sequences in file order for evaluation; places past the end are empty (targets -1). [any thread]
 void dapt_corpus_eval_batch(const struct dapt_corpus *corpus, uint64_t index, struct dapt_batch *batch);
+=======
+// the run is permute(seed, k / count, count, k % count); with weights see README.md. [any thread]
+void dapt_corpus_train_batch(const struct dapt_corpus *corpus, uint64_t seed, uint64_t index,
+                             struct dapt_batch *batch);
+// Sequences in file order, each once whatever the weights, for evaluation; places past the end are
+// empty (targets -1). [any thread]
+void dapt_corpus_eval_batch(const struct dapt_corpus *corpus, uint64_t index,
+                            struct dapt_batch *batch);
+>>>>>>> 2b43bcd (Corpus, format, sources: one formatting, READMEs)
 #endif

@@ -1,9 +1,11 @@
 // Reading and tokenising, side by side, into a shard in order.
 //
-// Each thread takes the first file in order that nobody reads just now, reads its next block of documents, lets the file go and
-// tokenises the block; so the files of a folder and the blocks of one large file are worked on alike. Blocks stand in their file's
-// queue from before they are read; whoever finishes one writes out what is ready at the head of the first file. All that depends
-// on order (the tokens, the counts, which error comes first) is decided there, and so does not depend on the threads.
+// Each thread takes the first file in order that nobody reads just now, reads its next block of
+// documents, lets the file go and tokenises the block; so the files of a folder and the blocks of
+// one large file are worked on alike. Blocks stand in their file's queue from before they are read;
+// whoever finishes one writes out what is ready at the head of the first file. All that depends on
+// order (the tokens, the counts, which error comes first) is decided there, and so does not depend
+// on the threads.
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,14 +16,14 @@
 #include "base/utf8.h"
 #include "corpus/internal.h"
 
-static const size_t block_text = 1u << 20;   // bytes of text after which a block is full
+static const size_t block_text = 1u << 20;  // bytes of text after which a block is full
 static const size_t block_documents = 4096;
 
 struct piece {
-    size_t begin, length;   // of the block's text
+    size_t begin, length;  // of the block's text
     uint64_t record;
-    size_t ids;             // how many
-    const char *bad;        // why it is not taken; in the block's arena
+    size_t ids;       // how many
+    const char *bad;  // why it is not taken; in the block's arena
     bool empty;
 };
 
@@ -39,9 +41,9 @@ struct block {
 
 struct reading {
     void *handle;
-    uint64_t bad_record;       // of the last failure, to notice a source that does not move on
+    uint64_t bad_record;  // of the last failure, to notice a source that does not move on
     bool busy, opened, ended, failed;
-    struct block *head, *tail; // not yet written
+    struct block *head, *tail;  // not yet written
 };
 
 struct ingest {
@@ -58,10 +60,8 @@ struct ingest {
     pthread_cond_t changed;
 };
 
-static void block_free(struct block *block)
-{
-    if (!block)
-        return;
+static void block_free(struct block *block) {
+    if (!block) return;
     dapt_arena_free(&block->arena);
     dapt_string_free(&block->text);
     dapt_ids_free(&block->ids);
@@ -70,25 +70,23 @@ static void block_free(struct block *block)
 }
 
 // Keeps this thread's reason until the block's turn.
-static void block_fail(struct block *block, enum dapt_status status)
-{
+static void block_fail(struct block *block, enum dapt_status status) {
     const char *reason = dapt_error();
     block->status = status;
     block->reason = dapt_arena_copy(&block->arena, reason, strlen(reason));
 }
 
-// --------------------------------------------------------------------------------------------------------- reading
+// ----------------------------------------------------------------------------------------- reading
 
-static const struct dapt_source_1 *source_of(const struct dapt_corpus_file *file)
-{
+static const struct dapt_source_1 *source_of(const struct dapt_corpus_file *file) {
     return file->source->implementation;
 }
 
-static enum dapt_status add_piece(struct block *block, const struct dapt_document *document, const char *bad)
-{
-    enum dapt_status status = dapt_grow(&block->pieces, &block->capacity, block->count + 1, sizeof *block->pieces);
-    if (status)
-        return status;
+static enum dapt_status add_piece(struct block *block, const struct dapt_document *document,
+                                  const char *bad) {
+    enum dapt_status status =
+        dapt_grow(&block->pieces, &block->capacity, block->count + 1, sizeof *block->pieces);
+    if (status) return status;
     struct piece *piece = &block->pieces[block->count];
     *piece = (struct piece){.begin = block->text.length, .record = document->record};
     if (bad) {
@@ -102,22 +100,20 @@ static enum dapt_status add_piece(struct block *block, const struct dapt_documen
     return status;
 }
 
-static enum dapt_status fail_in_file(enum dapt_status status, const char *path)
-{
+static enum dapt_status fail_in_file(enum dapt_status status, const char *path) {
     return strstr(dapt_error(), path) ? status : dapt_fail_in(status, "%s", path);
 }
 
 // DAPT_END at the file's end. A failure ends the file and, when its turn comes, the run.
-static enum dapt_status read_block(const struct dapt_corpus_file *file, struct reading *reading, struct block *block)
-{
+static enum dapt_status read_block(const struct dapt_corpus_file *file, struct reading *reading,
+                                   struct block *block) {
     const struct dapt_source_1 *source = source_of(file);
     enum dapt_status status = DAPT_OK;
     if (!reading->opened) {
         dapt_fail(DAPT_ERROR_INTERNAL, "source '%s' gave no reason", file->source->id);
         status = source->open(dapt_host(), file->options, file->path, &reading->handle);
         reading->opened = !status;
-        if (status)
-            return fail_in_file(status, file->path);
+        if (status) return fail_in_file(status, file->path);
     }
     while (!status && block->text.length < block_text && block->count < block_documents) {
         struct dapt_document document = {0};
@@ -126,7 +122,8 @@ static enum dapt_status read_block(const struct dapt_corpus_file *file, struct r
         if (status == DAPT_OK) {
             reading->failed = false;
             status = add_piece(block, &document, NULL);
-        } else if (status == DAPT_ERROR_INVALID && !(reading->failed && reading->bad_record == document.record)) {
+        } else if (status == DAPT_ERROR_INVALID &&
+                   !(reading->failed && reading->bad_record == document.record)) {
             reading->failed = true;
             reading->bad_record = document.record;
             status = add_piece(block, &document, dapt_error());
@@ -135,37 +132,35 @@ static enum dapt_status read_block(const struct dapt_corpus_file *file, struct r
     return status < 0 ? fail_in_file(status, file->path) : status;
 }
 
-// ------------------------------------------------------------------------------------------------------ tokenising
+// -------------------------------------------------------------------------------------- tokenising
 
-static bool is_blank(const char *text, size_t length)
-{
+static bool is_blank(const char *text, size_t length) {
     size_t i = 0;
-    while (i < length && memchr(" \t\n\v\f\r", text[i], 6))
-        i++;
+    while (i < length && memchr(" \t\n\v\f\r", text[i], 6)) i++;
     return i == length;
 }
 
-static enum dapt_status check_text(const char *text, size_t length)
-{
+static enum dapt_status check_text(const char *text, size_t length) {
     size_t valid = dapt_utf8_check(text, length);
     const char *nul = memchr(text, 0, valid);
     if (nul)
-        return dapt_fail(DAPT_ERROR_INVALID, "is not text: a NUL at byte %zu", (size_t)(nul - text));
+        return dapt_fail(DAPT_ERROR_INVALID, "is not text: a NUL at byte %zu",
+                         (size_t)(nul - text));
     if (valid < length)
-        return dapt_fail(DAPT_ERROR_INVALID, "is not UTF-8: byte %zu is 0x%02x", valid, (unsigned char)text[valid]);
+        return dapt_fail(DAPT_ERROR_INVALID, "is not UTF-8: byte %zu is 0x%02x", valid,
+                         (unsigned char)text[valid]);
     return DAPT_OK;
 }
 
-static enum dapt_status tokenise(const struct dapt_corpus_options *options, unsigned worker, struct block *block)
-{
+static enum dapt_status tokenise(const struct dapt_corpus_options *options, unsigned worker,
+                                 struct block *block) {
     int64_t eos = dapt_tokenizer_special(options->tokenizer, DAPT_SPECIAL_EOS);
     uint32_t flags = options->special ? DAPT_ENCODE_SPECIAL : 0;
     struct dapt_ids *ids = &block->ids;
     for (size_t i = 0; i < block->count; i++) {
         struct piece *piece = &block->pieces[i];
         const char *text = block->text.data + piece->begin;
-        if (piece->bad)
-            continue;
+        if (piece->bad) continue;
         if (is_blank(text, piece->length)) {
             piece->empty = true;
             continue;
@@ -173,50 +168,46 @@ static enum dapt_status tokenise(const struct dapt_corpus_options *options, unsi
         size_t before = ids->count;
         enum dapt_status status = check_text(text, piece->length);
         if (!status)
-            status = dapt_tokenizer_encode_on(options->tokenizer, worker, text, piece->length, flags, ids);
-        if (!status && eos >= 0 && (ids->count == before || ids->ids[ids->count - 1] != (uint32_t)eos)) {
+            status = dapt_tokenizer_encode_on(options->tokenizer, worker, text, piece->length,
+                                              flags, ids);
+        if (!status && eos >= 0 &&
+            (ids->count == before || ids->ids[ids->count - 1] != (uint32_t)eos)) {
             status = dapt_grow(&ids->ids, &ids->capacity, ids->count + 1, sizeof *ids->ids);
-            if (!status)
-                ids->ids[ids->count++] = (uint32_t)eos;
+            if (!status) ids->ids[ids->count++] = (uint32_t)eos;
         }
         if (status == DAPT_ERROR_INVALID) {
             ids->count = before;
             piece->bad = dapt_arena_copy(&block->arena, dapt_error(), strlen(dapt_error()));
             status = piece->bad ? DAPT_OK : DAPT_ERROR_MEMORY;
         }
-        if (status)
-            return status;
+        if (status) return status;
         piece->ids = ids->count - before;
         piece->empty = !piece->bad && piece->ids == 0;
     }
     return DAPT_OK;
 }
 
-// --------------------------------------------------------------------------------------------------------- writing
+// ----------------------------------------------------------------------------------------- writing
 
-bool dapt_too_many_bad(uint64_t bad, uint64_t records, double share)
-{
+bool dapt_too_many_bad(uint64_t bad, uint64_t records, double share) {
     return (double)bad > share * (double)records;
 }
 
-static enum dapt_status take_bad(struct ingest *in, const char *path, const struct piece *piece)
-{
+static enum dapt_status take_bad(struct ingest *in, const char *path, const struct piece *piece) {
     double share = in->inputs->options->skip_errors;
     char place[32] = "";
-    if (piece->record)
-        snprintf(place, sizeof place, ":%llu", (unsigned long long)piece->record);
+    if (piece->record) snprintf(place, sizeof place, ":%llu", (unsigned long long)piece->record);
     in->counts->bad++;
     // Few records are no sample: before the end, as many may be bad as of a thousand.
     if (dapt_too_many_bad(in->counts->bad, in->records < 1000 ? 1000 : in->records, share))
-        return dapt_fail(DAPT_ERROR_INVALID, "%s%s: %s (data.skip_errors allows %g %% of the records to be bad)", path,
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "%s%s: %s (data.skip_errors allows %g %% of the records to be bad)", path,
                          place, piece->bad, 100 * share);
-    if (in->warned++ < 5)
-        dapt_log(DAPT_LOG_WARNING, "%s%s: %s; left out", path, place, piece->bad);
+    if (in->warned++ < 5) dapt_log(DAPT_LOG_WARNING, "%s%s: %s; left out", path, place, piece->bad);
     return DAPT_OK;
 }
 
-static enum dapt_status write_block(struct ingest *in, const struct block *block)
-{
+static enum dapt_status write_block(struct ingest *in, const struct block *block) {
     const char *path = in->inputs->files[in->first].path;
     const uint32_t *ids = block->ids.ids;
     uint64_t limit = in->inputs->options->max_tokens;
@@ -229,8 +220,8 @@ static enum dapt_status write_block(struct ingest *in, const struct block *block
         } else if (piece->empty) {
             in->counts->empty++;
         } else {
-            status = dapt_shard_writer_add(in->writer, ids, piece->ids, piece->length, (uint32_t)in->first,
-                                           piece->record);
+            status = dapt_shard_writer_add(in->writer, ids, piece->ids, piece->length,
+                                           (uint32_t)in->first, piece->record);
             ids += piece->ids;
             in->tokens += piece->ids;
             in->bytes += piece->length;
@@ -241,33 +232,29 @@ static enum dapt_status write_block(struct ingest *in, const struct block *block
     return status;
 }
 
-static double seconds_since(const struct timespec *then, const struct timespec *now)
-{
+static double seconds_since(const struct timespec *then, const struct timespec *now) {
     return (double)(now->tv_sec - then->tv_sec) + 1e-9 * (double)(now->tv_nsec - then->tv_nsec);
 }
 
-static void tell_progress(struct ingest *in)
-{
+static void tell_progress(struct ingest *in) {
     struct timespec now;
     char line[256];
     clock_gettime(CLOCK_MONOTONIC, &now);
-    if (seconds_since(&in->told, &now) < 0.2)
-        return;
+    if (seconds_since(&in->told, &now) < 0.2) return;
     in->told = now;
     const char *name = in->inputs->options->name;
     double megabytes = 1e-6 * (double)in->bytes;
-    snprintf(line, sizeof line, "%s%stokenising: file %zu of %zu, %.0f MB, %.1f MB/s, %.1f M tokens", name ? name : "",
-             name ? ": " : "", in->first + 1, in->inputs->count, megabytes, megabytes / seconds_since(&in->start, &now),
-             1e-6 * (double)in->tokens);
+    snprintf(line, sizeof line,
+             "%s%stokenising: file %zu of %zu, %.0f MB, %.1f MB/s, %.1f M tokens", name ? name : "",
+             name ? ": " : "", in->first + 1, in->inputs->count, megabytes,
+             megabytes / seconds_since(&in->start, &now), 1e-6 * (double)in->tokens);
     dapt_log_status(line);
 }
 
 // Writes what is ready, unless another thread is at it. Called and left with the lock held.
-static enum dapt_status write_ready(struct ingest *in)
-{
+static enum dapt_status write_ready(struct ingest *in) {
     enum dapt_status status = DAPT_OK;
-    if (in->writing)
-        return DAPT_OK;
+    if (in->writing) return DAPT_OK;
     in->writing = true;
     while (in->first < in->inputs->count && !in->stop) {
         struct reading *reading = &in->readings[in->first];
@@ -276,21 +263,17 @@ static enum dapt_status write_ready(struct ingest *in)
             in->first++;
             continue;
         }
-        if (!block || !block->done)
-            break;
+        if (!block || !block->done) break;
         pthread_mutex_unlock(&in->lock);
         status = write_block(in, block);
-        if (!status)
-            tell_progress(in);
+        if (!status) tell_progress(in);
         pthread_mutex_lock(&in->lock);
         reading->head = block->next;
-        if (!reading->head)
-            reading->tail = NULL;
+        if (!reading->head) reading->tail = NULL;
         in->blocks--;
         block_free(block);
         uint64_t limit = in->inputs->options->max_tokens;
-        if (status || (limit && in->tokens >= limit))
-            in->stop = true;
+        if (status || (limit && in->tokens >= limit)) in->stop = true;
         pthread_cond_broadcast(&in->changed);
     }
     in->writing = false;
@@ -298,17 +281,17 @@ static enum dapt_status write_ready(struct ingest *in)
     return status;
 }
 
-// --------------------------------------------------------------------------------------------------------- threads
+// ----------------------------------------------------------------------------------------- threads
 
-// The file to read from next, or the count of files when there is none just now; `*over` when there will be none.
-static size_t next_file(const struct ingest *in, bool *over)
-{
-    size_t count = in->inputs->count, end = in->first + in->window < count ? in->first + in->window : count;
+// The file to read from next, or the count of files when there is none just now; `*over` when there
+// will be none.
+static size_t next_file(const struct ingest *in, bool *over) {
+    size_t count = in->inputs->count,
+           end = in->first + in->window < count ? in->first + in->window : count;
     *over = true;
     for (size_t i = in->first; i < end; i++) {
         const struct reading *reading = &in->readings[i];
-        if (reading->ended)
-            continue;
+        if (reading->ended) continue;
         *over = false;
         // What comes first is always let in, lest everyone waits for it.
         if (!reading->busy && (in->blocks < in->block_limit || (i == in->first && !reading->head)))
@@ -318,12 +301,10 @@ static size_t next_file(const struct ingest *in, bool *over)
     return count;
 }
 
-static enum dapt_status work_block(struct ingest *in, size_t index, unsigned worker)
-{
+static enum dapt_status work_block(struct ingest *in, size_t index, unsigned worker) {
     struct reading *reading = &in->readings[index];
     struct block *block = dapt_alloc(1, sizeof *block);
-    if (!block)
-        return DAPT_ERROR_MEMORY;
+    if (!block) return DAPT_ERROR_MEMORY;
     reading->busy = true;
     in->blocks++;
     if (reading->tail)
@@ -333,8 +314,7 @@ static enum dapt_status work_block(struct ingest *in, size_t index, unsigned wor
     reading->tail = block;
     pthread_mutex_unlock(&in->lock);
     enum dapt_status status = read_block(&in->inputs->files[index], reading, block);
-    if (status < 0)
-        block_fail(block, status);
+    if (status < 0) block_fail(block, status);
     if (status && reading->opened) {
         source_of(&in->inputs->files[index])->close(reading->handle);
         reading->opened = false;
@@ -345,16 +325,14 @@ static enum dapt_status work_block(struct ingest *in, size_t index, unsigned wor
     pthread_cond_broadcast(&in->changed);
     pthread_mutex_unlock(&in->lock);
     enum dapt_status tokenised = tokenise(in->inputs->options, worker, block);
-    if (tokenised)
-        block_fail(block, tokenised);
+    if (tokenised) block_fail(block, tokenised);
     dapt_string_free(&block->text);
     pthread_mutex_lock(&in->lock);
     block->done = true;
     return write_ready(in);
 }
 
-static enum dapt_status run_worker(void *context, size_t item, unsigned worker)
-{
+static enum dapt_status run_worker(void *context, size_t item, unsigned worker) {
     struct ingest *in = context;
     enum dapt_status status = DAPT_OK;
     bool over = false;
@@ -377,12 +355,10 @@ static enum dapt_status run_worker(void *context, size_t item, unsigned worker)
     return status;
 }
 
-static void free_readings(struct ingest *in)
-{
+static void free_readings(struct ingest *in) {
     for (size_t i = 0; in->readings && i < in->inputs->count; i++) {
         struct reading *reading = &in->readings[i];
-        if (reading->opened)
-            source_of(&in->inputs->files[i])->close(reading->handle);
+        if (reading->opened) source_of(&in->inputs->files[i])->close(reading->handle);
         for (struct block *block = reading->head, *next; block; block = next) {
             next = block->next;
             block_free(block);
@@ -392,29 +368,34 @@ static void free_readings(struct ingest *in)
 }
 
 enum dapt_status dapt_ingest(const struct dapt_inputs *inputs, struct dapt_shard_writer *writer,
-                             struct dapt_shard_counts *counts)
-{
+                             struct dapt_shard_counts *counts) {
     const struct dapt_corpus_options *options = inputs->options;
     unsigned threads = options->threads ? options->threads : dapt_processors();
-    struct ingest in = {.inputs = inputs, .writer = writer, .counts = counts, .block_limit = 4 * (size_t)threads,
+    struct ingest in = {.inputs = inputs,
+                        .writer = writer,
+                        .counts = counts,
+                        .block_limit = 4 * (size_t)threads,
                         .window = threads};
     *counts = (struct dapt_shard_counts){.files = inputs->count};
     clock_gettime(CLOCK_MONOTONIC, &in.start);
     in.told = in.start;
     in.readings = dapt_alloc(inputs->count + 1, sizeof *in.readings);
-    enum dapt_status status = in.readings ? dapt_tokenizer_prepare(options->tokenizer, threads) : DAPT_ERROR_MEMORY;
+    enum dapt_status status =
+        in.readings ? dapt_tokenizer_prepare(options->tokenizer, threads) : DAPT_ERROR_MEMORY;
     pthread_mutex_init(&in.lock, NULL);
     pthread_cond_init(&in.changed, NULL);
-    if (!status)
-        status = dapt_parallel(threads, threads, run_worker, &in);
+    if (!status) status = dapt_parallel(threads, threads, run_worker, &in);
     dapt_log_status(NULL);
     pthread_cond_destroy(&in.changed);
     pthread_mutex_destroy(&in.lock);
     free_readings(&in);
     if (!status && dapt_too_many_bad(counts->bad, in.records, options->skip_errors))
-        status = dapt_fail(DAPT_ERROR_INVALID, "%llu of %llu records are bad; data.skip_errors allows %g %%",
-                           (unsigned long long)counts->bad, (unsigned long long)in.records, 100 * options->skip_errors);
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "%llu of %llu records are bad; data.skip_errors allows %g %%",
+                           (unsigned long long)counts->bad, (unsigned long long)in.records,
+                           100 * options->skip_errors);
     if (!status && in.warned > 5)
-        dapt_log(DAPT_LOG_WARNING, "%llu more bad records were left out", (unsigned long long)(in.warned - 5));
+        dapt_log(DAPT_LOG_WARNING, "%llu more bad records were left out",
+                 (unsigned long long)(in.warned - 5));
     return status;
 }

@@ -1,29 +1,34 @@
-// What the files of this room share. The way of a corpus: inputs (which files, which source, which key) -> ingest (read and
-// tokenise) -> shard (tokens and documents in one mapped file) -> plan (documents cut and packed into sequences) -> batches.
+// What the files of this room share. The way of a corpus: inputs (which files, which source, which
+// key) -> ingest (read and tokenise) -> shard (tokens and documents in one mapped file) -> plan
+// (documents cut and packed into sequences) -> batches.
 #ifndef DAPT_CORPUS_INTERNAL_H
 #define DAPT_CORPUS_INTERNAL_H
 #include "base/files.h"
 #include "base/hash.h"
 #include "corpus/corpus.h"
 
-// ------------------------------------------------------------------------------------------------------ tokenizer.c
+// ------------------------------------------------------------------------------------- tokenizer.c
 // Makes handles for workers 0 .. count-1. [main]
 enum dapt_status dapt_tokenizer_prepare(struct dapt_tokenizer *tokenizer, unsigned count);
 // As dapt_tokenizer_encode, on the handle of one worker. [one thread at a time for a worker]
-enum dapt_status dapt_tokenizer_encode_on(struct dapt_tokenizer *tokenizer, unsigned worker, const char *text,
-                                          size_t length, uint32_t flags, struct dapt_ids *ids);
+enum dapt_status dapt_tokenizer_encode_on(struct dapt_tokenizer *tokenizer, unsigned worker,
+                                          const char *text, size_t length, uint32_t flags,
+                                          struct dapt_ids *ids);
 // Adds all that decides which ids a text becomes.
 void dapt_tokenizer_hash(const struct dapt_tokenizer *tokenizer, struct dapt_hasher *hasher);
 
-// --------------------------------------------------------------------------------------------------------- inputs.c
+// ---------------------------------------------------------------------------------------- inputs.c
 // How a file is recognised without reading it.
-struct dapt_stamp { uint64_t size, device, inode; int64_t modified, changed; };  // nanoseconds
+struct dapt_stamp {
+    uint64_t size, device, inode;
+    int64_t modified, changed;  // nanoseconds
+};
 bool dapt_stamp_read(const char *path, struct dapt_stamp *stamp);
 bool dapt_stamp_equal(const struct dapt_stamp *a, const struct dapt_stamp *b);
 
 struct dapt_corpus_file {
     const char *path;
-    uint32_t entry;                               // of the data list
+    uint32_t entry;  // of the data list
     struct dapt_stamp stamp;
     const struct dapt_plugin_descriptor *source;  // from dapt_inputs_choose on
     struct dapt_options *options;                 // owned by the inputs
@@ -36,27 +41,36 @@ struct dapt_inputs {
     const struct dapt_corpus_options *options;
     struct dapt_corpus_file *files;
     size_t count, capacity;
-    struct { const struct dapt_plugin_descriptor *source; uint32_t entry; struct dapt_options *options; } *choices;
+    struct {
+        const struct dapt_plugin_descriptor *source;
+        uint32_t entry;
+        struct dapt_options *options;
+    } *choices;
     size_t choice_count, choice_capacity;
 };
 // The files that the list names, not yet opened.
-enum dapt_status dapt_inputs_list(const struct dapt_data_list *list, const struct dapt_corpus_options *options,
+enum dapt_status dapt_inputs_list(const struct dapt_data_list *list,
+                                  const struct dapt_corpus_options *options,
                                   struct dapt_inputs *inputs);
 void dapt_inputs_free(struct dapt_inputs *inputs);  // a zeroed one is fine
-// A hash of the files' stamps and of everything else that decides the tokens: equal means that nothing changed. False in `settled`
-// when a file is so new that a later change might leave its stamp as it is.
-enum dapt_status dapt_inputs_quick_key(const struct dapt_inputs *inputs, struct dapt_hash *key, bool *settled);
-// Finds each file's source, by name or by probing; drops files of folders and globs that no source reads, with a warning.
+// A hash of the files' stamps and of everything else that decides the tokens: equal means that
+// nothing changed. False in `settled` when a file is so new that a later change might leave its
+// stamp as it is.
+enum dapt_status dapt_inputs_quick_key(const struct dapt_inputs *inputs, struct dapt_hash *key,
+                                       bool *settled);
+// Finds each file's source, by name or by probing; drops files of folders and globs that no source
+// reads, with a warning.
 enum dapt_status dapt_inputs_choose(struct dapt_inputs *inputs);
 // A hash of the files' content and of everything else that decides the tokens. Reads all files.
 enum dapt_status dapt_inputs_key(struct dapt_inputs *inputs, struct dapt_hash *key);
 
-// ---------------------------------------------------------------------------------------------------------- shard.c
+// ----------------------------------------------------------------------------------------- shard.c
 // One file of tokens:
 //     tokens     uint16 or uint32 each, documents one after another
 //     documents  struct dapt_shard_document each
-//     blocks     a hash of every dapt_shard_block bytes of tokens
-//     trailer    struct dapt_shard_trailer, the file's last bytes
+//     blocks     a hash of every 4 MiB of tokens
+//     files      uint32 each: the data list's entry that a file came from
+//     trailer    counts, key, places and a hash of the tables, a hash of itself; the last bytes
 // Sections start at multiples of 64 bytes.
 struct dapt_shard_document {
     uint64_t end;     // tokens up to and with this document
@@ -64,7 +78,9 @@ struct dapt_shard_document {
     uint32_t file;    // index in the inputs
     uint32_t record;  // in the file; 0: the file is the document
 };
-struct dapt_shard_counts { uint64_t files, documents, tokens, bytes, bad, empty; };
+struct dapt_shard_counts {
+    uint64_t files, documents, tokens, bytes, bad, empty;
+};
 
 struct dapt_shard {
     struct dapt_map map;
@@ -75,56 +91,64 @@ struct dapt_shard {
     struct dapt_shard_counts counts;
 };
 
-// Maps and checks a shard: its numbers always, the hashes of its tokens when `verify`. DAPT_ERROR_INVALID says what is damaged.
-enum dapt_status dapt_shard_open(const char *path, struct dapt_hash key, uint32_t vocab, bool verify, unsigned threads,
-                                 struct dapt_shard *shard);
+// Maps and checks a shard: its numbers always, the hashes of its tokens when `verify`.
+// DAPT_ERROR_INVALID says what is damaged.
+enum dapt_status dapt_shard_open(const char *path, struct dapt_hash key, uint32_t vocab,
+                                 bool verify, unsigned threads, struct dapt_shard *shard);
 void dapt_shard_close(struct dapt_shard *shard);  // a zeroed one is fine
 
 struct dapt_shard_writer;
 enum dapt_status dapt_shard_writer_open(const char *path, struct dapt_hash key, uint32_t vocab,
                                         struct dapt_shard_writer **writer);
-enum dapt_status dapt_shard_writer_add(struct dapt_shard_writer *writer, const uint32_t *ids, size_t count,
-                                       uint64_t bytes, uint32_t file, uint64_t record);
+enum dapt_status dapt_shard_writer_add(struct dapt_shard_writer *writer, const uint32_t *ids,
+                                       size_t count, uint64_t bytes, uint32_t file,
+                                       uint64_t record);
 // `file_entry`: for each of counts->files; documents, tokens and bytes are the writer's own.
-enum dapt_status dapt_shard_writer_commit(struct dapt_shard_writer **writer, const struct dapt_shard_counts *counts,
+enum dapt_status dapt_shard_writer_commit(struct dapt_shard_writer **writer,
+                                          const struct dapt_shard_counts *counts,
                                           const uint32_t *file_entry);
 void dapt_shard_writer_abort(struct dapt_shard_writer **writer);
 
-// --------------------------------------------------------------------------------------------------------- ingest.c
-// Reads and tokenises all inputs, in parallel, into the writer in order. Fills files, bad and empty of `counts`.
+// ---------------------------------------------------------------------------------------- ingest.c
+// Reads and tokenises all inputs, in parallel, into the writer in order. Fills files, bad and empty
+// of `counts`.
 enum dapt_status dapt_ingest(const struct dapt_inputs *inputs, struct dapt_shard_writer *writer,
                              struct dapt_shard_counts *counts);
 // Are so many bad records among `records` too many?
 bool dapt_too_many_bad(uint64_t bad, uint64_t records, double share);
 
-// ------------------------------------------------------------------------------------------------------------ plan.c
+// ------------------------------------------------------------------------------------------ plan.c
 // A run of tokens of one document, or of all documents, in one sequence.
 struct dapt_part {
-    uint64_t begin;      // token
+    uint64_t begin;  // token
     uint32_t length;
     uint32_t continues;  // 1: the token behind the part is the next one of the same text
 };
 // Sequences of one weight: all there are when all weights are 1, else those of one entry.
-struct dapt_group { double weight; uint64_t first, count, drawn; };  // sequences; `drawn` in a pass
+struct dapt_group {
+    double weight;
+    uint64_t first, count, drawn;  // sequences; `drawn` in a pass
+};
 
 struct dapt_plan {
     uint32_t sequence;
     enum dapt_packing packing;
     struct dapt_group *groups;
     size_t group_count;
-    uint64_t sequences, drawn;         // that there are; drawn in a pass
-    uint64_t *first_part;              // of each sequence, and one more; NULL when concatenated
+    uint64_t sequences, drawn;  // that there are; drawn in a pass
+    uint64_t *first_part;       // of each sequence, and one more; NULL when concatenated
     struct dapt_part *parts;
-    uint64_t *window;                  // first token of each group when concatenated
-    uint64_t cut, padded, split;       // of what there is
+    uint64_t *window;             // first token of each group when concatenated
+    uint64_t cut, padded, split;  // of what there is
 };
-enum dapt_status dapt_plan_create(const struct dapt_shard *shard, const struct dapt_data_list *list, uint32_t sequence,
-                                  enum dapt_packing packing, struct dapt_plan *plan);
+enum dapt_status dapt_plan_create(const struct dapt_shard *shard, const struct dapt_data_list *list,
+                                  uint32_t sequence, enum dapt_packing packing,
+                                  struct dapt_plan *plan);
 void dapt_plan_free(struct dapt_plan *plan);  // a zeroed one is fine
 // The sequence at place `index` of the endless training order.
 uint64_t dapt_plan_train(const struct dapt_plan *plan, uint64_t seed, uint64_t index);
 
-// ------------------------------------------------------------------------------------------------------------ corpus.c
+// ---------------------------------------------------------------------------------------- corpus.c
 struct dapt_corpus {
     struct dapt_shard shard;
     struct dapt_plan plan;

@@ -17,97 +17,84 @@ struct dapt_tokenizer {
 };
 
 // Files of a model's folder that a tokenizer reads. The model's weights beside them don't matter.
-static bool of_tokenizer(const char *name)
-{
-    static const char *const starts[] = {"tokenizer", "vocab", "merges", "special_tokens", "added_tokens", "spiece",
-                                         "sentencepiece", "encoder.json"};
+static bool of_tokenizer(const char *name) {
+    static const char *const starts[] = {"tokenizer",      "vocab",        "merges",
+                                         "special_tokens", "added_tokens", "spiece",
+                                         "sentencepiece",  "encoder.json"};
     static const char *const ends[] = {".tiktoken", ".model", ".vocab"};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
-        if (strncmp(name, starts[i], strlen(starts[i])) == 0)
-            return true;
+        if (strncmp(name, starts[i], strlen(starts[i])) == 0) return true;
     for (size_t i = 0, length = strlen(name); i < sizeof ends / sizeof *ends; i++)
         if (length > strlen(ends[i]) && strcmp(name + length - strlen(ends[i]), ends[i]) == 0)
             return true;
     return false;
 }
 
-static int compare_strings(const void *a, const void *b)
-{
+static int compare_strings(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static enum dapt_status add_file(struct dapt_hasher *hasher, const char *name, const char *path)
-{
+static enum dapt_status add_file(struct dapt_hasher *hasher, const char *name, const char *path) {
     struct dapt_hash hash;
     enum dapt_status status = dapt_hash_file(path, &hash);
-    if (status)
-        return status;
+    if (status) return status;
     dapt_hasher_add_string(hasher, name);
     dapt_hasher_add(hasher, &hash, sizeof hash);
     return DAPT_OK;
 }
 
-static enum dapt_status add_folder(struct dapt_hasher *hasher, const char *path)
-{
+static enum dapt_status add_folder(struct dapt_hasher *hasher, const char *path) {
     struct dapt_arena arena = {0};
     char **names = NULL;
     size_t count = 0, capacity = 0;
     enum dapt_status status = DAPT_OK;
     DIR *folder = opendir(path);
-    if (!folder)
-        return dapt_fail_errno("%s", path);
+    if (!folder) return dapt_fail_errno("%s", path);
     for (struct dirent *entry; (entry = readdir(folder)) && !status;) {
-        if (!of_tokenizer(entry->d_name))
-            continue;
+        if (!of_tokenizer(entry->d_name)) continue;
         status = dapt_grow(&names, &capacity, count + 1, sizeof *names);
-        if (!status && !(names[count++] = dapt_arena_copy(&arena, entry->d_name, strlen(entry->d_name))))
+        if (!status &&
+            !(names[count++] = dapt_arena_copy(&arena, entry->d_name, strlen(entry->d_name))))
             status = DAPT_ERROR_MEMORY;
     }
     closedir(folder);
-    if (count && !status)
-        qsort(names, count, sizeof *names, compare_strings);
+    if (count && !status) qsort(names, count, sizeof *names, compare_strings);
     for (size_t i = 0; i < count && !status; i++) {
         char *file = dapt_path_join(&arena, path, names[i]);
         status = file ? DAPT_OK : DAPT_ERROR_MEMORY;
-        if (!status && dapt_is_file(file))
-            status = add_file(hasher, names[i], file);
+        if (!status && dapt_is_file(file)) status = add_file(hasher, names[i], file);
     }
     free(names);
     dapt_arena_free(&arena);
     return status;
 }
 
-static enum dapt_status hash_files(const char *path, struct dapt_hash *hash)
-{
+static enum dapt_status hash_files(const char *path, struct dapt_hash *hash) {
     struct dapt_hasher *hasher = NULL;
     enum dapt_status status = dapt_hasher_create(&hasher);
     if (!status && path && dapt_is_dir(path))
         status = add_folder(hasher, path);
     else if (!status && path && dapt_is_file(path))
         status = add_file(hasher, "", path);
-    if (!status)
-        *hash = dapt_hasher_value(hasher);
+    if (!status) *hash = dapt_hasher_value(hasher);
     dapt_hasher_destroy(&hasher);
     return status;
 }
 
 enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const char *plugin,
                                      const struct dapt_json *options, const char *path,
-                                     struct dapt_tokenizer **tokenizer)
-{
+                                     struct dapt_tokenizer **tokenizer) {
     static const char *const others[] = {"plugin", "path", NULL};
     *tokenizer = NULL;
-    const struct dapt_plugin_descriptor *descriptor = dapt_modules_plugin(modules, DAPT_TOKENIZER_1, plugin);
-    if (!descriptor)
-        return DAPT_ERROR_INVALID;
+    const struct dapt_plugin_descriptor *descriptor =
+        dapt_modules_plugin(modules, DAPT_TOKENIZER_1, plugin);
+    if (!descriptor) return DAPT_ERROR_INVALID;
     struct dapt_tokenizer *t = dapt_alloc(1, sizeof *t);
-    if (!t)
-        return DAPT_ERROR_MEMORY;
+    if (!t) return DAPT_ERROR_MEMORY;
     t->plugin = descriptor;
     t->api = descriptor->implementation;
     enum dapt_status status = dapt_grow(&t->handles, &t->capacity, 1, sizeof *t->handles);
-    if (!status)
-        status = dapt_options_create(descriptor->options, options, others, &t->options);
+    if (!status) status = dapt_options_create(descriptor->options, options, others, &t->options);
     if (!status) {
         status = t->api->open(dapt_host(), t->options, path ? path : "", &t->handles[0]);
         if (status)
@@ -118,123 +105,115 @@ enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const c
     if (!status) {
         t->vocab = t->api->vocab_size(t->handles[0]);
         if (t->vocab == 0 || t->vocab > 1u << 30)
-            status = dapt_fail(DAPT_ERROR_INVALID, "tokenizer '%s': a vocabulary of %u ids", descriptor->id, t->vocab);
+            status = dapt_fail(DAPT_ERROR_INVALID, "tokenizer '%s': a vocabulary of %u ids",
+                               descriptor->id, t->vocab);
     }
-    if (!status)
-        status = hash_files(path, &t->files);
-    if (status)
-        dapt_tokenizer_close(&t);
+    if (!status) status = hash_files(path, &t->files);
+    if (status) dapt_tokenizer_close(&t);
     *tokenizer = t;
     return status;
 }
 
-void dapt_tokenizer_close(struct dapt_tokenizer **tokenizer)
-{
+void dapt_tokenizer_close(struct dapt_tokenizer **tokenizer) {
     struct dapt_tokenizer *t = *tokenizer;
-    if (!t)
-        return;
-    for (size_t i = t->count; i--;)
-        t->api->close(t->handles[i]);
+    if (!t) return;
+    for (size_t i = t->count; i--;) t->api->close(t->handles[i]);
     free(t->handles);
     dapt_options_destroy(&t->options);
     free(t);
     *tokenizer = NULL;
 }
 
-uint32_t dapt_tokenizer_vocab_size(const struct dapt_tokenizer *tokenizer)
-{
+uint32_t dapt_tokenizer_vocab_size(const struct dapt_tokenizer *tokenizer) {
     return tokenizer->vocab;
 }
 
-int64_t dapt_tokenizer_special(const struct dapt_tokenizer *tokenizer, enum dapt_special which)
-{
+int64_t dapt_tokenizer_special(const struct dapt_tokenizer *tokenizer, enum dapt_special which) {
     int64_t id = tokenizer->api->special_id(tokenizer->handles[0], which);
     return id >= 0 && id < (int64_t)tokenizer->vocab ? id : -1;
 }
 
-void dapt_ids_free(struct dapt_ids *ids)
-{
+void dapt_ids_free(struct dapt_ids *ids) {
     free(ids->ids);
     *ids = (struct dapt_ids){0};
 }
 
-enum dapt_status dapt_tokenizer_prepare(struct dapt_tokenizer *tokenizer, unsigned count)
-{
+enum dapt_status dapt_tokenizer_prepare(struct dapt_tokenizer *tokenizer, unsigned count) {
     while (tokenizer->count < count) {
         if (dapt_grow(&tokenizer->handles, &tokenizer->capacity, count, sizeof *tokenizer->handles))
             return DAPT_ERROR_MEMORY;
         enum dapt_status status =
             tokenizer->api->share(tokenizer->handles[0], &tokenizer->handles[tokenizer->count]);
-        if (status)
-            return dapt_fail_in(status, "tokenizer '%s'", tokenizer->plugin->id);
+        if (status) return dapt_fail_in(status, "tokenizer '%s'", tokenizer->plugin->id);
         tokenizer->count++;
     }
     return DAPT_OK;
 }
 
-struct id_sink { struct dapt_ids *ids; uint32_t vocab; enum dapt_status status; };
+struct id_sink {
+    struct dapt_ids *ids;
+    uint32_t vocab;
+    enum dapt_status status;
+};
 
-static bool take_ids(void *context, const uint32_t *ids, size_t count)
-{
+static bool take_ids(void *context, const uint32_t *ids, size_t count) {
     struct id_sink *sink = context;
     if (dapt_cancelled())
         sink->status = dapt_fail(DAPT_ERROR_CANCELLED, "stopped on request");
     else
-        sink->status = dapt_grow(&sink->ids->ids, &sink->ids->capacity, sink->ids->count + count, sizeof *ids);
+        sink->status =
+            dapt_grow(&sink->ids->ids, &sink->ids->capacity, sink->ids->count + count, sizeof *ids);
     for (size_t i = 0; i < count && !sink->status; i++)
         if (ids[i] >= sink->vocab)
-            sink->status = dapt_fail(DAPT_ERROR_INTERNAL, "id %u is beyond its vocabulary of %u", ids[i], sink->vocab);
-    if (sink->status)
-        return false;
-    if (count)
-        memcpy(sink->ids->ids + sink->ids->count, ids, count * sizeof *ids);
+            sink->status = dapt_fail(DAPT_ERROR_INTERNAL, "id %u is beyond its vocabulary of %u",
+                                     ids[i], sink->vocab);
+    if (sink->status) return false;
+    if (count) memcpy(sink->ids->ids + sink->ids->count, ids, count * sizeof *ids);
     sink->ids->count += count;
     return true;
 }
 
-enum dapt_status dapt_tokenizer_encode_on(struct dapt_tokenizer *tokenizer, unsigned worker, const char *text,
-                                          size_t length, uint32_t flags, struct dapt_ids *ids)
-{
+enum dapt_status dapt_tokenizer_encode_on(struct dapt_tokenizer *tokenizer, unsigned worker,
+                                          const char *text, size_t length, uint32_t flags,
+                                          struct dapt_ids *ids) {
     struct id_sink sink = {.ids = ids, .vocab = tokenizer->vocab};
     enum dapt_status status =
         tokenizer->api->encode(tokenizer->handles[worker], text, length, flags, take_ids, &sink);
     // Why the sink refused matters more than what the tokenizer made of it.
-    if (sink.status)
-        status = sink.status;
+    if (sink.status) status = sink.status;
     return status ? dapt_fail_in(status, "tokenizer '%s'", tokenizer->plugin->id) : DAPT_OK;
 }
 
-enum dapt_status dapt_tokenizer_encode(struct dapt_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
-                                       struct dapt_ids *ids)
-{
+enum dapt_status dapt_tokenizer_encode(struct dapt_tokenizer *tokenizer, const char *text,
+                                       size_t length, uint32_t flags, struct dapt_ids *ids) {
     return dapt_tokenizer_encode_on(tokenizer, 0, text, length, flags, ids);
 }
 
-struct text_sink { struct dapt_string *text; enum dapt_status status; };
+struct text_sink {
+    struct dapt_string *text;
+    enum dapt_status status;
+};
 
-static bool take_text(void *context, const char *text, size_t length)
-{
+static bool take_text(void *context, const char *text, size_t length) {
     struct text_sink *sink = context;
     sink->status = dapt_string_add(sink->text, text, length);
     return sink->status == DAPT_OK;
 }
 
-enum dapt_status dapt_tokenizer_decode(struct dapt_tokenizer *tokenizer, const uint32_t *ids, size_t count,
-                                       uint32_t flags, struct dapt_string *text)
-{
+enum dapt_status dapt_tokenizer_decode(struct dapt_tokenizer *tokenizer, const uint32_t *ids,
+                                       size_t count, uint32_t flags, struct dapt_string *text) {
     for (size_t i = 0; i < count; i++)
         if (ids[i] >= tokenizer->vocab)
-            return dapt_fail(DAPT_ERROR_INVALID, "id %u is beyond the vocabulary of %u", ids[i], tokenizer->vocab);
+            return dapt_fail(DAPT_ERROR_INVALID, "id %u is beyond the vocabulary of %u", ids[i],
+                             tokenizer->vocab);
     struct text_sink sink = {.text = text};
     enum dapt_status status =
         tokenizer->api->decode(tokenizer->handles[0], ids, count, flags, take_text, &sink);
-    if (sink.status)
-        return sink.status;
+    if (sink.status) return sink.status;
     return status ? dapt_fail_in(status, "tokenizer '%s'", tokenizer->plugin->id) : DAPT_OK;
 }
 
-void dapt_tokenizer_hash(const struct dapt_tokenizer *tokenizer, struct dapt_hasher *hasher)
-{
+void dapt_tokenizer_hash(const struct dapt_tokenizer *tokenizer, struct dapt_hasher *hasher) {
     dapt_hasher_add_string(hasher, tokenizer->plugin->id);
     dapt_hasher_add_string(hasher, tokenizer->plugin->version);
     dapt_options_hash(tokenizer->options, hasher);

@@ -11,8 +11,7 @@
 static const char *folder;  // scratch; removed after each test
 static struct dapt_modules *modules;
 
-static inline int load_modules(void **state)
-{
+static inline int load_modules(void **state) {
     (void)state;
     char path[4096];
     const char *build = getenv("DAPT_TEST_BUILD");
@@ -26,22 +25,19 @@ static inline int load_modules(void **state)
     return 0;
 }
 
-static inline int unload_modules(void **state)
-{
+static inline int unload_modules(void **state) {
     (void)state;
     dapt_modules_unload(&modules);
     return 0;
 }
 
-static inline int set_up(void **state)
-{
+static inline int set_up(void **state) {
     (void)state;
     folder = scratch_create();
     return 0;
 }
 
-static inline int tear_down(void **state)
-{
+static inline int tear_down(void **state) {
     (void)state;
     scratch_remove(folder);
     return 0;
@@ -61,25 +57,29 @@ struct setting {
     size_t entry_count;
 };
 
-static inline struct dapt_json *parse_options(const char *text)
-{
+static inline struct dapt_json *parse_options(const char *text) {
     struct dapt_json *json = NULL;
-    if (text)
-        assert_ok(dapt_json_parse("options", text, strlen(text), &json));
+    if (text) assert_ok(dapt_json_parse("options", text, strlen(text), &json));
     return json;
 }
 
-static inline enum dapt_status try_open(const struct setting *s, struct dapt_corpus **corpus)
-{
-    struct dapt_json *options = parse_options(s->options), *tokenizer_options = parse_options(s->tokenizer);
+static inline enum dapt_status try_open(const struct setting *s, struct dapt_corpus **corpus) {
+    struct dapt_json *options = parse_options(s->options),
+                     *tokenizer_options = parse_options(s->tokenizer);
     struct dapt_tokenizer *tokenizer = NULL;
     assert_ok(dapt_tokenizer_open(modules, "test-bytes", tokenizer_options, NULL, &tokenizer));
     struct dapt_data_entry one = {s->path, s->source, s->weight ? s->weight : 1, options};
     struct dapt_data_list list = {s->entries ? s->entries : &one, s->entries ? s->entry_count : 1};
-    struct dapt_corpus_options o = {
-        .modules = modules, .tokenizer = tokenizer, .sequence = s->sequence ? s->sequence : 16, .packing = s->packing,
-        .special = s->special, .cache = path_in(folder, "cache"), .skip_errors = s->skip_errors,
-        .max_tokens = s->max_tokens, .threads = s->threads, .name = "domain"};
+    struct dapt_corpus_options o = {.modules = modules,
+                                    .tokenizer = tokenizer,
+                                    .sequence = s->sequence ? s->sequence : 16,
+                                    .packing = s->packing,
+                                    .special = s->special,
+                                    .cache = path_in(folder, "cache"),
+                                    .skip_errors = s->skip_errors,
+                                    .max_tokens = s->max_tokens,
+                                    .threads = s->threads,
+                                    .name = "domain"};
     enum dapt_status status = dapt_corpus_open(&list, &o, corpus);
     dapt_tokenizer_close(&tokenizer);
     dapt_json_free(&options);
@@ -87,16 +87,14 @@ static inline enum dapt_status try_open(const struct setting *s, struct dapt_cor
     return status;
 }
 
-static inline struct dapt_corpus *open_corpus(struct setting s)
-{
+static inline struct dapt_corpus *open_corpus(struct setting s) {
     struct dapt_corpus *corpus = NULL;
     assert_ok(try_open(&s, &corpus));
     return corpus;
 }
 
 // Document `d` of a generated corpus: 1 .. 3 * scale lower-case letters and spaces, no line breaks.
-static inline size_t make_document(uint64_t d, size_t scale, char *text)
-{
+static inline size_t make_document(uint64_t d, size_t scale, char *text) {
     size_t length = 1 + dapt_random_bits(11, 1, d) % (d % 10 ? scale : 3 * scale);
     for (size_t i = 0; i < length; i++)
         text[i] = "abcdefghijklmnopqrstuvwxyz      "[dapt_random_bits(11, 2 + d, i) % 32];
@@ -104,14 +102,14 @@ static inline size_t make_document(uint64_t d, size_t scale, char *text)
     return length;
 }
 
-static inline const char *write_jsonl(const char *name, uint64_t first, uint64_t count, size_t scale)
-{
+static inline const char *write_jsonl(const char *name, uint64_t first, uint64_t count,
+                                      size_t scale) {
     struct dapt_string file = {0};
     char *text = malloc(3 * scale + 1);
     for (uint64_t d = first; d < first + count; d++) {
         size_t length = make_document(d, scale, text);
-        assert_ok(dapt_string_format(&file, "{\"id\": \"%llu\", \"text\": \"%.*s\"}\n", (unsigned long long)d, (int)length,
-                                     text));
+        assert_ok(dapt_string_format(&file, "{\"id\": \"%llu\", \"text\": \"%.*s\"}\n",
+                                     (unsigned long long)d, (int)length, text));
     }
     const char *path = path_in(folder, name);
     assert_ok(dapt_file_write(path, file.data ? file.data : "", file.length));
@@ -121,8 +119,7 @@ static inline const char *write_jsonl(const char *name, uint64_t first, uint64_t
 }
 
 // All ids of all sequences in file order, as bytes that compare two corpora.
-static inline struct dapt_hash hash_batches(const struct dapt_corpus *corpus, uint32_t sequence)
-{
+static inline struct dapt_hash hash_batches(const struct dapt_corpus *corpus, uint32_t sequence) {
     struct dapt_batch *batch = NULL;
     struct dapt_hasher *hasher = NULL;
     uint64_t count = dapt_corpus_report(corpus)->sequences;

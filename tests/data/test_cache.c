@@ -10,17 +10,14 @@
 
 enum { T = 64, scale = 60 };
 
-static struct dapt_paths cache_files(const char *ending)
-{
+static struct dapt_paths cache_files(const char *ending) {
     struct dapt_paths paths = {0};
     char *pattern = dapt_arena_format(&scratch_arena, "%s/cache/*%s", folder, ending);
-    if (dapt_expand(&scratch_arena, pattern, &paths))
-        paths.count = 0;
+    if (dapt_expand(&scratch_arena, pattern, &paths)) paths.count = 0;
     return paths;
 }
 
-static struct dapt_hash open_hash(struct setting s, bool cached)
-{
+static struct dapt_hash open_hash(struct setting s, bool cached) {
     s.sequence = T;
     struct dapt_corpus *corpus = open_corpus(s);
     struct dapt_hash hash = hash_batches(corpus, T);
@@ -30,18 +27,15 @@ static struct dapt_hash open_hash(struct setting s, bool cached)
     return hash;
 }
 
-static bool same(struct dapt_hash a, struct dapt_hash b)
-{
+static bool same(struct dapt_hash a, struct dapt_hash b) {
     return a.low == b.low && a.high == b.high;
 }
 
-static void wait_settled(void)
-{
+static void wait_settled(void) {
     nanosleep(&(struct timespec){.tv_nsec = 150000000}, NULL);
 }
 
-static void test_hit(void **state)
-{
+static void test_hit(void **state) {
     (void)state;
     const char *path = write_jsonl("a.jsonl", 0, 300, scale);
     struct dapt_hash fresh = open_hash((struct setting){.path = path}, false);
@@ -69,19 +63,23 @@ static void test_hit(void **state)
     assert_int_equal(cache_files(".tokens").count, 1);
 }
 
-static void test_miss(void **state)
-{
+static void test_miss(void **state) {
     (void)state;
     const char *path = write_jsonl("a.jsonl", 0, 300, scale);
     struct dapt_hash first = open_hash((struct setting){.path = path}, false);
     wait_settled();
     open_hash((struct setting){.path = path}, true);
-    assert_false(same(first, open_hash((struct setting){.path = path, .tokenizer = "{\"shift\": 1, \"vocab\": 600}"}, false)));
-    assert_false(same(first, open_hash((struct setting){.path = path, .tokenizer = "{\"eos\": false}"}, false)));
+    assert_false(same(
+        first,
+        open_hash((struct setting){.path = path, .tokenizer = "{\"shift\": 1, \"vocab\": 600}"},
+                  false)));
+    assert_false(same(
+        first, open_hash((struct setting){.path = path, .tokenizer = "{\"eos\": false}"}, false)));
     open_hash((struct setting){.path = path, .tokenizer = "{\"vocab\": 301}"}, false);
     assert_false(same(first, open_hash((struct setting){.path = path, .special = true}, false)));
     open_hash((struct setting){.path = path, .max_tokens = 900}, false);
-    assert_false(same(first, open_hash((struct setting){.path = path, .options = "{\"field\": \"id\"}"}, false)));
+    assert_false(same(
+        first, open_hash((struct setting){.path = path, .options = "{\"field\": \"id\"}"}, false)));
     assert_false(same(first, open_hash((struct setting){.path = path, .source = "text"}, false)));
     open_hash((struct setting){.path = path}, true);
 
@@ -95,21 +93,20 @@ static void test_miss(void **state)
     FILE *file = fopen(path, "r+");
     assert_int_equal(fwrite(text.data, 1, text.length, file), text.length);
     fclose(file);
-    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]){info.st_atim, info.st_mtim}, 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]){info.st_atim, info.st_mtim}, 0),
+                     0);
     assert_false(same(first, open_hash((struct setting){.path = path}, false)));
     dapt_string_free(&text);
 }
 
-static void damage(const char *path, const char *data, size_t size)
-{
+static void damage(const char *path, const char *data, size_t size) {
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(data, 1, size, file), size);
     fclose(file);
 }
 
-static void test_damage(void **state)
-{
+static void test_damage(void **state) {
     (void)state;
     const char *path = write_jsonl("a.jsonl", 0, 150, scale);
     struct dapt_hash first = open_hash((struct setting){.path = path}, false);
@@ -127,8 +124,7 @@ static void test_damage(void **state)
     for (uint64_t k = 0; k < 100; k++) {
         assert_ok(dapt_string_add(&bad, good.data, good.length));
         uint64_t bit = dapt_random_bits(3, 1, k) % (8 * good.length);
-        if (k < 40)
-            bit = 8 * good.length - 1 - dapt_random_bits(3, 2, k) % 2048;  // the trailer
+        if (k < 40) bit = 8 * good.length - 1 - dapt_random_bits(3, 2, k) % 2048;  // the trailer
         bad.data[bit / 8] = (char)(bad.data[bit / 8] ^ 1 << bit % 8);
         damage(shard, bad.data, bad.length);
         struct dapt_hash again = open_hash((struct setting){.path = path}, false);
@@ -150,15 +146,13 @@ static void test_damage(void **state)
     assert_true(same(first, open_hash((struct setting){.path = path}, false)));
     // Notes of what was seen: nonsense is as good as none.
     struct dapt_paths seen = cache_files(".seen");
-    for (size_t i = 0; i < seen.count; i++)
-        damage(seen.paths[i], "dapt-seen 1 zz", i ? 14 : 3);
+    for (size_t i = 0; i < seen.count; i++) damage(seen.paths[i], "dapt-seen 1 zz", i ? 14 : 3);
     assert_true(same(first, open_hash((struct setting){.path = path}, true)));
     dapt_string_free(&good);
     dapt_string_free(&bad);
 }
 
-static void test_processes(void **state)
-{
+static void test_processes(void **state) {
     (void)state;
     const char *path = write_jsonl("a.jsonl", 0, 2000, scale);
     pid_t children[4];
@@ -178,14 +172,15 @@ static void test_processes(void **state)
         assert_int_equal(result, 0);
     }
     open_hash((struct setting){.path = path}, true);
-    assert_int_equal(cache_files("").count, cache_files(".tokens").count + cache_files(".seen").count);
+    assert_int_equal(cache_files("").count,
+                     cache_files(".tokens").count + cache_files(".seen").count);
     assert_int_equal(cache_files(".tokens").count, 1);
 }
 
-static void test_compressed(void **state)
-{
+static void test_compressed(void **state) {
     (void)state;
-    const char *path = write_jsonl("a.jsonl", 0, 300, scale), *zipped = path_in(folder, "z.jsonl.gz");
+    const char *path = write_jsonl("a.jsonl", 0, 300, scale),
+               *zipped = path_in(folder, "z.jsonl.gz");
     struct dapt_string text = {0};
     assert_ok(dapt_file_read(path, 1 << 24, &text));
     gzFile gz = gzopen(zipped, "wb");
@@ -207,14 +202,14 @@ static void test_compressed(void **state)
     dapt_string_free(&text);
 }
 
-static void test_bad_records(void **state)
-{
+static void test_bad_records(void **state) {
     (void)state;
     struct dapt_string file = {0};
     char text[3 * scale + 1];
     for (uint64_t d = 0; d < 2000; d++) {
         int length = (int)make_document(d, scale, text);
-        static const char *const bad[] = {"{\"text\": 1}", "{\"text\": \"a\xff\"}", "nonsense", "{\"text\": \"BREAK\"}"};
+        static const char *const bad[] = {"{\"text\": 1}", "{\"text\": \"a\xff\"}", "nonsense",
+                                          "{\"text\": \"BREAK\"}"};
         if (d % 100 == 50)
             assert_ok(dapt_string_format(&file, "%s\n", bad[d / 100 % 4]));
         else
@@ -224,7 +219,8 @@ static void test_bad_records(void **state)
     assert_ok(dapt_file_write(path, file.data, file.length));
     struct setting s = {.path = path, .sequence = T, .threads = 3};
     struct dapt_corpus *corpus = NULL;
-    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "bad.jsonl:51: field \"text\" is not a string");
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID,
+                 "bad.jsonl:51: field \"text\" is not a string");
     assert_null(corpus);
     assert_int_equal(cache_files("").count, 0);
     s.skip_errors = 0.009;  // of the first thousand, the tenth is one too many
@@ -241,9 +237,10 @@ static void test_bad_records(void **state)
     s.skip_errors = 0;  // what the cache holds is too bad for this: found again, and named
     assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "bad.jsonl:51: field");
     // Each kind of damage is told in its own words.
-    static const char *const lines[][2] = {{"{\"text\": \"ab\xc0\"}\n", "not UTF-8: byte 2 is 0xc0"},
-                                           {"{\"text\": \"BREAK\"}\n", "does not like"},
-                                           {"{\"text\": \"\\ud800\"}\n", "not JSON"}};
+    static const char *const lines[][2] = {
+        {"{\"text\": \"ab\xc0\"}\n", "not UTF-8: byte 2 is 0xc0"},
+        {"{\"text\": \"BREAK\"}\n", "does not like"},
+        {"{\"text\": \"\\ud800\"}\n", "not JSON"}};
     for (size_t i = 0; i < 3; i++) {
         write_text(path, lines[i][0]);
         assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, lines[i][1]);
@@ -252,21 +249,22 @@ static void test_bad_records(void **state)
     }
     write_text(path_in(folder, "latin1.txt"), "caf\xe9 au lait");
     s.path = path_in(folder, "latin1.txt");
-    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "latin1.txt: is not UTF-8: byte 3 is 0xe9");
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID,
+                 "latin1.txt: is not UTF-8: byte 3 is 0xe9");
     s.skip_errors = 1;
     assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "no document");
     dapt_string_free(&file);
 }
 
 // A folder with things that are no text: left out; named alone: refused.
-static void test_strangers(void **state)
-{
+static void test_strangers(void **state) {
     (void)state;
     assert_ok(dapt_mkdirs(path_in(folder, "mixed")));
     write_jsonl("mixed/a.jsonl", 0, 50, scale);
     assert_ok(dapt_file_write(path_in(folder, "mixed/b.png"), "\x89PNG\0\0", 6));
     write_text(path_in(folder, "mixed/c.txt"), "Words are here.");
-    struct dapt_corpus *corpus = open_corpus((struct setting){.path = path_in(folder, "mixed"), .sequence = T});
+    struct dapt_corpus *corpus =
+        open_corpus((struct setting){.path = path_in(folder, "mixed"), .sequence = T});
     assert_int_equal(dapt_corpus_report(corpus)->files, 2);
     assert_int_equal(dapt_corpus_report(corpus)->documents, 51);
     dapt_corpus_close(&corpus);
@@ -274,12 +272,12 @@ static void test_strangers(void **state)
     assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "no source reads");
     s = (struct setting){.path = path_in(folder, "mixed/c.txt"), .source = "nosuch", .sequence = T};
     assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "nosuch");
-    s = (struct setting){.path = path_in(folder, "mixed/c.txt"), .options = "{\"feild\": \"x\"}", .sequence = T};
+    s = (struct setting){
+        .path = path_in(folder, "mixed/c.txt"), .options = "{\"feild\": \"x\"}", .sequence = T};
     assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "feild");
 }
 
-static void test_cancel(void **state)
-{
+static void test_cancel(void **state) {
     (void)state;
     const char *path = write_jsonl("a.jsonl", 0, 3000, scale);
     struct setting s = {.path = path, .sequence = T, .threads = 4};
@@ -293,8 +291,7 @@ static void test_cancel(void **state)
 }
 
 // Many small files open again without their being read: fast.
-static void test_plan_speed(void **state)
-{
+static void test_plan_speed(void **state) {
     (void)state;
     const char *path = write_jsonl("many.jsonl", 0, 100000, 40);
     struct setting s = {.path = path, .sequence = 256};
@@ -316,8 +313,7 @@ static void test_plan_speed(void **state)
         fail_msg("%.3f s", best);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_hit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_miss, set_up, tear_down),

@@ -1,21 +1,23 @@
-// From documents to batches: every token where it belongs, every number of the report counted again.
+// From documents to batches: every token where it belongs, every number of the report counted
+// again.
 #include "corpus_test.h"
 
 enum { documents = 400, scale = 40 };
 
 // The documents as one naive list of tokens, EOS behind each.
-struct naive { uint32_t *tokens; size_t count, ends[documents]; uint64_t bytes; };
+struct naive {
+    uint32_t *tokens;
+    size_t count, ends[documents];
+    uint64_t bytes;
+};
 
-static struct naive make_naive(bool special)
-{
+static struct naive make_naive(bool special) {
     struct naive naive = {.tokens = malloc(documents * (3 * scale + 2) * sizeof(uint32_t))};
     char text[3 * scale + 1];
     for (uint64_t d = 0; d < documents; d++) {
         size_t length = make_document(d, scale, text);
-        if (special)
-            naive.tokens[naive.count++] = 256;
-        for (size_t i = 0; i < length; i++)
-            naive.tokens[naive.count++] = (unsigned char)text[i];
+        if (special) naive.tokens[naive.count++] = 256;
+        for (size_t i = 0; i < length; i++) naive.tokens[naive.count++] = (unsigned char)text[i];
         naive.tokens[naive.count++] = 257;
         naive.ends[d] = naive.count;
         naive.bytes += length;
@@ -23,8 +25,7 @@ static struct naive make_naive(bool special)
     return naive;
 }
 
-static void check_counts(const struct dapt_corpus_report *report, const struct naive *naive)
-{
+static void check_counts(const struct dapt_corpus_report *report, const struct naive *naive) {
     assert_int_equal(report->documents, documents);
     assert_int_equal(report->tokens, naive->count);
     assert_int_equal(report->bytes, naive->bytes);
@@ -32,14 +33,13 @@ static void check_counts(const struct dapt_corpus_report *report, const struct n
     assert_int_equal(report->files, 1);
 }
 
-static void test_concatenate(void **state)
-{
+static void test_concatenate(void **state) {
     (void)state;
     enum { T = 32 };
     const char *path = write_jsonl("a.jsonl", 0, documents, scale);
     struct naive naive = make_naive(false);
-    struct dapt_corpus *corpus =
-        open_corpus((struct setting){.path = path, .sequence = T, .packing = DAPT_PACK_CONCATENATE});
+    struct dapt_corpus *corpus = open_corpus(
+        (struct setting){.path = path, .sequence = T, .packing = DAPT_PACK_CONCATENATE});
     const struct dapt_corpus_report *report = dapt_corpus_report(corpus);
     check_counts(report, &naive);
     assert_int_equal(report->sequences, naive.count / T);
@@ -55,7 +55,8 @@ static void test_concatenate(void **state)
                 size_t at = (size_t)b * T + t, token = (size_t)(s + b) * T + t;
                 bool there = s + b < report->sequences;
                 assert_int_equal(batch->ids[at], there ? (int32_t)naive.tokens[token] : 0);
-                assert_int_equal(batch->targets[at], there && t + 1 < T ? (int32_t)naive.tokens[token + 1] : -1);
+                assert_int_equal(batch->targets[at],
+                                 there && t + 1 < T ? (int32_t)naive.tokens[token + 1] : -1);
                 assert_int_equal(batch->positions[at], there ? (int32_t)t : 0);
                 assert_int_equal(batch->first[at], there ? 0 : (int32_t)t);
                 assert_int_equal(batch->last[at], (int32_t)t);
@@ -68,10 +69,10 @@ static void test_concatenate(void **state)
     free(naive.tokens);
 }
 
-// Finds the document whose tokens [begin, begin + length) stand at `ids`; each such part must be found exactly once.
-static bool take_part(const struct naive *naive, uint32_t T, bool *taken, const int32_t *ids, size_t length,
-                      int32_t next)
-{
+// Finds the document whose tokens [begin, begin + length) stand at `ids`; each such part must be
+// found exactly once.
+static bool take_part(const struct naive *naive, uint32_t T, bool *taken, const int32_t *ids,
+                      size_t length, int32_t next) {
     for (size_t d = 0, begin = 0; d < documents; begin = naive->ends[d++])
         for (size_t at = begin; at < naive->ends[d]; at += T) {
             size_t rest = naive->ends[d] - at, size = rest < T ? rest : T;
@@ -79,18 +80,16 @@ static bool take_part(const struct naive *naive, uint32_t T, bool *taken, const 
             bool same = !taken[at] && size == length && next == after;
             for (size_t i = 0; i < length && same; i++)
                 same = ids[i] == (int32_t)naive->tokens[at + i];
-            if (same)
-                return taken[at] = true;
+            if (same) return taken[at] = true;
         }
     return false;
 }
 
-static void check_packed(uint32_t T, bool special)
-{
+static void check_packed(uint32_t T, bool special) {
     const char *path = write_jsonl("b.jsonl", 0, documents, scale);
     struct naive naive = make_naive(special);
-    struct dapt_corpus *corpus =
-        open_corpus((struct setting){.path = path, .sequence = T, .packing = DAPT_PACK_DOCUMENTS, .special = special});
+    struct dapt_corpus *corpus = open_corpus((struct setting){
+        .path = path, .sequence = T, .packing = DAPT_PACK_DOCUMENTS, .special = special});
     const struct dapt_corpus_report *report = dapt_corpus_report(corpus);
     check_counts(report, &naive);
     bool *taken = calloc(naive.count, sizeof *taken);
@@ -108,8 +107,7 @@ static void check_packed(uint32_t T, bool special)
                 assert_int_equal(batch->positions[end], end - t);
                 assert_int_equal(batch->targets[end - 1], batch->ids[end]);
             }
-            for (uint32_t i = t; i < end; i++)
-                assert_int_equal(batch->last[i], i);
+            for (uint32_t i = t; i < end; i++) assert_int_equal(batch->last[i], i);
             if (batch->ids[t] == 0) {  // no byte of the texts is 0: padding
                 assert_int_equal(batch->targets[t], -1);
                 assert_int_equal(end, t + 1);
@@ -123,8 +121,9 @@ static void check_packed(uint32_t T, bool special)
     }
     for (size_t d = 0, begin = 0; d < documents; begin = naive.ends[d++])
         split += naive.ends[d] - begin > T;
-    assert_int_equal(tokens, naive.count);           // every token is in one sequence
-    assert_int_equal(scored, naive.count - documents);  // and all but each document's first are scored
+    assert_int_equal(tokens, naive.count);  // every token is in one sequence
+    assert_int_equal(scored,
+                     naive.count - documents);  // and all but each document's first are scored
     assert_int_equal(report->padded, padded);
     assert_int_equal(report->split, split);
     assert_int_equal(report->cut, 0);
@@ -136,8 +135,7 @@ static void check_packed(uint32_t T, bool special)
     free(naive.tokens);
 }
 
-static void test_documents(void **state)
-{
+static void test_documents(void **state) {
     (void)state;
     check_packed(16, false);
     check_packed(64, true);
@@ -146,20 +144,21 @@ static void test_documents(void **state)
     check_packed(1000, true);
 }
 
-static uint64_t find_sequence(const struct dapt_batch *row, const struct dapt_batch *all, uint64_t count)
-{
+static uint64_t find_sequence(const struct dapt_batch *row, const struct dapt_batch *all,
+                              uint64_t count) {
     for (uint64_t s = 0; s < count; s++)
         if (memcmp(row->ids, all->ids + s * row->length, row->length * sizeof *row->ids) == 0)
             return s;
     return count;
 }
 
-static void test_order(void **state)
-{
+static void test_order(void **state) {
     (void)state;
     enum { T = 64 };
-    struct dapt_corpus *corpus = open_corpus((struct setting){.path = write_jsonl("c.jsonl", 0, documents, scale),
-                                                              .sequence = T, .packing = DAPT_PACK_CONCATENATE});
+    struct dapt_corpus *corpus =
+        open_corpus((struct setting){.path = write_jsonl("c.jsonl", 0, documents, scale),
+                                     .sequence = T,
+                                     .packing = DAPT_PACK_CONCATENATE});
     uint64_t count = dapt_corpus_report(corpus)->sequences;
     struct dapt_batch *all = NULL, *row = NULL, *three = NULL;
     assert_ok(dapt_batch_create((uint32_t)count, T, &all));
@@ -191,24 +190,24 @@ static void test_order(void **state)
     dapt_corpus_close(&corpus);
 }
 
-static void check_weights(enum dapt_packing packing, const double weights[3])
-{
+static void check_weights(enum dapt_packing packing, const double weights[3]) {
     enum { T = 32 };
-    struct dapt_data_entry entries[3] = {{write_jsonl("w0.jsonl", 0, 100, scale), NULL, weights[0], NULL},
-                                         {write_jsonl("w1.jsonl", 100, 100, scale), NULL, weights[1], NULL},
-                                         {write_jsonl("w2.jsonl", 200, 100, scale), NULL, weights[2], NULL}};
+    struct dapt_data_entry entries[3] = {
+        {write_jsonl("w0.jsonl", 0, 100, scale), NULL, weights[0], NULL},
+        {write_jsonl("w1.jsonl", 100, 100, scale), NULL, weights[1], NULL},
+        {write_jsonl("w2.jsonl", 200, 100, scale), NULL, weights[2], NULL}};
     uint64_t counts[3], first[4] = {0}, drawn[3], total = 0;
     for (size_t e = 0; e < 3; e++) {  // each alone
-        struct dapt_corpus *alone =
-            open_corpus((struct setting){.path = entries[e].path, .sequence = T, .packing = packing});
+        struct dapt_corpus *alone = open_corpus(
+            (struct setting){.path = entries[e].path, .sequence = T, .packing = packing});
         counts[e] = dapt_corpus_report(alone)->sequences;
         first[e + 1] = first[e] + counts[e];
         drawn[e] = (uint64_t)(weights[e] * (double)counts[e] + 0.5);
         total += drawn[e];
         dapt_corpus_close(&alone);
     }
-    struct dapt_corpus *corpus =
-        open_corpus((struct setting){.entries = entries, .entry_count = 3, .sequence = T, .packing = packing});
+    struct dapt_corpus *corpus = open_corpus(
+        (struct setting){.entries = entries, .entry_count = 3, .sequence = T, .packing = packing});
     assert_int_equal(dapt_corpus_report(corpus)->sequences, total);
     struct dapt_batch *all = NULL, *row = NULL;
     assert_ok(dapt_batch_create((uint32_t)first[3], T, &all));
@@ -220,12 +219,12 @@ static void check_weights(enum dapt_packing packing, const double weights[3])
         uint64_t s = find_sequence(row, all, first[3]);
         assert_true(s < first[3]);
         seen[s]++;
-        for (size_t e = 0; e < 3; e++)
-            taken[e] += s >= first[e] && s < first[e + 1];
+        for (size_t e = 0; e < 3; e++) taken[e] += s >= first[e] && s < first[e + 1];
         if ((k + 1) % total == 0)
             for (size_t e = 0; e < 3; e++) {
                 assert_int_equal(taken[e], (k / total + 1) * drawn[e]);
-                for (uint64_t i = first[e]; i < first[e + 1]; i++) {  // none comes again before all came
+                for (uint64_t i = first[e]; i < first[e + 1];
+                     i++) {  // none comes again before all came
                     assert_true(seen[i] >= taken[e] / counts[e]);
                     assert_true(seen[i] <= taken[e] / counts[e] + 1);
                 }
@@ -237,8 +236,7 @@ static void check_weights(enum dapt_packing packing, const double weights[3])
     dapt_corpus_close(&corpus);
 }
 
-static void test_weights(void **state)
-{
+static void test_weights(void **state) {
     (void)state;
     check_weights(DAPT_PACK_CONCATENATE, (double[]){1, 0.5, 2});
     check_weights(DAPT_PACK_DOCUMENTS, (double[]){0.3, 1, 2.7});
@@ -247,8 +245,7 @@ static void test_weights(void **state)
     assert_fails(try_open(&zero, &corpus), DAPT_ERROR_INVALID, "weight");
 }
 
-static void test_wide_tokens(void **state)
-{
+static void test_wide_tokens(void **state) {
     (void)state;
     const char *path = write_jsonl("wide.jsonl", 0, 50, scale);
     struct setting s = {.path = path, .tokenizer = "{\"vocab\": 70000, \"shift\": 69000}"};
@@ -266,8 +263,7 @@ static void test_wide_tokens(void **state)
 }
 
 // The tokens of a run do not depend on how many threads made them, nor on how files lie.
-static void test_threads(void **state)
-{
+static void test_threads(void **state) {
     (void)state;
     assert_ok(dapt_mkdirs(path_in(folder, "many/sub")));
     for (int i = 0; i < 37; i++) {
@@ -278,29 +274,27 @@ static void test_threads(void **state)
     struct dapt_hash reference = {0};
     for (unsigned threads = 1; threads <= 9; threads += 2) {
         assert_ok(dapt_remove_tree(path_in(folder, "cache")));
-        struct dapt_corpus *corpus =
-            open_corpus((struct setting){.path = path_in(folder, "many"), .threads = threads, .sequence = 128});
+        struct dapt_corpus *corpus = open_corpus(
+            (struct setting){.path = path_in(folder, "many"), .threads = threads, .sequence = 128});
         assert_false(dapt_corpus_report(corpus)->cached);
         assert_int_equal(dapt_corpus_report(corpus)->files, 37);
         assert_int_equal(dapt_corpus_report(corpus)->documents, 40 * 31);
         struct dapt_hash hash = hash_batches(corpus, 128);
-        if (threads == 1)
-            reference = hash;
+        if (threads == 1) reference = hash;
         assert_memory_equal(&hash, &reference, sizeof hash);
         dapt_corpus_close(&corpus);
     }
 }
 
-static void test_limits(void **state)
-{
+static void test_limits(void **state) {
     (void)state;
     struct naive naive = make_naive(false);
     const char *path = write_jsonl("d.jsonl", 0, documents, scale);
     for (uint64_t limit = 1; limit < naive.count + 500; limit += naive.count / 7) {
         size_t d = 0;
-        while (d + 1 < documents && naive.ends[d] < limit)
-            d++;
-        struct dapt_corpus *corpus = open_corpus((struct setting){.path = path, .max_tokens = limit, .threads = 3});
+        while (d + 1 < documents && naive.ends[d] < limit) d++;
+        struct dapt_corpus *corpus =
+            open_corpus((struct setting){.path = path, .max_tokens = limit, .threads = 3});
         assert_int_equal(dapt_corpus_report(corpus)->documents, d + 1);
         assert_int_equal(dapt_corpus_report(corpus)->tokens, naive.ends[d]);
         dapt_corpus_close(&corpus);
@@ -319,30 +313,34 @@ static void test_limits(void **state)
     free(naive.tokens);
 }
 
-static void test_describe(void **state)
-{
+static void test_describe(void **state) {
     (void)state;
     struct dapt_string line = {0};
-    struct dapt_corpus *corpus = open_corpus((struct setting){
-        .path = write_jsonl("f.jsonl", 0, 12000, 300), .sequence = 256, .packing = DAPT_PACK_CONCATENATE});
+    struct dapt_corpus *corpus =
+        open_corpus((struct setting){.path = write_jsonl("f.jsonl", 0, 12000, 300),
+                                     .sequence = 256,
+                                     .packing = DAPT_PACK_CONCATENATE});
     const struct dapt_corpus_report *report = dapt_corpus_report(corpus);
     char expected[256];
-    snprintf(expected, sizeof expected, "12,000 documents, %.1f M tokens, %d,%03d sequences of 256, 0.0 %% cut",
-             1e-6 * (double)report->tokens, (int)report->sequences / 1000, (int)report->sequences % 1000);
+    snprintf(expected, sizeof expected,
+             "12,000 documents, %.1f M tokens, %d,%03d sequences of 256, 0.0 %% cut",
+             1e-6 * (double)report->tokens, (int)report->sequences / 1000,
+             (int)report->sequences % 1000);
     assert_ok(dapt_corpus_describe(corpus, &line));
     assert_string_equal(line.data, expected);
     dapt_corpus_close(&corpus);
     line.length = 0;
-    write_text(path_in(folder, "g.jsonl"), "{\"text\": \"0123456789012345678901234\"}\n{\"text\": \" \"}\n");
+    write_text(path_in(folder, "g.jsonl"),
+               "{\"text\": \"0123456789012345678901234\"}\n{\"text\": \" \"}\n");
     corpus = open_corpus((struct setting){.path = path_in(folder, "g.jsonl"), .sequence = 16});
     assert_ok(dapt_corpus_describe(corpus, &line));
-    assert_string_equal(line.data, "1 document, 26 tokens, 2 sequences of 16, 18.8 % padding, 1 split, 1 skipped");
+    assert_string_equal(
+        line.data, "1 document, 26 tokens, 2 sequences of 16, 18.8 % padding, 1 split, 1 skipped");
     dapt_corpus_close(&corpus);
     dapt_string_free(&line);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_concatenate, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_documents, set_up, tear_down),

@@ -1,4 +1,5 @@
-// safetensors: what is written comes back; rounding; hostile headers and indexes are refused with their reason.
+// safetensors: what is written comes back; rounding; hostile headers and indexes are refused with
+// their reason.
 #include <math.h>
 
 #include "base/rng.h"
@@ -7,32 +8,32 @@
 
 static const char *folder;
 
-static int set_up(void **state)
-{
+static int set_up(void **state) {
     (void)state;
     folder = scratch_create();
     return 0;
 }
 
-static int tear_down(void **state)
-{
+static int tear_down(void **state) {
     (void)state;
     scratch_remove(folder);
     return 0;
 }
 
-static void write_raw(const char *path, const char *header, uint64_t claimed, size_t data_size)
-{
+static void write_raw(const char *path, const char *header, uint64_t claimed, size_t data_size) {
     struct dapt_string file = {0};
     assert_ok(dapt_string_add(&file, &claimed, sizeof claimed));
     assert_ok(dapt_string_add(&file, header, strlen(header)));
-    for (size_t i = 0; i < data_size; i++)
-        assert_ok(dapt_string_add(&file, &(char){(char)i}, 1));
+    for (size_t i = 0; i < data_size; i++) assert_ok(dapt_string_add(&file, &(char){(char)i}, 1));
     assert_ok(dapt_file_write(path, file.data, file.length));
     dapt_string_free(&file);
 }
 
-struct hostile { const char *header; size_t data_size; const char *reason; };
+struct hostile {
+    const char *header;
+    size_t data_size;
+    const char *reason;
+};
 
 static const struct hostile hostile_headers[] = {
     {"", 0, "does not start with"},
@@ -54,21 +55,29 @@ static const struct hostile hostile_headers[] = {
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "no whole number"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]}}", 4, "no whole number"},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":1,\"data_offsets\":[0,4]}}", 4, "array \"shape\""},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, "too many elements"},
-    {"{\"a\":{\"dtype\":\"F64\",\"shape\":[4294967296,1073741824],\"data_offsets\":[0,0]}}", 0, "span 0 bytes"},
-    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "dimensions"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0,
+     "too many elements"},
+    {"{\"a\":{\"dtype\":\"F64\",\"shape\":[4294967296,1073741824],\"data_offsets\":[0,0]}}", 0,
+     "span 0 bytes"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
+     "dimensions"},
     {"{\"a\":{\"dtype\":\"F33\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "'F33'"},
     {"{\"a\":{\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "\"dtype\""},
-    {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "one string \"dtype\""},
+    {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+     "one string \"dtype\""},
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
-     "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[2,6]}}", 6, "overlap"},
+     "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[2,6]}}",
+     6, "overlap"},
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
-     "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4, "overlap"},
+     "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}",
+     4, "overlap"},
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-     "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[3,5]}}", 5, "1 bytes before tensor 'b'"},
+     "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[3,5]}}",
+     5, "1 bytes before tensor 'b'"},
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}", 5, "last 3 bytes"},
     {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-     "\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}", 4, "twice"},
+     "\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}",
+     4, "twice"},
     {"{\"__metadata__\":[]}", 0, "not an object"},
     {"{\"__metadata__\":{\"a\":1}}", 0, "not a string"},
     {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "twice"},
@@ -77,8 +86,7 @@ static const struct hostile hostile_headers[] = {
     {"{\"\xed\xa0\x80\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}", 2, "not UTF-8"},
 };
 
-static void test_hostile_headers(void **state)
-{
+static void test_hostile_headers(void **state) {
     (void)state;
     const char *path = path_in(folder, "hostile.safetensors");
     struct dapt_safetensors *file = NULL;
@@ -86,18 +94,20 @@ static void test_hostile_headers(void **state)
         const struct hostile *h = &hostile_headers[i];
         write_raw(path, h->header, strlen(h->header), h->data_size);
         enum dapt_status status = dapt_safetensors_open(path, &file);
-        if (status >= 0 || !strstr(dapt_error(), h->reason) || !strstr(dapt_error(), "hostile.safetensors"))
-            fail_msg("%s: status %d, \"%s\" instead of \"%s\"", h->header, (int)status, dapt_error(), h->reason);
+        if (status >= 0 || !strstr(dapt_error(), h->reason) ||
+            !strstr(dapt_error(), "hostile.safetensors"))
+            fail_msg("%s: status %d, \"%s\" instead of \"%s\"", h->header, (int)status,
+                     dapt_error(), h->reason);
         assert_null(file);
     }
 }
 
-static void test_lengths(void **state)
-{
+static void test_lengths(void **state) {
     (void)state;
     const char *path = path_in(folder, "lengths.safetensors");
     struct dapt_safetensors *file = NULL;
-    static const uint64_t claims[] = {3, 1000, (100u << 20) + 1, UINT64_MAX, UINT64_MAX - 7, (uint64_t)1 << 63};
+    static const uint64_t claims[] = {3,          1000,           (100u << 20) + 1,
+                                      UINT64_MAX, UINT64_MAX - 7, (uint64_t)1 << 63};
     for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
         write_raw(path, "{}", claims[i], 0);
         assert_fails(dapt_safetensors_open(path, &file), DAPT_ERROR_INVALID, "the header claims");
@@ -110,20 +120,20 @@ static void test_lengths(void **state)
     assert_fails(dapt_safetensors_open(folder, &file), DAPT_ERROR_INVALID, "neither");
 
     struct dapt_string deep = {0};  // deeper nesting than any parser's stack should follow
-    for (int i = 0; i < 200000; i++)
-        assert_ok(dapt_string_add(&deep, "{\"a\":", 5));
+    for (int i = 0; i < 200000; i++) assert_ok(dapt_string_add(&deep, "{\"a\":", 5));
     write_raw(path, deep.data, deep.length, 0);
     assert_fails(dapt_safetensors_open(path, &file), DAPT_ERROR_INVALID, "not JSON");
     dapt_string_free(&deep);
 }
 
-static void test_good(void **state)
-{
+static void test_good(void **state) {
     (void)state;
-    const char *path = path_in(folder, "good.safetensors"), *header =
-        "{\"z\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[4,6]},\"__metadata__\":{\"format\":\"pt\"},"
-        "\"empty\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[4,4]},"
-        "\"s\":{\"data_offsets\":[0,4],\"shape\":[],\"dtype\":\"I32\"}}   ";
+    const char *path = path_in(folder, "good.safetensors"),
+               *header =
+                   "{\"z\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[4,6]},\"__metadata__"
+                   "\":{\"format\":\"pt\"},"
+                   "\"empty\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[4,4]},"
+                   "\"s\":{\"data_offsets\":[0,4],\"shape\":[],\"dtype\":\"I32\"}}   ";
     struct dapt_safetensors *file = NULL;
     write_raw(path, header, strlen(header), 6);
     assert_ok(dapt_safetensors_open(path, &file));
@@ -147,39 +157,39 @@ static void test_good(void **state)
 }
 
 // Every half must survive the way to float and back; NaN stays NaN.
-static void test_halves(void **state)
-{
+static void test_halves(void **state) {
     (void)state;
     static uint16_t halves[65536], back[65536];
     static float floats[65536];
-    for (uint32_t i = 0; i < 65536; i++)
-        halves[i] = (uint16_t)i;
+    for (uint32_t i = 0; i < 65536; i++) halves[i] = (uint16_t)i;
     for (int pass = 0; pass < 2; pass++) {
         enum dapt_file_dtype dtype = pass ? DAPT_FILE_BF16 : DAPT_FILE_F16;
-        struct dapt_file_tensor tensor = {.name = "t", .dtype = dtype, .count = 65536, .data = halves, .file = "f"};
+        struct dapt_file_tensor tensor = {
+            .name = "t", .dtype = dtype, .count = 65536, .data = halves, .file = "f"};
         assert_ok(dapt_file_tensor_floats(&tensor, 0, 65536, floats));
         assert_ok(dapt_floats_to_file(floats, 65536, dtype, back));
         for (uint32_t i = 0; i < 65536; i++)
             if (isnan(floats[i]))
                 assert_true((back[i] & (pass ? 0x7f80 : 0x7c00)) == (pass ? 0x7f80 : 0x7c00) &&
-                            (back[i] & (pass ? 0x7f : 0x3ff)) && (back[i] >> 15) == (halves[i] >> 15));
+                            (back[i] & (pass ? 0x7f : 0x3ff)) &&
+                            (back[i] >> 15) == (halves[i] >> 15));
             else
                 assert_int_equal(back[i], halves[i]);
         if (!pass) {
-            assert_true(floats[0x3c00] == 1.0f && floats[0x0001] == 0x1p-24f && floats[0x7bff] == 65504.0f);
+            assert_true(floats[0x3c00] == 1.0f && floats[0x0001] == 0x1p-24f &&
+                        floats[0x7bff] == 65504.0f);
             assert_true(isinf(floats[0xfc00]) && floats[0xfc00] < 0 && signbit(floats[0x8000]));
         }
     }
 }
 
-// Rounding against a search of the nearest representable value in double, ties to the even mantissa.
-static void test_rounding(void **state)
-{
+// Rounding against a search of the nearest representable value in double, ties to the even
+// mantissa.
+static void test_rounding(void **state) {
     (void)state;
     static uint16_t all[2][65536];
     static float values[2][65536];
-    for (uint32_t i = 0; i < 65536; i++)
-        all[0][i] = all[1][i] = (uint16_t)i;
+    for (uint32_t i = 0; i < 65536; i++) all[0][i] = all[1][i] = (uint16_t)i;
     struct dapt_file_tensor tensors[2] = {
         {.name = "h", .dtype = DAPT_FILE_F16, .count = 65536, .data = all[0], .file = "f"},
         {.name = "b", .dtype = DAPT_FILE_BF16, .count = 65536, .data = all[1], .file = "f"}};
@@ -189,36 +199,39 @@ static void test_rounding(void **state)
     for (uint64_t i = 0; i < 200000; i++) {
         int t = (int)(i & 1);
         uint32_t low = (uint32_t)(dapt_random_bits(1, 2, i) % top[t]), high = low + 1;
-        // Between two neighbours: their middle, just beside it, or anywhere. Infinity counts as the next power of two.
-        double a = values[t][low], b = high == top[t] ? 2 * (double)values[t][top[t] - (t ? 0x80 : 0x400)] : values[t][high];
-        double share = (double[]){0.5, 0.5 + 0x1p-10, 0.5 - 0x1p-10, dapt_random_uniform(1, 3, i)}[i / 2 % 4];
+        // Between two neighbours: their middle, just beside it, or anywhere. Infinity counts as the
+        // next power of two.
+        double a = values[t][low], b = high == top[t]
+                                           ? 2 * (double)values[t][top[t] - (t ? 0x80 : 0x400)]
+                                           : values[t][high];
+        double share =
+            (double[]){0.5, 0.5 + 0x1p-10, 0.5 - 0x1p-10, dapt_random_uniform(1, 3, i)}[i / 2 % 4];
         float x = (float)(a + (b - a) * share);
         double to_a = (double)x - a, to_b = b - (double)x;
         uint32_t expected = to_a < to_b ? low : to_a > to_b ? high : low & 1 ? high : low;
         uint16_t got;
         assert_ok(dapt_floats_to_file(&(float){-x}, 1, tensors[t].dtype, &got));
         if (got != (expected | 0x8000))
-            fail_msg("%s: %a: %04x instead of %04x", tensors[t].name, (double)-x, got, expected | 0x8000);
+            fail_msg("%s: %a: %04x instead of %04x", tensors[t].name, (double)-x, got,
+                     expected | 0x8000);
     }
     uint16_t over;
     assert_ok(dapt_floats_to_file(&(float){1e30f}, 1, DAPT_FILE_F16, &over));
     assert_int_equal(over, 0x7c00);
-    assert_int_equal(dapt_floats_to_file(&(float){1}, 1, DAPT_FILE_I8, &over), DAPT_ERROR_UNSUPPORTED);
+    assert_int_equal(dapt_floats_to_file(&(float){1}, 1, DAPT_FILE_I8, &over),
+                     DAPT_ERROR_UNSUPPORTED);
 }
 
 // Byte `k` of tensor `index` as the tests write it.
-static uint8_t content(size_t index, uint64_t k)
-{
+static uint8_t content(size_t index, uint64_t k) {
     return (uint8_t)(k * 7 + index * 31 + (k >> 8));
 }
 
-static enum dapt_status produce(void *context, size_t index, uint64_t begin, uint64_t size, void *bytes)
-{
+static enum dapt_status produce(void *context, size_t index, uint64_t begin, uint64_t size,
+                                void *bytes) {
     size_t *calls = context;
-    if (calls && (*calls)-- == 0)
-        return dapt_fail(DAPT_ERROR_IO, "nothing more to give");
-    for (uint64_t k = 0; k < size; k++)
-        ((uint8_t *)bytes)[k] = content(index, begin + k);
+    if (calls && (*calls)-- == 0) return dapt_fail(DAPT_ERROR_IO, "nothing more to give");
+    for (uint64_t k = 0; k < size; k++) ((uint8_t *)bytes)[k] = content(index, begin + k);
     return DAPT_OK;
 }
 
@@ -229,8 +242,7 @@ static const struct dapt_file_entry entries[] = {
 };
 enum { entry_count = sizeof entries / sizeof *entries };
 
-static void check_written(const char *path, bool sharded)
-{
+static void check_written(const char *path, bool sharded) {
     struct dapt_safetensors *file = NULL;
     assert_ok(dapt_safetensors_open(path, &file));
     assert_int_equal(dapt_safetensors_count(file), entry_count);
@@ -250,14 +262,14 @@ static void check_written(const char *path, bool sharded)
     dapt_safetensors_close(&file);
 }
 
-static void test_round_trip(void **state)
-{
+static void test_round_trip(void **state) {
     (void)state;
     static const char *const metadata[] = {"format", "pt", "a\"b", "c\\d\n", NULL};
     const char *one = path_in(folder, "one"), *many = path_in(folder, "many");
     assert_ok(dapt_mkdirs(one));
     assert_ok(dapt_mkdirs(many));
-    assert_ok(dapt_safetensors_write(one, "model", entries, entry_count, metadata, 0, produce, NULL));
+    assert_ok(
+        dapt_safetensors_write(one, "model", entries, entry_count, metadata, 0, produce, NULL));
     check_written(one, false);
     check_written(path_in(one, "model.safetensors"), false);
     struct dapt_map map;
@@ -267,7 +279,8 @@ static void test_round_trip(void **state)
     assert_int_equal(header % 8, 0);
     dapt_map_close(&map);
 
-    assert_ok(dapt_safetensors_write(many, "model", entries, entry_count, metadata, 100, produce, NULL));
+    assert_ok(
+        dapt_safetensors_write(many, "model", entries, entry_count, metadata, 100, produce, NULL));
     check_written(many, true);
     check_written(path_in(many, "model.safetensors.index.json"), true);
     assert_true(dapt_is_file(path_in(many, "model-00001-of-00003.safetensors")));
@@ -279,8 +292,9 @@ static void test_round_trip(void **state)
 
     // What fails half-way leaves what was there.
     size_t calls = 3;
-    assert_fails(dapt_safetensors_write(one, "model", entries, entry_count, metadata, 0, produce, &calls), DAPT_ERROR_IO,
-                 "nothing more");
+    assert_fails(
+        dapt_safetensors_write(one, "model", entries, entry_count, metadata, 0, produce, &calls),
+        DAPT_ERROR_IO, "nothing more");
     check_written(one, false);
     struct dapt_paths paths;
     struct dapt_arena arena = {0};
@@ -288,19 +302,23 @@ static void test_round_trip(void **state)
     assert_int_equal(paths.count, 1);
     dapt_arena_free(&arena);
     struct dapt_file_entry twice[] = {entries[0], entries[1], entries[0]};
-    assert_fails(dapt_safetensors_write(one, "x", twice, 3, NULL, 0, produce, NULL), DAPT_ERROR_INVALID, "'model.embed'");
+    assert_fails(dapt_safetensors_write(one, "x", twice, 3, NULL, 0, produce, NULL),
+                 DAPT_ERROR_INVALID, "'model.embed'");
 }
 
-static void test_index(void **state)
-{
+static void test_index(void **state) {
     (void)state;
     const char *path = path_in(folder, "model.safetensors.index.json");
-    static const char *const header = "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}";
-    static const char *const header_b = "{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}";
+    static const char *const header =
+        "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}";
+    static const char *const header_b =
+        "{\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}";
     write_raw(path_in(folder, "x.safetensors"), header, strlen(header), 2);
     write_raw(path_in(folder, "y.safetensors"), header_b, strlen(header_b), 2);
     write_raw(path_in(folder, "a2.safetensors"), header, strlen(header), 2);
-    static const struct { const char *json, *reason; } cases[] = {
+    static const struct {
+        const char *json, *reason;
+    } cases[] = {
         {"{", "not JSON"},
         {"[]", "not a JSON object"},
         {"{}", "weight_map"},
@@ -318,7 +336,8 @@ static void test_index(void **state)
         {"{\"weight_map\":{\"a\":\"y.safetensors\",\"b\":\"x.safetensors\"}}", "should be in"},
         {"{\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"a2.safetensors\"}}", "is also in"},
         {"{\"weight_map\":{\"b\":\"y.safetensors\",\"c\":\"x.safetensors\"}}", "'c'"},
-        {"{\"weight_map\":{\"a\":\"x.safetensors\"},\"weight_map\":{\"a\":\"x.safetensors\"}}", "weight_map"},
+        {"{\"weight_map\":{\"a\":\"x.safetensors\"},\"weight_map\":{\"a\":\"x.safetensors\"}}",
+         "weight_map"},
     };
     struct dapt_safetensors *file = NULL;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -327,20 +346,24 @@ static void test_index(void **state)
         if (status >= 0 || !strstr(dapt_error(), cases[i].reason))
             fail_msg("%s: status %d, \"%s\"", cases[i].json, (int)status, dapt_error());
     }
-    const char *extra = "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
-                        "\"e\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]}}";
+    const char *extra =
+        "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+        "\"e\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]}}";
     write_raw(path_in(folder, "x.safetensors"), extra, strlen(extra), 3);
     write_text(path, "{\"weight_map\":{\"a\":\"x.safetensors\"}}");
-    assert_fails(dapt_safetensors_open(path, &file), DAPT_ERROR_INVALID, "does not name tensor 'e'");
-    write_text(path, "{\"weight_map\":{\"a\":\"x.safetensors\",\"e\":\"x.safetensors\",\"b\":\"y.safetensors\"}}");
+    assert_fails(dapt_safetensors_open(path, &file), DAPT_ERROR_INVALID,
+                 "does not name tensor 'e'");
+    write_text(path,
+               "{\"weight_map\":{\"a\":\"x.safetensors\",\"e\":\"x.safetensors\",\"b\":\"y."
+               "safetensors\"}}");
     assert_ok(dapt_safetensors_open(folder, &file));
     assert_int_equal(dapt_safetensors_count(file), 3);
     dapt_safetensors_close(&file);
 }
 
-// Truncations, and flips of random bits, of a good file: refused or read, never a fault (run under the sanitizers).
-static void test_damage(void **state)
-{
+// Truncations, and flips of random bits, of a good file: refused or read, never a fault (run under
+// the sanitizers).
+static void test_damage(void **state) {
     (void)state;
     assert_ok(dapt_safetensors_write(folder, "small", entries, 4, NULL, 0, produce, NULL));
     struct dapt_string file = {0};
@@ -371,8 +394,7 @@ static void test_damage(void **state)
 }
 
 // Files that others wrote.
-static void test_goldens(void **state)
-{
+static void test_goldens(void **state) {
     (void)state;
     const char *data = getenv("DAPT_TEST_DATA");
     struct dapt_paths paths = {0};
@@ -393,12 +415,17 @@ static void test_goldens(void **state)
     dapt_arena_free(&arena);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hostile_headers), cmocka_unit_test(test_lengths),    cmocka_unit_test(test_good),
-        cmocka_unit_test(test_halves),          cmocka_unit_test(test_rounding),   cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_index),           cmocka_unit_test(test_damage),     cmocka_unit_test(test_goldens),
+        cmocka_unit_test(test_hostile_headers),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_index),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_goldens),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -3,10 +3,12 @@
 
 #include "corpus_test.h"
 
-// Reads a file through a source. Documents as "[record]text", with an id as "[record id]text", failures as "{record reason}".
-static void read_all(const char *source, const char *options, const char *path, struct dapt_string *out)
-{
-    const struct dapt_plugin_descriptor *plugin = dapt_modules_plugin(modules, DAPT_SOURCE_1, source);
+// Reads a file through a source. Documents as "[record]text", with an id as "[record id]text",
+// failures as "{record reason}".
+static void read_all(const char *source, const char *options, const char *path,
+                     struct dapt_string *out) {
+    const struct dapt_plugin_descriptor *plugin =
+        dapt_modules_plugin(modules, DAPT_SOURCE_1, source);
     assert_non_null(plugin);
     const struct dapt_source_1 *api = plugin->implementation;
     struct dapt_json *json = parse_options(options);
@@ -14,21 +16,20 @@ static void read_all(const char *source, const char *options, const char *path, 
     assert_ok(dapt_options_create(plugin->options, json, NULL, &values));
     void *handle = NULL;
     enum dapt_status status = api->open(dapt_host(), values, path, &handle);
-    if (status)
-        assert_ok(dapt_string_format(out, "{open %s}", dapt_error()));
+    if (status) assert_ok(dapt_string_format(out, "{open %s}", dapt_error()));
     for (int calls = 0; !status || status == DAPT_ERROR_INVALID; calls++) {
-        if (!handle)
-            break;
+        if (!handle) break;
         struct dapt_document d = {0};
         status = api->next(handle, &d);
         assert_true(calls < 100000);
         if (status == DAPT_OK)
-            assert_ok(dapt_string_format(out, d.id ? "[%llu %.*s]" : "[%llu%.*s]", (unsigned long long)d.record,
-                                         (int)d.id_length, d.id ? d.id : ""));
-        if (status == DAPT_OK)
-            assert_ok(dapt_string_add(out, d.text, d.length));
+            assert_ok(dapt_string_format(out, d.id ? "[%llu %.*s]" : "[%llu%.*s]",
+                                         (unsigned long long)d.record, (int)d.id_length,
+                                         d.id ? d.id : ""));
+        if (status == DAPT_OK) assert_ok(dapt_string_add(out, d.text, d.length));
         if (status < 0)
-            assert_ok(dapt_string_format(out, "{%llu %s}", (unsigned long long)d.record, dapt_error()));
+            assert_ok(
+                dapt_string_format(out, "{%llu %s}", (unsigned long long)d.record, dapt_error()));
     }
     api->close(handle);
     api->close(NULL);
@@ -36,7 +37,9 @@ static void read_all(const char *source, const char *options, const char *path, 
     dapt_json_free(&json);
 }
 
-struct source_case { const char *source, *options, *content, *expected; };
+struct source_case {
+    const char *source, *options, *content, *expected;
+};
 
 static const struct source_case cases[] = {
     {"text", NULL, "", "[0]"},
@@ -51,35 +54,48 @@ static const struct source_case cases[] = {
     {"text", "{\"split\": \"blank-lines\"}", "a\nb\n\nc\n", "[1]a\nb[2]c"},
     {"text", "{\"split\": \"blank-lines\"}", "\r\n\r\na\r\nb\r\n \t\r\n\r\nc", "[1]a\nb[2]c"},
     {"text", "{\"split\": \"blank-lines\"}", "  indented\n\n\n\nx\n", "[1]  indented[2]x"},
-    {"text", "{\"split\": \"separator\", \"separator\": \"<|end|>\"}", "a<|end|>\nb\n<|end|>", "[1]a[2]b"},
-    {"text", "{\"split\": \"separator\", \"separator\": \"<|end|>\"}", "a<|end<|end|>b<|end|", "[1]a<|end[2]b<|end|"},
-    {"text", "{\"split\": \"separator\", \"separator\": \"\\n---\\n\"}", "a\r\n---\r\nb\r\n", "[1]a[2]b"},
+    {"text", "{\"split\": \"separator\", \"separator\": \"<|end|>\"}", "a<|end|>\nb\n<|end|>",
+     "[1]a[2]b"},
+    {"text", "{\"split\": \"separator\", \"separator\": \"<|end|>\"}", "a<|end<|end|>b<|end|",
+     "[1]a<|end[2]b<|end|"},
+    {"text", "{\"split\": \"separator\", \"separator\": \"\\n---\\n\"}", "a\r\n---\r\nb\r\n",
+     "[1]a[2]b"},
     {"text", "{\"split\": \"separator\", \"separator\": \"--\"}", "----a--", "[1][2][3]a"},
-    {"text", "{\"split\": \"separator\"}", "a", "{open split \"separator\" needs the option \"separator\"}"},
-    {"text", "{\"split\": \"lines\"}", "a", "{open split: \"file\", \"blank-lines\" or \"separator\" was expected}"},
+    {"text", "{\"split\": \"separator\"}", "a",
+     "{open split \"separator\" needs the option \"separator\"}"},
+    {"text", "{\"split\": \"lines\"}", "a",
+     "{open split: \"file\", \"blank-lines\" or \"separator\" was expected}"},
     {"jsonl", NULL, "", ""},
     {"jsonl", NULL, "\n \n\t\r\n", ""},
     {"jsonl", NULL, "{\"text\": \"a\"}", "[1]a"},
-    {"jsonl", NULL, "\xef\xbb\xbf{\"text\": \"a\"}\r\n\r\n{\"id\": \"x\", \"text\": \"b\\nc\\u00e9\\ud83d\\ude00\"}\r\n",
+    {"jsonl", NULL,
+     "\xef\xbb\xbf{\"text\": \"a\"}\r\n\r\n{\"id\": \"x\", \"text\": "
+     "\"b\\nc\\u00e9\\ud83d\\ude00\"}\r\n",
      "[1]a[3 x]b\nc\xc3\xa9\xf0\x9f\x98\x80"},
     {"jsonl", NULL, "{\"text\": \"\"}\n{\"text\": \"\\\\u0000\"}\n", "[1][2]\\u0000"},
-    {"jsonl", NULL, "{\"text\": \"a\\u0000b\"}\n{\"text\": \"c\"}", "{1 holds a NUL character}[2]c"},
-    {"jsonl", NULL, "{\"text\": 3}\n[1]\n\"x\"\nnull\n{\"t\": 1}\n{\"text\": null}\n{\"text\": \"a\"}",
-     "{1 field \"text\" is not a string}{2 is not a JSON object}{3 is not a JSON object}{4 is not a JSON object}"
+    {"jsonl", NULL, "{\"text\": \"a\\u0000b\"}\n{\"text\": \"c\"}",
+     "{1 holds a NUL character}[2]c"},
+    {"jsonl", NULL,
+     "{\"text\": 3}\n[1]\n\"x\"\nnull\n{\"t\": 1}\n{\"text\": null}\n{\"text\": \"a\"}",
+     "{1 field \"text\" is not a string}{2 is not a JSON object}{3 is not a JSON object}{4 is not "
+     "a JSON object}"
      "{5 has no field \"text\"}{6 field \"text\" is not a string}[7]a"},
     {"jsonl", NULL, "{\"text\": \"a\"\n{\"text\": \"b\"} x\n{\"text\": \"c\"}",
      "{1 is not JSON, near column 12}{2 goes on behind its JSON value, column 15}[3]c"},
-    {"jsonl", NULL, "{\"text\": \"\\ud800\"}\n{\"text\": \"\\udc00x\"}\n{\"text\": \"\\x\"}\n{\"text\": \"d\"}",
-     "{1 is not JSON, near column 11}{2 is not JSON, near column 11}{3 is not JSON, near column 11}[4]d"},
-    {"jsonl", "{\"field\": \"a.b\"}", "{\"a\": {\"b\": \"x\"}}\n{\"a\": {\"c\": \"x\"}}\n{\"a.b\": \"y\"}\n{\"a\": \"b\"}",
+    {"jsonl", NULL,
+     "{\"text\": \"\\ud800\"}\n{\"text\": \"\\udc00x\"}\n{\"text\": \"\\x\"}\n{\"text\": \"d\"}",
+     "{1 is not JSON, near column 11}{2 is not JSON, near column 11}{3 is not JSON, near column "
+     "11}[4]d"},
+    {"jsonl", "{\"field\": \"a.b\"}",
+     "{\"a\": {\"b\": \"x\"}}\n{\"a\": {\"c\": \"x\"}}\n{\"a.b\": \"y\"}\n{\"a\": \"b\"}",
      "[1]x{2 has no field \"a.b\"}[3]y{4 has no field \"a.b\"}"},
     {"jsonl", "{\"field\": \"a.b.c\", \"id\": \"m.n\"}",
-     "{\"m\": {\"n\": \"i\"}, \"a\": {\"b\": {\"c\": \"x\"}}}\n{\"a.b\": {\"c\": \"y\"}}\n{\"a\": {\"b.c\": \"z\"}, \"m\": 1}",
+     "{\"m\": {\"n\": \"i\"}, \"a\": {\"b\": {\"c\": \"x\"}}}\n{\"a.b\": {\"c\": \"y\"}}\n{\"a\": "
+     "{\"b.c\": \"z\"}, \"m\": 1}",
      "[1 i]x[2]y[3]z"},
 };
 
-static void test_cases(void **state)
-{
+static void test_cases(void **state) {
     (void)state;
     const char *path = path_in(folder, "file");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -89,20 +105,18 @@ static void test_cases(void **state)
         const char *got = out.data ? out.data : "";
         if (strcmp(got, cases[i].expected))
             fail_msg("%s, options %s, \"%s\":\ngave     \"%s\"\nnot      \"%s\"", cases[i].source,
-                     cases[i].options ? cases[i].options : "{}", cases[i].content, got, cases[i].expected);
+                     cases[i].options ? cases[i].options : "{}", cases[i].content, got,
+                     cases[i].expected);
         dapt_string_free(&out);
     }
 }
 
-static void add_repeated(struct dapt_string *s, const char *text, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        assert_ok(dapt_string_add(s, text, strlen(text)));
+static void add_repeated(struct dapt_string *s, const char *text, size_t count) {
+    for (size_t i = 0; i < count; i++) assert_ok(dapt_string_add(s, text, strlen(text)));
 }
 
 // Pieces, marks and line ends across the borders of what is read at a time.
-static void test_borders(void **state)
-{
+static void test_borders(void **state) {
     (void)state;
     const char *path = path_in(folder, "borders");
     for (size_t shift = 0; shift < 6; shift++) {
@@ -127,8 +141,7 @@ static void test_borders(void **state)
     }
 }
 
-static void test_long_lines(void **state)
-{
+static void test_long_lines(void **state) {
     (void)state;
     struct dapt_string file = {0}, out = {0};
     const char *path = path_in(folder, "long.jsonl");
@@ -152,9 +165,9 @@ static void test_long_lines(void **state)
     dapt_string_free(&file);
 }
 
-// A line above the limit is one bad record; what follows is read. (As gz: 300 MB of blanks are a small file.)
-static void test_too_long(void **state)
-{
+// A line above the limit is one bad record; what follows is read. (As gz: 300 MB of blanks are a
+// small file.)
+static void test_too_long(void **state) {
     (void)state;
     struct dapt_string out = {0};
     const char *path = path_in(folder, "bomb.jsonl.gz");
@@ -163,8 +176,7 @@ static void test_too_long(void **state)
     gzFile gz = gzopen(path, "wb1");
     assert_non_null(gz);
     gzputs(gz, "{\"text\": \"a\"}\n");
-    for (int i = 0; i < 300; i++)
-        gzwrite(gz, blanks, sizeof blanks);
+    for (int i = 0; i < 300; i++) gzwrite(gz, blanks, sizeof blanks);
     gzputs(gz, "\n{\"text\": \"b\"}\n");
     gzclose(gz);
     read_all("jsonl", NULL, path, &out);
@@ -172,15 +184,29 @@ static void test_too_long(void **state)
     dapt_string_free(&out);
 }
 
-static void test_probes(void **state)
-{
+static void test_probes(void **state) {
     (void)state;
-    static const struct { const char *path, *head, *source; } files[] = {
-        {"a.txt", "hello", "text"},       {"a.md", "# x", "text"},         {"a", "plain words", "text"},
-        {"a.c", "int main", "text"},      {"a.1", ".TH LS 1\n", "text"},   {"a.jsonl", "{\"text\":1}", "jsonl"},
-        {"A.JSONL", "{}", "jsonl"},       {"a.jsonl", "", "jsonl"},        {"a.ndjson", " {", "jsonl"},
-        {"a.json", "\n{\"a\": 1}", "jsonl"}, {"a.json", "[{\"text\": 1}]", NULL}, {"a.html", "<html>", NULL},
-        {"a.csv", "a,b", NULL},           {"a.bin", "\x7f""ELF\x01", NULL}, {"a.txt", "", "text"},
+    static const struct {
+        const char *path, *head, *source;
+    } files[] = {
+        {"a.txt", "hello", "text"},
+        {"a.md", "# x", "text"},
+        {"a", "plain words", "text"},
+        {"a.c", "int main", "text"},
+        {"a.1", ".TH LS 1\n", "text"},
+        {"a.jsonl", "{\"text\":1}", "jsonl"},
+        {"A.JSONL", "{}", "jsonl"},
+        {"a.jsonl", "", "jsonl"},
+        {"a.ndjson", " {", "jsonl"},
+        {"a.json", "\n{\"a\": 1}", "jsonl"},
+        {"a.json", "[{\"text\": 1}]", NULL},
+        {"a.html", "<html>", NULL},
+        {"a.csv", "a,b", NULL},
+        {"a.bin",
+         "\x7f"
+         "ELF\x01",
+         NULL},
+        {"a.txt", "", "text"},
         {"a.png", "\x89PNG\r\n\x1a\n", NULL},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -200,8 +226,7 @@ static void test_probes(void **state)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cases, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_borders, set_up, tear_down),

@@ -1,4 +1,5 @@
-// A tokenizer for tests: a byte is an id, shifted by an option; 256 begins and 257 ends a text. A text with "BREAK" fails.
+// A tokenizer for tests: a byte is an id, shifted by an option; 256 begins and 257 ends a text. A
+// text with "BREAK" fails.
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,51 +7,60 @@
 
 static const struct dapt_option options_table[] = {
     {.name = "vocab", .type = DAPT_OPTION_INTEGER, .default_value = "300", .help = "ids"},
-    {.name = "shift", .type = DAPT_OPTION_INTEGER, .default_value = "0", .help = "added to each byte's id, from 258 on"},
-    {.name = "eos", .type = DAPT_OPTION_BOOL, .default_value = "true", .help = "has an end of text"},
-    {.name = "wild", .type = DAPT_OPTION_BOOL, .default_value = "false", .help = "gives ids beyond its vocabulary"},
+    {.name = "shift",
+     .type = DAPT_OPTION_INTEGER,
+     .default_value = "0",
+     .help = "added to each byte's id, from 258 on"},
+    {.name = "eos",
+     .type = DAPT_OPTION_BOOL,
+     .default_value = "true",
+     .help = "has an end of text"},
+    {.name = "wild",
+     .type = DAPT_OPTION_BOOL,
+     .default_value = "false",
+     .help = "gives ids beyond its vocabulary"},
     {0},
 };
 
-struct handle { const struct dapt_host *host; uint32_t vocab, shift; bool eos, wild; };
+struct handle {
+    const struct dapt_host *host;
+    uint32_t vocab, shift;
+    bool eos, wild;
+};
 
-static enum dapt_status tokenizer_open(const struct dapt_host *host, const struct dapt_options *options,
-                                       const char *path_z, void **handle)
-{
+static enum dapt_status tokenizer_open(const struct dapt_host *host,
+                                       const struct dapt_options *options, const char *path_z,
+                                       void **handle) {
     (void)path_z;
     struct handle *h = calloc(1, sizeof *h);
-    if (!h)
-        return host->fail(host, DAPT_ERROR_MEMORY, "no memory");
+    if (!h) return host->fail(host, DAPT_ERROR_MEMORY, "no memory");
     *h = (struct handle){host, (uint32_t)host->option_integer(options, "vocab"),
-                         (uint32_t)host->option_integer(options, "shift"), host->option_bool(options, "eos"),
-                         host->option_bool(options, "wild")};
+                         (uint32_t)host->option_integer(options, "shift"),
+                         host->option_bool(options, "eos"), host->option_bool(options, "wild")};
     *handle = h;
     return DAPT_OK;
 }
 
-static enum dapt_status tokenizer_share(void *handle, void **other)
-{
+static enum dapt_status tokenizer_share(void *handle, void **other) {
     struct handle *h = malloc(sizeof *h);
-    if (!h)
-        return DAPT_ERROR_MEMORY;
+    if (!h) return DAPT_ERROR_MEMORY;
     *h = *(struct handle *)handle;
     *other = h;
     return DAPT_OK;
 }
 
-static uint32_t tokenizer_vocab_size(void *handle)
-{
+static uint32_t tokenizer_vocab_size(void *handle) {
     return ((struct handle *)handle)->vocab;
 }
 
-static int64_t tokenizer_special_id(void *handle, enum dapt_special which)
-{
-    return which == DAPT_SPECIAL_BOS ? 256 : which == DAPT_SPECIAL_EOS && ((struct handle *)handle)->eos ? 257 : -1;
+static int64_t tokenizer_special_id(void *handle, enum dapt_special which) {
+    return which == DAPT_SPECIAL_BOS                                     ? 256
+           : which == DAPT_SPECIAL_EOS && ((struct handle *)handle)->eos ? 257
+                                                                         : -1;
 }
 
-static enum dapt_status tokenizer_encode(void *handle, const char *text, size_t length, uint32_t flags,
-                                         dapt_emit_ids emit, void *context)
-{
+static enum dapt_status tokenizer_encode(void *handle, const char *text, size_t length,
+                                         uint32_t flags, dapt_emit_ids emit, void *context) {
     const struct handle *h = handle;
     uint32_t run[64];
     if (memmem(text, length, "BREAK", 5))
@@ -60,29 +70,36 @@ static enum dapt_status tokenizer_encode(void *handle, const char *text, size_t 
     for (size_t i = 0; i < length;) {
         size_t count = 0;
         for (; i < length && count < 64; i++)
-            run[count++] = h->wild ? h->vocab : (unsigned char)text[i] + (h->shift ? h->shift + 258 : 0);
-        if (!emit(context, run, count))
-            return DAPT_ERROR_MEMORY;
+            run[count++] =
+                h->wild ? h->vocab : (unsigned char)text[i] + (h->shift ? h->shift + 258 : 0);
+        if (!emit(context, run, count)) return DAPT_ERROR_MEMORY;
     }
     return DAPT_OK;
 }
 
-static enum dapt_status tokenizer_decode(void *handle, const uint32_t *ids, size_t count, uint32_t flags,
-                                         dapt_emit_text emit, void *context)
-{
+static enum dapt_status tokenizer_decode(void *handle, const uint32_t *ids, size_t count,
+                                         uint32_t flags, dapt_emit_text emit, void *context) {
     (void)handle;
     (void)flags;
     for (size_t i = 0; i < count; i++)
-        if (ids[i] < 256 && !emit(context, &(char){(char)ids[i]}, 1))
-            break;
+        if (ids[i] < 256 && !emit(context, &(char){(char)ids[i]}, 1)) break;
     return DAPT_OK;
 }
 
-static const struct dapt_tokenizer_1 tokenizer = {tokenizer_open,       tokenizer_share,  tokenizer_vocab_size,
-                                                  tokenizer_special_id, tokenizer_encode, tokenizer_decode, free};
+static const struct dapt_tokenizer_1 tokenizer = {tokenizer_open,
+                                                  tokenizer_share,
+                                                  tokenizer_vocab_size,
+                                                  tokenizer_special_id,
+                                                  tokenizer_encode,
+                                                  tokenizer_decode,
+                                                  free};
 
 static const struct dapt_plugin_descriptor descriptors[] = {{
-    .kind = DAPT_TOKENIZER_1, .id = "test-bytes", .version = "1", .summary = "bytes, for tests", .options = options_table,
+    .kind = DAPT_TOKENIZER_1,
+    .id = "test-bytes",
+    .version = "1",
+    .summary = "bytes, for tests",
+    .options = options_table,
     .implementation = &tokenizer,
 }};
 

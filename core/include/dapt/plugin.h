@@ -118,7 +118,8 @@ struct dapt_source_1 {
                              void **handle);                                        // [worker]
     // DAPT_OK and a document, DAPT_END, or an error. After an error that concerns one record
     // (DAPT_ERROR_INVALID) the host may call again to go on with the next record; document->record
-    // then names the bad one. [worker]
+    // then names the bad one. A text that is not UTF-8 or holds a NUL may be handed out as it is:
+    // the host checks, and treats the record as a bad one. [worker]
     enum dapt_status (*next)(void *handle, struct dapt_document *document);
     void (*close)(void *handle);                                                    // [worker]; NULL is fine
 };
