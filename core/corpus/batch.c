@@ -95,8 +95,8 @@ void dapt_corpus_eval_batch(const struct dapt_corpus *corpus, uint64_t index,
     batch->scored = 0;
     for (uint32_t b = 0; b < batch->sequences; b++) {
         size_t row = (size_t)b * batch->length;
-        if (index + b < corpus->plan.sequences)
-            fill_sequence(corpus, index + b, row, batch);
+        if (index + b < corpus->plan.drawn)
+            fill_sequence(corpus, dapt_plan_eval(&corpus->plan, index + b), row, batch);
         else
             fill_nothing(row, 0, batch);
     }

@@ -96,8 +96,8 @@ void dapt_corpus_eval_batch(const struct dapt_corpus *corpus, uint64_t index, st
 // the run is permute(seed, k / count, count, k % count); with weights see README.md. [any thread]
 void dapt_corpus_train_batch(const struct dapt_corpus *corpus, uint64_t seed, uint64_t index,
                              struct dapt_batch *batch);
-// Sequences in file order, each once whatever the weights, for evaluation; places past the end are
-// empty (targets -1). [any thread]
+// Sequences in file order for evaluation; places past report->sequences are empty (targets -1). [any
+// thread]
 void dapt_corpus_eval_batch(const struct dapt_corpus *corpus, uint64_t index,
                             struct dapt_batch *batch);
 >>>>>>> 2b43bcd (Corpus, format, sources: one formatting, READMEs)

@@ -147,6 +147,8 @@ enum dapt_status dapt_plan_create(const struct dapt_shard *shard, const struct d
 void dapt_plan_free(struct dapt_plan *plan);  // a zeroed one is fine
 // The sequence at place `index` of the endless training order.
 uint64_t dapt_plan_train(const struct dapt_plan *plan, uint64_t seed, uint64_t index);
+// The sequence at place `index` < plan->drawn of an evaluation.
+uint64_t dapt_plan_eval(const struct dapt_plan *plan, uint64_t index);
 
 // ---------------------------------------------------------------------------------------- corpus.c
 struct dapt_corpus {

@@ -300,3 +300,9 @@ uint64_t dapt_plan_train(const struct dapt_plan *plan, uint64_t seed, uint64_t i
         UINT64_C(1) << 63 | (uint64_t)g << 40 | (turn / group->count & ((UINT64_C(1) << 40) - 1));
     return group->first + dapt_permute(seed, stream, group->count, turn % group->count);
 }
+
+uint64_t dapt_plan_eval(const struct dapt_plan *plan, uint64_t index) {
+    size_t g = 0;
+    while (index >= plan->groups[g].drawn) index -= plan->groups[g++].drawn;
+    return plan->groups[g].first + index % plan->groups[g].count;
+}

@@ -196,7 +196,11 @@ static void check_weights(enum dapt_packing packing, const double weights[3]) {
         {write_jsonl("w0.jsonl", 0, 100, scale), NULL, weights[0], NULL},
         {write_jsonl("w1.jsonl", 100, 100, scale), NULL, weights[1], NULL},
         {write_jsonl("w2.jsonl", 200, 100, scale), NULL, weights[2], NULL}};
+    enum { most = 2000 };
     uint64_t counts[3], first[4] = {0}, drawn[3], total = 0;
+    struct dapt_batch *all = NULL, *row = NULL;
+    assert_ok(dapt_batch_create(most, T, &all));
+    assert_ok(dapt_batch_create(1, T, &row));
     for (size_t e = 0; e < 3; e++) {  // each alone
         struct dapt_corpus *alone = open_corpus(
             (struct setting){.path = entries[e].path, .sequence = T, .packing = packing});
@@ -204,15 +208,24 @@ static void check_weights(enum dapt_packing packing, const double weights[3]) {
         first[e + 1] = first[e] + counts[e];
         drawn[e] = (uint64_t)(weights[e] * (double)counts[e] + 0.5);
         total += drawn[e];
+        assert_true(first[e + 1] <= most);
+        for (uint64_t s = 0; s < counts[e]; s++) {
+            dapt_corpus_eval_batch(alone, s, row);
+            memcpy(all->ids + (first[e] + s) * T, row->ids, T * sizeof *row->ids);
+        }
         dapt_corpus_close(&alone);
     }
     struct dapt_corpus *corpus = open_corpus(
         (struct setting){.entries = entries, .entry_count = 3, .sequence = T, .packing = packing});
     assert_int_equal(dapt_corpus_report(corpus)->sequences, total);
-    struct dapt_batch *all = NULL, *row = NULL;
-    assert_ok(dapt_batch_create((uint32_t)first[3], T, &all));
-    assert_ok(dapt_batch_create(1, T, &row));
-    dapt_corpus_eval_batch(corpus, 0, all);
+    uint64_t place = 0;
+    for (size_t e = 0; e < 3; e++)
+        for (uint64_t k = 0; k < drawn[e]; k++) {
+            dapt_corpus_eval_batch(corpus, place++, row);
+            assert_int_equal(find_sequence(row, all, first[3]), first[e] + k % counts[e]);
+        }
+    dapt_corpus_eval_batch(corpus, place, row);
+    assert_int_equal(row->scored, 0);
     uint64_t *seen = calloc(first[3], sizeof *seen), taken[3] = {0};
     for (uint64_t k = 0; k < 4 * total; k++) {
         dapt_corpus_train_batch(corpus, 7, k, row);
