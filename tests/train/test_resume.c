@@ -1,0 +1,284 @@
+// The same bits whatever happens on the way: stopped and resumed, killed at any moment, damaged on the disk.
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/rng.h"
+#include "command.h"
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// Weights, optimizer state and record of the two runs' last checkpoints, byte for byte.
+static void assert_same_end(struct scratch *s, const char *a, const char *b) {
+    static const char *const files[] = {"model.safetensors", "state.safetensors", "config.json"};
+    char *x = latest_checkpoint(s, a), *y = latest_checkpoint(s, b);
+    assert_string_equal(strrchr(x, '/'), strrchr(y, '/'));
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        if (!same_file(dapt_path_join(&s->arena, x, files[i]), dapt_path_join(&s->arena, y, files[i]))) {
+            fail_msg("%s differs between %s and %s", files[i], x, y);
+        }
+    }
+}
+
+// The run that nothing happened to; made once.
+static double reference(struct scratch *s) {
+    static double took;
+    struct outcome o;
+    if (took > 0) return took;
+    write_config(s, "whole", NULL);
+    double begin = seconds();
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    took = seconds() - begin;
+    assert_non_null(strstr(latest_checkpoint(s, "whole"), "step-000024"));
+    return took;
+}
+
+static void test_same_run_twice(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    reference(s);
+    write_config(s, "again", NULL);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    assert_same_end(s, "whole", "again");
+    // The records hold neither times nor places: they are the same too, and with them the chain.
+    assert_true(same_file(dapt_path_join(&s->arena, latest_checkpoint(s, "whole"), "run.json"),
+                          dapt_path_join(&s->arena, latest_checkpoint(s, "again"), "run.json")));
+}
+
+// Copies a run's checkpoint of `step` as the only one of another run: as if the run had ended there.
+static void begin_from(struct scratch *s, const char *from, const char *to, const char *step) {
+    static const char *const files[] = {"model.safetensors", "state.safetensors", "config.json", "run.json"};
+    char *source = dapt_arena_format(&s->arena, "%s/checkpoints/%s", in_scratch(s, from), step);
+    char *target = dapt_arena_format(&s->arena, "%s/checkpoints/%s", in_scratch(s, to), step);
+    assert_ok(dapt_mkdirs(target));
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        assert_ok(dapt_copy_file(dapt_path_join(&s->arena, source, files[i]), dapt_path_join(&s->arena, target, files[i])));
+    }
+}
+
+// k steps, then the rest in another process, from several checkpoints; with other values for what does not decide the course.
+static void test_resume_from_each(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    reference(s);
+    write_config(s, "all", "{\"train\": {\"keep\": 100, \"checkpoint_every\": 5}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    static const char *const steps[] = {"step-000005", "step-000010", "step-000020", "step-000024"};
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        char *run = dapt_arena_format(&s->arena, "part%zu", i);
+        begin_from(s, "all", run, steps[i]);
+        write_config(s, run, "{\"train\": {\"evaluate_every\": 3, \"checkpoint_every\": 7, \"keep\": 1}, \"backend\": {\"threads\": 2}}");
+        run_dapt(s, &o, "train", s->config, "--resume", NULL);
+        expect(&o, 0, NULL);
+        if (i < 3) assert_same_end(s, "whole", run);
+    }
+}
+
+// Rounded weights in the model's files: the exact ones lie beside the optimizer's state.
+static void test_resume_bf16(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char more[] = "{\"model\": {\"random\": {\"torch_dtype\": \"bfloat16\"}}, \"train\": {\"keep\": 100}}";
+    write_config(s, "bf16", more);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    begin_from(s, "bf16", "bf16-part", "step-000012");
+    write_config(s, "bf16-part", more);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_same_end(s, "bf16", "bf16-part");
+    struct dapt_map map;
+    assert_ok(dapt_map_open(dapt_path_join(&s->arena, latest_checkpoint(s, "bf16"), "model.safetensors"), &map));
+    assert_non_null(memmem(map.data, map.size, "\"BF16\"", 6));
+    dapt_map_close(&map);
+}
+
+// Twenty kills at random moments, resumed each time. A run that ends before its kill is compared and begun again.
+static void test_kills(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    double whole = reference(s);
+    size_t finished = 0;
+    write_config(s, "killed", "{\"train\": {\"checkpoint_every\": 1}}");
+    for (uint64_t kill_number = 0; kill_number < 20; kill_number++) {
+        // The first ones fall on start-up and first steps, later ones anywhere in a run.
+        double delay = whole * dapt_random_uniform(2026, 1, kill_number) * (kill_number < 10 ? 0.4 : 1.2);
+        pid_t child = start_dapt(s, "train", s->config, "--resume", NULL);
+        finish_dapt(s, child, delay, SIGKILL, &o);
+        if (o.code == 128 + SIGKILL) continue;
+        expect(&o, 0, NULL);
+        assert_same_end(s, "whole", "killed");
+        assert_ok(dapt_remove_tree(in_scratch(s, "killed")));
+        finished++;
+        kill_number -= finished < 200;  // this one killed nothing
+    }
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_same_end(s, "whole", "killed");
+    cJSON_Delete(read_metrics(s, "killed"));
+    // Nothing that a kill left half done stays.
+    DIR *dir = opendir(dapt_path_join(&s->arena, in_scratch(s, "killed"), "checkpoints"));
+    assert_non_null(dir);
+    for (const struct dirent *entry; (entry = readdir(dir));) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) assert_int_equal(entry->d_name[0], 's');
+    }
+    closedir(dir);
+}
+
+static void flip_byte(const char *path, double where) {
+    struct dapt_string content;
+    assert_ok(dapt_file_read(path, 64 << 20, &content));
+    content.data[(size_t)((double)(content.length - 1) * where)] ^= 0x10;
+    assert_ok(dapt_file_write(path, content.data, content.length));
+    dapt_string_free(&content);
+}
+
+// A checkpoint with one wrong byte, or a file cut or missing, is put aside; the one before it is used, and the end is the same.
+static void test_damage(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const struct { const char *file; double where; } damages[] = {
+        {"model.safetensors", 0.7}, {"state.safetensors", 0.5}, {"state.safetensors", 0}, {"run.json", 0.3}, {"config.json", 0.5},
+        {"state.safetensors", -1}, {"run.json", -1}, {"model.safetensors", -2},
+    };
+    reference(s);
+    for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
+        char *run = dapt_arena_format(&s->arena, "damaged%zu", i);
+        begin_from(s, "all", run, "step-000010");
+        begin_from(s, "all", run, "step-000015");
+        char *path = dapt_arena_format(&s->arena, "%s/checkpoints/step-000015/%s", in_scratch(s, run), damages[i].file);
+        if (damages[i].where >= 0) flip_byte(path, damages[i].where);
+        else if (damages[i].where > -1.5) assert_int_equal(unlink(path), 0);
+        else assert_int_equal(truncate(path, 100), 0);
+        write_config(s, run, "{\"data\": {\"eval\": null}}");
+        run_dapt(s, &o, "train", s->config, "--resume", NULL);
+        expect(&o, 0, "step-000015 is not whole");
+        assert_non_null(strstr(o.err, damages[i].file));
+        assert_non_null(strstr(o.out, "step-000010, step 10 of 24"));
+        assert_same_end(s, "whole", run);
+    }
+}
+
+static void test_all_damaged(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    begin_from(s, "all", "hopeless", "step-000010");
+    flip_byte(in_scratch(s, "hopeless/checkpoints/step-000010/model.safetensors"), 0.9);
+    write_config(s, "hopeless", NULL);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 1, "none of its 1 checkpoints is whole");
+}
+
+// Waits until the run has done `step` steps.
+static void await_step(struct scratch *s, const char *run, int step) {
+    char *path = dapt_path_join(&s->arena, in_scratch(s, run), "metrics.jsonl");
+    char *line = dapt_arena_format(&s->arena, "\"step\":%d,\"loss\"", step);
+    for (double end = seconds() + 60; seconds() < end; usleep(500)) {
+        struct dapt_string text = {0};
+        bool there = dapt_is_file(path) && dapt_file_read(path, 16 << 20, &text) == DAPT_OK && text.data && strstr(text.data, line);
+        dapt_string_free(&text);
+        if (there) return;
+    }
+    fail_msg("%s: step %d was never reached", path, step);
+}
+
+// Ctrl-C: a checkpoint of the step that was under way, how to go on, exit code 130; then the same bits as without.
+static void test_interrupt(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char more[] = "{\"data\": {\"eval\": null}, \"train\": {\"steps\": 300, \"checkpoint_every\": 0}}";
+    static const int signals[] = {SIGINT, SIGTERM};
+    write_config(s, "long", more);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    for (size_t i = 0; i < 2; i++) {
+        char *run = dapt_arena_format(&s->arena, "interrupted%zu", i);
+        write_config(s, run, more);
+        pid_t child = start_dapt(s, "train", s->config, NULL);
+        await_step(s, run, 20);
+        finish_dapt(s, child, 0, signals[i], &o);
+        expect(&o, 130, NULL);
+        assert_non_null(strstr(o.out, "--resume"));
+        cJSON *metrics = read_metrics(s, run);
+        assert_int_equal(count_events(metrics, "stop"), 1);
+        assert_int_equal(count_events(metrics, "checkpoint"), 1);
+        cJSON_Delete(metrics);
+        run_dapt(s, &o, "train", s->config, "--resume", NULL);
+        expect(&o, 0, NULL);
+        assert_same_end(s, "long", run);
+    }
+}
+
+// What alters the course is refused by name; what was meant outright is not.
+static void test_other_course(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const struct { const char *more, *part; } cases[] = {
+        {"{\"train\": {\"batch\": 8}}", "train.batch"},
+        {"{\"train\": {\"seed\": 8}}", "train.seed"},
+        {"{\"data\": {\"sequence\": 16}}", "data.sequence"},
+        {"{\"data\": {\"packing\": \"concatenate\"}}", "data.packing"},
+        {"{\"train\": {\"optimizer\": {\"weight_decay\": 0.2}}}", "train.optimizer.weight_decay"},
+        {"{\"train\": {\"schedule\": {\"peak\": 0.02}}}", "train.schedule.peak"},
+        {"{\"train\": {\"clip\": 2}}", "train.clip"},
+        {"{\"train\": {\"steps\": 30}}", "--set train.steps=30"},
+        {"{\"model\": {\"random\": {\"hidden_size\": 64}}}", "model.random.hidden_size"},
+    };
+    begin_from(s, "all", "other", "step-000010");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        write_config(s, "other", cases[i].more);
+        run_dapt(s, &o, "train", s->config, "--resume", NULL);
+        expect(&o, 1, cases[i].part);
+    }
+    char *more = dapt_arena_format(&s->arena, "{\"data\": {\"domain\": \"%s\"}}", s->held);
+    write_config(s, "other", more);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 1, "data.domain holds other text");
+    write_config(s, "other", NULL);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "--resume");
+    run_dapt(s, &o, "train", s->config, "--resume", "--set", "train.steps=14", NULL);
+    expect(&o, 0, "planned for 24 steps and now for 14");
+    assert_non_null(strstr(latest_checkpoint(s, "other"), "step-000014"));
+}
+
+static void test_two_at_once(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "locked", NULL);
+    assert_ok(dapt_mkdirs(in_scratch(s, "locked")));
+    int fd = open(in_scratch(s, "locked/.lock"), O_RDWR | O_CREAT, 0666);
+    assert_true(fd >= 0);
+    pid_t child = fork();  // a lock of another process
+    if (child == 0) {
+
+        if (flock(fd, LOCK_EX) != 0) _exit(1);
+        pause();
+        _exit(0);
+    }
+    usleep(50000);
+    run_dapt(s, &o, "train", s->config, NULL);
+    kill(child, SIGKILL);
+    finish_dapt(s, child, 0, 0, &(struct outcome){0});
+    close(fd);
+    expect(&o, 1, "another process is training");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_run_twice), cmocka_unit_test(test_resume_from_each), cmocka_unit_test(test_resume_bf16),
+        cmocka_unit_test(test_kills), cmocka_unit_test(test_damage), cmocka_unit_test(test_all_damaged),
+        cmocka_unit_test(test_interrupt), cmocka_unit_test(test_other_course), cmocka_unit_test(test_two_at_once),
+    };
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
