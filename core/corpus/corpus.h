@@ -55,12 +55,8 @@ struct dapt_corpus;
 // cache entry is keyed by the content of the files, the tokenizer's files and options, the source
 // and its options; it is written atomically and checksummed; a damaged one is made again. No
 // document, or no whole sequence, is an error.
-<<<<<<< HEAD
-enum dapt_status dapt_corpus_open(const struct dapt_data_list *list, const struct dapt_corpus_options *options,
-=======
 enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
                                   const struct dapt_corpus_options *options,
->>>>>>> 2b43bcd (Corpus, format, sources: one formatting, READMEs)
                                   struct dapt_corpus **corpus);
 void dapt_corpus_close(struct dapt_corpus **corpus);
 const struct dapt_corpus_report *dapt_corpus_report(const struct dapt_corpus *corpus);
@@ -87,12 +83,6 @@ void dapt_batch_destroy(struct dapt_batch **batch);
 
 // Fills the batch with sequences index .. index + batch->sequences - 1 of the endless training
 // order: each pass over the corpus is a fresh seeded permutation (stream = pass), so sequence k of
-<<<<<<< HEAD
-// the run is permute(seed, k / count, count, k % count). [any thread]
-void dapt_corpus_train_batch(const struct dapt_corpus *corpus, uint64_t seed, uint64_t index, struct dapt_batch *batch);
-// Sequences in file order for evaluation; places past the end are empty (targets -1). [any thread]
-void dapt_corpus_eval_batch(const struct dapt_corpus *corpus, uint64_t index, struct dapt_batch *batch);
-=======
 // the run is permute(seed, k / count, count, k % count); with weights see README.md. [any thread]
 void dapt_corpus_train_batch(const struct dapt_corpus *corpus, uint64_t seed, uint64_t index,
                              struct dapt_batch *batch);
@@ -100,5 +90,4 @@ void dapt_corpus_train_batch(const struct dapt_corpus *corpus, uint64_t seed, ui
 // thread]
 void dapt_corpus_eval_batch(const struct dapt_corpus *corpus, uint64_t index,
                             struct dapt_batch *batch);
->>>>>>> 2b43bcd (Corpus, format, sources: one formatting, READMEs)
 #endif

@@ -35,11 +35,7 @@ struct dapt_file_tensor {
     const char *file;  // for messages
 };
 
-<<<<<<< HEAD
-struct dapt_safetensors;   // one or several mapped files
-=======
 struct dapt_safetensors;  // one or several mapped files
->>>>>>> 2b43bcd (Corpus, format, sources: one formatting, READMEs)
 // `path`: a .safetensors file, an index.json, or a folder that holds model.safetensors or
 // model.safetensors.index.json.
 enum dapt_status dapt_safetensors_open(const char *path, struct dapt_safetensors **file);
@@ -57,18 +53,6 @@ uint64_t dapt_safetensors_shard_size(const struct dapt_safetensors *file);
 
 // Elements [begin, begin + count) as float (F32, F16, BF16, F64) or int64 (I64, I32); other types
 // are refused by name.
-<<<<<<< HEAD
-enum dapt_status dapt_file_tensor_floats(const struct dapt_file_tensor *tensor, uint64_t begin, uint64_t count, float *out);
-enum dapt_status dapt_file_tensor_ints(const struct dapt_file_tensor *tensor, uint64_t begin, uint64_t count, int64_t *out);
-
-// Writing. Tensors are described first, then their data is produced one after another in bounded
-// memory: `produce` fills `bytes` with
-// [begin, begin + size) of tensor `index` in the file's dtype (rounded to nearest even).
-// `shard_size` > 0: split as transformers does (greedy in order, model-00001-of-0000N.safetensors +
-// index with total_size). Files are written atomically.
-struct dapt_file_entry { const char *name; enum dapt_file_dtype dtype; uint32_t rank; uint64_t shape[DAPT_FILE_MAX_RANK]; };
-typedef enum dapt_status (*dapt_file_produce)(void *context, size_t index, uint64_t begin, uint64_t size, void *bytes);
-=======
 enum dapt_status dapt_file_tensor_floats(const struct dapt_file_tensor *tensor, uint64_t begin,
                                          uint64_t count, float *out);
 enum dapt_status dapt_file_tensor_ints(const struct dapt_file_tensor *tensor, uint64_t begin,
@@ -86,7 +70,6 @@ struct dapt_file_entry {
 };
 typedef enum dapt_status (*dapt_file_produce)(void *context, size_t index, uint64_t begin,
                                               uint64_t size, void *bytes);
->>>>>>> 2b43bcd (Corpus, format, sources: one formatting, READMEs)
 struct dapt_hash;
 enum dapt_status dapt_safetensors_write(const char *folder, const char *stem,
                                         const struct dapt_file_entry *entries, size_t count,
