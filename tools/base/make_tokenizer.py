@@ -17,7 +17,7 @@ PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+|\n+|\s+(
 
 def main():
     path, out = sys.argv[1:3]
-    size = int(sys.argv[3]) if len(sys.argv) > 3 else 4096
+    size = int(sys.argv[3]) if len(sys.argv) > 3 else 3072
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(PATTERN), "isolated", False), pre_tokenizers.ByteLevel(False, False, False)])
