@@ -209,12 +209,13 @@ static enum dapt_status begin(struct dapt_input *input) {
 }
 
 enum dapt_status dapt_input_open(const char *path, struct dapt_input **input) {
+    *input = NULL;
+    if (!path) return dapt_fail(DAPT_ERROR_INVALID, "a file was to be opened, but no path was given");  // by a plugin
     struct dapt_input *in = *input = malloc(sizeof *in);
     if (!in) return dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", path);
     memset(in, 0, offsetof(struct dapt_input, buffer));
-    enum dapt_status status = DAPT_OK;
     in->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (in->fd < 0) status = dapt_fail_errno("%s: cannot be opened", path);
+    enum dapt_status status = in->fd < 0 ? dapt_fail_errno("%s: cannot be opened", path) : DAPT_OK;
     if (!status && !(in->path = strdup(path))) status = dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", path);
     if (!status) status = begin(in);
     if (status) dapt_input_close(input);
