@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -106,13 +107,22 @@ static pid_t spawn(struct scratch *scratch, char **words) {
     char *program = dapt_path_join(&scratch->arena, build, "tools/dapt/dapt");
     char *out = in_scratch(scratch, "stdout"), *err = in_scratch(scratch, "stderr");
     words[0] = program;
+    struct rlimit limit = {.rlim_cur = scratch->file_limit, .rlim_max = RLIM_INFINITY};
     pid_t child = fork();
-    if (child != 0) return child;
+    if (child != 0) {
+        scratch->file_limit = 0;
+        return child;
+    }
+    if (limit.rlim_cur && (signal(SIGXFSZ, SIG_IGN) == SIG_ERR || setrlimit(RLIMIT_FSIZE, &limit) != 0)) _exit(125);
     int in = open("/dev/null", O_RDONLY), o = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     int e = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (in < 0 || o < 0 || e < 0 || dup2(in, 0) < 0 || dup2(o, 1) < 0 || dup2(e, 2) < 0) _exit(126);
     execv(program, words);
     _exit(127);
+}
+
+void limit_files(struct scratch *scratch, uint64_t bytes) {
+    scratch->file_limit = bytes;
 }
 
 static void collect_words(va_list list, char **words, size_t size) {

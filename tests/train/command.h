@@ -25,6 +25,7 @@
 struct scratch {
     struct dapt_arena arena;
     char *folder, *data, *held, *config;
+    uint64_t file_limit;  // of the next child; 0: none
 };
 // A group's setup and teardown; *state is the struct scratch.
 int scratch_setup(void **state);
@@ -45,6 +46,9 @@ void run_dapt(struct scratch *scratch, struct outcome *outcome, ...);
 // runs (signal 0: never).
 pid_t start_dapt(struct scratch *scratch, ...);
 void finish_dapt(struct scratch *scratch, pid_t child, double delay, int signal, struct outcome *outcome);
+
+// The next child may write no file larger than `bytes`, as if the disk were full then.
+void limit_files(struct scratch *scratch, uint64_t bytes);
 
 // It must have ended so, with `part` in what it wrote to standard error (NULL: anything).
 void expect(const struct outcome *outcome, int code, const char *part);

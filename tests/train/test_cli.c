@@ -1,0 +1,137 @@
+// The command line: one clear line and the right exit code for what is wrong.
+#include <unistd.h>
+
+#include "command.h"
+
+// One line on standard error, beginning with the program's name.
+static void expect_line(const struct outcome *o, int code, const char *part) {
+    expect(o, code, part);
+    if (strncmp(o->err, "dapt: ", 6) != 0 || strchr(o->err, '\n') != o->err + strlen(o->err) - 1) {
+        fail_msg("not one line of ours: %s", o->err);
+    }
+}
+
+static void test_usage(void **state) {
+    static const struct { const char *words[4]; const char *part; } cases[] = {
+        {{"fly"}, "there is no command \"fly\""},
+        {{"--fly"}, "unknown option --fly"},
+        {{"train"}, "an argument is missing; usage: dapt train CONFIG"},
+        {{"train", "a", "b"}, "one argument too many"},
+        {{"train", "a", "--fly"}, "unknown option --fly"},
+        {{"train", "a", "--set"}, "--set needs a value"},
+        {{"train", "a", "--resume=yes"}, "--resume takes no value"},
+        {{"eval", "a"}, "no data was named"},
+        {{"eval", "a", "--data", "=x"}, "expected NAME=PATH"},
+        {{"generate", "a"}, "no prompt was given"},
+        {{"generate", "a", "--temperature", "hot"}, "--temperature is \"hot\", expected a number"},
+        {{"generate", "a", "--temperature=nan"}, "--temperature is \"nan\""},
+        {{"generate", "a", "--max-tokens", "-1"}, "--max-tokens is \"-1\", expected a whole number"},
+        {{"generate", "a", "--top-p", "1.5"}, "from 0 to 1"},
+        {{"generate", "a", "--seed", "99999999999999999999999"}, "--seed"},
+        {{"tokenize", "a"}, "an argument is missing"},
+        {{"help", "fly"}, "there is no command \"fly\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct outcome o;
+        const char *const *w = cases[i].words;
+        run_dapt(*state, &o, w[0], w[1], w[1] ? w[2] : NULL, w[1] && w[2] ? w[3] : NULL, NULL);
+        expect_line(&o, 2, cases[i].part);
+    }
+}
+
+static void test_failures(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    char *empty = in_scratch(s, "empty");
+    assert_ok(dapt_mkdirs(empty));
+    run_dapt(s, &o, "train", in_scratch(s, "nowhere.json"), NULL);
+    expect_line(&o, 1, "nowhere.json");
+    assert_ok(dapt_file_write(in_scratch(s, "bad.json"), "{\"model\": }", 11));
+    run_dapt(s, &o, "train", in_scratch(s, "bad.json"), NULL);
+    expect_line(&o, 1, "bad.json:1:11");
+    write_config(s, "x", "{\"trian\": {}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect_line(&o, 1, "trian");
+    write_config(s, "x", "{\"train\": {\"batch\": \"many\"}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect_line(&o, 1, "train.batch");
+    write_config(s, "x", "{\"data\": {\"domain\": \"missing.jsonl\"}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "missing.jsonl");
+    write_config(s, "x", "{\"train\": {\"schedule\": {\"plugin\": \"zigzag\"}}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect_line(&o, 1, "zigzag");
+    write_config(s, "x", "{\"train\": {\"schedule\": {\"peek\": 1}}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect_line(&o, 1, "peek");
+    write_config(s, "x", "{\"train\": {\"best\": \"other\"}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "train.best");
+    write_config(s, "x", "{\"data\": {\"sequence\": 65}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "data.sequence is 65, but the model has 64 positions");
+    write_config(s, "x", "{\"model\": {\"random\": {\"vocab_size\": 100}}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "is this the model's own tokenizer?");
+    write_config(s, "x", "{\"backend\": {\"name\": \"abacus\"}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "abacus");
+    run_dapt(s, &o, "eval", in_scratch(s, "gone"), "--data", "a=b", NULL);
+    expect_line(&o, 1, "gone: no such folder");
+    run_dapt(s, &o, "generate", empty, "--prompt", "a", "--tokenizer", "bytes", NULL);
+    expect(&o, 1, "empty/config.json");
+    run_dapt(s, &o, "tokenize", empty, s->config, NULL);
+    expect_line(&o, 1, "tokenizer.json");
+    run_dapt(s, &o, "tokenize", empty, in_scratch(s, "gone"), NULL);
+    expect_line(&o, 1, "gone");
+    run_dapt(s, &o, "verify", empty, NULL);
+    expect_line(&o, 1, "golden.safetensors");
+}
+
+static void test_information(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char *const commands[] = {"train", "plan", "eval", "generate", "tokenize", "verify", "devices", "plugins"};
+    run_dapt(s, &o, "--version", NULL);
+    expect(&o, 0, NULL);
+    assert_int_equal(strncmp(o.out, "dapt ", 5), 0);
+    run_dapt(s, &o, "help", NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "exit codes:"));
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        struct outcome a, b;
+        assert_non_null(strstr(o.out, commands[i]));
+        run_dapt(s, &a, "help", commands[i], NULL);
+        run_dapt(s, &b, commands[i], "--help", NULL);
+        expect(&a, 0, NULL);
+        expect(&b, 0, NULL);
+        assert_string_equal(a.out, b.out);
+    }
+    run_dapt(s, &o, NULL);
+    expect(&o, 2, "usage:");
+    run_dapt(s, &o, "train", "--help-config", NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "train.schedule"));
+    run_dapt(s, &o, "train", "--schema", NULL);
+    expect(&o, 0, NULL);
+    cJSON *schema = cJSON_Parse(o.out);
+    assert_non_null(cJSON_GetObjectItem(schema, "$schema"));
+    cJSON_Delete(schema);
+    run_dapt(s, &o, "plugins", "--json", NULL);
+    expect(&o, 0, NULL);
+    cJSON *plugins = cJSON_Parse(o.out);
+    assert_true(cJSON_GetArraySize(plugins) >= 8);
+    cJSON_Delete(plugins);
+    run_dapt(s, &o, "devices", "--json", NULL);
+    expect(&o, 0, NULL);
+    cJSON *devices = cJSON_Parse(o.out);
+    assert_true(cJSON_GetArraySize(devices) >= 1);
+    cJSON_Delete(devices);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_usage), cmocka_unit_test(test_failures), cmocka_unit_test(test_information),
+    };
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}

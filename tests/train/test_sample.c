@@ -1,0 +1,129 @@
+// Drawing tokens, cutting text at whole characters, names of checkpoints, comparing courses.
+#include <math.h>
+
+#include "command.h"
+#include "train/course.h"
+#include "train/generate.h"
+#include "train/runfolder.h"
+
+enum { vocab = 50, draws = 20000 };
+
+// Frequencies of many draws against the probabilities that the options leave, within five standard deviations (and never what was cut off).
+static void check_draws(double temperature, uint32_t top_k, double top_p) {
+    struct dapt_candidate scratch[vocab];
+    struct dapt_sampler sampler = {.temperature = temperature, .top_k = top_k, .top_p = top_p, .seed = 11, .candidates = scratch};
+    float logits[vocab];
+    double p[vocab], total = 0;
+    int counts[vocab] = {0};
+    for (int i = 0; i < vocab; i++) {
+        logits[i] = (float)(3 * sin(i * 1.7));
+        p[i] = exp((double)logits[i] / temperature);
+        total += p[i];
+    }
+    double sum = 0, kept = 0;  // by falling probability, until top_k or top_p are reached
+    bool taken[vocab] = {0};
+    for (uint32_t n = 0; n < vocab && (top_k == 0 || n < top_k); n++) {
+        int best = -1;
+        for (int i = 0; i < vocab; i++) {
+            if (!taken[i] && (best < 0 || p[i] > p[best])) best = i;
+        }
+        taken[best] = true;
+        kept += p[best];
+    }
+    double limit = top_p > 0 && top_p < 1 ? top_p * kept : INFINITY;
+    bool nucleus[vocab] = {0};
+    kept = 0;
+    while (sum < limit) {
+        int best = -1;
+        for (int i = 0; i < vocab; i++) {
+            if (taken[i] && !nucleus[i] && (best < 0 || p[i] > p[best])) best = i;
+        }
+        if (best < 0) break;
+        nucleus[best] = true;
+        sum += p[best];
+        kept += p[best];
+    }
+    for (uint64_t k = 0; k < draws; k++) counts[dapt_sample(&sampler, logits, vocab, k)]++;
+    for (int i = 0; i < vocab; i++) {
+        double expected = nucleus[i] ? p[i] / kept * draws : 0;
+        if (!(fabs(counts[i] - expected) <= 5 * sqrt(expected) + (nucleus[i] ? 3 : 0))) {
+            fail_msg("id %d: %d draws, expected %.1f (temperature %g, top_k %u, top_p %g)", i, counts[i], expected, temperature, top_k,
+                     top_p);
+        }
+    }
+    assert_true(total > 0);
+}
+
+static void test_draws(void **state) {
+    (void)state;
+    check_draws(1, 0, 0);
+    check_draws(0.5, 0, 1);
+    check_draws(2, 7, 0);
+    check_draws(1, 1, 0);
+    check_draws(1, 0, 0.6);
+    check_draws(1.3, 20, 0.8);
+    check_draws(1, 1000, 0.01);
+}
+
+static void test_greedy(void **state) {
+    (void)state;
+    struct dapt_sampler sampler = {0};
+    float logits[] = {-INFINITY, 2, 5, 5, -1};
+    assert_int_equal(dapt_sample(&sampler, logits, 5, 0), 2);  // the lower of equals
+}
+
+static void test_whole_characters(void **state) {
+    (void)state;
+    static const struct { const char *text; size_t whole; } cases[] = {
+        {"", 0}, {"a", 1}, {"a\xc3", 1}, {"a\xc3\xa9", 3}, {"\xe2\x82", 0}, {"\xe2\x82\xac", 3}, {"x\xf0\x9f\x98", 1},
+        {"x\xf0\x9f\x98\x80", 5}, {"\x80\x80\x80\x80", 4}, {"\xff", 1}, {"a\x80", 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(dapt_whole_characters(cases[i].text, strlen(cases[i].text)), cases[i].whole);
+    }
+}
+
+static void test_names(void **state) {
+    (void)state;
+    char name[32];
+    uint64_t step;
+    dapt_run_folder_name(500, name);
+    assert_string_equal(name, "step-000500");
+    assert_true(dapt_run_folder_parse("step-12345678", &step) && step == 12345678);
+    static const char *const bad[] = {"step-", "step-5", "step-0000500", "step-00050x", "step--00050", "damaged-step-000500",
+        "step-000500/..", "step-99999999999999999999999", "", "../step-000500", "step-+00500", "step- 00500"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_false(dapt_run_folder_parse(bad[i], &step));
+}
+
+static void test_course(void **state) {
+    (void)state;
+    static const struct { const char *then, *now, *part; } cases[] = {
+        {"{\"a\": 1, \"b\": {\"c\": [1, 2]}}", "{\"b\": {\"c\": [1, 2]}, \"a\": 1}", NULL},
+        {"{\"a\": 1}", "{\"a\": 2}", "a is 2 now but was 1"},
+        {"{\"b\": {\"c\": [1, 2]}}", "{\"b\": {\"c\": [1, 3]}}", "b.c is [1,3]"},
+        {"{\"b\": {\"c\": 1}}", "{\"b\": {}}", "b.c is not set now but was 1"},
+        {"{\"b\": {}}", "{\"b\": {\"d\": \"x\"}}", "b.d is \"x\" now but was not set"},
+        {"{\"b\": 1}", "{\"b\": {}}", "b is {}"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        cJSON *then = cJSON_Parse(cases[i].then), *now = cJSON_Parse(cases[i].now);
+        enum dapt_status status = dapt_course_compare(then, now);
+        if (!cases[i].part) assert_ok(status);
+        else if (status != DAPT_ERROR_INVALID || !strstr(dapt_error(), cases[i].part)) fail_msg("%s", dapt_error());
+        cJSON_Delete(then);
+        cJSON_Delete(now);
+    }
+    const char *const sets[] = {"train.epochs=2", NULL};
+    dapt_log_level(DAPT_LOG_ERROR);
+    assert_ok(dapt_course_steps(5, 5, NULL));
+    assert_ok(dapt_course_steps(5, 6, sets));
+    assert_int_equal(dapt_course_steps(5, 6, NULL), DAPT_ERROR_INVALID);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_draws), cmocka_unit_test(test_greedy), cmocka_unit_test(test_whole_characters),
+        cmocka_unit_test(test_names), cmocka_unit_test(test_course),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

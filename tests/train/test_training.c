@@ -1,0 +1,203 @@
+// Training from the command line: it learns, it tells the truth, it survives what goes wrong.
+#include <math.h>
+#include <unistd.h>
+
+#include "command.h"
+
+static double number(const cJSON *object, const char *key) {
+    const cJSON *item = cJSON_GetObjectItem(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+}
+
+static const cJSON *nth_event(const cJSON *metrics, const char *event, size_t n) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, metrics) {
+        if (strcmp(cJSON_GetObjectItem(item, "event")->valuestring, event) == 0 && n-- == 0) return item;
+    }
+    fail_msg("metrics.jsonl: too few events \"%s\"", event);
+    return NULL;
+}
+
+// The grammar of the corpus is learnt; every event is there, with its numbers.
+static void test_learns(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "learn", "{\"train\": {\"steps\": 200, \"evaluate_every\": 50, \"checkpoint_every\": 50}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    cJSON *metrics = read_metrics(s, "learn");
+    assert_int_equal(count_events(metrics, "start"), 1);
+    assert_int_equal(count_events(metrics, "step"), 200);
+    assert_int_equal(count_events(metrics, "evaluation"), 5);
+    assert_int_equal(count_events(metrics, "checkpoint"), 4);
+    assert_int_equal(count_events(metrics, "end"), 1);
+    assert_int_equal(count_events(metrics, "skip"), 0);
+    const cJSON *before = nth_event(metrics, "evaluation", 0), *after = nth_event(metrics, "evaluation", 4);
+    assert_true(fabs(number(before, "nats_per_token") - log(258)) < 0.3);  // new weights know nothing
+    // Each word leaves three continuations, log(3) nats on some five letters: what is learnt of it lies far below.
+    if (!(number(after, "nats_per_token") < 1.5 && number(nth_event(metrics, "step", 199), "loss") < 1.5)) {
+        fail_msg("%g nats/token after training on a simple grammar", number(after, "nats_per_token"));
+    }
+    // bits/byte as documented: nats per scored token * tokens / bytes / ln 2
+    double bits = number(after, "nats_per_token") * number(after, "tokens") / number(after, "bytes") / log(2);
+    assert_true(fabs(number(after, "bits_per_byte") - bits) < 1e-9);
+    assert_true(fabs(number(after, "perplexity") - exp(number(after, "nats_per_token"))) < 1e-9);
+    double change = number(after, "bits_per_byte") - number(before, "bits_per_byte");
+    assert_true(fabs(number(after, "bits_per_byte_change") - change) < 1e-9);
+    const cJSON *corpora = cJSON_GetObjectItem(nth_event(metrics, "start", 0), "corpora");
+    assert_true(number(cJSON_GetObjectItem(corpora, "domain"), "documents") == 200);
+    assert_true(number(cJSON_GetObjectItem(corpora, "eval held"), "documents") == 20);
+    cJSON_Delete(metrics);
+    assert_non_null(strstr(o.out, "all trained"));
+    assert_non_null(strstr(o.out, "change"));
+    assert_true(dapt_is_file(in_scratch(s, "learn/config.json")) && dapt_is_file(in_scratch(s, "learn/best")));
+    // Two are kept, and the best of all, which here is among them.
+    assert_false(dapt_is_dir(in_scratch(s, "learn/checkpoints/step-000100")));
+    assert_true(dapt_is_dir(in_scratch(s, "learn/checkpoints/step-000150")));
+    assert_true(dapt_is_dir(in_scratch(s, "learn/checkpoints/step-000200")));
+}
+
+// The resolved configuration of a run, read again, gives the same run.
+static void test_resolved_config(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "first", NULL);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    char *set = dapt_arena_format(&s->arena, "run=%s", in_scratch(s, "second"));
+    run_dapt(s, &o, "train", in_scratch(s, "first/config.json"), "--set", set, NULL);
+    expect(&o, 0, NULL);
+    assert_true(same_file(dapt_path_join(&s->arena, latest_checkpoint(s, "first"), "state.safetensors"),
+                          dapt_path_join(&s->arena, latest_checkpoint(s, "second"), "state.safetensors")));
+}
+
+// A checkpoint and a run are models: eval gives what training gave, generate and tokenize know the tokenizer.
+static void test_commands_on_a_run(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    char *run = in_scratch(s, "learn");
+    cJSON *metrics = read_metrics(s, "learn");
+    double trained = number(nth_event(metrics, "evaluation", 4), "nats_per_token");
+    cJSON_Delete(metrics);
+    char *data = dapt_arena_format(&s->arena, "held=%s", s->held);
+    run_dapt(s, &o, "eval", run, "--json", "--data", data, "--cache", in_scratch(s, "cache"), "--batch", "4", NULL);
+    expect(&o, 0, NULL);
+    cJSON *result = cJSON_Parse(o.out);
+    double evaluated = number(cJSON_GetObjectItem(cJSON_GetObjectItem(result, "sets"), "held"), "nats_per_token");
+    assert_true(fabs(evaluated - trained) < 1e-9);
+    cJSON_Delete(result);
+
+    struct outcome a, b, c;
+    run_dapt(s, &a, "generate", run, "--prompt", "the bone", "--max-tokens", "40", "--temperature", "0.8", "--seed", "5", NULL);
+    run_dapt(s, &b, "generate", run, "--prompt", "the bone", "--max-tokens", "40", "--temperature", "0.8", "--seed", "5", NULL);
+    run_dapt(s, &c, "generate", run, "--prompt", "the bone", "--max-tokens", "40", "--temperature", "0.8", "--seed", "6", NULL);
+    expect(&a, 0, NULL);
+    assert_string_equal(a.out, b.out);
+    assert_string_not_equal(a.out, c.out);
+    assert_int_equal(strncmp(a.out, "the bone", 8), 0);
+    assert_true(strlen(a.out) > 8 + 10);
+    run_dapt(s, &o, "generate", run, "--prompt", "the bone", "--max-tokens", "60", NULL);
+    expect(&o, 0, NULL);  // the model has 64 positions: cut there, not an error
+
+    assert_ok(dapt_file_write(in_scratch(s, "abc"), "a\xc3\xa9\n", 4));
+    run_dapt(s, &o, "tokenize", latest_checkpoint(s, "learn"), in_scratch(s, "abc"), NULL);
+    expect(&o, 0, NULL);
+    assert_string_equal(o.out, "97 195 169 10\n");
+}
+
+// A step that is not finite changes nothing and is counted; too many in a row end the run.
+static void test_not_finite(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    // A decay that multiplies the weights by -999 each step: finite at first, then not.
+    write_config(s, "wild", "{\"data\": {\"eval\": null}, \"train\": {\"steps\": 60, \"max_bad_steps\": 5, \"checkpoint_every\": 0,"
+                 " \"optimizer\": {\"weight_decay\": 1000, \"decay\": \"all\"},"
+                 " \"schedule\": {\"plugin\": \"constant\", \"peak\": 1, \"warmup\": 0}}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "5 steps in a row were not finite");
+    cJSON *metrics = read_metrics(s, "wild");
+    size_t skips = count_events(metrics, "skip");
+    assert_true(skips >= 5 && count_events(metrics, "step") >= 2);
+    assert_true(number(nth_event(metrics, "skip", skips - 1), "in_row") == 5);
+    assert_int_equal(count_events(metrics, "end"), 0);
+    cJSON_Delete(metrics);
+}
+
+// Micro-batches give the same course up to rounding; a size that does not divide the batch is refused.
+static void test_micro_batches(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    double losses[2];
+    static const char *const more[] = {"{\"train\": {\"micro_batch\": 4}}", "{\"train\": {\"micro_batch\": 2, \"recompute\": \"block\"}}"};
+    for (int i = 0; i < 2; i++) {
+        char *run = dapt_arena_format(&s->arena, "micro%d", i);
+        write_config(s, run, more[i]);
+        run_dapt(s, &o, "train", s->config, NULL);
+        expect(&o, 0, NULL);
+        cJSON *metrics = read_metrics(s, run);
+        losses[i] = number(nth_event(metrics, "step", 23), "loss");
+        cJSON_Delete(metrics);
+    }
+    assert_true(fabs(losses[0] - losses[1]) < 1e-3);
+    write_config(s, "micro3", "{\"train\": {\"micro_batch\": 3}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "train.micro_batch: expected a divisor of train.batch (4), got 3");
+}
+
+// A disk that fills up: told, training goes on, the end fails with a reason, and nothing half-written stays.
+static void test_full_disk(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "full", NULL);
+    limit_files(s, 100000);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "checkpoint step-000004");
+    assert_non_null(strstr(o.err, "training goes on"));
+    assert_non_null(strstr(o.err, "dapt: checkpoint step-000024"));
+    cJSON *metrics = read_metrics(s, "full");
+    assert_int_equal(count_events(metrics, "step"), 24);
+    assert_int_equal(count_events(metrics, "trouble"), 5);
+    cJSON_Delete(metrics);
+    assert_false(dapt_is_dir(in_scratch(s, "full/checkpoints/.part-step-000024")));
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    write_config(s, "config.json/run", NULL);  // below a file
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "the run folder");
+}
+
+// A line that a power cut left unfinished is taken off; the others stay.
+static void test_torn_metrics(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    char *path = in_scratch(s, "torn/metrics.jsonl");
+    assert_ok(dapt_mkdirs(in_scratch(s, "torn")));
+    static const char text[] = "{\"event\": \"old\", \"time\": \"then\"}\n{\"event\": \"st";
+    assert_ok(dapt_file_write(path, text, strlen(text)));
+    write_config(s, "torn", "{\"train\": {\"steps\": 2}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, "unfinished last line");
+    cJSON *metrics = read_metrics(s, "torn");
+    assert_int_equal(count_events(metrics, "old"), 1);
+    assert_int_equal(count_events(metrics, "step"), 2);
+    cJSON_Delete(metrics);
+}
+
+static void test_plan(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "planned", NULL);
+    run_dapt(s, &o, "plan", s->config, "--set", "train.steps=77", NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "77 steps"));
+    assert_false(dapt_is_dir(in_scratch(s, "planned")));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_learns), cmocka_unit_test(test_resolved_config), cmocka_unit_test(test_commands_on_a_run),
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_torn_metrics), cmocka_unit_test(test_plan),
+    };
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
