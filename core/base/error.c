@@ -73,7 +73,8 @@ const char *dapt_error(void) {
 
 static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
 static enum dapt_log_level shown = DAPT_LOG_INFO;
-static char status_line[LINE_SIZE];  // what stands on the terminal's last line; "" when nothing does
+static char
+    status_line[LINE_SIZE];  // what stands on the terminal's last line; "" when nothing does
 
 void dapt_log_level(enum dapt_log_level most_verbose) {
     pthread_mutex_lock(&output);

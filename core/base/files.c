@@ -13,7 +13,8 @@
 
 // Opens a regular file for reading and tells its size.
 static enum dapt_status open_regular(const char *path, int *fd, size_t *size) {
-    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not hang us before we see what it is
+    *fd = open(path, O_RDONLY | O_CLOEXEC |
+                         O_NONBLOCK);  // a FIFO must not hang us before we see what it is
     if (*fd < 0) return dapt_fail_errno("%s: cannot be opened", path);
     struct stat info;
     enum dapt_status status = DAPT_OK;
@@ -65,13 +66,15 @@ enum dapt_status dapt_file_read(const char *path, size_t limit, struct dapt_stri
         // Room for one byte more than the limit (and the NUL), to notice a file that is longer, whatever its size said.
         status = dapt_grow(&content->data, &content->capacity, content->length + 2, 1);
         if (status) break;
-        ssize_t n = read(fd, content->data + content->length, content->capacity - content->length - 1);
+        ssize_t n = read(fd, content->data + content->length,
+                         content->capacity - content->length - 1);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) status = dapt_fail_errno("%s: cannot be read", path);
         if (n <= 0) break;
         content->length += (size_t)n;
         if (content->length > limit) {
-            status = dapt_fail(DAPT_ERROR_INVALID, "%s: is larger than the %zu bytes allowed here", path, limit);
+            status = dapt_fail(DAPT_ERROR_INVALID, "%s: is larger than the %zu bytes allowed here",
+                               path, limit);
         }
     }
     close(fd);
@@ -112,8 +115,9 @@ static enum dapt_status open_temporary(struct dapt_writer *w) {
     const char *slash = strrchr(w->path, '/');
     int folder = slash ? (int)(slash - w->path) + 1 : 0;
     for (int attempt = 0; attempt < 100; attempt++) {
-        w->temporary = dapt_arena_format(&w->arena, "%.*s.%s.tmp-%ld-%u", folder, w->path, w->path + folder,
-                                         (long)getpid(), atomic_fetch_add(&serial, 1));
+        w->temporary = dapt_arena_format(&w->arena, "%.*s.%s.tmp-%ld-%u", folder, w->path,
+                                         w->path + folder, (long)getpid(),
+                                         atomic_fetch_add(&serial, 1));
         if (!w->temporary) return DAPT_ERROR_MEMORY;
         w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (w->fd >= 0) return DAPT_OK;
@@ -176,8 +180,10 @@ enum dapt_status dapt_writer_commit(struct dapt_writer **writer) {
     struct dapt_writer *w = *writer;
     bool renamed = false;
     enum dapt_status status = flush(w);
-    if (!status && fsync(w->fd) != 0) status = dapt_fail_errno("%s: cannot be written to the disk", w->path);
-    if (!status && rename(w->temporary, w->path) != 0) status = dapt_fail_errno("%s: cannot be replaced", w->path);
+    if (!status && fsync(w->fd) != 0)
+        status = dapt_fail_errno("%s: cannot be written to the disk", w->path);
+    if (!status && rename(w->temporary, w->path) != 0)
+        status = dapt_fail_errno("%s: cannot be replaced", w->path);
     if (!status) {
         renamed = true;
         status = sync_parent(w->path);
@@ -256,7 +262,8 @@ enum dapt_status dapt_sync_dir(const char *path) {
     if (fd < 0) return dapt_fail_errno("%s: folder cannot be opened", path);
     // Some file systems can't sync a folder and say EINVAL: there is nothing to do then.
     int failed = fsync(fd) != 0 && errno != EINVAL;
-    enum dapt_status status = failed ? dapt_fail_errno("%s: folder cannot be written to the disk", path) : DAPT_OK;
+    enum dapt_status status =
+        failed ? dapt_fail_errno("%s: folder cannot be written to the disk", path) : DAPT_OK;
     close(fd);
     return status;
 }

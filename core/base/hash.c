@@ -62,7 +62,8 @@ enum dapt_status dapt_hash_file(const char *path, struct dapt_hash *hash) {
 }
 
 void dapt_hash_text(struct dapt_hash hash, char text[33]) {
-    snprintf(text, 33, "%016llx%016llx", (unsigned long long)hash.high, (unsigned long long)hash.low);
+    snprintf(text, 33, "%016llx%016llx", (unsigned long long)hash.high,
+             (unsigned long long)hash.low);
 }
 
 static bool parse_word(const char *text, uint64_t *word) {

@@ -11,7 +11,8 @@ static bool product(size_t count, size_t size, size_t *bytes) {
 }
 
 static enum dapt_status no_memory(size_t count, size_t size) {
-    return dapt_fail(DAPT_ERROR_MEMORY, "out of memory: %zu x %zu bytes could not be had", count, size);
+    return dapt_fail(DAPT_ERROR_MEMORY, "out of memory: %zu x %zu bytes could not be had", count,
+                     size);
 }
 
 void *dapt_alloc(size_t count, size_t size) {
@@ -61,7 +62,8 @@ struct dapt_arena_block {
 
 void *dapt_arena_alloc(struct dapt_arena *arena, size_t size) {
     size_t rounded;
-    if (__builtin_add_overflow(size ? size : 1, (size_t)15, &rounded)) return no_memory(1, size), NULL;
+    if (__builtin_add_overflow(size ? size : 1, (size_t)15, &rounded))
+        return no_memory(1, size), NULL;
     rounded &= ~(size_t)15;
     struct dapt_arena_block *block = arena->head;
     if (!block || block->size - block->used < rounded) {
@@ -70,7 +72,9 @@ void *dapt_arena_alloc(struct dapt_arena *arena, size_t size) {
         struct dapt_arena_block *fresh = dapt_alloc(bytes, 1);
         if (!fresh) return NULL;
         fresh->size = room;
-        if (block && room == rounded) {  // a large one goes behind, so that the block in use goes on being filled
+        if (block &&
+            room ==
+                rounded) {  // a large one goes behind, so that the block in use goes on being filled
             fresh->next = block->next;
             block->next = fresh;
         } else {
@@ -96,7 +100,8 @@ char *dapt_arena_format(struct dapt_arena *arena, const char *format, ...) {
     va_start(arguments, format);
     int length = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
-    if (length < 0) return dapt_fail(DAPT_ERROR_INTERNAL, "a text could not be formatted: %s", format), NULL;
+    if (length < 0)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "a text could not be formatted: %s", format), NULL;
     char *text = dapt_arena_alloc(arena, (size_t)length + 1);
     if (!text) return NULL;
     va_start(arguments, format);
@@ -119,7 +124,8 @@ void dapt_arena_free(struct dapt_arena *arena) {
 
 static enum dapt_status string_room(struct dapt_string *s, size_t length) {
     size_t needed;
-    if (__builtin_add_overflow(s->length, length, &needed) || needed == SIZE_MAX) return no_memory(1, length);
+    if (__builtin_add_overflow(s->length, length, &needed) || needed == SIZE_MAX)
+        return no_memory(1, length);
     return dapt_grow(&s->data, &s->capacity, needed + 1, 1);
 }
 
@@ -137,7 +143,8 @@ enum dapt_status dapt_string_format(struct dapt_string *s, const char *format, .
     va_start(arguments, format);
     int length = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
-    if (length < 0) return dapt_fail(DAPT_ERROR_INTERNAL, "a text could not be formatted: %s", format);
+    if (length < 0)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "a text could not be formatted: %s", format);
     enum dapt_status status = string_room(s, (size_t)length);
     if (status) return status;
     va_start(arguments, format);

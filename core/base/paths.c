@@ -21,7 +21,8 @@ char *dapt_path_join(struct dapt_arena *arena, const char *a, const char *b) {
 enum dapt_status dapt_program_dir(struct dapt_arena *arena, char **path) {
     char name[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", name, sizeof name);
-    if (length < 0) return dapt_fail_errno("/proc/self/exe: the program's own folder cannot be found");
+    if (length < 0)
+        return dapt_fail_errno("/proc/self/exe: the program's own folder cannot be found");
     while (length > 1 && name[length - 1] != '/') length--;
     *path = dapt_arena_copy(arena, name, (size_t)(length > 1 ? length - 1 : length));
     return *path ? DAPT_OK : DAPT_ERROR_MEMORY;
@@ -44,7 +45,8 @@ struct place {
 };
 
 static enum dapt_status add_file(struct found *found, const char *path) {
-    enum dapt_status status = dapt_grow(&found->paths, &found->capacity, found->count + 1, sizeof *found->paths);
+    enum dapt_status status = dapt_grow(&found->paths, &found->capacity, found->count + 1,
+                                        sizeof *found->paths);
     if (status) return status;
     char *copy = dapt_arena_copy(found->arena, path, strlen(path));
     if (!copy) return DAPT_ERROR_MEMORY;
@@ -67,8 +69,8 @@ static bool is_any_depth(const char *pattern) {
 }
 
 // One entry of a folder against the first part of `pattern`; "" and "**" take everything below, at any depth.
-static enum dapt_status match_entry(struct found *found, const char *path, const char *name, const char *pattern,
-                                    const struct place *up) {
+static enum dapt_status match_entry(struct found *found, const char *path, const char *name,
+                                    const char *pattern, const struct place *up) {
     struct stat info;
     if (stat(path, &info) != 0) return DAPT_OK;  // gone, or a link to nowhere
     bool folder = S_ISDIR(info.st_mode), file = S_ISREG(info.st_mode);
@@ -95,9 +97,11 @@ static enum dapt_status match_folder(struct found *found, const char *folder, co
     const char *name = *folder ? folder : ".";
     struct stat info;
     if (stat(name, &info) != 0 || is_loop(up, &info)) return DAPT_OK;
-    struct place here = {.up = up, .device = info.st_dev, .inode = info.st_ino, .depth = up ? up->depth + 1 : 0};
+    struct place here = {
+        .up = up, .device = info.st_dev, .inode = info.st_ino, .depth = up ? up->depth + 1 : 0};
     if (here.depth > MAX_DEPTH) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: folders lie deeper than %d levels", name, MAX_DEPTH);
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: folders lie deeper than %d levels", name,
+                         MAX_DEPTH);
     }
     enum dapt_status status = DAPT_OK;
     if (is_any_depth(pattern) && pattern[2] == '/') {  // "**/x" also means x right here
@@ -140,18 +144,21 @@ static void sort_unique(struct found *found) {
     qsort(found->paths, found->count, sizeof *found->paths, by_bytes);
     size_t kept = 1;
     for (size_t i = 1; i < found->count; i++) {
-        if (strcmp(found->paths[i], found->paths[kept - 1]) != 0) found->paths[kept++] = found->paths[i];
+        if (strcmp(found->paths[i], found->paths[kept - 1]) != 0)
+            found->paths[kept++] = found->paths[i];
     }
     found->count = kept;
 }
 
-enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern, struct dapt_paths *paths) {
+enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern,
+                             struct dapt_paths *paths) {
     *paths = (struct dapt_paths){0};
     struct found found = {.arena = arena};
     bool glob = pattern[strcspn(pattern, "*?[")] != '\0';
     enum dapt_status status = DAPT_OK;
     struct stat info;
-    if (*pattern && stat(pattern, &info) == 0) {  // the very name comes before what it would mean as a glob
+    if (*pattern &&
+        stat(pattern, &info) == 0) {  // the very name comes before what it would mean as a glob
         if (S_ISDIR(info.st_mode)) {
             status = match_folder(&found, pattern, "", NULL);
         } else if (S_ISREG(info.st_mode)) {
@@ -162,10 +169,12 @@ enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern, stru
     } else if (glob) {
         status = match_glob(&found, pattern);
     } else {
-        status = *pattern ? dapt_fail_errno("%s", pattern) : dapt_fail(DAPT_ERROR_INVALID, "an empty path");
+        status = *pattern ? dapt_fail_errno("%s", pattern)
+                          : dapt_fail(DAPT_ERROR_INVALID, "an empty path");
     }
     if (!status && found.count == 0) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "%s: %s", pattern, glob ? "no file matches" : "holds no files");
+        status = dapt_fail(DAPT_ERROR_INVALID, "%s: %s", pattern,
+                           glob ? "no file matches" : "holds no files");
     }
     if (!status) {
         sort_unique(&found);

@@ -16,7 +16,8 @@ static unsigned quota(void) {
     FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
     if (!file) return 0;
     unsigned long long share, period;
-    bool limited = fscanf(file, "%llu %llu", &share, &period) == 2 && period > 0 && share < period * MAX_THREADS;
+    bool limited = fscanf(file, "%llu %llu", &share, &period) == 2 && period > 0 &&
+                   share < period * MAX_THREADS;
     fclose(file);
     return limited ? (unsigned)((share + period - 1) / period) : 0;
 }
@@ -80,7 +81,9 @@ static void *run_worker(void *pointer) {
 }
 
 enum dapt_status dapt_parallel(unsigned threads, size_t count,
-                               enum dapt_status (*work)(void *context, size_t item, unsigned worker), void *context) {
+                               enum dapt_status (*work)(void *context, size_t item,
+                                                        unsigned worker),
+                               void *context) {
     if (threads == 0) threads = dapt_processors();
     if (threads > MAX_THREADS) threads = MAX_THREADS;
     if (threads > count) threads = count ? (unsigned)count : 1;
@@ -92,7 +95,8 @@ enum dapt_status dapt_parallel(unsigned threads, size_t count,
     unsigned started = 1;
     for (; started < threads; started++) {
         workers[started] = (struct worker){.loop = &loop, .number = started};
-        if (pthread_create(&workers[started].thread, NULL, run_worker, &workers[started])) break;  // fewer will do
+        if (pthread_create(&workers[started].thread, NULL, run_worker, &workers[started]))
+            break;  // fewer will do
     }
     workers[0] = (struct worker){.loop = &loop};
     run_worker(&workers[0]);

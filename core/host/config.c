@@ -26,28 +26,34 @@ static bool is_group(const char *path) {
 }
 
 // What could stand at the level of `prefix` ("train." or ""): the fields' next parts.
-static enum dapt_status fail_unknown(struct dapt_arena *arena, const struct dapt_json *member, const char *prefix) {
+static enum dapt_status fail_unknown(struct dapt_arena *arena, const struct dapt_json *member,
+                                     const char *prefix) {
     const char *names[64] = {0};
     size_t count = 0, skip = strlen(prefix);
     struct dapt_string known = {0};
     for (const struct dapt_field *field = dapt_fields; field->path && count < 63; field++) {
         if (strncmp(field->path, prefix, skip) != 0) continue;
-        const char *name = dapt_arena_copy(arena, field->path + skip, strcspn(field->path + skip, "."));
+        const char *name = dapt_arena_copy(arena, field->path + skip,
+                                           strcspn(field->path + skip, "."));
         if (!name || (count > 0 && strcmp(names[count - 1], name) == 0)) continue;
         names[count++] = name;
         dapt_string_format(&known, "%s%s", count > 1 ? ", " : "", name);
     }
     const char *nearest = dapt_json_nearest(dapt_json_name(member), names);
-    enum dapt_status status = nearest ? dapt_json_fail_name(member, "unknown key, did you mean \"%s\"?", nearest)
-                                      : dapt_json_fail_name(member, "unknown key (there are: %s)", known.data ? known.data : "");
+    enum dapt_status status = nearest ? dapt_json_fail_name(
+                                            member, "unknown key, did you mean \"%s\"?", nearest)
+                                      : dapt_json_fail_name(member, "unknown key (there are: %s)",
+                                                            known.data ? known.data : "");
     dapt_string_free(&known);
     return status;
 }
 
-static enum dapt_status check_keys(struct dapt_arena *arena, const struct dapt_json *object, const char *prefix) {
+static enum dapt_status check_keys(struct dapt_arena *arena, const struct dapt_json *object,
+                                   const char *prefix) {
     if (dapt_json_kind(object) != DAPT_JSON_OBJECT) {
         char text[64];
-        return dapt_json_fail(object, "expected an object, got %s", dapt_json_excerpt(object, text));
+        return dapt_json_fail(object, "expected an object, got %s",
+                              dapt_json_excerpt(object, text));
     }
     enum dapt_status status = DAPT_OK;
     for (size_t i = 0; !status && i < dapt_json_count(object); i++) {
@@ -66,16 +72,19 @@ static enum dapt_status check_keys(struct dapt_arena *arena, const struct dapt_j
 
 // ------------------------------------------------------------------------------------------------------------ overrides
 
-static enum dapt_status set_text(struct dapt_json *root, const char *name, const char *path, const char *text) {
+static enum dapt_status set_text(struct dapt_json *root, const char *name, const char *path,
+                                 const char *text) {
     struct dapt_json *value;
     enum dapt_status status = dapt_json_parse(name, text, strlen(text), &value);
     return status ? status : dapt_json_set(root, path, value);
 }
 
 // A word that is no JSON is a string: --set run=runs/second
-static enum dapt_status set_value(struct dapt_json *root, const char *name, const char *path, const char *text) {
+static enum dapt_status set_value(struct dapt_json *root, const char *name, const char *path,
+                                  const char *text) {
     struct dapt_json *value;
-    if (dapt_json_parse(name, text, strlen(text), &value) == DAPT_OK) return dapt_json_set(root, path, value);
+    if (dapt_json_parse(name, text, strlen(text), &value) == DAPT_OK)
+        return dapt_json_set(root, path, value);
     struct dapt_string quoted = {0};
     enum dapt_status status = dapt_json_write_string(&quoted, text);
     if (!status) status = set_text(root, name, path, quoted.data);
@@ -87,14 +96,18 @@ static enum dapt_status apply_set(struct dapt_json *root, const char *set) {
     static const char *const lengths[] = {"train.steps", "train.tokens", "train.epochs"};
     struct dapt_arena arena = {0};
     const char *equals = strchr(set, '=');
-    if (!equals) return dapt_fail(DAPT_ERROR_INVALID, "--set %s: expected KEY=VALUE, as in train.steps=50", set);
+    if (!equals)
+        return dapt_fail(DAPT_ERROR_INVALID, "--set %s: expected KEY=VALUE, as in train.steps=50",
+                         set);
     const char *path = dapt_arena_copy(&arena, set, (size_t)(equals - set));
     const char *name = dapt_arena_format(&arena, "--set %s", set);
-    enum dapt_status status = path && name ? set_value(root, name, path, equals + 1) : DAPT_ERROR_MEMORY;
+    enum dapt_status status = path && name ? set_value(root, name, path, equals + 1)
+                                           : DAPT_ERROR_MEMORY;
     for (size_t i = 0; !status && i < 3; i++) {
         if (strcmp(path, lengths[i]) != 0) continue;
         for (size_t k = 0; !status && k < 3; k++) {
-            if (k != i && dapt_json_find(root, lengths[k])) status = set_text(root, name, lengths[k], "null");
+            if (k != i && dapt_json_find(root, lengths[k]))
+                status = set_text(root, name, lengths[k], "null");
         }
     }
     dapt_arena_free(&arena);
@@ -118,7 +131,8 @@ static enum dapt_status widen_backend(struct dapt_json *root, const char *name) 
 
 static enum dapt_status read_default(struct dapt_config *config, const struct dapt_field *field) {
     struct dapt_json *value;
-    enum dapt_status status = dapt_json_parse(field->path, field->fallback, strlen(field->fallback), &value);
+    enum dapt_status status = dapt_json_parse(field->path, field->fallback, strlen(field->fallback),
+                                              &value);
     if (!status) status = dapt_field_forms[field->type].read(config, field, value);
     dapt_json_free(&value);
     return status;
@@ -128,11 +142,13 @@ static enum dapt_status read_fields(struct dapt_config *config) {
     enum dapt_status status = DAPT_OK;
     for (const struct dapt_field *field = dapt_fields; !status && field->path; field++) {
         const struct dapt_json *value = dapt_json_find(config->json, field->path);
-        bool nothing = dapt_json_kind(value) == DAPT_JSON_NULL && !field->fallback;  // null: as if it were not there
+        bool nothing = dapt_json_kind(value) == DAPT_JSON_NULL &&
+                       !field->fallback;  // null: as if it were not there
         if (value && !nothing) {
             status = dapt_field_forms[field->type].read(config, field, value);
         } else if (field->required) {
-            status = dapt_json_fail(config->json, "\"%s\" is missing (%s)", field->path, field->help);
+            status = dapt_json_fail(config->json, "\"%s\" is missing (%s)", field->path,
+                                    field->help);
         } else if (field->fallback) {
             status = read_default(config, field);
         }
@@ -147,10 +163,14 @@ static const struct dapt_json *place(const struct dapt_config *config, const cha
 }
 
 static enum dapt_status check_length(struct dapt_config *config) {
-    bool steps = config->train.steps > 0, tokens = config->train.tokens > 0, epochs = config->train.epochs > 0;
+    bool steps = config->train.steps > 0, tokens = config->train.tokens > 0,
+         epochs = config->train.epochs > 0;
     if (steps + tokens + epochs > 1) {
-        const char *second = epochs ? "train.epochs" : "train.tokens", *first = steps ? "train.steps" : "train.tokens";
-        return dapt_json_fail(place(config, second), "only one of steps, tokens and epochs may be given, %s is there too", first);
+        const char *second = epochs ? "train.epochs" : "train.tokens",
+                   *first = steps ? "train.steps" : "train.tokens";
+        return dapt_json_fail(place(config, second),
+                              "only one of steps, tokens and epochs may be given, %s is there too",
+                              first);
     }
     if (steps + tokens + epochs == 0) config->train.epochs = 1;
     return DAPT_OK;
@@ -160,17 +180,20 @@ static enum dapt_status check_length(struct dapt_config *config) {
 static enum dapt_status check_together(struct dapt_config *config) {
     uint32_t batch = config->train.batch, micro = config->train.micro_batch;
     if (micro > 0 && batch % micro != 0) {
-        return dapt_json_fail(place(config, "train.micro_batch"), "expected a divisor of train.batch (%u), got %u", batch, micro);
+        return dapt_json_fail(place(config, "train.micro_batch"),
+                              "expected a divisor of train.batch (%u), got %u", batch, micro);
     }
     if (config->data.replay.share > 0) {
-        return dapt_json_fail(place(config, "data.replay.share"), "replay is not built yet, expected 0");
+        return dapt_json_fail(place(config, "data.replay.share"),
+                              "replay is not built yet, expected 0");
     }
     bool found = !config->train.best;
     for (size_t i = 0; i < config->data.eval_count && !found; i++) {
         found = strcmp(config->data.eval[i].name, config->train.best) == 0;
     }
     if (!found) {
-        return dapt_json_fail(place(config, "train.best"), "\"%s\" is not a name in data.eval", config->train.best);
+        return dapt_json_fail(place(config, "train.best"), "\"%s\" is not a name in data.eval",
+                              config->train.best);
     }
     if (!config->tokenizer.path) config->tokenizer.path = config->model;
     return check_length(config);
@@ -180,18 +203,22 @@ static enum dapt_status find_folder(struct dapt_config *config, const char *path
     char full[PATH_MAX];
     if (!realpath(path, full)) return dapt_fail_errno("%s", path);
     char *slash = strrchr(full, '/');
-    config->folder = dapt_arena_copy(&config->arena, full, slash > full ? (size_t)(slash - full) : 1);
+    config->folder = dapt_arena_copy(&config->arena, full,
+                                     slash > full ? (size_t)(slash - full) : 1);
     return config->folder ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
-enum dapt_status dapt_config_read(const char *path, const char *const *sets, struct dapt_config **config) {
+enum dapt_status dapt_config_read(const char *path, const char *const *sets,
+                                  struct dapt_config **config) {
     struct dapt_config *c = *config = dapt_alloc(1, sizeof *c);
     if (!c) return DAPT_ERROR_MEMORY;
     enum dapt_status status = find_folder(c, path);
     if (!status) status = dapt_json_read(path, DAPT_JSON_LIMIT, &c->json);
-    if (!status && dapt_json_kind(c->json) == DAPT_JSON_OBJECT) status = widen_backend(c->json, path);
+    if (!status && dapt_json_kind(c->json) == DAPT_JSON_OBJECT)
+        status = widen_backend(c->json, path);
     for (; !status && sets && *sets; sets++) status = apply_set(c->json, *sets);
-    if (!status && dapt_json_kind(c->json) == DAPT_JSON_OBJECT) status = widen_backend(c->json, path);
+    if (!status && dapt_json_kind(c->json) == DAPT_JSON_OBJECT)
+        status = widen_backend(c->json, path);
     if (!status) status = check_keys(&c->arena, c->json, "");
     if (!status) status = read_fields(c);
     if (!status) status = check_together(c);

@@ -5,39 +5,46 @@
 #include "host/config.h"
 
 enum dapt_field_type {
-    DAPT_FIELD_U32, DAPT_FIELD_U64,
-    DAPT_FIELD_AMOUNT,      // uint64_t; "50M"
-    DAPT_FIELD_NUMBER,      // double
-    DAPT_FIELD_BOOL, DAPT_FIELD_STRING, DAPT_FIELD_CHOICE,
-    DAPT_FIELD_PACKING,     // enum dapt_packing
-    DAPT_FIELD_PATH, DAPT_FIELD_PATHS,
-    DAPT_FIELD_BETAS,       // two doubles
-    DAPT_FIELD_MODEL,       // model, model_config, model_random
-    DAPT_FIELD_TOKENIZER, DAPT_FIELD_SCHEDULE,
-    DAPT_FIELD_DATA,        // struct dapt_data_list
-    DAPT_FIELD_EVAL,        // eval, eval_count
+    DAPT_FIELD_U32,
+    DAPT_FIELD_U64,
+    DAPT_FIELD_AMOUNT,  // uint64_t; "50M"
+    DAPT_FIELD_NUMBER,  // double
+    DAPT_FIELD_BOOL,
+    DAPT_FIELD_STRING,
+    DAPT_FIELD_CHOICE,
+    DAPT_FIELD_PACKING,  // enum dapt_packing
+    DAPT_FIELD_PATH,
+    DAPT_FIELD_PATHS,
+    DAPT_FIELD_BETAS,  // two doubles
+    DAPT_FIELD_MODEL,  // model, model_config, model_random
+    DAPT_FIELD_TOKENIZER,
+    DAPT_FIELD_SCHEDULE,
+    DAPT_FIELD_DATA,  // struct dapt_data_list
+    DAPT_FIELD_EVAL,  // eval, eval_count
     DAPT_FIELD_TYPE_COUNT
 };
 
 struct dapt_field {
-    const char *path;               // "train.batch"
+    const char *path;  // "train.batch"
     enum dapt_field_type type;
-    size_t offset;                  // in struct dapt_config
-    const char *fallback;           // the default as JSON; NULL: nothing
+    size_t offset;         // in struct dapt_config
+    const char *fallback;  // the default as JSON; NULL: nothing
     bool required;
-    double minimum, maximum;        // of numbers
-    const char *const *choices;     // NULL-terminated
+    double minimum, maximum;     // of numbers
+    const char *const *choices;  // NULL-terminated
     const char *help;
 };
 
 extern const struct dapt_field dapt_fields[];  // ends with a row whose path is NULL
 
-struct dapt_field_form {            // of a type
-    enum dapt_status (*read)(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value);
+struct dapt_field_form {  // of a type
+    enum dapt_status (*read)(struct dapt_config *config, const struct dapt_field *field,
+                             const struct dapt_json *value);
     // Appends the value as JSON, nothing when it has none.
-    enum dapt_status (*write)(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out);
-    const char *name;               // for the help: "integer"
-    const char *schema;             // members of its JSON Schema
+    enum dapt_status (*write)(const struct dapt_config *config, const struct dapt_field *field,
+                              struct dapt_string *out);
+    const char *name;    // for the help: "integer"
+    const char *schema;  // members of its JSON Schema
 };
 
 extern const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT];

@@ -22,25 +22,31 @@ static enum dapt_status fail_expected(const struct dapt_json *value, const char 
 
 // ------------------------------------------------------------------------------------------------------------ numbers
 
-static enum dapt_status read_u32(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_u32(struct dapt_config *config, const struct dapt_field *field,
+                                 const struct dapt_json *value) {
     int64_t integer;
-    enum dapt_status status = dapt_json_integer(value, (int64_t)field->minimum, (int64_t)field->maximum, &integer);
+    enum dapt_status status = dapt_json_integer(value, (int64_t)field->minimum,
+                                                (int64_t)field->maximum, &integer);
     if (!status) *(uint32_t *)slot(config, field) = (uint32_t)integer;
     return status;
 }
 
-static enum dapt_status write_u32(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_u32(const struct dapt_config *config, const struct dapt_field *field,
+                                  struct dapt_string *out) {
     return dapt_string_format(out, "%u", *(uint32_t *)slot(config, field));
 }
 
-static enum dapt_status read_u64(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_u64(struct dapt_config *config, const struct dapt_field *field,
+                                 const struct dapt_json *value) {
     int64_t integer;
-    enum dapt_status status = dapt_json_integer(value, (int64_t)field->minimum, (int64_t)field->maximum, &integer);
+    enum dapt_status status = dapt_json_integer(value, (int64_t)field->minimum,
+                                                (int64_t)field->maximum, &integer);
     if (!status) *(uint64_t *)slot(config, field) = (uint64_t)integer;
     return status;
 }
 
-static enum dapt_status write_u64(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_u64(const struct dapt_config *config, const struct dapt_field *field,
+                                  struct dapt_string *out) {
     uint64_t number = *(uint64_t *)slot(config, field);
     if (number == 0 && !field->fallback) return DAPT_OK;  // not given
     return dapt_string_format(out, "%llu", (unsigned long long)number);
@@ -48,7 +54,10 @@ static enum dapt_status write_u64(const struct dapt_config *config, const struct
 
 // "50M": a decimal number and a power of 1000.
 static bool amount(const char *text, double *number) {
-    static const struct { char letter; double factor; } suffixes[] = {{'k', 1e3}, {'K', 1e3}, {'M', 1e6}, {'G', 1e9}, {'T', 1e12}};
+    static const struct {
+        char letter;
+        double factor;
+    } suffixes[] = {{'k', 1e3}, {'K', 1e3}, {'M', 1e6}, {'G', 1e9}, {'T', 1e12}};
     if (*text < '0' || *text > '9' || strspn(text, "0123456789.") > 15) return false;
     char *end;
     *number = strtod(text, &end);
@@ -61,7 +70,8 @@ static bool amount(const char *text, double *number) {
     return *end == '\0';
 }
 
-static enum dapt_status read_amount(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_amount(struct dapt_config *config, const struct dapt_field *field,
+                                    const struct dapt_json *value) {
     if (dapt_json_kind(value) != DAPT_JSON_STRING) return read_u64(config, field, value);
     const char *text;
     double number;
@@ -70,52 +80,61 @@ static enum dapt_status read_amount(struct dapt_config *config, const struct dap
         return fail_expected(value, "an integer, or one like \"50M\" (k, M, G, T)");
     }
     if (!(number >= field->minimum && number <= field->maximum)) {
-        return dapt_json_fail(value, "expected %.0f to %.0f, got \"%s\"", field->minimum, field->maximum, text);
+        return dapt_json_fail(value, "expected %.0f to %.0f, got \"%s\"", field->minimum,
+                              field->maximum, text);
     }
     *(uint64_t *)slot(config, field) = (uint64_t)number;
     return DAPT_OK;
 }
 
-static enum dapt_status read_number(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_number(struct dapt_config *config, const struct dapt_field *field,
+                                    const struct dapt_json *value) {
     double number;
     enum dapt_status status = dapt_json_number(value, &number);
     if (status) return status;
     if (!(number >= field->minimum && number <= field->maximum)) {
         char text[64];
-        return dapt_json_fail(value, "expected a number from %g to %g, got %s", field->minimum, field->maximum,
-                              dapt_json_excerpt(value, text));
+        return dapt_json_fail(value, "expected a number from %g to %g, got %s", field->minimum,
+                              field->maximum, dapt_json_excerpt(value, text));
     }
     *(double *)slot(config, field) = number;
     return DAPT_OK;
 }
 
-static enum dapt_status write_number(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_number(const struct dapt_config *config,
+                                     const struct dapt_field *field, struct dapt_string *out) {
     double number = *(double *)slot(config, field);
     return number == 0 && !field->fallback ? DAPT_OK : dapt_json_write_number(out, number);
 }
 
-static enum dapt_status read_bool(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_bool(struct dapt_config *config, const struct dapt_field *field,
+                                  const struct dapt_json *value) {
     return dapt_json_bool(value, slot(config, field));
 }
 
-static enum dapt_status write_bool(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_bool(const struct dapt_config *config, const struct dapt_field *field,
+                                   struct dapt_string *out) {
     return dapt_string_format(out, "%s", *(bool *)slot(config, field) ? "true" : "false");
 }
 
-static enum dapt_status read_betas(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_betas(struct dapt_config *config, const struct dapt_field *field,
+                                   const struct dapt_json *value) {
     double *betas[2] = {&config->train.optimizer.beta1, &config->train.optimizer.beta2};
     (void)field;
-    if (dapt_json_kind(value) != DAPT_JSON_ARRAY || dapt_json_count(value) != 2) return fail_expected(value, "an array of two numbers");
+    if (dapt_json_kind(value) != DAPT_JSON_ARRAY || dapt_json_count(value) != 2)
+        return fail_expected(value, "an array of two numbers");
     for (size_t i = 0; i < 2; i++) {
         const struct dapt_json *element = dapt_json_at(value, i);
         enum dapt_status status = dapt_json_number(element, betas[i]);
         if (status) return status;
-        if (!(*betas[i] >= 0 && *betas[i] < 1)) return fail_expected(element, "a number of at least 0 and below 1");
+        if (!(*betas[i] >= 0 && *betas[i] < 1))
+            return fail_expected(element, "a number of at least 0 and below 1");
     }
     return DAPT_OK;
 }
 
-static enum dapt_status write_betas(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_betas(const struct dapt_config *config,
+                                    const struct dapt_field *field, struct dapt_string *out) {
     (void)field;
     enum dapt_status status = dapt_string_add(out, "[", 1);
     if (!status) status = dapt_json_write_number(out, config->train.optimizer.beta1);
@@ -126,7 +145,8 @@ static enum dapt_status write_betas(const struct dapt_config *config, const stru
 
 // ------------------------------------------------------------------------------------------------------ strings, paths
 
-static enum dapt_status read_string(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_string(struct dapt_config *config, const struct dapt_field *field,
+                                    const struct dapt_json *value) {
     const char *text;
     enum dapt_status status = dapt_json_string(value, &text);
     if (status) return status;
@@ -136,12 +156,14 @@ static enum dapt_status read_string(struct dapt_config *config, const struct dap
     return *place ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
-static enum dapt_status write_string(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_string(const struct dapt_config *config,
+                                     const struct dapt_field *field, struct dapt_string *out) {
     const char *text = *(const char **)slot(config, field);
     return text ? dapt_json_write_string(out, text) : DAPT_OK;
 }
 
-static enum dapt_status find_choice(const struct dapt_field *field, const struct dapt_json *value, size_t *index) {
+static enum dapt_status find_choice(const struct dapt_field *field, const struct dapt_json *value,
+                                    size_t *index) {
     const char *text = NULL;
     struct dapt_string known = {0};
     if (dapt_json_kind(value) == DAPT_JSON_STRING) dapt_json_string(value, &text);
@@ -158,51 +180,60 @@ static enum dapt_status find_choice(const struct dapt_field *field, const struct
     return status;
 }
 
-static enum dapt_status read_choice(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_choice(struct dapt_config *config, const struct dapt_field *field,
+                                    const struct dapt_json *value) {
     size_t index;
     enum dapt_status status = find_choice(field, value, &index);
     if (!status) *(const char **)slot(config, field) = field->choices[index];
     return status;
 }
 
-static enum dapt_status read_packing(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_packing(struct dapt_config *config, const struct dapt_field *field,
+                                     const struct dapt_json *value) {
     size_t index;
     enum dapt_status status = find_choice(field, value, &index);
     if (!status) config->data.packing = (enum dapt_packing)index;
     return status;
 }
 
-static enum dapt_status write_packing(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_packing(const struct dapt_config *config,
+                                      const struct dapt_field *field, struct dapt_string *out) {
     return dapt_json_write_string(out, field->choices[config->data.packing]);
 }
 
-static enum dapt_status resolve(struct dapt_config *config, const struct dapt_json *value, const char **path) {
+static enum dapt_status resolve(struct dapt_config *config, const struct dapt_json *value,
+                                const char **path) {
     const char *text;
     enum dapt_status status = dapt_json_string(value, &text);
     if (status) return status;
     if (!*text) return fail_expected(value, "a path");
     const char *home = getenv("HOME");
     bool below_home = text[0] == '~' && text[1] == '/' && home && home[0] == '/';
-    *path = dapt_path_join(&config->arena, below_home ? home : config->folder, below_home ? text + 2 : text);
+    *path = dapt_path_join(&config->arena, below_home ? home : config->folder,
+                           below_home ? text + 2 : text);
     return *path ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
-static enum dapt_status read_path(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_path(struct dapt_config *config, const struct dapt_field *field,
+                                  const struct dapt_json *value) {
     return resolve(config, value, slot(config, field));
 }
 
-static enum dapt_status read_paths(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_paths(struct dapt_config *config, const struct dapt_field *field,
+                                   const struct dapt_json *value) {
     (void)field;
     if (dapt_json_kind(value) != DAPT_JSON_ARRAY) return fail_expected(value, "an array of paths");
     size_t count = dapt_json_count(value);
     const char **paths = dapt_arena_alloc(&config->arena, (count + 1) * sizeof *paths);
     enum dapt_status status = paths ? DAPT_OK : DAPT_ERROR_MEMORY;
-    for (size_t i = 0; !status && i < count; i++) status = resolve(config, dapt_json_at(value, i), &paths[i]);
+    for (size_t i = 0; !status && i < count; i++)
+        status = resolve(config, dapt_json_at(value, i), &paths[i]);
     config->plugins = paths;
     return status;
 }
 
-static enum dapt_status write_paths(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_paths(const struct dapt_config *config,
+                                    const struct dapt_field *field, struct dapt_string *out) {
     (void)field;
     enum dapt_status status = dapt_string_add(out, "[", 1);
     for (const char *const *path = config->plugins; !status && path && *path; path++) {
@@ -222,7 +253,8 @@ static bool listed(const char *name, const char *const *names) {
 }
 
 // The members of `object` that are not listed, each with ", " before it.
-static enum dapt_status write_others(const struct dapt_json *object, const char *const *names, struct dapt_string *out) {
+static enum dapt_status write_others(const struct dapt_json *object, const char *const *names,
+                                     struct dapt_string *out) {
     enum dapt_status status = DAPT_OK;
     for (size_t i = 0; !status && i < dapt_json_count(object); i++) {
         const struct dapt_json *member = dapt_json_at(object, i);
@@ -235,7 +267,8 @@ static enum dapt_status write_others(const struct dapt_json *object, const char 
     return status;
 }
 
-static enum dapt_status write_pair(struct dapt_string *out, const char *lead, const char *name, const char *text) {
+static enum dapt_status write_pair(struct dapt_string *out, const char *lead, const char *name,
+                                   const char *text) {
     enum dapt_status status = dapt_string_format(out, "%s\"%s\": ", lead, name);
     return status ? status : dapt_json_write_string(out, text);
 }
@@ -245,8 +278,8 @@ static const char *const schedule_keys[] = {"plugin", NULL};
 static const char *const entry_keys[] = {"path", "source", "weight", NULL};
 
 // A member that is a string and not empty; absent leaves *text.
-static enum dapt_status member_string(struct dapt_config *config, const struct dapt_json *object, const char *name,
-                                      const char **text) {
+static enum dapt_status member_string(struct dapt_config *config, const struct dapt_json *object,
+                                      const char *name, const char **text) {
     const struct dapt_json *member = dapt_json_member(object, name);
     if (!member) return DAPT_OK;
     enum dapt_status status = dapt_json_string(member, text);
@@ -261,9 +294,11 @@ static const struct dapt_json *object_options(const struct dapt_json *object) {
     return dapt_json_count(object) ? object : NULL;
 }
 
-static enum dapt_status read_tokenizer(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_tokenizer(struct dapt_config *config, const struct dapt_field *field,
+                                       const struct dapt_json *value) {
     (void)field;
-    if (dapt_json_kind(value) != DAPT_JSON_OBJECT) return fail_expected(value, "an object such as {\"plugin\": \"hf\"}");
+    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
+        return fail_expected(value, "an object such as {\"plugin\": \"hf\"}");
     config->tokenizer.plugin = "hf";
     config->tokenizer.options = object_options(value);
     enum dapt_status status = member_string(config, value, "plugin", &config->tokenizer.plugin);
@@ -272,23 +307,28 @@ static enum dapt_status read_tokenizer(struct dapt_config *config, const struct 
     return status;
 }
 
-static enum dapt_status write_tokenizer(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_tokenizer(const struct dapt_config *config,
+                                        const struct dapt_field *field, struct dapt_string *out) {
     (void)field;
     enum dapt_status status = write_pair(out, "{", "plugin", config->tokenizer.plugin);
-    if (!status && config->tokenizer.path) status = write_pair(out, ", ", "path", config->tokenizer.path);
+    if (!status && config->tokenizer.path)
+        status = write_pair(out, ", ", "path", config->tokenizer.path);
     if (!status) status = write_others(config->tokenizer.options, tokenizer_keys, out);
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
-static enum dapt_status read_schedule(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_schedule(struct dapt_config *config, const struct dapt_field *field,
+                                      const struct dapt_json *value) {
     (void)field;
-    if (dapt_json_kind(value) != DAPT_JSON_OBJECT) return fail_expected(value, "an object such as {\"plugin\": \"cosine\", \"peak\": 1e-4}");
+    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
+        return fail_expected(value, "an object such as {\"plugin\": \"cosine\", \"peak\": 1e-4}");
     config->train.schedule.plugin = "cosine";
     config->train.schedule.options = object_options(value);
     return member_string(config, value, "plugin", &config->train.schedule.plugin);
 }
 
-static enum dapt_status write_schedule(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_schedule(const struct dapt_config *config,
+                                       const struct dapt_field *field, struct dapt_string *out) {
     (void)field;
     enum dapt_status status = write_pair(out, "{", "plugin", config->train.schedule.plugin);
     if (!status) status = write_others(config->train.schedule.options, schedule_keys, out);
@@ -303,7 +343,8 @@ static enum dapt_status check_only(const struct dapt_json *object, const char *c
         const char *name = dapt_json_name(member);
         if (listed(name, names)) continue;
         const char *nearest = dapt_json_nearest(name, names);
-        if (nearest) return dapt_json_fail_name(member, "unknown key, did you mean \"%s\"?", nearest);
+        if (nearest)
+            return dapt_json_fail_name(member, "unknown key, did you mean \"%s\"?", nearest);
         return dapt_json_fail_name(member, "unknown key, not expected here");
     }
     return DAPT_OK;
@@ -311,8 +352,10 @@ static enum dapt_status check_only(const struct dapt_json *object, const char *c
 
 static enum dapt_status read_random(struct dapt_config *config, const struct dapt_json *random) {
     static const char *const keys[] = {"config", NULL};
-    if (dapt_json_kind(random) == DAPT_JSON_STRING) return resolve(config, random, &config->model_config);
-    if (dapt_json_kind(random) != DAPT_JSON_OBJECT) return fail_expected(random, "an object with config.json's keys, or its path");
+    if (dapt_json_kind(random) == DAPT_JSON_STRING)
+        return resolve(config, random, &config->model_config);
+    if (dapt_json_kind(random) != DAPT_JSON_OBJECT)
+        return fail_expected(random, "an object with config.json's keys, or its path");
     const struct dapt_json *path = dapt_json_member(random, "config");
     if (!path) {
         config->model_random = random;
@@ -322,20 +365,25 @@ static enum dapt_status read_random(struct dapt_config *config, const struct dap
     return status ? status : resolve(config, path, &config->model_config);
 }
 
-static enum dapt_status read_model(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_model(struct dapt_config *config, const struct dapt_field *field,
+                                   const struct dapt_json *value) {
     static const char *const keys[] = {"random", "tokenizer", NULL};
     (void)field;
     if (dapt_json_kind(value) == DAPT_JSON_STRING) return resolve(config, value, &config->model);
-    if (dapt_json_kind(value) != DAPT_JSON_OBJECT) return fail_expected(value, "a folder, or {\"random\": ...}");
-    const struct dapt_json *random = dapt_json_member(value, "random"), *tokenizer = dapt_json_member(value, "tokenizer");
+    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
+        return fail_expected(value, "a folder, or {\"random\": ...}");
+    const struct dapt_json *random = dapt_json_member(value, "random"),
+                           *tokenizer = dapt_json_member(value, "tokenizer");
     enum dapt_status status = check_only(value, keys);
-    if (!status && !random) status = dapt_json_fail(value, "\"random\" is missing: what the new model is to look like");
+    if (!status && !random)
+        status = dapt_json_fail(value, "\"random\" is missing: what the new model is to look like");
     if (!status) status = read_random(config, random);
     if (!status && tokenizer) status = resolve(config, tokenizer, &config->tokenizer.path);
     return status;
 }
 
-static enum dapt_status write_model(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_model(const struct dapt_config *config,
+                                    const struct dapt_field *field, struct dapt_string *out) {
     (void)field;
     if (config->model) return dapt_json_write_string(out, config->model);
     enum dapt_status status;
@@ -350,21 +398,25 @@ static enum dapt_status write_model(const struct dapt_config *config, const stru
 
 // ---------------------------------------------------------------------------------------------------------------- data
 
-static enum dapt_status read_entry(struct dapt_config *config, const struct dapt_json *value, struct dapt_data_entry *entry) {
+static enum dapt_status read_entry(struct dapt_config *config, const struct dapt_json *value,
+                                   struct dapt_data_entry *entry) {
     *entry = (struct dapt_data_entry){.weight = 1};
     if (dapt_json_kind(value) == DAPT_JSON_STRING) return resolve(config, value, &entry->path);
-    if (dapt_json_kind(value) != DAPT_JSON_OBJECT) return fail_expected(value, "a path or an object such as {\"path\": ...}");
+    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
+        return fail_expected(value, "a path or an object such as {\"path\": ...}");
     const struct dapt_json *path, *weight = dapt_json_member(value, "weight");
     enum dapt_status status = dapt_json_need(value, "path", DAPT_JSON_STRING, &path);
     if (!status) status = resolve(config, path, &entry->path);
     if (!status) status = member_string(config, value, "source", &entry->source);
     if (!status && weight) status = dapt_json_number(weight, &entry->weight);
-    if (!status && !(entry->weight > 0 && entry->weight <= 1e6)) status = fail_expected(weight, "a number above 0, at most 1e6");
+    if (!status && !(entry->weight > 0 && entry->weight <= 1e6))
+        status = fail_expected(weight, "a number above 0, at most 1e6");
     entry->options = value;
     return status;
 }
 
-static enum dapt_status read_list(struct dapt_config *config, const struct dapt_json *value, struct dapt_data_list *list) {
+static enum dapt_status read_list(struct dapt_config *config, const struct dapt_json *value,
+                                  struct dapt_data_list *list) {
     bool array = dapt_json_kind(value) == DAPT_JSON_ARRAY;
     list->count = array ? dapt_json_count(value) : 1;
     if (list->count == 0) return fail_expected(value, "at least one path");
@@ -390,24 +442,29 @@ static enum dapt_status write_list(const struct dapt_data_list *list, struct dap
     return status ? status : dapt_string_add(out, "]", 1);
 }
 
-static enum dapt_status read_data(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_data(struct dapt_config *config, const struct dapt_field *field,
+                                  const struct dapt_json *value) {
     return read_list(config, value, slot(config, field));
 }
 
-static enum dapt_status write_data(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_data(const struct dapt_config *config, const struct dapt_field *field,
+                                   struct dapt_string *out) {
     const struct dapt_data_list *list = slot(config, field);
     return list->count ? write_list(list, out) : DAPT_OK;
 }
 
 // Names become keys of metrics and columns of tables.
 static bool is_set_name(const char *name) {
-    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
+    size_t length = strspn(name,
+                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
     return length > 0 && length <= 40 && !name[length];
 }
 
-static enum dapt_status read_eval(struct dapt_config *config, const struct dapt_field *field, const struct dapt_json *value) {
+static enum dapt_status read_eval(struct dapt_config *config, const struct dapt_field *field,
+                                  const struct dapt_json *value) {
     (void)field;
-    if (dapt_json_kind(value) != DAPT_JSON_OBJECT) return fail_expected(value, "an object such as {\"domain\": \"heldout.txt\"}");
+    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
+        return fail_expected(value, "an object such as {\"domain\": \"heldout.txt\"}");
     size_t count = config->data.eval_count = dapt_json_count(value);
     config->data.eval = dapt_arena_alloc(&config->arena, count * sizeof *config->data.eval);
     enum dapt_status status = config->data.eval ? DAPT_OK : DAPT_ERROR_MEMORY;
@@ -415,7 +472,8 @@ static enum dapt_status read_eval(struct dapt_config *config, const struct dapt_
         const struct dapt_json *member = dapt_json_at(value, i);
         struct dapt_eval_set *set = &config->data.eval[i];
         if (!is_set_name(dapt_json_name(member))) {
-            return dapt_json_fail_name(member, "a name is of letters, digits, '_', '.' and '-', at most 40");
+            return dapt_json_fail_name(
+                member, "a name is of letters, digits, '_', '.' and '-', at most 40");
         }
         set->name = keep(config, dapt_json_name(member));
         status = set->name ? read_list(config, member, &set->data) : DAPT_ERROR_MEMORY;
@@ -423,7 +481,8 @@ static enum dapt_status read_eval(struct dapt_config *config, const struct dapt_
     return status;
 }
 
-static enum dapt_status write_eval(const struct dapt_config *config, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status write_eval(const struct dapt_config *config, const struct dapt_field *field,
+                                   struct dapt_string *out) {
     (void)field;
     enum dapt_status status = dapt_string_add(out, "{", 1);
     for (size_t i = 0; !status && i < config->data.eval_count; i++) {
@@ -440,29 +499,38 @@ static enum dapt_status write_eval(const struct dapt_config *config, const struc
 const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
     [DAPT_FIELD_U32] = {read_u32, write_u32, "integer", "\"type\": \"integer\""},
     [DAPT_FIELD_U64] = {read_u64, write_u64, "integer", "\"type\": \"integer\""},
-    [DAPT_FIELD_AMOUNT] = {read_amount, write_u64, "integer or \"50M\"",
-                           "\"type\": [\"integer\", \"string\"], \"pattern\": \"^[0-9.]+[kKMGT]?$\""},
+    [DAPT_FIELD_AMOUNT] =
+        {read_amount, write_u64, "integer or \"50M\"",
+         "\"type\": [\"integer\", \"string\"], \"pattern\": \"^[0-9.]+[kKMGT]?$\""},
     [DAPT_FIELD_NUMBER] = {read_number, write_number, "number", "\"type\": \"number\""},
     [DAPT_FIELD_BOOL] = {read_bool, write_bool, "true or false", "\"type\": \"boolean\""},
-    [DAPT_FIELD_STRING] = {read_string, write_string, "string", "\"type\": \"string\", \"minLength\": 1"},
+    [DAPT_FIELD_STRING] = {read_string, write_string, "string",
+                           "\"type\": \"string\", \"minLength\": 1"},
     [DAPT_FIELD_CHOICE] = {read_choice, write_string, "string", "\"type\": \"string\""},
     [DAPT_FIELD_PACKING] = {read_packing, write_packing, "string", "\"type\": \"string\""},
     [DAPT_FIELD_PATH] = {read_path, write_string, "path", "\"type\": \"string\", \"minLength\": 1"},
-    [DAPT_FIELD_PATHS] = {read_paths, write_paths, "array of paths",
-                          "\"type\": \"array\", \"items\": {\"type\": \"string\", \"minLength\": 1}"},
+    [DAPT_FIELD_PATHS] =
+        {read_paths, write_paths, "array of paths",
+         "\"type\": \"array\", \"items\": {\"type\": \"string\", \"minLength\": 1}"},
     [DAPT_FIELD_BETAS] = {read_betas, write_betas, "array of two numbers",
-                          "\"type\": \"array\", \"minItems\": 2, \"maxItems\": 2, \"items\": {\"type\": \"number\", \"minimum\": 0, "
+                          "\"type\": \"array\", \"minItems\": 2, \"maxItems\": 2, \"items\": "
+                          "{\"type\": \"number\", \"minimum\": 0, "
                           "\"exclusiveMaximum\": 1}"},
     [DAPT_FIELD_MODEL] = {read_model, write_model, "folder or object",
-                          "\"anyOf\": [{\"type\": \"string\", \"minLength\": 1}, {\"type\": \"object\", \"properties\": {\"random\": {\"type\": "
-                          "[\"object\", \"string\"]}, \"tokenizer\": {\"type\": \"string\"}}, \"required\": [\"random\"], "
+                          "\"anyOf\": [{\"type\": \"string\", \"minLength\": 1}, {\"type\": "
+                          "\"object\", \"properties\": {\"random\": {\"type\": "
+                          "[\"object\", \"string\"]}, \"tokenizer\": {\"type\": \"string\"}}, "
+                          "\"required\": [\"random\"], "
                           "\"additionalProperties\": false}]"},
     [DAPT_FIELD_TOKENIZER] = {read_tokenizer, write_tokenizer, "object",
-                              "\"type\": \"object\", \"properties\": {\"plugin\": {\"type\": \"string\"}, \"path\": {\"type\": \"string\"}}"},
-    [DAPT_FIELD_SCHEDULE] = {read_schedule, write_schedule, "object",
-                             "\"type\": \"object\", \"properties\": {\"plugin\": {\"type\": \"string\"}}"},
+                              "\"type\": \"object\", \"properties\": {\"plugin\": {\"type\": "
+                              "\"string\"}, \"path\": {\"type\": \"string\"}}"},
+    [DAPT_FIELD_SCHEDULE] =
+        {read_schedule, write_schedule, "object",
+         "\"type\": \"object\", \"properties\": {\"plugin\": {\"type\": \"string\"}}"},
     [DAPT_FIELD_DATA] = {read_data, write_data, "path, object or array of these", LIST},
-    [DAPT_FIELD_EVAL] = {read_eval, write_eval, "object",
-                         "\"type\": \"object\", \"propertyNames\": {\"pattern\": \"^[A-Za-z0-9_.-]{1,40}$\"}, "
-                         "\"additionalProperties\": {" LIST "}"},
+    [DAPT_FIELD_EVAL] =
+        {read_eval, write_eval, "object",
+         "\"type\": \"object\", \"propertyNames\": {\"pattern\": \"^[A-Za-z0-9_.-]{1,40}$\"}, "
+         "\"additionalProperties\": {" LIST "}"},
 };

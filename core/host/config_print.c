@@ -7,26 +7,31 @@
 // Goes through the table as a tree of objects. `leaf` appends one field's value; nothing appended leaves the field out.
 struct tree {
     struct dapt_string *out;
-    enum dapt_status (*leaf)(const void *context, const struct dapt_field *field, struct dapt_string *out);
+    enum dapt_status (*leaf)(const void *context, const struct dapt_field *field,
+                             struct dapt_string *out);
     const void *context;
     bool schema;  // groups are wrapped as JSON Schema has them
 };
 
-static enum dapt_status add_member(struct tree *tree, const char *name, size_t length, int depth, bool *first,
-                                   const char *value) {
-    enum dapt_status status = dapt_string_format(tree->out, "%s\n%*s\"%.*s\": %s", *first ? "" : ",", depth * 2, "",
-                                                 (int)length, name, value);
+static enum dapt_status add_member(struct tree *tree, const char *name, size_t length, int depth,
+                                   bool *first, const char *value) {
+    enum dapt_status status = dapt_string_format(tree->out, "%s\n%*s\"%.*s\": %s",
+                                                 *first ? "" : ",", depth * 2, "", (int)length,
+                                                 name, value);
     *first = false;
     return status;
 }
 
-static enum dapt_status add_group(struct tree *tree, const struct dapt_field **next, size_t skip, int depth);
+static enum dapt_status add_group(struct tree *tree, const struct dapt_field **next, size_t skip,
+                                  int depth);
 
-static enum dapt_status add_leaf(struct tree *tree, const struct dapt_field *field, size_t skip, int depth, bool *first) {
+static enum dapt_status add_leaf(struct tree *tree, const struct dapt_field *field, size_t skip,
+                                 int depth, bool *first) {
     struct dapt_string value = {0};
     enum dapt_status status = tree->leaf(tree->context, field, &value);
     const char *name = field->path + skip;
-    if (!status && value.length) status = add_member(tree, name, strlen(name), depth, first, value.data);
+    if (!status && value.length)
+        status = add_member(tree, name, strlen(name), depth, first, value.data);
     dapt_string_free(&value);
     return status;
 }
@@ -36,28 +41,38 @@ static bool same_group(const struct dapt_field *a, const struct dapt_field *b, s
 }
 
 // What stands around the members of a group in the schema. "backend" may also be the name alone.
-static enum dapt_status open_schema(struct tree *tree, const struct dapt_field *group, size_t skip) {
-    const char *either = skip && strncmp(group->path, "backend.", skip) == 0 ? "\"anyOf\": [{\"type\": \"string\"}, {" : "";
-    enum dapt_status status = dapt_string_format(tree->out, "{%s\"type\": \"object\", \"additionalProperties\": false, ", either);
+static enum dapt_status open_schema(struct tree *tree, const struct dapt_field *group,
+                                    size_t skip) {
+    const char *either = skip && strncmp(group->path, "backend.", skip) == 0
+                             ? "\"anyOf\": [{\"type\": \"string\"}, {"
+                             : "";
+    enum dapt_status status = dapt_string_format(
+        tree->out, "{%s\"type\": \"object\", \"additionalProperties\": false, ", either);
     bool any = false;
-    for (const struct dapt_field *field = group; !status && same_group(field, group, skip); field++) {
+    for (const struct dapt_field *field = group; !status && same_group(field, group, skip);
+         field++) {
         if (!field->required) continue;
         const char *name = field->path + skip;
-        status = dapt_string_format(tree->out, "%s\"%.*s\"", any ? ", " : "\"required\": [", (int)strcspn(name, "."), name);
+        status = dapt_string_format(tree->out, "%s\"%.*s\"", any ? ", " : "\"required\": [",
+                                    (int)strcspn(name, "."), name);
         any = true;
     }
     if (!status && any) status = dapt_string_format(tree->out, "], ");
     return status ? status : dapt_string_format(tree->out, "\"properties\": {");
 }
 
-static enum dapt_status close_schema(struct tree *tree, const struct dapt_field *group, size_t skip) {
-    return dapt_string_format(tree->out, skip && strncmp(group->path, "backend.", skip) == 0 ? "}}]}" : "}}");
+static enum dapt_status close_schema(struct tree *tree, const struct dapt_field *group,
+                                     size_t skip) {
+    return dapt_string_format(tree->out,
+                              skip && strncmp(group->path, "backend.", skip) == 0 ? "}}]}" : "}}");
 }
 
 // All rows that share the first `skip` bytes of *next; rows of a group stand together in the table.
-static enum dapt_status add_group(struct tree *tree, const struct dapt_field **next, size_t skip, int depth) {
+static enum dapt_status add_group(struct tree *tree, const struct dapt_field **next, size_t skip,
+                                  int depth) {
     const struct dapt_field *group = *next;
-    enum dapt_status status = tree->schema ? open_schema(tree, group, skip) : dapt_string_add(tree->out, "{", 1);
+    enum dapt_status status = tree->schema ? open_schema(tree, group, skip)
+                                           : dapt_string_add(tree->out, "{", 1);
     for (bool first = true; !status && same_group(*next, group, skip);) {
         const char *name = (*next)->path + skip;
         size_t length = strcspn(name, ".");
@@ -73,7 +88,8 @@ static enum dapt_status add_group(struct tree *tree, const struct dapt_field **n
     return tree->schema ? close_schema(tree, group, skip) : dapt_string_add(tree->out, "}", 1);
 }
 
-static enum dapt_status leaf_value(const void *context, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status leaf_value(const void *context, const struct dapt_field *field,
+                                   struct dapt_string *out) {
     return dapt_field_forms[field->type].write(context, field, out);
 }
 
@@ -90,29 +106,38 @@ static bool has_range(const struct dapt_field *field) {
     return field->minimum < field->maximum;
 }
 
-static enum dapt_status leaf_schema(const void *context, const struct dapt_field *field, struct dapt_string *out) {
+static enum dapt_status leaf_schema(const void *context, const struct dapt_field *field,
+                                    struct dapt_string *out) {
     (void)context;
-    enum dapt_status status = dapt_string_format(out, "{%s, \"description\": ", dapt_field_forms[field->type].schema);
+    enum dapt_status status = dapt_string_format(
+        out, "{%s, \"description\": ", dapt_field_forms[field->type].schema);
     if (!status) status = dapt_json_write_string(out, field->help);
     if (!status && has_range(field)) {
-        status = dapt_string_format(out, ", \"minimum\": %.17g, \"maximum\": %.17g", field->minimum, field->maximum);
+        status = dapt_string_format(out, ", \"minimum\": %.17g, \"maximum\": %.17g", field->minimum,
+                                    field->maximum);
     }
     for (size_t i = 0; !status && field->choices && field->choices[i]; i++) {
-        status = dapt_string_format(out, "%s\"%s\"%s", i ? ", " : ", \"enum\": [", field->choices[i], field->choices[i + 1] ? "" : "]");
+        status = dapt_string_format(out, "%s\"%s\"%s", i ? ", " : ", \"enum\": [",
+                                    field->choices[i], field->choices[i + 1] ? "" : "]");
     }
-    if (!status && field->fallback) status = dapt_string_format(out, ", \"default\": %s", field->fallback);
+    if (!status && field->fallback)
+        status = dapt_string_format(out, ", \"default\": %s", field->fallback);
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
 void dapt_config_schema(FILE *out) {
     static const char head[] =
-        "{\"$schema\": \"https://json-schema.org/draft/2020-12/schema\", \"title\": \"configuration of a dapt run\",\n"
+        "{\"$schema\": \"https://json-schema.org/draft/2020-12/schema\", \"title\": "
+        "\"configuration of a dapt run\",\n"
         "\"$ref\": \"#/$defs/config\", \"$defs\": {\n"
-        "\"entry\": {\"anyOf\": [{\"type\": \"string\", \"minLength\": 1}, {\"type\": \"object\", \"required\": [\"path\"], "
-        "\"properties\": {\"path\": {\"type\": \"string\", \"minLength\": 1}, \"source\": {\"type\": \"string\"}, "
+        "\"entry\": {\"anyOf\": [{\"type\": \"string\", \"minLength\": 1}, {\"type\": \"object\", "
+        "\"required\": [\"path\"], "
+        "\"properties\": {\"path\": {\"type\": \"string\", \"minLength\": 1}, \"source\": "
+        "{\"type\": \"string\"}, "
         "\"weight\": {\"type\": \"number\", \"exclusiveMinimum\": 0}}}]},\n"
         "\"list\": {\"anyOf\": [{\"$ref\": \"#/$defs/entry\"}, "
-        "{\"type\": \"array\", \"minItems\": 1, \"items\": {\"$ref\": \"#/$defs/entry\"}}]},\n\"config\": ";
+        "{\"type\": \"array\", \"minItems\": 1, \"items\": {\"$ref\": "
+        "\"#/$defs/entry\"}}]},\n\"config\": ";
     struct dapt_string text = {0};
     struct tree tree = {.out = &text, .leaf = leaf_schema, .schema = true};
     const struct dapt_field *next = dapt_fields;
@@ -139,11 +164,15 @@ static void print_wrapped(FILE *out, const char *text) {
 }
 
 void dapt_config_help(FILE *out) {
-    fputs("The keys of a configuration, a JSON file. Relative paths start at the file's folder, those given with\n"
-          "--set KEY=VALUE too; ~/ is the home folder. Unknown keys and wrong types are errors.\n", out);
+    fputs(
+        "The keys of a configuration, a JSON file. Relative paths start at the file's folder, "
+        "those given with\n"
+        "--set KEY=VALUE too; ~/ is the home folder. Unknown keys and wrong types are errors.\n",
+        out);
     for (const struct dapt_field *field = dapt_fields; field->path; field++) {
         fprintf(out, "\n%s: ", field->path);
-        for (size_t i = 0; field->choices && field->choices[i]; i++) fprintf(out, "%s\"%s\"", i ? " or " : "", field->choices[i]);
+        for (size_t i = 0; field->choices && field->choices[i]; i++)
+            fprintf(out, "%s\"%s\"", i ? " or " : "", field->choices[i]);
         if (!field->choices) fputs(dapt_field_forms[field->type].name, out);
         if (has_range(field) && field->maximum >= 1e12) {
             fprintf(out, " of at least %.10g", field->minimum);
@@ -151,7 +180,8 @@ void dapt_config_help(FILE *out) {
             fprintf(out, " from %.10g to %.10g", field->minimum, field->maximum);
         }
         if (field->required) fputs(", required", out);
-        if (field->fallback && strcmp(field->fallback, "{}") != 0) fprintf(out, ", default %s", field->fallback);
+        if (field->fallback && strcmp(field->fallback, "{}") != 0)
+            fprintf(out, ", default %s", field->fallback);
         fputc('\n', out);
         print_wrapped(out, field->help);
     }

@@ -7,7 +7,8 @@ static void host_log(const struct dapt_host *host, enum dapt_log_level level, co
     dapt_log(level, "%s", line ? line : "");
 }
 
-static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status, const char *line) {
+static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status,
+                                  const char *line) {
     (void)host;
     return dapt_fail(status, "%s", line ? line : "a plugin gave no reason");
 }

@@ -34,7 +34,7 @@ struct dapt_input {
     bool inside;                // a member has begun and not ended
     bool file_ended;
     uint64_t consumed;
-    size_t at, filled;          // of `buffer`: compressed bytes not yet used
+    size_t at, filled;  // of `buffer`: compressed bytes not yet used
     union {
         z_stream gzip;
         bz_stream bzip2;
@@ -48,7 +48,8 @@ struct dapt_input {
 
 static bool gzip_start(struct dapt_input *input) {
     if (input->started) return inflateReset(&input->state.gzip) == Z_OK;
-    return inflateInit2(&input->state.gzip, 15 + 16) == Z_OK;  // 16: a gzip header, its checksum verified
+    return inflateInit2(&input->state.gzip, 15 + 16) ==
+           Z_OK;  // 16: a gzip header, its checksum verified
 }
 
 static enum step gzip_run(struct dapt_input *input, uint8_t *out, size_t size, size_t *written) {
@@ -62,7 +63,9 @@ static enum step gzip_run(struct dapt_input *input, uint8_t *out, size_t size, s
     input->at = input->filled - z->avail_in;
     *written = room - z->avail_out;
     if (result == Z_MEM_ERROR) return STEP_MEMORY;
-    return result == Z_STREAM_END ? STEP_END : result == Z_OK || result == Z_BUF_ERROR ? STEP_MORE : STEP_DAMAGED;
+    return result == Z_STREAM_END                    ? STEP_END
+           : result == Z_OK || result == Z_BUF_ERROR ? STEP_MORE
+                                                     : STEP_DAMAGED;
 }
 
 static void gzip_stop(struct dapt_input *input) {
@@ -112,7 +115,9 @@ static enum step xz_run(struct dapt_input *input, uint8_t *out, size_t size, siz
     input->at = input->filled - x->avail_in;
     *written = size - x->avail_out;
     if (result == LZMA_MEM_ERROR || result == LZMA_MEMLIMIT_ERROR) return STEP_MEMORY;
-    return result == LZMA_STREAM_END ? STEP_END : result == LZMA_OK || result == LZMA_BUF_ERROR ? STEP_MORE : STEP_DAMAGED;
+    return result == LZMA_STREAM_END                       ? STEP_END
+           : result == LZMA_OK || result == LZMA_BUF_ERROR ? STEP_MORE
+                                                           : STEP_DAMAGED;
 }
 
 static void xz_stop(struct dapt_input *input) {
@@ -150,7 +155,10 @@ static void zstd_stop(struct dapt_input *input) {
 static const struct codec codecs[] = {
     {"gzip", ".gz", "\x1f\x8b\x08", 3, gzip_start, gzip_run, gzip_stop},
     {"Zstandard", ".zst", "\x28\xb5\x2f\xfd", 4, zstd_start, zstd_run, zstd_stop},
-    {"xz", ".xz", "\xfd" "7zXZ\0", 6, xz_start, xz_run, xz_stop},
+    {"xz", ".xz",
+     "\xfd"
+     "7zXZ\0",
+     6, xz_start, xz_run, xz_stop},
     {"bzip2", ".bz2", "BZh", 3, bzip2_start, bzip2_run, bzip2_stop},
 };
 #define CODECS (sizeof codecs / sizeof *codecs)
@@ -177,7 +185,8 @@ static const struct codec *codec_of_name(const char *path) {
     size_t length = strlen(path);
     for (size_t i = 0; i < CODECS; i++) {
         size_t ending = strlen(codecs[i].ending);
-        if (length > ending && strcasecmp(path + length - ending, codecs[i].ending) == 0) return &codecs[i];
+        if (length > ending && strcasecmp(path + length - ending, codecs[i].ending) == 0)
+            return &codecs[i];
     }
     return NULL;
 }
@@ -190,7 +199,8 @@ static bool is_bzip2(const uint8_t *p, size_t size) {
 
 static const struct codec *codec_of_content(const uint8_t *p, size_t size) {
     for (size_t i = 0; i < CODECS; i++) {
-        if (size < codecs[i].magic_size || memcmp(p, codecs[i].magic, codecs[i].magic_size) != 0) continue;
+        if (size < codecs[i].magic_size || memcmp(p, codecs[i].magic, codecs[i].magic_size) != 0)
+            continue;
         if (codecs[i].run != bzip2_run || is_bzip2(p, size)) return &codecs[i];
     }
     return NULL;
@@ -202,7 +212,8 @@ static enum dapt_status begin(struct dapt_input *input) {
     const struct codec *named = codec_of_name(input->path);
     input->codec = codec_of_content(input->buffer, input->filled);
     if (named && !input->codec) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: ends in %s but is no %s file (damaged or misnamed)", input->path,
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "%s: ends in %s but is no %s file (damaged or misnamed)", input->path,
                          named->ending, named->name);
     }
     return DAPT_OK;
@@ -210,13 +221,16 @@ static enum dapt_status begin(struct dapt_input *input) {
 
 enum dapt_status dapt_input_open(const char *path, struct dapt_input **input) {
     *input = NULL;
-    if (!path) return dapt_fail(DAPT_ERROR_INVALID, "a file was to be opened, but no path was given");  // by a plugin
+    if (!path)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "a file was to be opened, but no path was given");  // by a plugin
     struct dapt_input *in = *input = malloc(sizeof *in);
     if (!in) return dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", path);
     memset(in, 0, offsetof(struct dapt_input, buffer));
     in->fd = open(path, O_RDONLY | O_CLOEXEC);
     enum dapt_status status = in->fd < 0 ? dapt_fail_errno("%s: cannot be opened", path) : DAPT_OK;
-    if (!status && !(in->path = strdup(path))) status = dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", path);
+    if (!status && !(in->path = strdup(path)))
+        status = dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", path);
     if (!status) status = begin(in);
     if (status) dapt_input_close(input);
     return status;
@@ -236,7 +250,8 @@ uint64_t dapt_input_consumed(const struct dapt_input *input) {
     return input->consumed - (input->filled - input->at);
 }
 
-static enum dapt_status read_plain(struct dapt_input *input, void *data, size_t size, size_t *count) {
+static enum dapt_status read_plain(struct dapt_input *input, void *data, size_t size,
+                                   size_t *count) {
     if (input->at == input->filled) {
         enum dapt_status status = fill(input);
         if (status) return status;
@@ -261,17 +276,21 @@ static enum dapt_status next_member(struct dapt_input *input, bool *end) {
     *end = input->at == input->filled;
     if (*end) return DAPT_OK;
     bool more = input->filled - input->at >= input->codec->magic_size &&
-                memcmp(input->buffer + input->at, input->codec->magic, input->codec->magic_size) == 0;
+                memcmp(input->buffer + input->at, input->codec->magic, input->codec->magic_size) ==
+                    0;
     if (!more) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: damaged: something that is no %s data follows its end", input->path,
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "%s: damaged: something that is no %s data follows its end", input->path,
                          input->codec->name);
     }
-    if (!input->codec->start(input)) return dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", input->path);
+    if (!input->codec->start(input))
+        return dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", input->path);
     input->started = input->inside = true;
     return DAPT_OK;
 }
 
-static enum dapt_status read_packed(struct dapt_input *input, void *data, size_t size, size_t *count) {
+static enum dapt_status read_packed(struct dapt_input *input, void *data, size_t size,
+                                    size_t *count) {
     while (*count == 0) {
         bool end = false;
         enum dapt_status status = DAPT_OK;
@@ -284,16 +303,18 @@ static enum dapt_status read_packed(struct dapt_input *input, void *data, size_t
         // No input left: a decoder may still hold output, but if it gives none the file was cut off.
         bool last = input->at == input->filled;
         switch (input->codec->run(input, data, size, count)) {
-            case STEP_END: input->inside = false; break;
-            case STEP_MORE:
-                if (!last || *count > 0) break;
-                return dapt_fail(DAPT_ERROR_INVALID, "%s: truncated: the %s data ends too early", input->path,
-                                 input->codec->name);
-            case STEP_MEMORY:
-                return dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory for its %s data", input->path, input->codec->name);
-            case STEP_DAMAGED:
-                return dapt_fail(DAPT_ERROR_INVALID, "%s: damaged: its %s data cannot be read near byte %llu", input->path,
-                                 input->codec->name, (unsigned long long)dapt_input_consumed(input));
+        case STEP_END: input->inside = false; break;
+        case STEP_MORE:
+            if (!last || *count > 0) break;
+            return dapt_fail(DAPT_ERROR_INVALID, "%s: truncated: the %s data ends too early",
+                             input->path, input->codec->name);
+        case STEP_MEMORY:
+            return dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory for its %s data", input->path,
+                             input->codec->name);
+        case STEP_DAMAGED:
+            return dapt_fail(DAPT_ERROR_INVALID,
+                             "%s: damaged: its %s data cannot be read near byte %llu", input->path,
+                             input->codec->name, (unsigned long long)dapt_input_consumed(input));
         }
     }
     return DAPT_OK;
@@ -302,7 +323,8 @@ static enum dapt_status read_packed(struct dapt_input *input, void *data, size_t
 int64_t dapt_input_read(struct dapt_input *input, void *data, size_t size) {
     size_t count = 0;
     if (size == 0) return 0;
-    enum dapt_status status = input->codec ? read_packed(input, data, size, &count) : read_plain(input, data, size, &count);
+    enum dapt_status status = input->codec ? read_packed(input, data, size, &count)
+                                           : read_plain(input, data, size, &count);
     return status ? -1 : (int64_t)count;
 }
 

@@ -24,11 +24,11 @@ struct dapt_json {
     struct document *document;
     struct dapt_json *parent;
     const cJSON *value;
-    const char *name;              // in an object
+    const char *name;  // in an object
     struct dapt_json_place place;
-    uint32_t index, count;         // among its siblings; of its children
-    struct dapt_json **children;   // in the file's order
-    struct dapt_json **sorted;     // members by name
+    uint32_t index, count;        // among its siblings; of its children
+    struct dapt_json **children;  // in the file's order
+    struct dapt_json **sorted;    // members by name
 };
 
 // ---------------------------------------------------------------------------------------------------- making the tree
@@ -39,13 +39,15 @@ static int by_name(const void *a, const void *b) {
 
 // Also finds names that stand twice.
 static enum dapt_status sort_members(struct dapt_json *object) {
-    struct dapt_json **sorted = dapt_arena_alloc(&object->document->arena, object->count * sizeof *sorted);
+    struct dapt_json **sorted = dapt_arena_alloc(&object->document->arena,
+                                                 object->count * sizeof *sorted);
     if (!sorted) return DAPT_ERROR_MEMORY;
     if (object->count) memcpy(sorted, object->children, object->count * sizeof *sorted);
     if (object->count) qsort(sorted, object->count, sizeof *sorted, by_name);
     for (size_t i = 1; i < object->count; i++) {
         if (strcmp(sorted[i]->name, sorted[i - 1]->name) != 0) continue;
-        const struct dapt_json *second = sorted[i]->index > sorted[i - 1]->index ? sorted[i] : sorted[i - 1];
+        const struct dapt_json *second = sorted[i]->index > sorted[i - 1]->index ? sorted[i]
+                                                                                 : sorted[i - 1];
         return dapt_json_fail_name(second, "stands twice in this object");
     }
     object->sorted = sorted;
@@ -53,7 +55,8 @@ static enum dapt_status sort_members(struct dapt_json *object) {
 }
 
 // cJSON's tree and the scan's places, in the same order; `*next` is the first node not yet used.
-static enum dapt_status build(struct dapt_json *node, const struct dapt_json_place *places, size_t *next, size_t count) {
+static enum dapt_status build(struct dapt_json *node, const struct dapt_json_place *places,
+                              size_t *next, size_t count) {
     if (!cJSON_IsArray(node->value) && !cJSON_IsObject(node->value)) return DAPT_OK;
     struct document *document = node->document;
     size_t children = 0;
@@ -63,10 +66,15 @@ static enum dapt_status build(struct dapt_json *node, const struct dapt_json_pla
     if (!node->children) return DAPT_ERROR_MEMORY;
     uint32_t index = 0;
     for (const cJSON *c = node->value->child; c; c = c->next) {
-        if (*next >= count) return dapt_fail(DAPT_ERROR_INTERNAL, "%s: scan and parser disagree", document->name);
+        if (*next >= count)
+            return dapt_fail(DAPT_ERROR_INTERNAL, "%s: scan and parser disagree", document->name);
         struct dapt_json *child = document->root + *next;
-        *child = (struct dapt_json){.document = document, .parent = node, .value = c, .place = places[*next],
-                                    .name = cJSON_IsObject(node->value) ? c->string : NULL, .index = index};
+        *child = (struct dapt_json){.document = document,
+                                    .parent = node,
+                                    .value = c,
+                                    .place = places[*next],
+                                    .name = cJSON_IsObject(node->value) ? c->string : NULL,
+                                    .index = index};
         ++*next;
         node->children[index++] = child;
         enum dapt_status status = build(child, places, next, count);
@@ -92,7 +100,8 @@ void dapt_json_free(struct dapt_json **root) {
 }
 
 // Takes `text` (from malloc) over, on failure too.
-static enum dapt_status make_document(const char *name, char *text, size_t length, struct dapt_json **root) {
+static enum dapt_status make_document(const char *name, char *text, size_t length,
+                                      struct dapt_json **root) {
     *root = NULL;
     struct dapt_json_place *places = NULL;
     size_t count = 0, next = 1;
@@ -115,9 +124,11 @@ static enum dapt_status make_document(const char *name, char *text, size_t lengt
         status = dapt_fail(DAPT_ERROR_MEMORY, "%s: could not be parsed: out of memory", name);
         goto end;
     }
-    *document->root = (struct dapt_json){.document = document, .value = document->tree, .place = places[0]};
+    *document->root = (struct dapt_json){
+        .document = document, .value = document->tree, .place = places[0]};
     status = build(document->root, places, &next, count);
-    if (!status && next != count) status = dapt_fail(DAPT_ERROR_INTERNAL, "%s: scan and parser disagree", name);
+    if (!status && next != count)
+        status = dapt_fail(DAPT_ERROR_INTERNAL, "%s: scan and parser disagree", name);
 end:
     free(places);
     if (status) {
@@ -128,7 +139,8 @@ end:
     return status;
 }
 
-enum dapt_status dapt_json_parse(const char *name, const char *text, size_t length, struct dapt_json **root) {
+enum dapt_status dapt_json_parse(const char *name, const char *text, size_t length,
+                                 struct dapt_json **root) {
     *root = NULL;
     struct dapt_string copy = {0};
     enum dapt_status status = dapt_string_add(&copy, text, length);
@@ -154,8 +166,9 @@ enum dapt_json_kind dapt_json_kind(const struct dapt_json *value) {
 
 const char *dapt_json_kind_name(enum dapt_json_kind kind) {
     static const char *const names[] = {
-        [DAPT_JSON_NULL] = "null",       [DAPT_JSON_BOOL] = "true or false", [DAPT_JSON_NUMBER] = "a number",
-        [DAPT_JSON_STRING] = "a string", [DAPT_JSON_ARRAY] = "an array",     [DAPT_JSON_OBJECT] = "an object",
+        [DAPT_JSON_NULL] = "null",       [DAPT_JSON_BOOL] = "true or false",
+        [DAPT_JSON_NUMBER] = "a number", [DAPT_JSON_STRING] = "a string",
+        [DAPT_JSON_ARRAY] = "an array",  [DAPT_JSON_OBJECT] = "an object",
     };
     return names[kind];
 }
@@ -216,7 +229,8 @@ static void add_path(const struct dapt_json *value, struct dapt_string *path) {
     }
 }
 
-static enum dapt_status fail_at(const struct dapt_json *value, size_t offset, const char *format, va_list arguments) {
+static enum dapt_status fail_at(const struct dapt_json *value, size_t offset, const char *format,
+                                va_list arguments) {
     char reason[1024];
     vsnprintf(reason, sizeof reason, format, arguments);
     const struct document *document = value->document;
@@ -320,7 +334,8 @@ enum dapt_status dapt_json_string(const struct dapt_json *value, const char **te
 
 enum dapt_status dapt_json_number(const struct dapt_json *value, double *number) {
     if (dapt_json_kind(value) != DAPT_JSON_NUMBER) return fail_kind(value, "a number");
-    if (!isfinite(value->value->valuedouble)) return fail_kind(value, "a number that a double can hold");
+    if (!isfinite(value->value->valuedouble))
+        return fail_kind(value, "a number that a double can hold");
     *number = value->value->valuedouble;
     return DAPT_OK;
 }
@@ -341,7 +356,8 @@ static bool to_integer(const struct dapt_json *value, int64_t *integer) {
     return true;
 }
 
-enum dapt_status dapt_json_integer(const struct dapt_json *value, int64_t minimum, int64_t maximum, int64_t *integer) {
+enum dapt_status dapt_json_integer(const struct dapt_json *value, int64_t minimum, int64_t maximum,
+                                   int64_t *integer) {
     int64_t number;
     if (to_integer(value, &number) && number >= minimum && number <= maximum) {
         *integer = number;
@@ -353,7 +369,8 @@ enum dapt_status dapt_json_integer(const struct dapt_json *value, int64_t minimu
     } else if (maximum == INT64_MAX) {
         snprintf(expected, sizeof expected, "an integer of at least %lld", (long long)minimum);
     } else {
-        snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)minimum, (long long)maximum);
+        snprintf(expected, sizeof expected, "an integer from %lld to %lld", (long long)minimum,
+                 (long long)maximum);
     }
     return fail_kind(value, expected);
 }
@@ -370,18 +387,20 @@ static const struct dapt_json *given(const struct dapt_json *object, const char 
     return dapt_json_kind(value) == DAPT_JSON_NULL ? NULL : value;
 }
 
-enum dapt_status dapt_json_get_string(const struct dapt_json *object, const char *name, const char **text) {
+enum dapt_status dapt_json_get_string(const struct dapt_json *object, const char *name,
+                                      const char **text) {
     const struct dapt_json *value = given(object, name);
     return value ? dapt_json_string(value, text) : DAPT_OK;
 }
 
-enum dapt_status dapt_json_get_number(const struct dapt_json *object, const char *name, double *number) {
+enum dapt_status dapt_json_get_number(const struct dapt_json *object, const char *name,
+                                      double *number) {
     const struct dapt_json *value = given(object, name);
     return value ? dapt_json_number(value, number) : DAPT_OK;
 }
 
-enum dapt_status dapt_json_get_integer(const struct dapt_json *object, const char *name, int64_t minimum, int64_t maximum,
-                                       int64_t *integer) {
+enum dapt_status dapt_json_get_integer(const struct dapt_json *object, const char *name,
+                                       int64_t minimum, int64_t maximum, int64_t *integer) {
     const struct dapt_json *value = given(object, name);
     return value ? dapt_json_integer(value, minimum, maximum, integer) : DAPT_OK;
 }
@@ -391,13 +410,15 @@ enum dapt_status dapt_json_get_bool(const struct dapt_json *object, const char *
     return value ? dapt_json_bool(value, truth) : DAPT_OK;
 }
 
-enum dapt_status dapt_json_need(const struct dapt_json *object, const char *name, enum dapt_json_kind kind,
-                                const struct dapt_json **result) {
+enum dapt_status dapt_json_need(const struct dapt_json *object, const char *name,
+                                enum dapt_json_kind kind, const struct dapt_json **result) {
     *result = NULL;
     if (!object) return dapt_fail(DAPT_ERROR_INVALID, "\"%s\" is missing", name);
     if (dapt_json_kind(object) != DAPT_JSON_OBJECT) return fail_kind(object, "an object");
     const struct dapt_json *value = dapt_json_member(object, name);
-    if (!value) return dapt_json_fail(object, "\"%s\" is missing here, expected %s", name, dapt_json_kind_name(kind));
+    if (!value)
+        return dapt_json_fail(object, "\"%s\" is missing here, expected %s", name,
+                              dapt_json_kind_name(kind));
     if (dapt_json_kind(value) != kind) return fail_kind(value, dapt_json_kind_name(kind));
     *result = value;
     return DAPT_OK;
@@ -409,14 +430,18 @@ enum dapt_status dapt_json_write_string(struct dapt_string *out, const char *tex
     enum dapt_status status = dapt_string_add(out, "\"", 1);
     while (!status && *text) {
         size_t plain = 0;
-        while (text[plain] && text[plain] != '"' && text[plain] != '\\' && (unsigned char)text[plain] >= 0x20) plain++;
+        while (text[plain] && text[plain] != '"' && text[plain] != '\\' &&
+               (unsigned char)text[plain] >= 0x20)
+            plain++;
         status = dapt_string_add(out, text, plain);
         text += plain;
         if (status || !*text) break;
         unsigned char c = (unsigned char)*text++;
-        const char *shorts = "\"\"\\\\\nn\tt\rr", *row = shorts;  // pairs: character, letter of its escape
+        const char *shorts = "\"\"\\\\\nn\tt\rr",
+                   *row = shorts;  // pairs: character, letter of its escape
         while (*row && *row != (char)c) row += 2;
-        status = *row ? dapt_string_format(out, "\\%c", row[1]) : dapt_string_format(out, "\\u%04x", c);
+        status = *row ? dapt_string_format(out, "\\%c", row[1])
+                      : dapt_string_format(out, "\\u%04x", c);
     }
     return status ? status : dapt_string_add(out, "\"", 1);
 }
@@ -436,7 +461,8 @@ enum dapt_status dapt_json_write(const struct dapt_json *value, struct dapt_stri
     if (!value) return dapt_string_add(out, "null", 4);
     if (kind == DAPT_JSON_STRING) return dapt_json_write_string(out, value->value->valuestring);
     if (kind != DAPT_JSON_ARRAY && kind != DAPT_JSON_OBJECT) {
-        return dapt_string_add(out, value->document->text + value->place.start, value->place.end - value->place.start);
+        return dapt_string_add(out, value->document->text + value->place.start,
+                               value->place.end - value->place.start);
     }
     bool object = kind == DAPT_JSON_OBJECT;
     enum dapt_status status = dapt_string_add(out, object ? "{" : "[", 1);
@@ -486,9 +512,11 @@ enum dapt_status dapt_json_set(struct dapt_json *root, const char *path, struct 
     struct dapt_json *object = root;
     const char *whole = path;
     for (;;) {
-        if (dapt_json_kind(object) != DAPT_JSON_OBJECT) return dapt_json_fail(value, "%s: lies inside of what is no object", whole);
+        if (dapt_json_kind(object) != DAPT_JSON_OBJECT)
+            return dapt_json_fail(value, "%s: lies inside of what is no object", whole);
         size_t length = strcspn(path, ".");
-        if (length == 0) return dapt_json_fail(value, "expected a key such as train.steps before '='");
+        if (length == 0)
+            return dapt_json_fail(value, "expected a key such as train.steps before '='");
         bool end = path[length] == '\0';
         struct dapt_json *next = end ? NULL : member(object, path, length);
         if (end) {

@@ -40,13 +40,15 @@ static enum dapt_status fail_expected(struct scan *s, const char *expected) {
     unsigned line, column;
     dapt_json_where(s->text, s->at, &line, &column);
     if (s->at >= s->length) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s:%u:%u: expected %s, but the file ends here", s->name, line, column,
-                         expected);
+        return dapt_fail(DAPT_ERROR_INVALID, "%s:%u:%u: expected %s, but the file ends here",
+                         s->name, line, column, expected);
     }
     int size = 1;  // one character, whole
-    while (size < 4 && s->at + (size_t)size < s->length && ((unsigned char)s->text[s->at + (size_t)size] & 0xc0) == 0x80) size++;
-    return dapt_fail(DAPT_ERROR_INVALID, "%s:%u:%u: expected %s, found '%.*s'", s->name, line, column, expected, size,
-                     s->text + s->at);
+    while (size < 4 && s->at + (size_t)size < s->length &&
+           ((unsigned char)s->text[s->at + (size_t)size] & 0xc0) == 0x80)
+        size++;
+    return dapt_fail(DAPT_ERROR_INVALID, "%s:%u:%u: expected %s, found '%.*s'", s->name, line,
+                     column, expected, size, s->text + s->at);
 }
 
 static int peek(const struct scan *s) {
@@ -63,7 +65,9 @@ static int hex4(const struct scan *s, size_t at) {
     int value = 0;
     for (size_t i = at; i < at + 4; i++) {
         int c = i < s->length ? (unsigned char)s->text[i] : 0;
-        int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'                 ? c - '0'
+                    : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                         : -1;
         if (digit < 0) return -1;
         value = value * 16 + digit;
     }
@@ -75,13 +79,15 @@ static enum dapt_status scan_escape(struct scan *s) {
     int c = peek(s);
     s->at++;
     if (c > 0 && strchr("\"\\/bfnrt", c)) return DAPT_OK;
-    if (c != 'u') return fail_at(s, start, "a backslash here must be followed by one of \"\\/bfnrtu");
+    if (c != 'u')
+        return fail_at(s, start, "a backslash here must be followed by one of \"\\/bfnrtu");
     int unit = hex4(s, s->at);
     if (unit < 0) return fail_at(s, start, "\\u must be followed by four hexadecimal digits");
     s->at += 4;
     if (unit == 0) return fail_at(s, start, "a NUL character is not allowed in a string");
     if (unit < 0xd800 || unit > 0xdfff) return DAPT_OK;
-    bool pair = unit <= 0xdbff && s->at + 1 < s->length && s->text[s->at] == '\\' && s->text[s->at + 1] == 'u';
+    bool pair = unit <= 0xdbff && s->at + 1 < s->length && s->text[s->at] == '\\' &&
+                s->text[s->at + 1] == 'u';
     int low = pair ? hex4(s, s->at + 2) : -1;
     if (low < 0xdc00 || low > 0xdfff) return fail_at(s, start, "half of a surrogate pair");
     s->at += 6;
@@ -99,8 +105,11 @@ static enum dapt_status scan_string(struct scan *s) {
             if (status) return status;
             continue;
         }
-        if (c < 0x20) return fail_at(s, s->at, c == '\n' ? "a string may not go over the end of its line"
-                                                         : "a control character in a string must be written as \\u00XX");
+        if (c < 0x20)
+            return fail_at(s, s->at,
+                           c == '\n'
+                               ? "a string may not go over the end of its line"
+                               : "a control character in a string must be written as \\u00XX");
         s->at++;
     }
     s->at++;
@@ -156,16 +165,20 @@ static enum dapt_status scan_container(struct scan *s, bool object) {
     for (bool first = true; !status && (peek(s) != end || !first); first = false) {
         size_t name = s->at;
         if (!first && peek(s) == end) {
-            return fail_at(s, s->at, object ? "a comma may not stand before '}'" : "a comma may not stand before ']'");
+            return fail_at(
+                s, s->at,
+                object ? "a comma may not stand before '}'" : "a comma may not stand before ']'");
         }
         if (object) {
-            if (peek(s) != '"') return fail_expected(s, first ? "a name in quotes or '}'" : "a name in quotes");
+            if (peek(s) != '"')
+                return fail_expected(s, first ? "a name in quotes or '}'" : "a name in quotes");
             if ((status = scan_string(s)) || (status = skip_space(s))) return status;
             if (peek(s) != ':') return fail_expected(s, "':' after the name");
             s->at++;
             if ((status = skip_space(s))) return status;
         }
-        if ((status = scan_value(s, object ? name : s->at)) || (status = skip_space(s))) return status;
+        if ((status = scan_value(s, object ? name : s->at)) || (status = skip_space(s)))
+            return status;
         if (peek(s) == end) break;
         if (peek(s) != ',') return fail_expected(s, object ? "',' or '}'" : "',' or ']'");
         s->at++;
@@ -196,8 +209,8 @@ static enum dapt_status scan_value(struct scan *s, size_t name) {
     return status;
 }
 
-enum dapt_status dapt_json_scan(const char *name, const char *text, size_t length, struct dapt_json_place **places,
-                                size_t *count) {
+enum dapt_status dapt_json_scan(const char *name, const char *text, size_t length,
+                                struct dapt_json_place **places, size_t *count) {
     struct scan s = {.name = name, .text = text, .length = length};
     *places = NULL;
     *count = 0;

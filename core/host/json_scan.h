@@ -3,11 +3,13 @@
 #define DAPT_HOST_JSON_SCAN_H
 #include "base/memory.h"
 
-struct dapt_json_place { uint32_t name, start, end; };  // byte offsets: of the name (start, where there is none), of the value
+struct dapt_json_place {
+    uint32_t name, start, end;
+};  // byte offsets: of the name (start, where there is none), of the value
 
 // Places of all values in the order in which they begin, in `*places` (free()). Errors say name, line and column.
-enum dapt_status dapt_json_scan(const char *name, const char *text, size_t length, struct dapt_json_place **places,
-                                size_t *count);
+enum dapt_status dapt_json_scan(const char *name, const char *text, size_t length,
+                                struct dapt_json_place **places, size_t *count);
 // "name:line:column", both from 1, columns in characters.
 void dapt_json_where(const char *text, size_t offset, unsigned *line, unsigned *column);
 #endif

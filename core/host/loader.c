@@ -35,7 +35,8 @@ static const char *offer_id(const struct offer *offer) {
     return offer->backend ? offer->backend->name : offer->descriptor->id;
 }
 
-static const struct offer *find(const struct dapt_modules *modules, const char *kind, const char *id) {
+static const struct offer *find(const struct dapt_modules *modules, const char *kind,
+                                const char *id) {
     for (size_t i = 0; i < modules->offer_count; i++) {
         const struct offer *offer = &modules->offers[i];
         if (strcmp(offer_kind(offer), kind) == 0 && strcmp(offer_id(offer), id) == 0) return offer;
@@ -46,17 +47,19 @@ static const struct offer *find(const struct dapt_modules *modules, const char *
 static enum dapt_status add_offer(struct dapt_modules *modules, struct offer offer) {
     const struct offer *first = find(modules, offer_kind(&offer), offer_id(&offer));
     if (first) {
-        dapt_log(DAPT_LOG_DEBUG, "%s: its %s \"%s\" is hidden by %s, which comes first on the search path", offer.path,
-                 offer_kind(&offer), offer_id(&offer), first->path);
+        dapt_log(DAPT_LOG_DEBUG,
+                 "%s: its %s \"%s\" is hidden by %s, which comes first on the search path",
+                 offer.path, offer_kind(&offer), offer_id(&offer), first->path);
         return DAPT_OK;
     }
-    enum dapt_status status =
-        dapt_grow(&modules->offers, &modules->offer_capacity, modules->offer_count + 1, sizeof *modules->offers);
+    enum dapt_status status = dapt_grow(&modules->offers, &modules->offer_capacity,
+                                        modules->offer_count + 1, sizeof *modules->offers);
     if (!status) modules->offers[modules->offer_count++] = offer;
     return status;
 }
 
-static enum dapt_status add_plugin(struct dapt_modules *modules, const char *path, const struct dapt_plugin_entry *entry) {
+static enum dapt_status add_plugin(struct dapt_modules *modules, const char *path,
+                                   const struct dapt_plugin_entry *entry) {
     enum dapt_status status = dapt_module_check_plugin(entry);
     if (status) return dapt_fail_in(status, "%s", path);
     for (uint32_t i = 0; !status && i < entry->count; i++) {
@@ -64,33 +67,40 @@ static enum dapt_status add_plugin(struct dapt_modules *modules, const char *pat
         if (dapt_module_kind_known(descriptor->kind)) {
             status = add_offer(modules, (struct offer){.path = path, .descriptor = descriptor});
         } else {
-            dapt_log(DAPT_LOG_INFO, "%s: \"%s\" is passed over: its kind \"%s\" is not known to this version of dapt", path,
-                     descriptor->id, descriptor->kind);
+            dapt_log(
+                DAPT_LOG_INFO,
+                "%s: \"%s\" is passed over: its kind \"%s\" is not known to this version of dapt",
+                path, descriptor->id, descriptor->kind);
         }
     }
     return status;
 }
 
-static enum dapt_status add_backend(struct dapt_modules *modules, const char *path, const struct dapt_backend_entry *entry) {
+static enum dapt_status add_backend(struct dapt_modules *modules, const char *path,
+                                    const struct dapt_backend_entry *entry) {
     enum dapt_status status = dapt_module_check_backend(entry);
     if (status) return dapt_fail_in(status, "%s", path);
     return add_offer(modules, (struct offer){.path = path, .backend = entry->backend});
 }
 
-static enum dapt_status open_module(struct dapt_modules *modules, const char *path, const char *symbol, const void **entry) {
-    enum dapt_status status =
-        dapt_grow(&modules->handles, &modules->handle_capacity, modules->handle_count + 1, sizeof *modules->handles);
+static enum dapt_status open_module(struct dapt_modules *modules, const char *path,
+                                    const char *symbol, const void **entry) {
+    enum dapt_status status = dapt_grow(&modules->handles, &modules->handle_capacity,
+                                        modules->handle_count + 1, sizeof *modules->handles);
     if (status) return status;
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
         const char *reason = dlerror();  // it begins with the path
         size_t length = strlen(path);
-        if (reason && strncmp(reason, path, length) == 0 && strncmp(reason + length, ": ", 2) == 0) reason += length + 2;
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: cannot be loaded: %s", path, reason ? reason : "no reason given");
+        if (reason && strncmp(reason, path, length) == 0 && strncmp(reason + length, ": ", 2) == 0)
+            reason += length + 2;
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: cannot be loaded: %s", path,
+                         reason ? reason : "no reason given");
     }
     modules->handles[modules->handle_count++] = handle;
     *entry = dlsym(handle, symbol);
-    if (!*entry) return dapt_fail(DAPT_ERROR_INVALID, "%s: the system does not find its %s", path, symbol);
+    if (!*entry)
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: the system does not find its %s", path, symbol);
     return DAPT_OK;
 }
 
@@ -105,15 +115,18 @@ static enum dapt_status load_file(struct dapt_modules *modules, const char *name
     bool plugin = type == DAPT_MODULE_PLUGIN;
     uint32_t ours = plugin ? DAPT_PLUGIN_ABI : DAPT_BACKEND_ABI;
     if (abi != ours) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: was built for version %u of the %s interface, this dapt speaks %u", path, abi,
-                         plugin ? "plugin" : "backend", ours);
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "%s: was built for version %u of the %s interface, this dapt speaks %u",
+                         path, abi, plugin ? "plugin" : "backend", ours);
     }
     const void *entry = NULL;
-    status = open_module(modules, path, plugin ? "dapt_plugin_entry" : "dapt_backend_entry", &entry);
+    status = open_module(modules, path, plugin ? "dapt_plugin_entry" : "dapt_backend_entry",
+                         &entry);
     if (status) return status;
     uint32_t loaded;  // the same file? It may have been replaced in between
     memcpy(&loaded, entry, sizeof loaded);
-    if (loaded != ours) return dapt_fail(DAPT_ERROR_INVALID, "%s: changed while it was being loaded", path);
+    if (loaded != ours)
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: changed while it was being loaded", path);
     return plugin ? add_plugin(modules, path, entry) : add_backend(modules, path, entry);
 }
 
@@ -121,7 +134,8 @@ static int by_bytes(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static enum dapt_status list_modules(struct dapt_arena *arena, const char *folder, char ***paths, size_t *count) {
+static enum dapt_status list_modules(struct dapt_arena *arena, const char *folder, char ***paths,
+                                     size_t *count) {
     size_t capacity = 0;
     enum dapt_status status = DAPT_OK;
     DIR *directory = opendir(folder);
@@ -129,7 +143,8 @@ static enum dapt_status list_modules(struct dapt_arena *arena, const char *folde
     struct dirent *entry;
     while (!status && (entry = readdir(directory))) {
         size_t length = strlen(entry->d_name);
-        if (entry->d_name[0] == '.' || length < 4 || strcmp(entry->d_name + length - 3, ".so") != 0) continue;
+        if (entry->d_name[0] == '.' || length < 4 || strcmp(entry->d_name + length - 3, ".so") != 0)
+            continue;
         char *path = dapt_path_join(arena, folder, entry->d_name);
         status = path ? dapt_grow(paths, &capacity, *count + 1, sizeof **paths) : DAPT_ERROR_MEMORY;
         if (!status) (*paths)[(*count)++] = path;
@@ -168,7 +183,9 @@ static enum dapt_status load_environment(struct dapt_modules *modules) {
         if (!place) {
             status = DAPT_ERROR_MEMORY;
         } else if (length > 0 && place[0] != '/') {
-            status = dapt_fail(DAPT_ERROR_INVALID, "DAPT_PLUGIN_PATH: \"%s\" is relative, expected absolute paths", place);
+            status = dapt_fail(DAPT_ERROR_INVALID,
+                               "DAPT_PLUGIN_PATH: \"%s\" is relative, expected absolute paths",
+                               place);
         } else if (length > 0) {
             status = load_place(modules, place, true);
             if (status) dapt_fail_in(status, "DAPT_PLUGIN_PATH");
@@ -180,7 +197,8 @@ static enum dapt_status load_environment(struct dapt_modules *modules) {
 }
 
 // In a build tree every module lies in a folder of its own, two levels below the root.
-static enum dapt_status load_build_tree(struct dapt_modules *modules, struct dapt_arena *arena, const char *root) {
+static enum dapt_status load_build_tree(struct dapt_modules *modules, struct dapt_arena *arena,
+                                        const char *root) {
     static const char *const rooms[] = {"backends", "plugins"};
     enum dapt_status status = DAPT_OK;
     for (size_t r = 0; !status && r < 2; r++) {
@@ -204,8 +222,8 @@ static enum dapt_status find_origin(struct dapt_arena *arena, char **folder, boo
     Dl_info info;
     char path[PATH_MAX];
     *library = false;
-    if (!dladdr(&module_anchor, &info) || !info.dli_fname || !strstr(info.dli_fname, "/libdapt.so") ||
-        !realpath(info.dli_fname, path)) {
+    if (!dladdr(&module_anchor, &info) || !info.dli_fname ||
+        !strstr(info.dli_fname, "/libdapt.so") || !realpath(info.dli_fname, path)) {
         return dapt_program_dir(arena, folder);
     }
     *library = true;
@@ -216,7 +234,8 @@ static enum dapt_status find_origin(struct dapt_arena *arena, char **folder, boo
 
 // What came with the core: the installed modules or, in a build tree, the built ones.
 static enum dapt_status load_own(struct dapt_modules *modules) {
-    static const char *const places[] = {"dapt", DAPT_MODULE_DIR, "../lib/dapt"};  // the first: as seen from the library
+    static const char *const places[] = {"dapt", DAPT_MODULE_DIR,
+                                         "../lib/dapt"};  // the first: as seen from the library
     struct dapt_arena arena = {0};
     char *folder, *root;
     bool library;
@@ -268,10 +287,14 @@ size_t dapt_modules_count(const struct dapt_modules *modules) {
     return modules->offer_count;
 }
 
-void dapt_modules_at(const struct dapt_modules *modules, size_t index, struct dapt_module_info *info) {
+void dapt_modules_at(const struct dapt_modules *modules, size_t index,
+                     struct dapt_module_info *info) {
     const struct offer *offer = &modules->offers[index];
-    *info = (struct dapt_module_info){.path = offer->path, .kind = offer_kind(offer), .id = offer_id(offer)};
-    info->version = offer->backend ? DAPT_VERSION : offer->descriptor->version;  // backends are built with the core
+    *info = (struct dapt_module_info){
+        .path = offer->path, .kind = offer_kind(offer), .id = offer_id(offer)};
+    info->version = offer->backend
+                        ? DAPT_VERSION
+                        : offer->descriptor->version;  // backends are built with the core
     info->summary = offer->backend ? offer->backend->summary : offer->descriptor->summary;
     info->options = offer->backend ? NULL : offer->descriptor->options;
 }
@@ -286,27 +309,32 @@ static void fail_missing(const struct dapt_modules *modules, const char *kind, c
         }
     }
     const char *noun = strncmp(kind, "dapt.", 5) == 0 ? kind + 5 : kind;
-    dapt_fail(DAPT_ERROR_INVALID, "no %.*s \"%s\" was found (there are: %s)", (int)strcspn(noun, "/"), noun, id,
+    dapt_fail(DAPT_ERROR_INVALID, "no %.*s \"%s\" was found (there are: %s)",
+              (int)strcspn(noun, "/"), noun, id,
               known.length ? known.data : "none; is dapt installed whole?");
     dapt_string_free(&known);
 }
 
-const struct dapt_backend *dapt_modules_backend(const struct dapt_modules *modules, const char *name) {
+const struct dapt_backend *dapt_modules_backend(const struct dapt_modules *modules,
+                                                const char *name) {
     const struct offer *offer = find(modules, DAPT_BACKEND_KIND, name);
     if (!offer) fail_missing(modules, DAPT_BACKEND_KIND, name);
     return offer ? offer->backend : NULL;
 }
 
-const struct dapt_plugin_descriptor *dapt_modules_plugin(const struct dapt_modules *modules, const char *kind, const char *id) {
+const struct dapt_plugin_descriptor *dapt_modules_plugin(const struct dapt_modules *modules,
+                                                         const char *kind, const char *id) {
     const struct offer *offer = find(modules, kind, id);
     if (!offer) fail_missing(modules, kind, id);
     return offer ? offer->descriptor : NULL;
 }
 
-const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules *modules, const char *kind, size_t k) {
+const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules *modules,
+                                                       const char *kind, size_t k) {
     for (size_t i = 0; i < modules->offer_count; i++) {
         const struct offer *offer = &modules->offers[i];
-        if (!offer->backend && strcmp(offer->descriptor->kind, kind) == 0 && k-- == 0) return offer->descriptor;
+        if (!offer->backend && strcmp(offer->descriptor->kind, kind) == 0 && k-- == 0)
+            return offer->descriptor;
     }
     return NULL;
 }

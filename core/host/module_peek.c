@@ -9,13 +9,15 @@
 struct image {
     const char *path;
     struct dapt_map map;
-    const ElfW(Ehdr) *header;
+    const ElfW(Ehdr) * header;
 };
 
 // `count` things of `size` bytes at `offset`, NULL when they don't lie in the file or not where such things can be read.
-static const void *part(const struct image *image, uint64_t offset, uint64_t count, uint64_t size, uint64_t align) {
+static const void *part(const struct image *image, uint64_t offset, uint64_t count, uint64_t size,
+                        uint64_t align) {
     uint64_t bytes, end;
-    if (__builtin_mul_overflow(count, size, &bytes) || __builtin_add_overflow(offset, bytes, &end)) return NULL;
+    if (__builtin_mul_overflow(count, size, &bytes) || __builtin_add_overflow(offset, bytes, &end))
+        return NULL;
     if (end > image->map.size || offset % align != 0) return NULL;
     return image->map.data + offset;
 }
@@ -26,26 +28,32 @@ static enum dapt_status refuse(const struct image *image, const char *reason) {
 
 static enum dapt_status check_header(struct image *image) {
     const uint8_t *id = image->map.data;
-    if (image->map.size < EI_NIDENT || memcmp(id, ELFMAG, SELFMAG) != 0) return refuse(image, "is no shared object (ELF)");
+    if (image->map.size < EI_NIDENT || memcmp(id, ELFMAG, SELFMAG) != 0)
+        return refuse(image, "is no shared object (ELF)");
     const unsigned char class = sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32;
     const uint16_t one = 1;
     const unsigned char order = *(const unsigned char *)&one ? ELFDATA2LSB : ELFDATA2MSB;
-    if (id[EI_CLASS] != class || id[EI_DATA] != order) return refuse(image, "was built for another kind of machine");
+    if (id[EI_CLASS] != class || id[EI_DATA] != order)
+        return refuse(image, "was built for another kind of machine");
     image->header = part(image, 0, 1, sizeof *image->header, 1);
     if (!image->header) return refuse(image, "is truncated");
-    if (image->header->e_type != ET_DYN) return refuse(image, "is no shared object, but another kind of ELF file");
-    if (image->header->e_shentsize != sizeof(ElfW(Shdr)) || image->header->e_phentsize != sizeof(ElfW(Phdr))) {
+    if (image->header->e_type != ET_DYN)
+        return refuse(image, "is no shared object, but another kind of ELF file");
+    if (image->header->e_shentsize != sizeof(ElfW(Shdr)) ||
+        image->header->e_phentsize != sizeof(ElfW(Phdr))) {
         return refuse(image, "is damaged: its header tables have an unknown form");
     }
     return DAPT_OK;
 }
 
 // The dynamic symbol table and the names that belong to it.
-static enum dapt_status find_symbols(const struct image *image, const ElfW(Sym) **symbols, size_t *count,
-                                     const char **names, size_t *names_size) {
+static enum dapt_status find_symbols(const struct image *image, const ElfW(Sym) * *symbols,
+                                     size_t *count, const char **names, size_t *names_size) {
     const ElfW(Ehdr) *header = image->header;
-    const ElfW(Shdr) *sections = part(image, header->e_shoff, header->e_shnum, sizeof *sections, _Alignof(ElfW(Shdr)));
-    if (!sections || header->e_shnum == 0) return refuse(image, "is truncated or has no section table");
+    const ElfW(Shdr) *sections = part(image, header->e_shoff, header->e_shnum, sizeof *sections,
+                                      _Alignof(ElfW(Shdr)));
+    if (!sections || header->e_shnum == 0)
+        return refuse(image, "is truncated or has no section table");
     for (size_t i = 0; i < header->e_shnum; i++) {
         const ElfW(Shdr) *section = &sections[i];
         if (section->sh_type != SHT_DYNSYM || section->sh_link >= header->e_shnum) continue;
@@ -54,7 +62,8 @@ static enum dapt_status find_symbols(const struct image *image, const ElfW(Sym) 
         *symbols = part(image, section->sh_offset, *count, sizeof **symbols, _Alignof(ElfW(Sym)));
         *names_size = strings->sh_size;
         *names = part(image, strings->sh_offset, *names_size, 1, 1);
-        if (*symbols && *names && *names_size > 0 && (*names)[*names_size - 1] == '\0') return DAPT_OK;
+        if (*symbols && *names && *names_size > 0 && (*names)[*names_size - 1] == '\0')
+            return DAPT_OK;
         return refuse(image, "is damaged: its symbol table does not lie in the file");
     }
     return refuse(image, "has no table of dynamic symbols");
@@ -63,7 +72,8 @@ static enum dapt_status find_symbols(const struct image *image, const ElfW(Sym) 
 // The file's bytes at an address of the loaded module.
 static const void *at_address(const struct image *image, uint64_t address, size_t size) {
     const ElfW(Ehdr) *header = image->header;
-    const ElfW(Phdr) *segments = part(image, header->e_phoff, header->e_phnum, sizeof *segments, _Alignof(ElfW(Phdr)));
+    const ElfW(Phdr) *segments = part(image, header->e_phoff, header->e_phnum, sizeof *segments,
+                                      _Alignof(ElfW(Phdr)));
     for (size_t i = 0; segments && i < header->e_phnum; i++) {
         const ElfW(Phdr) *segment = &segments[i];
         if (segment->p_type != PT_LOAD || address < segment->p_vaddr) continue;
@@ -77,7 +87,8 @@ static const void *at_address(const struct image *image, uint64_t address, size_
     return NULL;
 }
 
-static enum dapt_status find_entry(const struct image *image, enum dapt_module_type *type, uint32_t *abi) {
+static enum dapt_status find_entry(const struct image *image, enum dapt_module_type *type,
+                                   uint32_t *abi) {
     static const char *const entries[] = {
         [DAPT_MODULE_PLUGIN] = "dapt_plugin_entry",
         [DAPT_MODULE_BACKEND] = "dapt_backend_entry",
@@ -91,16 +102,19 @@ static enum dapt_status find_entry(const struct image *image, enum dapt_module_t
         if (symbols[i].st_shndx == SHN_UNDEF || symbols[i].st_name >= names_size) continue;
         for (int t = DAPT_MODULE_PLUGIN; t <= DAPT_MODULE_BACKEND; t++) {
             if (strcmp(names + symbols[i].st_name, entries[t]) != 0) continue;
-            size_t size = t == DAPT_MODULE_PLUGIN ? sizeof(struct dapt_plugin_entry) : sizeof(struct dapt_backend_entry);
+            size_t size = t == DAPT_MODULE_PLUGIN ? sizeof(struct dapt_plugin_entry)
+                                                  : sizeof(struct dapt_backend_entry);
             const void *bytes = at_address(image, symbols[i].st_value, size);
             bool object = (symbols[i].st_info & 0xf) == STT_OBJECT && symbols[i].st_size >= size;
-            if (!object || !bytes) return refuse(image, "is damaged: its entry symbol is not a table in the file");
+            if (!object || !bytes)
+                return refuse(image, "is damaged: its entry symbol is not a table in the file");
             *type = (enum dapt_module_type)t;
             memcpy(abi, bytes, sizeof *abi);
             return DAPT_OK;
         }
     }
-    return refuse(image, "is no module of dapt: it exports neither dapt_plugin_entry nor dapt_backend_entry");
+    return refuse(
+        image, "is no module of dapt: it exports neither dapt_plugin_entry nor dapt_backend_entry");
 }
 
 enum dapt_status dapt_module_peek(const char *path, enum dapt_module_type *type, uint32_t *abi) {

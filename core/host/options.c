@@ -27,52 +27,54 @@ static bool bounded(const struct dapt_option *row) {
 }
 
 static bool in_range(const struct dapt_option *row, double number) {
-    return number - number == 0 && (!bounded(row) || (number >= row->minimum && number <= row->maximum));
+    return number - number == 0 &&
+           (!bounded(row) || (number >= row->minimum && number <= row->maximum));
 }
 
-bool dapt_option_default(const struct dapt_option *row, double *number, int64_t *integer, bool *truth) {
+bool dapt_option_default(const struct dapt_option *row, double *number, int64_t *integer,
+                         bool *truth) {
     const char *text = row->default_value;
     char *end = NULL;
     switch (row->type) {
-        case DAPT_OPTION_STRING: return true;
-        case DAPT_OPTION_NUMBER:
-            *number = strtod(text, &end);
-            return end != text && !*end && in_range(row, *number);
-        case DAPT_OPTION_INTEGER:
-            *integer = strtoll(text, &end, 10);
-            return end != text && !*end && in_range(row, (double)*integer);
-        case DAPT_OPTION_BOOL:
-            *truth = strcmp(text, "true") == 0;
-            return *truth || strcmp(text, "false") == 0;
+    case DAPT_OPTION_STRING: return true;
+    case DAPT_OPTION_NUMBER:
+        *number = strtod(text, &end);
+        return end != text && !*end && in_range(row, *number);
+    case DAPT_OPTION_INTEGER:
+        *integer = strtoll(text, &end, 10);
+        return end != text && !*end && in_range(row, (double)*integer);
+    case DAPT_OPTION_BOOL:
+        *truth = strcmp(text, "true") == 0;
+        return *truth || strcmp(text, "false") == 0;
     }
     return false;
 }
 
-static enum dapt_status read_value(struct dapt_options *options, const struct dapt_option *row, const struct dapt_json *json,
-                                   struct value *value) {
+static enum dapt_status read_value(struct dapt_options *options, const struct dapt_option *row,
+                                   const struct dapt_json *json, struct value *value) {
     char text[64];
     const char *string;
     enum dapt_status status = DAPT_OK;
     switch (row->type) {
-        case DAPT_OPTION_STRING:
-            status = dapt_json_string(json, &string);
-            if (!status) value->text = dapt_arena_copy(&options->arena, string, strlen(string));
-            return status ? status : value->text ? DAPT_OK : DAPT_ERROR_MEMORY;
-        case DAPT_OPTION_NUMBER:
-            status = dapt_json_number(json, &value->number);
-            if (!status && !in_range(row, value->number)) {
-                status = dapt_json_fail(json, "expected a number from %g to %g, got %s", row->minimum, row->maximum,
-                                        dapt_json_excerpt(json, text));
-            }
-            return status;
-        case DAPT_OPTION_INTEGER:
-            status = dapt_json_integer(json, INT64_MIN, INT64_MAX, &value->integer);
-            if (!status && !in_range(row, (double)value->integer)) {
-                status = dapt_json_fail(json, "expected an integer from %.0f to %.0f, got %s", row->minimum, row->maximum,
-                                        dapt_json_excerpt(json, text));
-            }
-            return status;
-        case DAPT_OPTION_BOOL: return dapt_json_bool(json, &value->truth);
+    case DAPT_OPTION_STRING:
+        status = dapt_json_string(json, &string);
+        if (!status) value->text = dapt_arena_copy(&options->arena, string, strlen(string));
+        return status ? status : value->text ? DAPT_OK : DAPT_ERROR_MEMORY;
+    case DAPT_OPTION_NUMBER:
+        status = dapt_json_number(json, &value->number);
+        if (!status && !in_range(row, value->number)) {
+            status = dapt_json_fail(json, "expected a number from %g to %g, got %s", row->minimum,
+                                    row->maximum, dapt_json_excerpt(json, text));
+        }
+        return status;
+    case DAPT_OPTION_INTEGER:
+        status = dapt_json_integer(json, INT64_MIN, INT64_MAX, &value->integer);
+        if (!status && !in_range(row, (double)value->integer)) {
+            status = dapt_json_fail(json, "expected an integer from %.0f to %.0f, got %s",
+                                    row->minimum, row->maximum, dapt_json_excerpt(json, text));
+        }
+        return status;
+    case DAPT_OPTION_BOOL: return dapt_json_bool(json, &value->truth);
     }
     return DAPT_ERROR_INTERNAL;
 }
@@ -91,19 +93,24 @@ static const struct dapt_option *find(const struct dapt_option *table, const cha
     return NULL;
 }
 
-static enum dapt_status check_names(struct dapt_options *options, const struct dapt_json *json, const char *const *skip) {
+static enum dapt_status check_names(struct dapt_options *options, const struct dapt_json *json,
+                                    const char *const *skip) {
     for (size_t i = 0; i < dapt_json_count(json); i++) {
         const struct dapt_json *member = dapt_json_at(json, i);
         const char *name = dapt_json_name(member);
         if (listed(name, skip) || find(options->table, name)) continue;
         const char *names[DAPT_MAX_OPTIONS + 1] = {0};
-        for (size_t k = 0; k < options->count && k < DAPT_MAX_OPTIONS; k++) names[k] = options->table[k].name;
+        for (size_t k = 0; k < options->count && k < DAPT_MAX_OPTIONS; k++)
+            names[k] = options->table[k].name;
         const char *nearest = dapt_json_nearest(name, names);
-        if (nearest) return dapt_json_fail_name(member, "unknown option, did you mean \"%s\"?", nearest);
+        if (nearest)
+            return dapt_json_fail_name(member, "unknown option, did you mean \"%s\"?", nearest);
         struct dapt_string known = {0};
-        for (const char **n = names; *n; n++) dapt_string_format(&known, "%s%s", n == names ? "" : ", ", *n);
-        enum dapt_status status = known.length ? dapt_json_fail_name(member, "unknown option (there are: %s)", known.data)
-                                               : dapt_json_fail_name(member, "unknown option: there are none here");
+        for (const char **n = names; *n; n++)
+            dapt_string_format(&known, "%s%s", n == names ? "" : ", ", *n);
+        enum dapt_status status =
+            known.length ? dapt_json_fail_name(member, "unknown option (there are: %s)", known.data)
+                         : dapt_json_fail_name(member, "unknown option: there are none here");
         dapt_string_free(&known);
         return status;
     }
@@ -121,20 +128,22 @@ static enum dapt_status fill_values(struct dapt_options *options, const struct d
         } else if (row->default_value) {
             value->text = row->default_value;
             if (!dapt_option_default(row, &value->number, &value->integer, &value->truth)) {
-                return dapt_fail(DAPT_ERROR_INTERNAL, "option \"%s\": its default \"%s\" does not fit its type", row->name,
-                                 row->default_value);
+                return dapt_fail(DAPT_ERROR_INTERNAL,
+                                 "option \"%s\": its default \"%s\" does not fit its type",
+                                 row->name, row->default_value);
             }
         } else if (json) {
             return dapt_json_fail(json, "\"%s\" is missing (%s)", row->name, row->help);
         } else {
-            return dapt_fail(DAPT_ERROR_INVALID, "option \"%s\" must be given (%s)", row->name, row->help);
+            return dapt_fail(DAPT_ERROR_INVALID, "option \"%s\" must be given (%s)", row->name,
+                             row->help);
         }
     }
     return DAPT_OK;
 }
 
-enum dapt_status dapt_options_create(const struct dapt_option *table, const struct dapt_json *json, const char *const *skip,
-                                     struct dapt_options **options) {
+enum dapt_status dapt_options_create(const struct dapt_option *table, const struct dapt_json *json,
+                                     const char *const *skip, struct dapt_options **options) {
     struct dapt_options *o = *options = dapt_alloc(1, sizeof *o);
     if (!o) return DAPT_ERROR_MEMORY;
     o->table = table;
@@ -164,7 +173,8 @@ void dapt_options_hash(const struct dapt_options *options, struct dapt_hasher *h
         const struct value *value = &options->values[i];
         char text[48] = "";
         if (row->type == DAPT_OPTION_NUMBER) snprintf(text, sizeof text, "%.17g", value->number);
-        if (row->type == DAPT_OPTION_INTEGER) snprintf(text, sizeof text, "%lld", (long long)value->integer);
+        if (row->type == DAPT_OPTION_INTEGER)
+            snprintf(text, sizeof text, "%lld", (long long)value->integer);
         if (row->type == DAPT_OPTION_BOOL) snprintf(text, sizeof text, "%d", value->truth);
         dapt_hasher_add_string(hasher, row->name);
         dapt_hasher_add_string(hasher, row->type == DAPT_OPTION_STRING ? value->text : text);
@@ -172,11 +182,14 @@ void dapt_options_hash(const struct dapt_options *options, struct dapt_hasher *h
 }
 
 // A plugin that asks for what its own table lacks has a bug: it is told, and gets a harmless value.
-static const struct value *get(const struct dapt_options *options, const char *name, enum dapt_option_type type) {
+static const struct value *get(const struct dapt_options *options, const char *name,
+                               enum dapt_option_type type) {
     static const struct value nothing = {.text = ""};
     const struct dapt_option *row = options && name ? find(options->table, name) : NULL;
     if (row && row->type == type) return &options->values[row - options->table];
-    dapt_log(DAPT_LOG_ERROR, "a plugin asked for the option \"%s\", which is not in its table with that type", name ? name : "");
+    dapt_log(DAPT_LOG_ERROR,
+             "a plugin asked for the option \"%s\", which is not in its table with that type",
+             name ? name : "");
     return &nothing;
 }
 

@@ -50,7 +50,8 @@ static double wsd_factor(const struct schedule *schedule, double s, double w, do
 
 // sqrt(t / (t + steps since the warm-up)) (Vaswani et al. 2017 with t the warm-up; Zhai et al. 2022 with a t of its own): it
 // does not look at the total, so a run can be made longer without changing what was.
-static double inverse_sqrt_factor(const struct schedule *schedule, double s, double w, double total) {
+static double inverse_sqrt_factor(const struct schedule *schedule, double s, double w,
+                                  double total) {
     (void)total;
     double t = schedule->shape > 0 ? schedule->shape : w;
     return sqrt(t / (t + s - w));
@@ -66,7 +67,8 @@ static void set_rate(const struct schedule *schedule, factor f, uint64_t step, u
     point->learning_rate = schedule->peak * share;
 }
 
-static enum dapt_status open_schedule(const struct dapt_host *host, const struct dapt_options *options, const char *shape,
+static enum dapt_status open_schedule(const struct dapt_host *host,
+                                      const struct dapt_options *options, const char *shape,
                                       void **handle) {
     struct schedule *schedule = malloc(sizeof *schedule);
     if (!schedule) return host->fail(host, DAPT_ERROR_MEMORY, "out of memory for a schedule");
@@ -79,27 +81,33 @@ static enum dapt_status open_schedule(const struct dapt_host *host, const struct
     return DAPT_OK;
 }
 
-static enum dapt_status open_plain(const struct dapt_host *host, const struct dapt_options *options, void **handle) {
+static enum dapt_status open_plain(const struct dapt_host *host, const struct dapt_options *options,
+                                   void **handle) {
     return open_schedule(host, options, NULL, handle);
 }
 
-static enum dapt_status open_wsd(const struct dapt_host *host, const struct dapt_options *options, void **handle) {
+static enum dapt_status open_wsd(const struct dapt_host *host, const struct dapt_options *options,
+                                 void **handle) {
     return open_schedule(host, options, "decay", handle);
 }
 
-static enum dapt_status open_inverse_sqrt(const struct dapt_host *host, const struct dapt_options *options, void **handle) {
+static enum dapt_status open_inverse_sqrt(const struct dapt_host *host,
+                                          const struct dapt_options *options, void **handle) {
     return open_schedule(host, options, "timescale", handle);
 }
 
-static void constant_at(void *handle, uint64_t step, uint64_t total, struct dapt_schedule_point *point) {
+static void constant_at(void *handle, uint64_t step, uint64_t total,
+                        struct dapt_schedule_point *point) {
     set_rate(handle, constant_factor, step, total, point);
 }
 
-static void linear_at(void *handle, uint64_t step, uint64_t total, struct dapt_schedule_point *point) {
+static void linear_at(void *handle, uint64_t step, uint64_t total,
+                      struct dapt_schedule_point *point) {
     set_rate(handle, linear_factor, step, total, point);
 }
 
-static void cosine_at(void *handle, uint64_t step, uint64_t total, struct dapt_schedule_point *point) {
+static void cosine_at(void *handle, uint64_t step, uint64_t total,
+                      struct dapt_schedule_point *point) {
     set_rate(handle, cosine_factor, step, total, point);
 }
 
@@ -107,7 +115,8 @@ static void wsd_at(void *handle, uint64_t step, uint64_t total, struct dapt_sche
     set_rate(handle, wsd_factor, step, total, point);
 }
 
-static void inverse_sqrt_at(void *handle, uint64_t step, uint64_t total, struct dapt_schedule_point *point) {
+static void inverse_sqrt_at(void *handle, uint64_t step, uint64_t total,
+                            struct dapt_schedule_point *point) {
     set_rate(handle, inverse_sqrt_factor, step, total, point);
 }
 
@@ -117,31 +126,52 @@ static const struct dapt_schedule_1 cosine = {open_plain, cosine_at, free};
 static const struct dapt_schedule_1 wsd = {open_wsd, wsd_at, free};
 static const struct dapt_schedule_1 inverse_sqrt = {open_inverse_sqrt, inverse_sqrt_at, free};
 
-#define PEAK {"peak", DAPT_OPTION_NUMBER, "1e-4", "largest learning rate", 0, 1}
-#define WARMUP {"warmup", DAPT_OPTION_NUMBER, "0.01", "share of all steps to warm up over; 1 or more: so many steps", 0, 1e12}
-#define START {"start", DAPT_OPTION_NUMBER, "0", "where the warm-up begins, as a share of peak", 0, 1}
-#define FLOOR(share) {"floor", DAPT_OPTION_NUMBER, share, "where the decay ends, as a share of peak", 0, 1}
-#define END {.name = NULL}
+#define PEAK \
+    { "peak", DAPT_OPTION_NUMBER, "1e-4", "largest learning rate", 0, 1 }
+#define WARMUP                                                                      \
+    {                                                                               \
+        "warmup", DAPT_OPTION_NUMBER, "0.01",                                       \
+            "share of all steps to warm up over; 1 or more: so many steps", 0, 1e12 \
+    }
+#define START \
+    { "start", DAPT_OPTION_NUMBER, "0", "where the warm-up begins, as a share of peak", 0, 1 }
+#define FLOOR(share) \
+    { "floor", DAPT_OPTION_NUMBER, share, "where the decay ends, as a share of peak", 0, 1 }
+#define END \
+    { .name = NULL }
 
 static const struct dapt_option plain_options[] = {PEAK, WARMUP, START, FLOOR("0.1"), END};
 static const struct dapt_option wsd_options[] = {
-    PEAK, WARMUP, START, FLOOR("0.1"),
-    {"decay", DAPT_OPTION_NUMBER, "0.2", "share of all steps, at the end, that the decay takes", 0, 1},
+    PEAK,
+    WARMUP,
+    START,
+    FLOOR("0.1"),
+    {"decay", DAPT_OPTION_NUMBER, "0.2", "share of all steps, at the end, that the decay takes", 0,
+     1},
     END,
 };
 static const struct dapt_option inverse_sqrt_options[] = {
-    PEAK, WARMUP, START, FLOOR("0"),
-    {"timescale", DAPT_OPTION_NUMBER, "0", "steps after the warm-up until the rate has fallen to 0.71; 0: as the warm-up", 0, 1e12},
+    PEAK,
+    WARMUP,
+    START,
+    FLOOR("0"),
+    {"timescale", DAPT_OPTION_NUMBER, "0",
+     "steps after the warm-up until the rate has fallen to 0.71; 0: as the warm-up", 0, 1e12},
     END,
 };
 
 static const struct dapt_plugin_descriptor descriptors[] = {
-    {DAPT_SCHEDULE_1, "constant", "1.0", "warm-up, then the peak (floor is not used)", plain_options, &constant},
-    {DAPT_SCHEDULE_1, "linear", "1.0", "warm-up, then a straight line down to the floor", plain_options, &linear},
-    {DAPT_SCHEDULE_1, "cosine", "1.0", "warm-up, then half a cosine down to the floor", plain_options, &cosine},
-    {DAPT_SCHEDULE_1, "wsd", "1.0", "warm-up, stable, then a 1-sqrt decay to the floor", wsd_options, &wsd},
-    {DAPT_SCHEDULE_1, "inverse-sqrt", "1.0", "warm-up, then 1/sqrt of the step; independent of the total",
-     inverse_sqrt_options, &inverse_sqrt},
+    {DAPT_SCHEDULE_1, "constant", "1.0", "warm-up, then the peak (floor is not used)",
+     plain_options, &constant},
+    {DAPT_SCHEDULE_1, "linear", "1.0", "warm-up, then a straight line down to the floor",
+     plain_options, &linear},
+    {DAPT_SCHEDULE_1, "cosine", "1.0", "warm-up, then half a cosine down to the floor",
+     plain_options, &cosine},
+    {DAPT_SCHEDULE_1, "wsd", "1.0", "warm-up, stable, then a 1-sqrt decay to the floor",
+     wsd_options, &wsd},
+    {DAPT_SCHEDULE_1, "inverse-sqrt", "1.0",
+     "warm-up, then 1/sqrt of the step; independent of the total", inverse_sqrt_options,
+     &inverse_sqrt},
 };
 
 const struct dapt_plugin_entry dapt_plugin_entry = {

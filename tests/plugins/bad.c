@@ -18,7 +18,8 @@ int dapt_plugin_entry_function(void) {
     return DAPT_PLUGIN_ABI;
 }
 
-#elif defined(BAD_BACKEND_ABI) || defined(BAD_BACKEND_SIZE) || defined(BAD_BACKEND_NULL) || defined(BAD_BACKEND_NOTHING)
+#elif defined(BAD_BACKEND_ABI) || defined(BAD_BACKEND_SIZE) || defined(BAD_BACKEND_NULL) || \
+    defined(BAD_BACKEND_NOTHING)
 
 static const struct dapt_backend backend = {
 #if defined(BAD_BACKEND_SIZE)
@@ -55,7 +56,8 @@ __attribute__((constructor)) static void run_too_early(void) {
 extern int what_nobody_has(void);
 #endif
 
-static enum dapt_status open_schedule(const struct dapt_host *host, const struct dapt_options *options, void **handle) {
+static enum dapt_status open_schedule(const struct dapt_host *host,
+                                      const struct dapt_options *options, void **handle) {
     (void)options;
     *handle = NULL;
 #if defined(BAD_OPEN)

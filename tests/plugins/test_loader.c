@@ -52,9 +52,12 @@ static void refused(const char *place, const char *reason) {
 
 static void test_bad_modules_are_refused(void **state) {
     (void)state;
-    static const struct { const char *name, *reason; } cases[] = {
+    static const struct {
+        const char *name, *reason;
+    } cases[] = {
         {"bad_abi.so", "was built for version 2 of the plugin interface, this dapt speaks 1"},
-        {"bad_backend_abi.so", "was built for version 2 of the backend interface, this dapt speaks 1"},
+        {"bad_backend_abi.so",
+         "was built for version 2 of the backend interface, this dapt speaks 1"},
         {"bad_backend_size.so", "it was built with another core"},
         {"bad_backend_null.so", "\"bad\": function 1 of its table is NULL"},
         {"bad_backend_nothing.so", "its backend is NULL"},
@@ -76,7 +79,8 @@ static void test_bad_modules_are_refused(void **state) {
         {"bad_option_twice.so", "option \"x\" stands twice"},
         {"bad_option_help.so", "option \"x\" has no help"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refused(built(cases[i].name), cases[i].reason);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        refused(built(cases[i].name), cases[i].reason);
     assert_null(getenv("DAPT_TEST_CONSTRUCTOR"));  // nothing of the module of another version ran
 }
 
@@ -126,7 +130,8 @@ static void test_mutated_modules_do_no_harm(void **state) {
         unlink(path);
         FILE *file = fopen(path, "wb");
         assert_int_equal(fwrite(map.data, 1, map.size, file), map.size);
-        for (uint64_t k = 0; k < 40; k++) {  // half of them in the header, the rest in the section table at the end
+        for (uint64_t k = 0; k < 40;
+             k++) {  // half of them in the header, the rest in the section table at the end
             uint64_t bits = dapt_random_bits(2, round, k);
             long at = k % 2 ? (long)(bits % 64) : (long)(map.size - 1 - bits % 2000);
             if (at < 16) continue;
@@ -148,14 +153,16 @@ static void test_finds_the_modules_of_the_build(void **state) {
     assert_int_equal(dapt_modules_load(NULL, &modules), DAPT_OK);
     static const char *const ids[] = {"constant", "linear", "cosine", "wsd", "inverse-sqrt"};
     for (size_t i = 0; i < 5; i++) {
-        const struct dapt_plugin_descriptor *d = dapt_modules_plugin(modules, DAPT_SCHEDULE_1, ids[i]);
+        const struct dapt_plugin_descriptor *d = dapt_modules_plugin(modules, DAPT_SCHEDULE_1,
+                                                                     ids[i]);
         assert_non_null(d);
         assert_ptr_equal(d, dapt_modules_each(modules, DAPT_SCHEDULE_1, i));
     }
     assert_null(dapt_modules_each(modules, DAPT_SCHEDULE_1, 5));
     assert_null(dapt_modules_plugin(modules, DAPT_SCHEDULE_1, "cosinus"));
     assert_string_equal(dapt_error(),
-                        "no schedule \"cosinus\" was found (there are: constant, linear, cosine, wsd, inverse-sqrt)");
+                        "no schedule \"cosinus\" was found (there are: constant, linear, cosine, "
+                        "wsd, inverse-sqrt)");
     assert_null(dapt_modules_backend(modules, "abacus"));
     assert_non_null(strstr(dapt_error(), "no backend \"abacus\" was found"));
     size_t schedules = 0;
@@ -183,7 +190,8 @@ static void test_first_on_the_path_wins(void **state) {
     (void)state;
     struct dapt_modules *modules;
     assert_int_equal(load(built("bad_hides.so"), &modules), DAPT_OK);
-    const struct dapt_plugin_descriptor *d = dapt_modules_plugin(modules, DAPT_SCHEDULE_1, "cosine");
+    const struct dapt_plugin_descriptor *d = dapt_modules_plugin(modules, DAPT_SCHEDULE_1,
+                                                                 "cosine");
     assert_non_null(d);
     assert_string_equal(d->summary, "a schedule for tests");
     dapt_modules_unload(&modules);
@@ -202,7 +210,8 @@ static void test_environment(void **state) {
     dapt_modules_unload(&modules);
     setenv("DAPT_PLUGIN_PATH", "found", 1);
     assert_int_equal(dapt_modules_load(NULL, &modules), DAPT_ERROR_INVALID);
-    assert_string_equal(dapt_error(), "DAPT_PLUGIN_PATH: \"found\" is relative, expected absolute paths");
+    assert_string_equal(dapt_error(),
+                        "DAPT_PLUGIN_PATH: \"found\" is relative, expected absolute paths");
     setenv("DAPT_PLUGIN_PATH", "/nowhere", 1);
     assert_true(dapt_modules_load(NULL, &modules) < 0);
     unsetenv("DAPT_PLUGIN_PATH");
@@ -257,22 +266,31 @@ static enum dapt_status options_of(const char *text, struct dapt_options **optio
 static void test_options(void **state) {
     (void)state;
     struct dapt_options *options;
-    assert_int_equal(options_of("{\"plugin\": \"test\", \"must\": 0.25, \"count\": 7, \"flag\": false}", &options), DAPT_OK);
-    static const struct { const char *text, *reason; } cases[] = {
+    assert_int_equal(
+        options_of("{\"plugin\": \"test\", \"must\": 0.25, \"count\": 7, \"flag\": false}",
+                   &options),
+        DAPT_OK);
+    static const struct {
+        const char *text, *reason;
+    } cases[] = {
         {"{\"count\": 7}", "c.json:1:1: \"must\" is missing (an option without a default)"},
         {"{\"must\": 2}", "c.json:1:10: must: expected a number from 0 to 1, got 2"},
         {"{\"must\": \"1\"}", "c.json:1:10: must: expected a number, got \"1\""},
-        {"{\"must\": 1, \"count\": 11}", "c.json:1:22: count: expected an integer from 1 to 10, got 11"},
+        {"{\"must\": 1, \"count\": 11}",
+         "c.json:1:22: count: expected an integer from 1 to 10, got 11"},
         {"{\"must\": 1, \"count\": 1.5}", "count: expected an integer, got 1.5"},
         {"{\"must\": 1, \"word\": 1}", "word: expected a string, got 1"},
         {"{\"must\": 1, \"flag\": 1}", "flag: expected true or false, got 1"},
-        {"{\"must\": 1, \"wrod\": \"x\"}", "c.json:1:13: wrod: unknown option, did you mean \"word\"?"},
-        {"{\"must\": 1, \"learning_rate\": 1}", "unknown option (there are: must, word, count, flag)"},
+        {"{\"must\": 1, \"wrod\": \"x\"}",
+         "c.json:1:13: wrod: unknown option, did you mean \"word\"?"},
+        {"{\"must\": 1, \"learning_rate\": 1}",
+         "unknown option (there are: must, word, count, flag)"},
         {"[]", "expected an object"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_equal(options_of(cases[i].text, &options), DAPT_ERROR_INVALID);
-        if (!strstr(dapt_error(), cases[i].reason)) fail_msg("%s: \"%s\"", cases[i].text, dapt_error());
+        if (!strstr(dapt_error(), cases[i].reason))
+            fail_msg("%s: \"%s\"", cases[i].text, dapt_error());
     }
     assert_int_equal(options_of(NULL, &options), DAPT_ERROR_INVALID);
     assert_int_equal(dapt_options_create(NULL, NULL, NULL, &options), DAPT_OK);

@@ -63,10 +63,15 @@ static void near(double a, double b) {
 static void test_cosine(void **state) {
     (void)state;
     struct course c = open_course("cosine", "{\"peak\": 1e-3, \"warmup\": 0.02, \"floor\": 0.1}");
-    static const struct { uint64_t step; double rate; } points[] = {
-        {0, 1.0 / 6 * 1e-3}, {5, 1e-3}, {6, 1e-3}, {153, 0.00055}, {299, 0.00010002569114558753}, {300, 0.0001},
+    static const struct {
+        uint64_t step;
+        double rate;
+    } points[] = {
+        {0, 1.0 / 6 * 1e-3},           {5, 1e-3},     {6, 1e-3}, {153, 0.00055},
+        {299, 0.00010002569114558753}, {300, 0.0001},
     };
-    for (size_t i = 0; i < sizeof points / sizeof *points; i++) near(rate(&c, points[i].step, 300), points[i].rate);
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++)
+        near(rate(&c, points[i].step, 300), points[i].rate);
     near(rate(&c, 0, 1), 1e-3);  // a run of one step: the peak
     near(rate(&c, 1000, 300), 1e-4);
     close_course(&c);
@@ -74,7 +79,8 @@ static void test_cosine(void **state) {
 
 static void test_constant_and_linear(void **state) {
     (void)state;
-    struct course c = open_course("constant", "{\"peak\": 0.5, \"warmup\": 4, \"floor\": 0.1, \"start\": 0.2}");
+    struct course c = open_course("constant",
+                                  "{\"peak\": 0.5, \"warmup\": 4, \"floor\": 0.1, \"start\": 0.2}");
     near(rate(&c, 0, 100), 0.5 * (0.2 + 0.8 * 0.25));
     near(rate(&c, 3, 100), 0.5);
     near(rate(&c, 99, 100), 0.5);
@@ -89,7 +95,8 @@ static void test_constant_and_linear(void **state) {
 
 static void test_wsd(void **state) {
     (void)state;
-    struct course c = open_course("wsd", "{\"peak\": 1, \"warmup\": 10, \"floor\": 0.1, \"decay\": 0.2}");
+    struct course c = open_course("wsd",
+                                  "{\"peak\": 1, \"warmup\": 10, \"floor\": 0.1, \"decay\": 0.2}");
     near(rate(&c, 4, 100), 0.5);
     near(rate(&c, 10, 100), 1);
     near(rate(&c, 80, 100), 1);
@@ -104,18 +111,23 @@ static void test_inverse_sqrt(void **state) {
     struct course c = open_course("inverse-sqrt", "{\"peak\": 1, \"warmup\": 10}");
     near(rate(&c, 9, 100), 1);
     near(rate(&c, 10, 100), 1);
-    near(rate(&c, 40, 100), 0.5);          // sqrt(10 / 40)
-    near(rate(&c, 40, 1000000), 0.5);      // whatever the total
+    near(rate(&c, 40, 100), 0.5);      // sqrt(10 / 40)
+    near(rate(&c, 40, 1000000), 0.5);  // whatever the total
     close_course(&c);
-    c = open_course("inverse-sqrt", "{\"peak\": 1, \"warmup\": 10, \"timescale\": 100, \"floor\": 0.1}");
+    c = open_course("inverse-sqrt",
+                    "{\"peak\": 1, \"warmup\": 10, \"timescale\": 100, \"floor\": 0.1}");
     near(rate(&c, 110, 100), 0.1 + 0.9 * sqrt(0.5));
     close_course(&c);
 }
 
 static void test_all_stay_in_range(void **state) {
     (void)state;
-    static const char *const options[] = {"{}", "{\"warmup\": 0}", "{\"warmup\": 1e12}", "{\"start\": 1, \"floor\": 1}",
-                                          "{\"peak\": 0}", "{\"warmup\": 0.999, \"floor\": 0}"};
+    static const char *const options[] = {"{}",
+                                          "{\"warmup\": 0}",
+                                          "{\"warmup\": 1e12}",
+                                          "{\"start\": 1, \"floor\": 1}",
+                                          "{\"peak\": 0}",
+                                          "{\"warmup\": 0.999, \"floor\": 0}"};
     static const uint64_t totals[] = {1, 2, 3, 10, 997, UINT64_MAX};
     for (size_t k = 0; k < 5; k++) {
         const struct dapt_plugin_descriptor *d = dapt_modules_each(modules, DAPT_SCHEDULE_1, k);
@@ -126,8 +138,9 @@ static void test_all_stay_in_range(void **state) {
                 uint64_t total = totals[t], stride = total / 997 + 1;
                 for (uint64_t i = 0; i < 997 && i * stride <= total; i++) {
                     double r = rate(&c, i * stride, total);
-                    if (!(r >= 0 && r <= peak)) fail_msg("%s %s: %g at %llu of %llu", d->id, options[o], r,
-                                                         (unsigned long long)(i * stride), (unsigned long long)total);
+                    if (!(r >= 0 && r <= peak))
+                        fail_msg("%s %s: %g at %llu of %llu", d->id, options[o], r,
+                                 (unsigned long long)(i * stride), (unsigned long long)total);
                 }
             }
             close_course(&c);

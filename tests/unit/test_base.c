@@ -104,10 +104,16 @@ static void test_arena(void **state) {
 // The known answers of the Random123 distribution (kat_vectors, philox4x32, 10 rounds).
 static void test_philox_known_answers(void **state) {
     (void)state;
-    static const struct { uint64_t key, high, low; uint32_t out[4]; } cases[] = {
+    static const struct {
+        uint64_t key, high, low;
+        uint32_t out[4];
+    } cases[] = {
         {0, 0, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {UINT64_MAX, UINT64_MAX, UINT64_MAX, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
-        {0x299f31d0a4093822, 0x0370734413198a2e, 0x85a308d3243f6a88, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+        {0x299f31d0a4093822,
+         0x0370734413198a2e,
+         0x85a308d3243f6a88,
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint32_t out[4];
@@ -178,7 +184,8 @@ static void test_hash(void **state) {
     (void)state;
     char text[33];
     dapt_hash_text(dapt_hash_bytes("", 0), text);
-    assert_string_equal(text, "99aa06d3014798d86001c324468d497f");  // XXH3_128bits of nothing, as published
+    assert_string_equal(
+        text, "99aa06d3014798d86001c324468d497f");  // XXH3_128bits of nothing, as published
     struct dapt_hasher *hasher;
     assert_int_equal(dapt_hasher_create(&hasher), DAPT_OK);
     dapt_hasher_add(hasher, "hello ", 6);
@@ -190,8 +197,12 @@ static void test_hash(void **state) {
     dapt_hash_text(a, text);
     assert_true(dapt_hash_parse(text, &c));
     assert_true(a.low == c.low && a.high == c.high);
-    static const char *const bad[] = {"", "12", "99aa06d3014798d86001c324468d497", "99aa06d3014798d86001c324468d497f0",
-                                      "99aa06d3014798d86001c324468d497g", "99AA06d3014798d86001c324468d497f"};
+    static const char *const bad[] = {"",
+                                      "12",
+                                      "99aa06d3014798d86001c324468d497",
+                                      "99aa06d3014798d86001c324468d497f0",
+                                      "99aa06d3014798d86001c324468d497g",
+                                      "99AA06d3014798d86001c324468d497f"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(dapt_hash_parse(bad[i], &c));
 }
 

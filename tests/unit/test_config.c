@@ -49,7 +49,8 @@ static void refused(const char *text, const char *set, const char *reason) {
     assert_null(config);
     const char *message = dapt_error(), *start = strstr(message, "c.json:");
     if (start && !set) message = start;
-    if (strncmp(message, reason, strlen(reason)) != 0) fail_msg("expected \"%s\", got \"%s\"", reason, message);
+    if (strncmp(message, reason, strlen(reason)) != 0)
+        fail_msg("expected \"%s\", got \"%s\"", reason, message);
 }
 
 #define SMALL "{\"model\": \"m\", \"data\": {\"domain\": \"d.txt\"}}"
@@ -100,14 +101,20 @@ static void test_defaults(void **state) {
 static const char whole[] =
     "{\"model\": \"models/small\",\n"
     " \"tokenizer\": {\"plugin\": \"bytes\", \"path\": \"/t\", \"special\": true},\n"
-    " \"data\": {\"domain\": [\"a-*.jsonl.zst\", {\"path\": \"books/\", \"source\": \"text\", \"weight\": 0.5, \"split\": \"blank\"}],\n"
+    " \"data\": {\"domain\": [\"a-*.jsonl.zst\", {\"path\": \"books/\", \"source\": \"text\", "
+    "\"weight\": 0.5, \"split\": \"blank\"}],\n"
     "  \"replay\": {\"share\": 0.0, \"from\": [\"general/*.jsonl\"]},\n"
-    "  \"eval\": {\"domain\": \"h.jsonl\", \"general\": [\"g1\", {\"path\": \"g2\", \"field\": \"body\"}], \"o\": {\"path\": \"/o\"}},\n"
-    "  \"sequence\": 256, \"packing\": \"concatenate\", \"cache\": \"cache\", \"eval_tokens\": \"60k\", \"skip_errors\": 0.01},\n"
-    " \"train\": {\"batch\": 64, \"micro_batch\": 8, \"tokens\": \"1.5M\", \"seed\": 9007199254740991, \"clip\": 0.5,\n"
-    "  \"optimizer\": {\"kind\": \"adamw\", \"weight_decay\": 0.05, \"betas\": [0.8, 0.99], \"eps\": 1e-6, \"decay\": \"all\"},\n"
+    "  \"eval\": {\"domain\": \"h.jsonl\", \"general\": [\"g1\", {\"path\": \"g2\", \"field\": "
+    "\"body\"}], \"o\": {\"path\": \"/o\"}},\n"
+    "  \"sequence\": 256, \"packing\": \"concatenate\", \"cache\": \"cache\", \"eval_tokens\": "
+    "\"60k\", \"skip_errors\": 0.01},\n"
+    " \"train\": {\"batch\": 64, \"micro_batch\": 8, \"tokens\": \"1.5M\", \"seed\": "
+    "9007199254740991, \"clip\": 0.5,\n"
+    "  \"optimizer\": {\"kind\": \"adamw\", \"weight_decay\": 0.05, \"betas\": [0.8, 0.99], "
+    "\"eps\": 1e-6, \"decay\": \"all\"},\n"
     "  \"schedule\": {\"plugin\": \"wsd\", \"peak\": 1e-3, \"warmup\": 0.02},\n"
-    "  \"evaluate_every\": 0, \"checkpoint_every\": 7, \"keep\": 5, \"best\": \"general\", \"recompute\": \"block\", \"max_bad_steps\": 3},\n"
+    "  \"evaluate_every\": 0, \"checkpoint_every\": 7, \"keep\": 5, \"best\": \"general\", "
+    "\"recompute\": \"block\", \"max_bad_steps\": 3},\n"
     " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"precision\": \"f32\", \"threads\": 2},\n"
     " \"plugins\": [\"p\", \"/q\"], \"run\": \"runs/x\"}\n";
 
@@ -156,7 +163,10 @@ static void test_every_key(void **state) {
 
 static void test_model_forms(void **state) {
     (void)state;
-    read_ok("{\"model\": {\"random\": {\"model_type\": \"llama\"}, \"tokenizer\": \"t\"}, \"data\": {\"domain\": \"d\"}}", NULL);
+    read_ok(
+        "{\"model\": {\"random\": {\"model_type\": \"llama\"}, \"tokenizer\": \"t\"}, \"data\": "
+        "{\"domain\": \"d\"}}",
+        NULL);
     assert_null(config->model);
     assert_null(config->model_config);
     assert_non_null(dapt_json_member(config->model_random, "model_type"));
@@ -165,7 +175,8 @@ static void test_model_forms(void **state) {
     static const char *const forms[] = {"{\"config\": \"a/config.json\"}", "\"a/config.json\""};
     for (size_t i = 0; i < 2; i++) {
         char text[256];
-        snprintf(text, sizeof text, "{\"model\": {\"random\": %s}, \"data\": {\"domain\": \"d\"}}", forms[i]);
+        snprintf(text, sizeof text, "{\"model\": {\"random\": %s}, \"data\": {\"domain\": \"d\"}}",
+                 forms[i]);
         read_ok(text, NULL);
         assert_true(!config->model && !config->model_random);
         in_folder(config->model_config, "a/config.json");
@@ -177,58 +188,101 @@ static void test_errors_name_their_place(void **state) {
     (void)state;
 #define WITH(more) "{\"model\": \"m\", \"data\": {\"domain\": \"d\"},\n " more "}"
 #define DATA(more) "{\"model\": \"m\",\n \"data\": {\"domain\": \"d\", " more "}}"
-    static const struct { const char *text, *reason; } cases[] = {
+    static const struct {
+        const char *text, *reason;
+    } cases[] = {
         {"", "c.json:1:1: expected a value, but the file ends here"},
         {"[]", "c.json:1:1: expected an object, got an array"},
         {"{}", "c.json:1:1: \"model\" is missing"},
         {"{\"model\": \"m\"}", "c.json:1:1: \"data.domain\" is missing"},
-        {"{\"model\": \"\", \"data\": {\"domain\": \"d\"}}", "c.json:1:11: model: expected a path, got \"\""},
+        {"{\"model\": \"\", \"data\": {\"domain\": \"d\"}}",
+         "c.json:1:11: model: expected a path, got \"\""},
         {"{\"model\": 5}", "c.json:1:11: model: expected a folder, or {\"random\": ...}, got 5"},
-        {"{\"model\": {\"rnadom\": 5}}", "c.json:1:12: model.rnadom: unknown key, did you mean \"random\"?"},
+        {"{\"model\": {\"rnadom\": 5}}",
+         "c.json:1:12: model.rnadom: unknown key, did you mean \"random\"?"},
         {"{\"model\": {\"tokenizer\": \"x\"}}", "c.json:1:11: model: \"random\" is missing"},
-        {"{\"model\": {\"random\": 7}}", "c.json:1:22: model.random: expected an object with config.json's keys, or its path, got 7"},
-        {WITH("\"train\": {\"batch\": \"8\"}"), "c.json:2:21: train.batch: expected an integer from 1 to 65536, got \"8\""},
-        {WITH("\"train\": {\"batch\": 0}"), "c.json:2:21: train.batch: expected an integer from 1 to 65536, got 0"},
-        {WITH("\"train\": {\"batch\": 1.5}"), "c.json:2:21: train.batch: expected an integer from 1 to 65536, got 1.5"},
-        {WITH("\"train\": {\"batch\": null}"), "c.json:2:21: train.batch: expected an integer from 1 to 65536, got null"},
-        {WITH("\"train\": {\"bacth\": 8}"), "c.json:2:12: train.bacth: unknown key, did you mean \"batch\"?"},
-        {WITH("\"train\": {\"learning_rate\": 8}"), "c.json:2:12: train.learning_rate: unknown key (there are: batch, micro_batch, "},
+        {"{\"model\": {\"random\": 7}}",
+         "c.json:1:22: model.random: expected an object with config.json's keys, or its path, got "
+         "7"},
+        {WITH("\"train\": {\"batch\": \"8\"}"),
+         "c.json:2:21: train.batch: expected an integer from 1 to 65536, got \"8\""},
+        {WITH("\"train\": {\"batch\": 0}"),
+         "c.json:2:21: train.batch: expected an integer from 1 to 65536, got 0"},
+        {WITH("\"train\": {\"batch\": 1.5}"),
+         "c.json:2:21: train.batch: expected an integer from 1 to 65536, got 1.5"},
+        {WITH("\"train\": {\"batch\": null}"),
+         "c.json:2:21: train.batch: expected an integer from 1 to 65536, got null"},
+        {WITH("\"train\": {\"bacth\": 8}"),
+         "c.json:2:12: train.bacth: unknown key, did you mean \"batch\"?"},
+        {WITH("\"train\": {\"learning_rate\": 8}"),
+         "c.json:2:12: train.learning_rate: unknown key (there are: batch, micro_batch, "},
         {WITH("\"train.batch\": 8"), "c.json:2:2: train.batch: unknown key"},
         {WITH("\"trian\": {}"), "c.json:2:2: trian: unknown key, did you mean \"train\"?"},
         {WITH("\"train\": 8"), "c.json:2:11: train: expected an object, got 8"},
-        {WITH("\"train\": {\"batch\": 8, \"batch\": 9}"), "c.json:2:24: train.batch: stands twice in this object"},
-        {WITH("\"train\": {\"batch\": 8, \"micro_batch\": 3}"), "c.json:2:39: train.micro_batch: expected a divisor of train.batch (8), got 3"},
-        {WITH("\"train\": {\"steps\": 8, \"epochs\": 1}"), "c.json:2:34: train.epochs: only one of steps, tokens and epochs may be given, train.steps is there too"},
-        {WITH("\"train\": {\"steps\": -1}"), "c.json:2:21: train.steps: expected an integer from 1 to 1000000000000, got -1"},
-        {WITH("\"train\": {\"tokens\": \"50Q\"}"), "c.json:2:22: train.tokens: expected an integer, or one like \"50M\" (k, M, G, T), got \"50Q\""},
-        {WITH("\"train\": {\"tokens\": \"1.5\"}"), "c.json:2:22: train.tokens: expected an integer, or one like"},
-        {WITH("\"train\": {\"tokens\": \"-5M\"}"), "c.json:2:22: train.tokens: expected an integer, or one like"},
-        {WITH("\"train\": {\"tokens\": \"9999T\"}"), "c.json:2:22: train.tokens: expected 1 to 1000000000000, got \"9999T\""},
-        {WITH("\"train\": {\"epochs\": 0}"), "c.json:2:22: train.epochs: expected a number from 1e-06 to 1e+06, got 0"},
-        {WITH("\"train\": {\"clip\": 1e999}"), "c.json:2:20: train.clip: expected a number that a double can hold, got 1e999"},
-        {WITH("\"train\": {\"optimizer\": {\"betas\": [0.9]}}"), "c.json:2:35: train.optimizer.betas: expected an array of two numbers, got an array"},
-        {WITH("\"train\": {\"optimizer\": {\"betas\": [0.9, 1]}}"), "c.json:2:41: train.optimizer.betas[1]: expected a number of at least 0 and below 1, got 1"},
-        {WITH("\"train\": {\"optimizer\": {\"decay\": \"none\"}}"), "c.json:2:35: train.optimizer.decay: expected \"matrices\" or \"all\", got \"none\""},
-        {WITH("\"train\": {\"schedule\": \"cosine\"}"), "c.json:2:24: train.schedule: expected an object such as"},
-        {WITH("\"train\": {\"best\": \"x\"}"), "c.json:2:20: train.best: \"x\" is not a name in data.eval"},
-        {WITH("\"backend\": {\"precision\": \"f16\"}"), "c.json:2:27: backend.precision: expected \"auto\" or \"f32\", got \"f16\""},
+        {WITH("\"train\": {\"batch\": 8, \"batch\": 9}"),
+         "c.json:2:24: train.batch: stands twice in this object"},
+        {WITH("\"train\": {\"batch\": 8, \"micro_batch\": 3}"),
+         "c.json:2:39: train.micro_batch: expected a divisor of train.batch (8), got 3"},
+        {WITH("\"train\": {\"steps\": 8, \"epochs\": 1}"),
+         "c.json:2:34: train.epochs: only one of steps, tokens and epochs may be given, "
+         "train.steps is there too"},
+        {WITH("\"train\": {\"steps\": -1}"),
+         "c.json:2:21: train.steps: expected an integer from 1 to 1000000000000, got -1"},
+        {WITH("\"train\": {\"tokens\": \"50Q\"}"),
+         "c.json:2:22: train.tokens: expected an integer, or one like \"50M\" (k, M, G, T), got "
+         "\"50Q\""},
+        {WITH("\"train\": {\"tokens\": \"1.5\"}"),
+         "c.json:2:22: train.tokens: expected an integer, or one like"},
+        {WITH("\"train\": {\"tokens\": \"-5M\"}"),
+         "c.json:2:22: train.tokens: expected an integer, or one like"},
+        {WITH("\"train\": {\"tokens\": \"9999T\"}"),
+         "c.json:2:22: train.tokens: expected 1 to 1000000000000, got \"9999T\""},
+        {WITH("\"train\": {\"epochs\": 0}"),
+         "c.json:2:22: train.epochs: expected a number from 1e-06 to 1e+06, got 0"},
+        {WITH("\"train\": {\"clip\": 1e999}"),
+         "c.json:2:20: train.clip: expected a number that a double can hold, got 1e999"},
+        {WITH("\"train\": {\"optimizer\": {\"betas\": [0.9]}}"),
+         "c.json:2:35: train.optimizer.betas: expected an array of two numbers, got an array"},
+        {WITH("\"train\": {\"optimizer\": {\"betas\": [0.9, 1]}}"),
+         "c.json:2:41: train.optimizer.betas[1]: expected a number of at least 0 and below 1, got "
+         "1"},
+        {WITH("\"train\": {\"optimizer\": {\"decay\": \"none\"}}"),
+         "c.json:2:35: train.optimizer.decay: expected \"matrices\" or \"all\", got \"none\""},
+        {WITH("\"train\": {\"schedule\": \"cosine\"}"),
+         "c.json:2:24: train.schedule: expected an object such as"},
+        {WITH("\"train\": {\"best\": \"x\"}"),
+         "c.json:2:20: train.best: \"x\" is not a name in data.eval"},
+        {WITH("\"backend\": {\"precision\": \"f16\"}"),
+         "c.json:2:27: backend.precision: expected \"auto\" or \"f32\", got \"f16\""},
         {WITH("\"backend\": 3"), "c.json:2:13: backend: expected an object, got 3"},
-        {WITH("\"backend\": \"\""), "c.json:1:10: backend.name: expected a string that is not empty, got \"\""},
+        {WITH("\"backend\": \"\""),
+         "c.json:1:10: backend.name: expected a string that is not empty, got \"\""},
         {WITH("\"plugins\": \"p\""), "c.json:2:13: plugins: expected an array of paths, got \"p\""},
         {WITH("\"run\": null}"), "c.json:2:14: expected the end of the file, found '}'"},
-        {DATA("\"domains\": 5"), "c.json:2:26: data.domains: unknown key, did you mean \"domain\"?"},
-        {DATA("\"sequence\": true"), "c.json:2:38: data.sequence: expected an integer from 2 to 1048576, got true"},
-        {DATA("\"packing\": \"tight\""), "c.json:2:37: data.packing: expected \"documents\" or \"concatenate\", got \"tight\""},
-        {DATA("\"replay\": {\"share\": 0.1, \"from\": \"x\"}"), "c.json:2:46: data.replay.share: replay is not built yet, expected 0"},
+        {DATA("\"domains\": 5"),
+         "c.json:2:26: data.domains: unknown key, did you mean \"domain\"?"},
+        {DATA("\"sequence\": true"),
+         "c.json:2:38: data.sequence: expected an integer from 2 to 1048576, got true"},
+        {DATA("\"packing\": \"tight\""),
+         "c.json:2:37: data.packing: expected \"documents\" or \"concatenate\", got \"tight\""},
+        {DATA("\"replay\": {\"share\": 0.1, \"from\": \"x\"}"),
+         "c.json:2:46: data.replay.share: replay is not built yet, expected 0"},
         {DATA("\"eval\": {\"a b\": \"x\"}"), "c.json:2:35: data.eval.a b: a name is of letters"},
-        {DATA("\"eval\": {\"a\": []}"), "c.json:2:40: data.eval.a: expected at least one path, got an array"},
-        {DATA("\"eval\": {\"a\": [{\"weight\": 1}]}"), "c.json:2:41: data.eval.a[0]: \"path\" is missing here, expected a string"},
-        {DATA("\"eval\": {\"a\": [{\"path\": \"x\", \"weight\": -1}]}"), "c.json:2:65: data.eval.a[0].weight: expected a number above 0, at most 1e6, got -1"},
-        {DATA("\"eval\": {\"a\": [{\"path\": \"x\", \"source\": 1}]}"), "c.json:2:65: data.eval.a[0].source: expected a string, got 1"},
-        {"{\"model\": \"m\", \"data\": {\"domain\": [\"a\", 7]}}", "c.json:1:41: data.domain[1]: expected a path or an object such as {\"path\": ...}, got 7"},
+        {DATA("\"eval\": {\"a\": []}"),
+         "c.json:2:40: data.eval.a: expected at least one path, got an array"},
+        {DATA("\"eval\": {\"a\": [{\"weight\": 1}]}"),
+         "c.json:2:41: data.eval.a[0]: \"path\" is missing here, expected a string"},
+        {DATA("\"eval\": {\"a\": [{\"path\": \"x\", \"weight\": -1}]}"),
+         "c.json:2:65: data.eval.a[0].weight: expected a number above 0, at most 1e6, got -1"},
+        {DATA("\"eval\": {\"a\": [{\"path\": \"x\", \"source\": 1}]}"),
+         "c.json:2:65: data.eval.a[0].source: expected a string, got 1"},
+        {"{\"model\": \"m\", \"data\": {\"domain\": [\"a\", 7]}}",
+         "c.json:1:41: data.domain[1]: expected a path or an object such as {\"path\": ...}, got "
+         "7"},
         {"{\"model\": \"m\\u0000\"}", "c.json:1:13: a NUL character is not allowed in a string"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refused(cases[i].text, NULL, cases[i].reason);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        refused(cases[i].text, NULL, cases[i].reason);
     assert_int_equal(dapt_config_read("/nowhere/c.json", NULL, &config), DAPT_ERROR_IO);
     assert_string_equal(dapt_error(), "/nowhere/c.json: No such file or directory");
     assert_int_equal(dapt_config_read(folder, NULL, &config), DAPT_ERROR_INVALID);
@@ -237,9 +291,18 @@ static void test_errors_name_their_place(void **state) {
 
 static void test_sets(void **state) {
     (void)state;
-    const char *const sets[] = {"train.steps=50", "run=runs/second", "train.schedule.peak=1e-4", "backend.threads=3",
-                                "data.eval={\"x\": \"y\"}", "train.best=x", "model=/other", NULL};
-    read_ok("{\"model\": \"m\", \"data\": {\"domain\": \"d\"}, \"train\": {\"epochs\": 3}, \"backend\": \"cpu\"}", sets);
+    const char *const sets[] = {"train.steps=50",
+                                "run=runs/second",
+                                "train.schedule.peak=1e-4",
+                                "backend.threads=3",
+                                "data.eval={\"x\": \"y\"}",
+                                "train.best=x",
+                                "model=/other",
+                                NULL};
+    read_ok(
+        "{\"model\": \"m\", \"data\": {\"domain\": \"d\"}, \"train\": {\"epochs\": 3}, "
+        "\"backend\": \"cpu\"}",
+        sets);
     assert_int_equal(config->train.steps, 50);
     assert_true(config->train.epochs == 0);
     in_folder(config->run, "runs/second");
@@ -256,8 +319,11 @@ static void test_sets(void **state) {
     assert_string_equal(config->backend.name, "vulkan");
     dapt_config_free(&config);
     refused(SMALL, "train.batch", "--set train.batch: expected KEY=VALUE");
-    refused(SMALL, "train.batch=many", "--set train.batch=many: train.batch: expected an integer from 1 to 65536, got \"many\"");
-    refused(SMALL, "train.bacth=8", "--set train.bacth=8: train.bacth: unknown key, did you mean \"batch\"?");
+    refused(
+        SMALL, "train.batch=many",
+        "--set train.batch=many: train.batch: expected an integer from 1 to 65536, got \"many\"");
+    refused(SMALL, "train.bacth=8",
+            "--set train.bacth=8: train.bacth: unknown key, did you mean \"batch\"?");
     refused(SMALL, "model.x=8", "--set model.x=8: model.x: lies inside of what is no object");
     refused(SMALL, "=8", "--set =8: expected a key such as train.steps before '='");
     refused(SMALL, "data.domain=\xff", "--set data.domain=");
@@ -290,13 +356,19 @@ static void round_trip(const char *text, const char *const *sets) {
 
 static void test_round_trip(void **state) {
     (void)state;
-    const char *const sets[] = {"train.schedule.floor=0.25", "train.epochs=0.125", "data.eval.domain={\"path\": \"q\", \"z\": [1, 2.50]}",
-                                NULL};
+    const char *const sets[] = {"train.schedule.floor=0.25", "train.epochs=0.125",
+                                "data.eval.domain={\"path\": \"q\", \"z\": [1, 2.50]}", NULL};
     round_trip(whole, NULL);
     round_trip(whole, sets);
     round_trip(SMALL, NULL);
-    round_trip("{\"model\": {\"random\": {\"model_type\": \"llama\", \"x\": [1.0, {}]}, \"tokenizer\": \"t\"}, \"data\": {\"domain\": \"d\\\"q\"}}", NULL);
-    round_trip("{\"model\": {\"random\": \"c.json\"}, \"tokenizer\": {\"plugin\": \"bytes\"}, \"data\": {\"domain\": \"d\"}, \"backend\": \"x\"}", NULL);
+    round_trip(
+        "{\"model\": {\"random\": {\"model_type\": \"llama\", \"x\": [1.0, {}]}, \"tokenizer\": "
+        "\"t\"}, \"data\": {\"domain\": \"d\\\"q\"}}",
+        NULL);
+    round_trip(
+        "{\"model\": {\"random\": \"c.json\"}, \"tokenizer\": {\"plugin\": \"bytes\"}, \"data\": "
+        "{\"domain\": \"d\"}, \"backend\": \"x\"}",
+        NULL);
     read_ok(whole, sets);
     char *text = written(config);  // spelled as it was given
     assert_non_null(strstr(text, "\"z\": [1, 2.50]"));
@@ -333,7 +405,9 @@ static void test_damage(void **state) {
         for (uint64_t k = 0; k <= round % 3; k++) {
             uint64_t bits = dapt_random_bits(3, round, k);
             static const char likely[] = "{}[]\",:0189-.eE tn";
-            copy[bits % (sizeof whole - 1)] = bits & 1 << 20 ? (char)(bits >> 40) : likely[(bits >> 40) % (sizeof likely - 1)];
+            copy[bits % (sizeof whole - 1)] = bits & 1 << 20
+                                                  ? (char)(bits >> 40)
+                                                  : likely[(bits >> 40) % (sizeof likely - 1)];
         }
         try_text(copy, sizeof whole - 1, &accepted);
     }
@@ -364,7 +438,8 @@ static void test_help_and_schema(void **state) {
             char name[64];
             snprintf(name, sizeof name, "%.*s", (int)strcspn(p, "."), p);
             const struct dapt_json *either = dapt_json_member(at, "anyOf");
-            at = dapt_json_member(dapt_json_member(either ? dapt_json_at(either, 1) : at, "properties"), name);
+            at = dapt_json_member(
+                dapt_json_member(either ? dapt_json_at(either, 1) : at, "properties"), name);
         }
         if (!dapt_json_member(at, "description")) fail_msg("%s is not in the schema", field->path);
     }
@@ -376,14 +451,10 @@ static void test_help_and_schema(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_every_key),
-        cmocka_unit_test(test_model_forms),
-        cmocka_unit_test(test_errors_name_their_place),
-        cmocka_unit_test(test_sets),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_help_and_schema),
+        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_model_forms), cmocka_unit_test(test_errors_name_their_place),
+        cmocka_unit_test(test_sets),        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_damage),      cmocka_unit_test(test_help_and_schema),
     };
     return cmocka_run_group_tests_name("config", tests, enter, leave);
 }

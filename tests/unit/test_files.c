@@ -78,7 +78,8 @@ static void test_writer_is_atomic(void **state) {
     assert_content("a", "old");
     struct dapt_arena arena = {0};
     struct dapt_paths paths;
-    assert_int_equal(dapt_expand(&arena, ".[!.]*", &paths), DAPT_ERROR_INVALID);  // no temporary file was left
+    assert_int_equal(dapt_expand(&arena, ".[!.]*", &paths),
+                     DAPT_ERROR_INVALID);  // no temporary file was left
 
     enum { PIECE = 100003, PIECES = 7 };
     char *text = malloc(PIECE * PIECES + 1);
@@ -137,7 +138,8 @@ static void expand_is(const char *pattern, const char *expected) {
     struct dapt_string all = {0};
     dapt_string_add(&all, "", 0);
     if (dapt_expand(&arena, pattern, &paths) == DAPT_OK) {
-        for (size_t i = 0; i < paths.count; i++) dapt_string_format(&all, "%s%s", i ? " " : "", paths.paths[i]);
+        for (size_t i = 0; i < paths.count; i++)
+            dapt_string_format(&all, "%s%s", i ? " " : "", paths.paths[i]);
     } else {
         assert_non_null(strstr(dapt_error(), pattern));
         dapt_string_format(&all, "error");
@@ -151,7 +153,8 @@ static void test_expand(void **state) {
     (void)state;
     assert_int_equal(dapt_mkdirs("d/e/f"), DAPT_OK);
     assert_int_equal(dapt_mkdirs("d/.hidden"), DAPT_OK);
-    static const char *const names[] = {"d/b.txt", "d/a.txt", "d/Z.txt", "d/e/c.txt", "d/e/f/g.md", "d/.no", "d/.hidden/no.txt", "d/[x].txt"};
+    static const char *const names[] = {"d/b.txt",    "d/a.txt", "d/Z.txt",          "d/e/c.txt",
+                                        "d/e/f/g.md", "d/.no",   "d/.hidden/no.txt", "d/[x].txt"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) put(names[i], "1");
     assert_int_equal(symlink("..", "d/e/loop"), 0);
     assert_int_equal(symlink("nowhere", "d/dangling.txt"), 0);

@@ -55,18 +55,28 @@ static size_t pack_zstd(const void *data, size_t size, uint8_t *out, size_t room
 
 static size_t pack_xz(const void *data, size_t size, uint8_t *out, size_t room) {
     size_t length = 0;
-    assert_int_equal(lzma_easy_buffer_encode(1, LZMA_CHECK_CRC32, NULL, data, size, out, &length, room), LZMA_OK);
+    assert_int_equal(
+        lzma_easy_buffer_encode(1, LZMA_CHECK_CRC32, NULL, data, size, out, &length, room),
+        LZMA_OK);
     return length;
 }
 
 static size_t pack_bzip2(const void *data, size_t size, uint8_t *out, size_t room) {
     unsigned length = (unsigned)room;
-    assert_int_equal(BZ2_bzBuffToBuffCompress((char *)out, &length, (char *)(uintptr_t)data, (unsigned)size, 1, 0, 0), BZ_OK);
+    assert_int_equal(BZ2_bzBuffToBuffCompress((char *)out, &length, (char *)(uintptr_t)data,
+                                              (unsigned)size, 1, 0, 0),
+                     BZ_OK);
     return length;
 }
 
-static const struct { const char *ending; compressor pack; } kinds[] = {
-    {".gz", pack_gzip}, {".zst", pack_zstd}, {".xz", pack_xz}, {".bz2", pack_bzip2},
+static const struct {
+    const char *ending;
+    compressor pack;
+} kinds[] = {
+    {".gz", pack_gzip},
+    {".zst", pack_zstd},
+    {".xz", pack_xz},
+    {".bz2", pack_bzip2},
 };
 
 static const char *put(const char *name, const void *data, size_t size) {
@@ -86,8 +96,11 @@ static int64_t slurp(const char *path, uint8_t *out, size_t room, size_t step) {
         return -1;
     }
     int64_t total = 0, n;
-    while ((n = dapt_input_read(input, out + total, room - (size_t)total < step ? room - (size_t)total : step)) > 0) total += n;
-    if (n == 0 && (size_t)total < room) assert_int_equal(dapt_input_read(input, out, 1), 0);  // the end stays the end
+    while ((n = dapt_input_read(input, out + total,
+                                room - (size_t)total < step ? room - (size_t)total : step)) > 0)
+        total += n;
+    if (n == 0 && (size_t)total < room)
+        assert_int_equal(dapt_input_read(input, out, 1), 0);  // the end stays the end
     dapt_input_close(&input);
     assert_null(input);
     return n < 0 ? -1 : total;
@@ -97,7 +110,9 @@ enum { SIZE = 300000, ROOM = 400000 };
 static uint8_t text[SIZE], packed[ROOM], out[ROOM];
 
 static void fill_text(void) {
-    for (size_t i = 0; i < SIZE; i++) text[i] = (uint8_t)("the quick brown fox "[i % 20] ^ (dapt_random_bits(1, 1, i / 3) % 7 == 0));
+    for (size_t i = 0; i < SIZE; i++)
+        text[i] = (uint8_t)("the quick brown fox "[i % 20] ^
+                            (dapt_random_bits(1, 1, i / 3) % 7 == 0));
 }
 
 static void test_reads_each_kind(void **state) {
@@ -109,14 +124,18 @@ static void test_reads_each_kind(void **state) {
         size_t whole = half + kinds[k].pack(text + SIZE / 2, SIZE / 2, packed + half, ROOM - half);
         const char *name = dapt_arena_format(&arena, "two%s", kinds[k].ending);
         for (size_t s = 0; s < 3; s++) {  // two members, as pbzip2, pigz or cat make them
-            if (slurp(put(name, packed, whole), out, ROOM, steps[s]) != SIZE) fail_msg("%s: %s", name, dapt_error());
+            if (slurp(put(name, packed, whole), out, ROOM, steps[s]) != SIZE)
+                fail_msg("%s: %s", name, dapt_error());
             assert_memory_equal(out, text, SIZE);
         }
-        assert_int_equal(slurp(put("unnamed", packed, whole), out, ROOM, 1 << 20), SIZE);  // by content, not by name
+        assert_int_equal(slurp(put("unnamed", packed, whole), out, ROOM, 1 << 20),
+                         SIZE);  // by content, not by name
         memset(packed + whole, 0, 600);
-        assert_int_equal(slurp(put(name, packed, whole + 600), out, ROOM, 1 << 20), SIZE);  // padding
+        assert_int_equal(slurp(put(name, packed, whole + 600), out, ROOM, 1 << 20),
+                         SIZE);  // padding
         size_t empty = kinds[k].pack("", 0, packed, ROOM);
-        if (slurp(put(name, packed, empty), out, ROOM, 99) != 0) fail_msg("%s: %s", name, dapt_error());
+        if (slurp(put(name, packed, empty), out, ROOM, 99) != 0)
+            fail_msg("%s: %s", name, dapt_error());
     }
 }
 
@@ -126,9 +145,11 @@ static void test_plain(void **state) {
     assert_int_equal(slurp(put("plain.txt", text, SIZE), out, ROOM, 1000), SIZE);
     assert_memory_equal(out, text, SIZE);
     assert_int_equal(slurp(put("empty.txt", "", 0), out, ROOM, 10), 0);
-    static const char *const looks[] = {"BZh is how this text begins", "BZh9", "\x1f\x8b", "(\xb5/", "\xfd\x37z"};
+    static const char *const looks[] = {"BZh is how this text begins", "BZh9", "\x1f\x8b", "(\xb5/",
+                                        "\xfd\x37z"};
     for (size_t i = 0; i < 5; i++) {
-        assert_int_equal(slurp(put("looks.txt", looks[i], strlen(looks[i])), out, ROOM, 10), strlen(looks[i]));
+        assert_int_equal(slurp(put("looks.txt", looks[i], strlen(looks[i])), out, ROOM, 10),
+                         strlen(looks[i]));
     }
     assert_int_equal(slurp("/nowhere/x", out, ROOM, 10), -1);
     assert_int_equal(slurp(folder, out, ROOM, 10), -1);
@@ -141,7 +162,8 @@ static void test_every_truncation_is_reported(void **state) {
         size_t size = kinds[k].pack(text, 2000, packed, ROOM);
         const char *name = dapt_arena_format(&arena, "cut%s", kinds[k].ending);
         for (size_t length = 0; length < size; length++) {
-            if (slurp(put(name, packed, length), out, ROOM, 512) >= 0) fail_msg("%s cut at %zu of %zu was accepted", name, length, size);
+            if (slurp(put(name, packed, length), out, ROOM, 512) >= 0)
+                fail_msg("%s cut at %zu of %zu was accepted", name, length, size);
             if (!strstr(dapt_error(), name)) fail_msg("%s", dapt_error());
         }
     }
@@ -178,7 +200,8 @@ static void test_what_follows_the_end(void **state) {
     size_t size = pack_gzip("hello", 5, packed, ROOM);
     memcpy(packed + size, "garbage", 7);
     assert_int_equal(slurp(put("tail.gz", packed, size + 7), out, ROOM, 100), -1);
-    assert_non_null(strstr(dapt_error(), "tail.gz: damaged: something that is no gzip data follows its end"));
+    assert_non_null(
+        strstr(dapt_error(), "tail.gz: damaged: something that is no gzip data follows its end"));
     assert_int_equal(slurp(put("wrong.gz", "plain text", 10), out, ROOM, 100), -1);
     assert_non_null(strstr(dapt_error(), "wrong.gz: ends in .gz but is no gzip file"));
 }

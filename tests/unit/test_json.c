@@ -13,7 +13,8 @@
 
 static struct dapt_json *parse(const char *text) {
     struct dapt_json *root;
-    if (dapt_json_parse("t.json", text, strlen(text), &root)) fail_msg("%s: %s", text, dapt_error());
+    if (dapt_json_parse("t.json", text, strlen(text), &root))
+        fail_msg("%s: %s", text, dapt_error());
     return root;
 }
 
@@ -26,7 +27,9 @@ static void refused(const char *text, size_t length, const char *reason) {
 
 static void test_refuses(void **state) {
     (void)state;
-    static const struct { const char *text, *reason; } cases[] = {
+    static const struct {
+        const char *text, *reason;
+    } cases[] = {
         {"", "t.json:1:1: expected a value, but the file ends here"},
         {"{", "t.json:1:2: expected a name in quotes or '}', but the file ends here"},
         {"{\"a\"", "t.json:1:5: expected ':' after the name, but the file ends here"},
@@ -57,13 +60,16 @@ static void test_refuses(void **state) {
         {"\"\xf4\x90\x80\x80\"", "t.json:1:2: not valid UTF-8"},
         {"\"\xe2\x82\"", "t.json:1:2: not valid UTF-8"},
         {"[\"äöü\", x]", "t.json:1:9: expected a value, found 'x'"},
-        {"{\"a\": 1, \"b\": {\"c\": 1,\n\"c\": 2}}", "t.json:2:1: b.c: stands twice in this object"},
+        {"{\"a\": 1, \"b\": {\"c\": 1,\n\"c\": 2}}",
+         "t.json:2:1: b.c: stands twice in this object"},
         {"{\"a\": 1, \"\\u0061\": 2}", "t.json:1:10: a: stands twice in this object"},
         {"{a: 1}", "t.json:1:2: expected a name in quotes or '}', found 'a'"},
         {"[é]", "t.json:1:2: expected a value, found 'é'"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refused(cases[i].text, strlen(cases[i].text), cases[i].reason);
-    refused("\"a\0b\"", 5, "t.json:1:3: a control character in a string must be written as \\u00XX");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        refused(cases[i].text, strlen(cases[i].text), cases[i].reason);
+    refused("\"a\0b\"", 5,
+            "t.json:1:3: a control character in a string must be written as \\u00XX");
     refused("1\0", 2, "t.json:1:2: expected the end of the file, found ''");
     char digits[80];
     memset(digits, '1', sizeof digits);
@@ -89,15 +95,17 @@ static void test_depth(void **state) {
 static void test_values(void **state) {
     (void)state;
     struct dapt_json *root = parse(
-        "\xef\xbb\xbf{\"s\": \"a\\u00e9\\n\\ud83d\\ude00\", \"n\": -1.5e3, \"i\": 9007199254740993, \"t\": true,"
-        " \"z\": null, \"e\": 2e3, \"o\": {\"a\": [1, {\"b\": \"deep\"}]}, \"big\": 1e999, \"huge\": 9223372036854775808}");
+        "\xef\xbb\xbf{\"s\": \"a\\u00e9\\n\\ud83d\\ude00\", \"n\": -1.5e3, \"i\": "
+        "9007199254740993, \"t\": true,"
+        " \"z\": null, \"e\": 2e3, \"o\": {\"a\": [1, {\"b\": \"deep\"}]}, \"big\": 1e999, "
+        "\"huge\": 9223372036854775808}");
     const char *s = "before";
     double n = 0;
     int64_t i = 0;
     bool t = false;
     assert_int_equal(dapt_json_get_string(root, "s", &s), DAPT_OK);
     assert_string_equal(s, "aé\n😀");
-    assert_int_equal(dapt_json_get_string(root, "z", &s), DAPT_OK);        // null and absent leave it
+    assert_int_equal(dapt_json_get_string(root, "z", &s), DAPT_OK);  // null and absent leave it
     assert_int_equal(dapt_json_get_string(root, "missing", &s), DAPT_OK);
     assert_string_equal(s, "aé\n😀");
     assert_int_equal(dapt_json_get_number(root, "n", &n), DAPT_OK);
@@ -109,7 +117,8 @@ static void test_values(void **state) {
     assert_int_equal(dapt_json_get_bool(root, "t", &t), DAPT_OK);
     assert_true(t);
     assert_int_equal(dapt_json_get_integer(root, "n", 0, 5, &i), DAPT_ERROR_INVALID);
-    assert_string_equal(dapt_error(), "t.json:1:37: n: expected an integer from 0 to 5, got -1.5e3");
+    assert_string_equal(dapt_error(),
+                        "t.json:1:37: n: expected an integer from 0 to 5, got -1.5e3");
     assert_int_equal(dapt_json_get_integer(root, "huge", 0, INT64_MAX, &i), DAPT_ERROR_INVALID);
     assert_int_equal(dapt_json_get_number(root, "big", &n), DAPT_ERROR_INVALID);
     assert_int_equal(dapt_json_get_bool(root, "s", &t), DAPT_ERROR_INVALID);
@@ -122,7 +131,8 @@ static void test_values(void **state) {
     assert_null(dapt_json_at(array, 2));
     assert_int_equal(dapt_json_string(dapt_json_member(dapt_json_at(array, 1), "b"), &s), DAPT_OK);
     assert_string_equal(s, "deep");
-    assert_int_equal(dapt_json_need(dapt_json_at(array, 1), "c", DAPT_JSON_STRING, &member), DAPT_ERROR_INVALID);
+    assert_int_equal(dapt_json_need(dapt_json_at(array, 1), "c", DAPT_JSON_STRING, &member),
+                     DAPT_ERROR_INVALID);
     assert_non_null(strstr(dapt_error(), "o.a[1]: \"c\" is missing here, expected a string"));
     assert_null(dapt_json_find(root, "o.a.b"));
     assert_null(dapt_json_find(root, "s.x"));
@@ -141,10 +151,12 @@ static void assert_written(const struct dapt_json *value, const char *expected) 
 
 static void test_write_keeps_spelling(void **state) {
     (void)state;
-    struct dapt_json *root = parse(" {\"b\":[1.50,1e-05 ,\"q\\\"\\\\\\u0001\\u00e9\"],\"a\":{},\"n\":null} ");
+    struct dapt_json *root = parse(
+        " {\"b\":[1.50,1e-05 ,\"q\\\"\\\\\\u0001\\u00e9\"],\"a\":{},\"n\":null} ");
     assert_written(root, "{\"b\": [1.50, 1e-05, \"q\\\"\\\\\\u0001é\"], \"a\": {}, \"n\": null}");
     dapt_json_free(&root);
-    static const double numbers[] = {0, 1, -1, 0.1, 1e-8, 1e300, 123456789.125, 0x1.fffffffffffffp-3, 5e-324};
+    static const double numbers[] = {
+        0, 1, -1, 0.1, 1e-8, 1e300, 123456789.125, 0x1.fffffffffffffp-3, 5e-324};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         struct dapt_string out = {0};
         assert_int_equal(dapt_json_write_number(&out, numbers[i]), DAPT_OK);
@@ -174,7 +186,9 @@ static void test_set(void **state) {
     assert_int_equal(set(root, "d.x", "1"), DAPT_ERROR_INVALID);
     assert_int_equal(set(root, "", "1"), DAPT_ERROR_INVALID);
     assert_int_equal(set(root, "a..b", "1"), DAPT_ERROR_INVALID);
-    assert_written(root, "{\"a\": {\"b\": \"x\", \"c\": 2}, \"d\": 3, \"e\": {\"f\": {\"g\": [1], \"h\": {\"z\": 6}}}}");
+    assert_written(root,
+                   "{\"a\": {\"b\": \"x\", \"c\": 2}, \"d\": 3, \"e\": {\"f\": {\"g\": [1], \"h\": "
+                   "{\"z\": 6}}}}");
     int64_t i;
     assert_int_equal(dapt_json_integer(dapt_json_find(root, "a.b"), 1, 2, &i), DAPT_ERROR_INVALID);
     assert_string_equal(dapt_error(), "--set: a.b: expected an integer from 1 to 2, got \"x\"");
@@ -194,7 +208,8 @@ static void test_many_members(void **state) {
     (void)state;
     enum { MANY = 100000 };
     struct dapt_string text = {0};
-    for (int i = 0; i < MANY; i++) dapt_string_format(&text, "%s\"k%d\": %d", i ? ", " : "{", i * 7919 % MANY, i);
+    for (int i = 0; i < MANY; i++)
+        dapt_string_format(&text, "%s\"k%d\": %d", i ? ", " : "{", i * 7919 % MANY, i);
     dapt_string_add(&text, "}", 1);
     struct dapt_json *root = parse(text.data);
     assert_int_equal(dapt_json_count(root), MANY);
@@ -210,13 +225,16 @@ static void test_many_members(void **state) {
 }
 
 static const char sample[] =
-    "{\"model\": \"m\\u00e9\\ud83d\\ude00\", \"data\": {\"domain\": [\"a\", {\"path\": \"b/\", \"weight\": 0.5}], \"eval\": null},\n"
-    " \"train\": {\"batch\": 64, \"clip\": -1.0e+2, \"t\": true, \"f\": false, \"x\": [[], {}, [{}]]}, \"é\": \"\xf0\x9f\x98\x80\"}";
+    "{\"model\": \"m\\u00e9\\ud83d\\ude00\", \"data\": {\"domain\": [\"a\", {\"path\": \"b/\", "
+    "\"weight\": 0.5}], \"eval\": null},\n"
+    " \"train\": {\"batch\": 64, \"clip\": -1.0e+2, \"t\": true, \"f\": false, \"x\": [[], {}, "
+    "[{}]]}, \"é\": \"\xf0\x9f\x98\x80\"}";
 
 static void test_every_truncation_is_refused(void **state) {
     (void)state;
     for (size_t length = 0; length + 1 < sizeof sample; length++) {
-        char *copy = malloc(length ? length : 1);  // exact, so that reading on is seen by a sanitizer
+        char *copy = malloc(length ? length
+                                   : 1);  // exact, so that reading on is seen by a sanitizer
         memcpy(copy, sample, length);
         struct dapt_json *root;
         assert_int_equal(dapt_json_parse("t.json", copy, length, &root), DAPT_ERROR_INVALID);
@@ -238,7 +256,8 @@ static void test_mutations_do_no_harm(void **state) {
         for (size_t k = 1; k <= changes; k++) {
             uint64_t bits = dapt_random_bits(1, round, k);
             static const char likely[] = "{}[]\",:\\0u1e-.tn \xc3\xff";
-            copy[bits % length] = bits >> 40 & 1 ? (char)(bits >> 48) : likely[(bits >> 48) % (sizeof likely - 1)];
+            copy[bits % length] = bits >> 40 & 1 ? (char)(bits >> 48)
+                                                 : likely[(bits >> 48) % (sizeof likely - 1)];
         }
         struct dapt_json *root, *again;
         if (dapt_json_parse("t.json", copy, length, &root) != DAPT_OK) {

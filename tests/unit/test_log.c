@@ -35,7 +35,8 @@ static void capture(int columns, void (*work)(void), char *out, size_t room) {
     close(slave);
     size_t length = 0;
     ssize_t n;
-    while (length + 1 < room && (n = read(master, out + length, room - 1 - length)) > 0) length += (size_t)n;
+    while (length + 1 < room && (n = read(master, out + length, room - 1 - length)) > 0)
+        length += (size_t)n;
     out[length] = '\0';
     close(master);
     int status;
