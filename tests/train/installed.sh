@@ -1,0 +1,62 @@
+#!/bin/sh
+# Installs into a scratch folder, moves the tree, and uses it there: the command finds its library and its modules relative to itself, and a
+# program that embeds the library and a plugin build against it.
+# usage: installed.sh MESON BUILD SOURCE BINDIR LIBDIR INCLUDEDIR CC
+set -eu
+meson=$1 build=$2 source=$3 bindir=$4 libdir=$5 includedir=$6
+shift 6
+unset LD_LIBRARY_PATH DAPT_PLUGIN_PATH DAPT_TEST_BUILD || true
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/dapt-test-XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+fail() { echo "installed: $*" >&2; exit 1; }
+
+"$meson" install -C "$build" --no-rebuild --quiet --destdir "$scratch/stage" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; fail "meson install failed"; }
+program=$(find "$scratch/stage" -path "*/$bindir/dapt" -type f)
+[ -n "$program" ] || fail "no program was installed"
+mkdir "$scratch/elsewhere"
+mv "${program%/"$bindir"/dapt}" "$scratch/elsewhere/tree"
+rm -rf "$scratch/stage"
+tree=$scratch/elsewhere/tree
+dapt=$tree/$bindir/dapt
+cd "$scratch"
+
+"$dapt" --version >/dev/null || fail "the moved program does not start"
+"$dapt" plugins --json >plugins.json || fail "dapt plugins failed"
+for id in cpu text jsonl bytes hf cosine; do grep -q "\"id\":[[:space:]]*\"$id\"" plugins.json || fail "no module '$id'"; done
+grep '"path"' plugins.json | grep -v "$(cd "$tree" && pwd -P)\|$tree" && fail "modules from outside of the moved tree"
+
+i=0
+while [ $i -lt 60 ]; do echo "the cat number $i sat on the mat and looked at cat number $((i * 7 % 60))"; i=$((i + 1)); done >text.txt
+cat >config.json <<END
+{"model": {"random": {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+                      "vocab_size": 258, "max_position_embeddings": 64}},
+ "tokenizer": {"plugin": "bytes"},
+ "data": {"domain": "text.txt", "eval": {"same": "text.txt"}, "sequence": 32, "packing": "concatenate", "cache": "cache"},
+ "train": {"batch": 2, "steps": 5}, "run": "run"}
+END
+"$dapt" train config.json >train.log 2>&1 || { cat train.log >&2; fail "training failed"; }
+[ -f run/checkpoints/step-000005/model.safetensors ] || fail "no checkpoint"
+"$dapt" generate run --prompt "the cat" --max-tokens 5 >/dev/null || fail "generation failed"
+
+# An embedding program and a plugin, built against what was installed.
+cat >embed.c <<'END'
+#include <dapt/dapt.h>
+#include <stdio.h>
+int main(void) {
+    struct dapt_context *context;
+    if (dapt_context_open(NULL, &context)) { fprintf(stderr, "%s\n", dapt_last_error()); return 1; }
+    printf("%zu\n", dapt_plugin_count(context));
+    dapt_context_close(&context);
+    return 0;
+}
+END
+"$@" -I"$tree/$includedir" embed.c -L"$tree/$libdir" -ldapt -Wl,-rpath,"$tree/$libdir" -o "$tree/$bindir/embed" || fail "a program can't be built"
+[ "$("$tree/$bindir/embed")" -ge 6 ] || fail "an embedding program finds no modules"
+for pc in dapt dapt-plugin; do
+    [ -f "$tree/$libdir/pkgconfig/$pc.pc" ] || fail "$pc.pc is not installed"
+    if command -v pkg-config >/dev/null; then
+        flags=$(PKG_CONFIG_PATH=$tree/$libdir/pkgconfig pkg-config --cflags "$pc")
+        case $flags in *"$tree"*) ;; *) fail "$pc.pc does not move with the tree: $flags" ;; esac
+    fi
+done
+echo "installed: all well"
