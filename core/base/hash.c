@@ -52,13 +52,25 @@ struct dapt_hash dapt_hash_bytes(const void *data, size_t size) {
     return (struct dapt_hash){value.low64, value.high64};
 }
 
+// Read, not mapped: pages of a map count as memory of this process, and a checkpoint is as large as
+// all that training keeps.
 enum dapt_status dapt_hash_file(const char *path, struct dapt_hash *hash) {
-    struct dapt_map map;
-    enum dapt_status status = dapt_map_open(path, &map);
-    if (status) return status;
-    *hash = dapt_hash_bytes(map.data, map.size);
-    dapt_map_close(&map);
-    return DAPT_OK;
+    const size_t piece = (size_t)1 << 20;
+    struct dapt_hasher *hasher = NULL;
+    FILE *file = fopen(path, "rb");
+    if (!file) return dapt_fail_errno("%s", path);
+    void *data = dapt_alloc_aligned(piece, 1);
+    enum dapt_status status = data ? dapt_hasher_create(&hasher) : DAPT_ERROR_MEMORY;
+    for (size_t n = 1; !status && n;) {
+        n = fread(data, 1, piece, file);
+        dapt_hasher_add(hasher, data, n);
+        if (ferror(file)) status = dapt_fail_errno("%s", path);
+    }
+    if (!status) *hash = dapt_hasher_value(hasher);
+    dapt_hasher_destroy(&hasher);
+    free(data);
+    fclose(file);
+    return status;
 }
 
 void dapt_hash_text(struct dapt_hash hash, char text[33]) {
