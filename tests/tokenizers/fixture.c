@@ -183,3 +183,22 @@ size_t fixture_string(const cJSON *string, char **bytes) {
     *bytes = out;
     return length;
 }
+
+char *fixture_print(const cJSON *json) {
+    char *plain = cJSON_PrintUnformatted(json);
+    assert_non_null(plain);
+    char *out = malloc(strlen(plain) * 3 + 1), *to = out;  // C0 80 becomes six characters
+    assert_non_null(out);
+    for (const char *p = plain; *p;) {
+        if (p[0] == '\xc0' && p[1] == '\x80') {
+            memcpy(to, "\\u0000", 6);
+            to += 6;
+            p += 2;
+        } else {
+            *to++ = *p++;
+        }
+    }
+    *to = 0;
+    free(plain);
+    return out;
+}

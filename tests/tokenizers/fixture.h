@@ -43,4 +43,6 @@ const char *fixture_data(const char *name);
 const char *fixture_write(const char *name, const char *data, size_t length);
 // A JSON string's bytes: \u0000 of the file was written as C0 80 by fixture_json.
 size_t fixture_string(const cJSON *string, char **bytes);
+// A tree of fixture_json as JSON again; the caller frees it.
+char *fixture_print(const cJSON *json);
 #endif

@@ -79,6 +79,7 @@ static enum dapt_status encode_raw(struct hf_handle *handle, const char *text, s
     enum dapt_status status =
         hf_normalize(handle->tables->normalizer, handle->host, &handle->normalize, text, length, &text, &length);
     if (status < 0) return status;
+    first = first && !handle->normalize.head_lost;
     return encode_around(handle, &handle->tables->added.normalized, text, length, first, encode_plain, sink);
 }
 

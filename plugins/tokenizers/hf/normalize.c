@@ -43,11 +43,14 @@ static enum dapt_status run_lowercase(const struct step *step, const struct dapt
 }
 
 // Appends the text without characters of these classes.
-static bool drop_class(const char *text, size_t length, uint8_t classes, struct hf_text *out) {
+static bool drop_class(const char *text, size_t length, uint8_t classes, struct hf_text *out, bool *head_lost) {
     if (!hf_text_reserve(out, length)) return false;
     for (size_t i = 0; i < length;) {
         size_t start = i;
-        if (hf_class(hf_utf8_next(text, &i)) & classes) continue;
+        if (hf_class(hf_utf8_next(text, &i)) & classes) {
+            if (!start) *head_lost = true;
+            continue;
+        }
         memcpy(out->data + out->length, text + start, i - start);
         out->length += i - start;
     }
@@ -58,16 +61,14 @@ static enum dapt_status run_strip_accents(const struct step *step, const struct 
                                           struct hf_normalize_scratch *scratch, const char *text, size_t length,
                                           struct hf_text *out, bool *changed) {
     (void)step;
-    (void)scratch;
     *changed = hf_ascii_prefix(text, length) < length;
     if (!*changed) return DAPT_OK;
-    return drop_class(text, length, HF_MARK, out) ? DAPT_OK : hf_out_of_memory(host);
+    return drop_class(text, length, HF_MARK, out, &scratch->head_lost) ? DAPT_OK : hf_out_of_memory(host);
 }
 
 static enum dapt_status run_strip(const struct step *step, const struct dapt_host *host,
                                   struct hf_normalize_scratch *scratch, const char *text, size_t length,
                                   struct hf_text *out, bool *changed) {
-    (void)scratch;
     size_t start = 0, end = length;
     while (step->left && start < end) {
         size_t next = start;
@@ -79,6 +80,7 @@ static enum dapt_status run_strip(const struct step *step, const struct dapt_hos
         if (!(hf_class(hf_utf8_next(text, &next)) & HF_SPACE)) break;
         end = before;
     }
+    if (start) scratch->head_lost = true;
     *changed = start > 0 || end < length;
     if (!*changed) return DAPT_OK;
     return hf_text_append(out, text + start, end - start) ? DAPT_OK : hf_out_of_memory(host);
@@ -117,16 +119,27 @@ enum dapt_status hf_replace(const struct hf_regex *regex, struct hf_matcher *mat
 static enum dapt_status run_replace(const struct step *step, const struct dapt_host *host,
                                     struct hf_normalize_scratch *scratch, const char *text, size_t length,
                                     struct hf_text *out, bool *changed) {
-    return hf_replace(step->regex, scratch->matcher, host, text, length, &step->content, out, changed);
+    enum dapt_status status =
+        hf_replace(step->regex, scratch->matcher, host, text, length, &step->content, out, changed);
+    struct hf_find find = {0};
+    size_t start, end;
+    if (status == DAPT_OK && *changed && !step->content.length &&
+        hf_regex_next(step->regex, scratch->matcher, host, text, length, &find, &start, &end) == DAPT_OK && !start && end)
+        scratch->head_lost = true;
+    return status;
 }
 
 // BERT: control characters go, whitespace becomes a space, Chinese characters get spaces around them.
-static bool bert_clean(const struct step *step, const char *text, size_t length, struct hf_text *out) {
+static bool bert_clean(const struct step *step, const char *text, size_t length, struct hf_text *out,
+                       bool *head_lost) {
     for (size_t i = 0; i < length;) {
         size_t start = i;
         uint32_t code = hf_utf8_next(text, &i);
         uint8_t class = hf_class(code);
-        if (step->clean && (!code || code == 0xfffd || (class & HF_CONTROL))) continue;
+        if (step->clean && (!code || code == 0xfffd || (class & HF_CONTROL))) {
+            if (!start) *head_lost = true;
+            continue;
+        }
         if (step->clean && (class & HF_SPACE)) {
             if (!hf_text_append(out, " ", 1)) return false;
             continue;
@@ -142,7 +155,7 @@ static bool bert_clean(const struct step *step, const char *text, size_t length,
 static enum dapt_status run_bert(const struct step *step, const struct dapt_host *host,
                                  struct hf_normalize_scratch *scratch, const char *text, size_t length,
                                  struct hf_text *out, bool *changed) {
-    bool good = hf_text_reserve(out, length) && bert_clean(step, text, length, out);
+    bool good = hf_text_reserve(out, length) && bert_clean(step, text, length, out, &scratch->head_lost);
     *changed = true;
     if (good && step->strip_accents && hf_ascii_prefix(out->data, out->length) < out->length) {
         bool decomposed = false;
@@ -151,7 +164,7 @@ static enum dapt_status run_bert(const struct step *step, const struct dapt_host
         good = hf_normal_form(HF_NFD, out->data, out->length, spare, &decomposed, &scratch->form);
         if (good && !decomposed) good = hf_text_append(spare, out->data, out->length);
         out->length = 0;
-        good = good && drop_class(spare->data, spare->length, HF_NONSPACING, out);
+        good = good && drop_class(spare->data, spare->length, HF_NONSPACING, out, &scratch->head_lost);
     }
     if (good && step->lowercase) {
         struct hf_text *spare = &scratch->lower;
@@ -189,6 +202,10 @@ static enum dapt_status load_replace(const struct dapt_host *host, const cJSON *
     enum dapt_status status = hf_pattern_load(host, "normalizer Replace", object, &pattern, &literal, &step->regex);
     if (status == DAPT_OK)
         status = hf_json_string(host, "normalizer Replace", object, "content", NULL, &step->content);
+    // What the library makes of text put in where nothing was depends on what comes after; no model does that.
+    if (status == DAPT_OK && hf_regex_matches_empty(step->regex))
+        status = hf_fail(host, DAPT_ERROR_UNSUPPORTED, "normalizer Replace: a pattern that may match nothing, %.100s",
+                         pattern.data);
     hf_text_free(&pattern);
     return status;
 }
@@ -292,6 +309,7 @@ enum dapt_status hf_normalize(const struct hf_normalizer *normalizer, const stru
                               struct hf_normalize_scratch *scratch, const char *text, size_t length, const char **out,
                               size_t *out_length) {
     size_t next = 0;
+    scratch->head_lost = false;
     for (size_t i = 0; normalizer && i < normalizer->count; i++) {
         const struct step *step = &normalizer->steps[i];
         struct hf_text *target = &scratch->buffers[next];

@@ -12,6 +12,7 @@ struct hf_normalize_scratch {
     struct hf_text buffers[2], lower;
     struct hf_form_scratch form;
     struct hf_matcher *matcher;
+    bool head_lost;  // the last text's first character was taken away: what is left does not begin the original
 };
 
 // NULL or a null JSON value: *normalizer becomes NULL, which leaves texts as they are.

@@ -30,6 +30,15 @@ static const char *const long_names[][2] = {
     {"Alphabetic", "Alphabetic"}, {"Alpha", "Alphabetic"}, {"White_Space", "White_Space"},
     {"Lowercase", "Lowercase"}, {"Uppercase", "Uppercase"}, {"Emoji", "Emoji"}, {"Any", "Any"}};
 
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+// Outside of [...], superscripts and fractions of Latin-1 belong to Oniguruma's \w; inside they don't.
+#define WORD_OUTSIDE WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
+
+static const char *const posix_classes[][2] = {
+    {"[:alpha:]", "\\p{Alphabetic}"}, {"[:digit:]", "\\p{Nd}"},      {"[:alnum:]", "\\p{Alphabetic}\\p{Nd}"},
+    {"[:space:]", "\\p{White_Space}"}, {"[:upper:]", "\\p{Uppercase}"}, {"[:lower:]", "\\p{Lowercase}"},
+    {"[:word:]", WORD}};
+
 struct translation {
     const struct dapt_host *host;
     const char *where;
@@ -87,11 +96,11 @@ static enum dapt_status escape(struct translation *t) {
     case 'd': put_z(t, "\\p{Nd}"); return DAPT_OK;
     case 'D': put_z(t, "\\P{Nd}"); return DAPT_OK;
     case 'w':
-        put_z(t, t->in_class ? "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" : "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]");
+        put_z(t, t->in_class ? WORD : "[" WORD_OUTSIDE "]");
         return DAPT_OK;
     case 'W':
         if (t->in_class) return refuse(t, "\\W inside [...]");
-        put_z(t, "[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]");
+        put_z(t, "[^" WORD_OUTSIDE "]");
         return DAPT_OK;
     case 'h': put_z(t, t->in_class ? "0-9a-fA-F" : "[0-9a-fA-F]"); return DAPT_OK;
     case 'p': case 'P': return property(t, c);
@@ -123,11 +132,14 @@ static enum dapt_status class_open(struct translation *t) {
 static enum dapt_status class_char(struct translation *t) {
     if (*t->p == '[') {
         if (t->end - t->p > 1 && t->p[1] == ':') {
-            const char *close = memchr(t->p, ']', (size_t)(t->end - t->p));
-            if (!close || close[-1] != ':') return refuse(t, "an unfinished [:");
-            put(t, t->p, (size_t)(close + 1 - t->p));
-            t->p = close + 1;
-            return DAPT_OK;
+            for (size_t i = 0; i < sizeof posix_classes / sizeof *posix_classes; i++) {
+                size_t length = strlen(posix_classes[i][0]);
+                if (!hf_starts(t->p, (size_t)(t->end - t->p), posix_classes[i][0], length)) continue;
+                put_z(t, posix_classes[i][1]);
+                t->p += length;
+                return DAPT_OK;
+            }
+            return refuse(t, "this kind of [:...:]");
         }
         return refuse(t, "a class inside a class");
     }
@@ -225,6 +237,11 @@ enum dapt_status hf_regex_compile(const struct dapt_host *host, const char *wher
     }
     *out = regex;
     return status;
+}
+
+bool hf_regex_matches_empty(const struct hf_regex *regex) {
+    uint32_t empty = 0;
+    return regex->code && pcre2_pattern_info(regex->code, PCRE2_INFO_MATCHEMPTY, &empty) == 0 && empty;
 }
 
 void hf_regex_free(struct hf_regex *regex) {

@@ -10,6 +10,8 @@ struct hf_matcher;  // one thread's state
 // `where` names the component in errors. Exactly one of them: a literal text, or a regular expression.
 enum dapt_status hf_regex_compile(const struct dapt_host *host, const char *where, const char *pattern, size_t length,
                                   bool literal, struct hf_regex **regex);
+// May it match nothing at all?
+bool hf_regex_matches_empty(const struct hf_regex *regex);
 void hf_regex_free(struct hf_regex *regex);
 // Appends the PCRE2 form of an Oniguruma pattern.
 enum dapt_status hf_regex_translate(const struct dapt_host *host, const char *where, const char *pattern, size_t length,

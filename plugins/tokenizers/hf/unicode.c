@@ -11,34 +11,29 @@ static uint8_t unstable[0x110000];
 static once_flag tables_once = ONCE_FLAG_INIT;
 static bool tables_good;
 
-enum { ALL_FORMS = 1 << HF_NFC | 1 << HF_NFD | 1 << HF_NFKC | 1 << HF_NFKD };
+enum { UNDECOMPOSED = 0x80, ALL_FORMS = 1 << HF_NFC | 1 << HF_NFD | 1 << HF_NFKC | 1 << HF_NFKD };
 
-static const uint32_t spaces[][2] = {{0x09, 0x0d},     {0x20, 0x20},     {0x85, 0x85},     {0xa0, 0xa0},
+static const struct hf_range spaces[] = {{0x09, 0x0d},     {0x20, 0x20},     {0x85, 0x85},     {0xa0, 0xa0},
                                      {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f},
                                      {0x205f, 0x205f}, {0x3000, 0x3000}};
 // Alphabetic, yet neither letters, letter numbers nor marks; then the two joiners, which \w has too.
-static const uint32_t other_word[][2] = {{0x24b6, 0x24e9},   {0x1f130, 0x1f149}, {0x1f150, 0x1f169},
+static const struct hf_range other_word[] = {{0x24b6, 0x24e9},   {0x1f130, 0x1f149}, {0x1f150, 0x1f169},
                                          {0x1f170, 0x1f189}, {0x200c, 0x200d}};
-static const uint32_t chinese[][2] = {{0x4e00, 0x9fff},   {0x3400, 0x4dbf},   {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
+static const struct hf_range chinese[] = {{0x4e00, 0x9fff},   {0x3400, 0x4dbf},   {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
                                       {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf}, {0xf900, 0xfaff},   {0x2f800, 0x2fa1f}};
 
 static const uint8_t category_classes[] = {
-    [UTF8PROC_CATEGORY_LU] = HF_LETTER | HF_WORD,      [UTF8PROC_CATEGORY_LL] = HF_LETTER | HF_WORD,
-    [UTF8PROC_CATEGORY_LT] = HF_LETTER | HF_WORD,      [UTF8PROC_CATEGORY_LM] = HF_LETTER | HF_WORD,
-    [UTF8PROC_CATEGORY_LO] = HF_LETTER | HF_WORD,      [UTF8PROC_CATEGORY_MN] = HF_MARK | HF_NONSPACING | HF_WORD,
-    [UTF8PROC_CATEGORY_MC] = HF_MARK | HF_WORD,        [UTF8PROC_CATEGORY_ME] = HF_MARK | HF_WORD,
-    [UTF8PROC_CATEGORY_ND] = HF_NUMBER | HF_WORD,      [UTF8PROC_CATEGORY_NL] = HF_NUMBER | HF_WORD,
-    [UTF8PROC_CATEGORY_NO] = HF_NUMBER,                [UTF8PROC_CATEGORY_PC] = HF_PUNCTUATION | HF_WORD,
-    [UTF8PROC_CATEGORY_PD] = HF_PUNCTUATION,           [UTF8PROC_CATEGORY_PS] = HF_PUNCTUATION,
-    [UTF8PROC_CATEGORY_PE] = HF_PUNCTUATION,           [UTF8PROC_CATEGORY_PI] = HF_PUNCTUATION,
-    [UTF8PROC_CATEGORY_PF] = HF_PUNCTUATION,           [UTF8PROC_CATEGORY_PO] = HF_PUNCTUATION,
-    [UTF8PROC_CATEGORY_CC] = HF_CONTROL,               [UTF8PROC_CATEGORY_CF] = HF_CONTROL,
-    [UTF8PROC_CATEGORY_CO] = HF_CONTROL,
+    [UTF8PROC_CATEGORY_LU] = HF_LETTER | HF_WORD, [UTF8PROC_CATEGORY_LL] = HF_LETTER | HF_WORD,
+    [UTF8PROC_CATEGORY_LT] = HF_LETTER | HF_WORD, [UTF8PROC_CATEGORY_LM] = HF_LETTER | HF_WORD,
+    [UTF8PROC_CATEGORY_LO] = HF_LETTER | HF_WORD, [UTF8PROC_CATEGORY_MN] = HF_WORD,
+    [UTF8PROC_CATEGORY_MC] = HF_WORD,             [UTF8PROC_CATEGORY_ME] = HF_WORD,
+    [UTF8PROC_CATEGORY_ND] = HF_NUMBER | HF_WORD, [UTF8PROC_CATEGORY_NL] = HF_NUMBER | HF_WORD,
+    [UTF8PROC_CATEGORY_NO] = HF_NUMBER,           [UTF8PROC_CATEGORY_PC] = HF_WORD,
 };
 
-static void set_ranges(const uint32_t (*ranges)[2], size_t count, uint8_t bit) {
+static void set_ranges(uint8_t *table, const struct hf_range *ranges, size_t count, uint8_t bit) {
     for (size_t i = 0; i < count; i++)
-        for (uint32_t code = ranges[i][0]; code <= ranges[i][1]; code++) hf_classes[code] |= bit;
+        for (uint32_t code = ranges[i].first; code <= ranges[i].last; code++) table[code] |= bit;
 }
 
 static void classes_build(void) {
@@ -46,10 +41,10 @@ static void classes_build(void) {
         unsigned category = utf8proc_get_property((utf8proc_int32_t)code)->category;
         hf_classes[code] = category < sizeof category_classes ? category_classes[category] : 0;
     }
-    set_ranges(spaces, sizeof spaces / sizeof *spaces, HF_SPACE);
-    set_ranges(other_word, sizeof other_word / sizeof *other_word, HF_WORD);
-    for (const char *p = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"; *p; p++) hf_classes[(unsigned char)*p] |= HF_PUNCTUATION;
-    for (const char *p = "\t\n\r"; *p; p++) hf_classes[(unsigned char)*p] &= (uint8_t)~HF_CONTROL;
+    set_ranges(hf_classes, spaces, sizeof spaces / sizeof *spaces, HF_SPACE);
+    set_ranges(hf_classes, other_word, sizeof other_word / sizeof *other_word, HF_WORD);
+    for (const struct hf_range_list *old = hf_old_classes; old->ranges; old++)
+        set_ranges(hf_classes, old->ranges, old->count, old->class);
 }
 
 // Does the character come back unchanged from decomposition and composition?
@@ -86,13 +81,14 @@ static void unstable_decomposition(int32_t code, const utf8proc_property_t *prop
 }
 
 static void unstable_build(void) {
+    set_ranges(unstable, hf_old_undecomposed.ranges, hf_old_undecomposed.count, UNDECOMPOSED);
     for (int32_t code = 0xa0; code < 0x110000; code++) {
         if (code == 0xd800) code = 0xe000;
         const utf8proc_property_t *property = utf8proc_get_property(code);
         if (property->combining_class) unstable[code] |= ALL_FORMS;
         if (code >= 0xac00 && code <= 0xd7a3)
             unstable[code] |= 1 << HF_NFD | 1 << HF_NFKD;
-        else if (property->decomp_seqindex != UINT16_MAX)
+        else if (property->decomp_seqindex != UINT16_MAX && !(unstable[code] & UNDECOMPOSED))
             unstable_decomposition(code, property);
     }
     for (uint32_t code = 0x1160; code <= 0x11ff; code++)  // Hangul vowels and final consonants
@@ -163,6 +159,10 @@ static bool normalize_part(enum hf_form form, const char *text, size_t length, s
         int bound = 0;
         int32_t code = (int32_t)hf_utf8_next(text, &i);
         if (!hf_grow(&scratch->codes, &scratch->capacity, (count + 32) * 2, sizeof *scratch->codes)) return false;
+        if (unstable[code] & UNDECOMPOSED) {
+            scratch->codes[count++] = code;
+            continue;
+        }
         utf8proc_ssize_t n = utf8proc_decompose_char(code, scratch->codes + count, 32, options, &bound);
         if (n < 0 || n > 32) return false;  // the longest decomposition there is has 18
         count += (size_t)n;
@@ -239,6 +239,6 @@ bool hf_lower(const char *text, size_t length, struct hf_text *out) {
 
 bool hf_is_chinese(uint32_t code) {
     for (size_t i = 0; i < sizeof chinese / sizeof *chinese; i++)
-        if (code >= chinese[i][0] && code <= chinese[i][1]) return true;
+        if (code >= chinese[i].first && code <= chinese[i].last) return true;
     return false;
 }

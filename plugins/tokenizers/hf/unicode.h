@@ -8,10 +8,11 @@ enum hf_class {
     HF_NUMBER = 2,    // \p{N}
     HF_SPACE = 4,     // White_Space: \s
     HF_WORD = 8,      // \w: alphabetic, marks, decimal digits, connectors, joiners
-    HF_PUNCTUATION = 16,  // ASCII punctuation (with $+<=>^`|~) and \p{P}
-    HF_CONTROL = 32,  // what BERT takes away: Cc, Cf, Co, without \t \n \r
-    HF_MARK = 64,     // \p{M}
-    HF_NONSPACING = 128  // \p{Mn}
+    // By the library's older tables:
+    HF_PUNCTUATION = 16,  // \p{P} and all ASCII punctuation ($+<=>^`|~ too)
+    HF_CONTROL = 32,      // what BERT takes away: Cc, Cf, Co, without \t \n \r
+    HF_MARK = 64,         // \p{M}
+    HF_NONSPACING = 128   // \p{Mn}
 };
 
 // Builds the tables below once for the process; false when utf8proc failed on its own data. [any]
@@ -21,6 +22,17 @@ extern uint8_t hf_classes[0x110000];
 static inline uint8_t hf_class(uint32_t code) {
     return hf_classes[code];
 }
+
+struct hf_range {
+    uint32_t first, last;
+};
+struct hf_range_list {
+    uint8_t class;
+    const struct hf_range *ranges;
+    size_t count;
+};
+// unicode_old.c; the first list ends with NULL ranges.
+extern const struct hf_range_list hf_old_classes[], hf_old_undecomposed;
 
 enum hf_form { HF_NFC, HF_NFD, HF_NFKC, HF_NFKD };
 
