@@ -40,7 +40,7 @@ struct hf_bpe_scratch {
     struct hf_words words;
     struct hf_ids symbols;
     struct hf_bpe_node *nodes;
-    struct hf_bpe_candidate *heap;
+    uint64_t *heap;
     size_t node_capacity, heap_capacity;
     struct hf_text text;
 };

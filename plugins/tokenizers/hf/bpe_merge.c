@@ -13,10 +13,6 @@ struct hf_bpe_node {
     bool gone;
 };
 
-struct hf_bpe_candidate {
-    uint32_t rank, at, id;
-};
-
 static size_t merge_short(const struct hf_bpe *bpe, uint32_t *symbols, size_t count) {
     const struct hf_merge *pairs[SHORT_MAX];
     for (size_t i = 0; i + 1 < count; i++) pairs[i] = hf_bpe_find(bpe, symbols[i], symbols[i + 1]);
@@ -41,56 +37,55 @@ static size_t merge_short(const struct hf_bpe *bpe, uint32_t *symbols, size_t co
     return count;
 }
 
-static inline bool before(const struct hf_bpe_candidate *a, const struct hf_bpe_candidate *b) {
-    return a->rank < b->rank || (a->rank == b->rank && a->at < b->at);
-}
-
-static void sift_down(struct hf_bpe_candidate *heap, size_t count, size_t at) {
-    struct hf_bpe_candidate moved = heap[at];
+// The heap: rank in the upper half, place in the lower one, four children a node.
+static void sift_down(uint64_t *heap, size_t count, size_t at) {
+    uint64_t moved = heap[at];
     for (;;) {
-        size_t child = 2 * at + 1;
+        size_t child = 4 * at + 1, best = child;
         if (child >= count) break;
-        if (child + 1 < count && before(&heap[child + 1], &heap[child])) child++;
-        if (!before(&heap[child], &moved)) break;
-        heap[at] = heap[child];
-        at = child;
+        size_t end = child + 4 < count ? child + 4 : count;
+        for (size_t i = child + 1; i < end; i++) best = heap[i] < heap[best] ? i : best;
+        if (heap[best] >= moved) break;
+        heap[at] = heap[best];
+        at = best;
     }
     heap[at] = moved;
 }
 
-static bool heap_push(struct hf_bpe_scratch *scratch, size_t *count, struct hf_bpe_candidate added) {
-    if (!hf_grow(&scratch->heap, &scratch->heap_capacity, *count + 1, sizeof added)) return false;
-    struct hf_bpe_candidate *heap = scratch->heap;
-    size_t at = (*count)++;
-    while (at > 0 && before(&added, &heap[(at - 1) / 2])) {
-        heap[at] = heap[(at - 1) / 2];
-        at = (at - 1) / 2;
+static void sift_up(uint64_t *heap, size_t at) {
+    uint64_t moved = heap[at];
+    while (at > 0 && moved < heap[(at - 1) / 4]) {
+        heap[at] = heap[(at - 1) / 4];
+        at = (at - 1) / 4;
     }
-    heap[at] = added;
-    return true;
+    heap[at] = moved;
 }
 
-static bool push_pair(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, size_t *count, uint32_t at) {
+// A join takes one entry and adds at most two, and there are fewer joins than symbols: 2 * count entries are enough.
+static void push_pair(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, size_t *heaped, uint32_t at) {
     const struct hf_bpe_node *left = &scratch->nodes[at];
-    if (left->next == HF_NONE) return true;
+    if (left->next == HF_NONE) return;
     const struct hf_merge *merge = hf_bpe_find(bpe, left->id, scratch->nodes[left->next].id);
-    return !merge || heap_push(scratch, count, (struct hf_bpe_candidate){merge->rank, at, merge->id});
+    if (!merge) return;
+    scratch->heap[*heaped] = (uint64_t)merge->rank << 32 | at;
+    sift_up(scratch->heap, (*heaped)++);
 }
 
 static bool nodes_fill(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, const uint32_t *symbols, size_t count,
                        size_t *heaped) {
-    if (!hf_grow(&scratch->nodes, &scratch->node_capacity, count, sizeof *scratch->nodes)) return false;
-    for (size_t i = 0; i < count; i++)
+    if (!hf_grow(&scratch->nodes, &scratch->node_capacity, count, sizeof *scratch->nodes) ||
+        !hf_grow(&scratch->heap, &scratch->heap_capacity, 2 * count, sizeof *scratch->heap))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        bool last = i + 1 == count;
         scratch->nodes[i] = (struct hf_bpe_node){.id = symbols[i],
                                                  .previous = i ? (uint32_t)i - 1 : HF_NONE,
-                                                 .next = i + 1 < count ? (uint32_t)i + 1 : HF_NONE};
-    for (size_t i = 0; i + 1 < count; i++) {
-        const struct hf_merge *merge = hf_bpe_find(bpe, symbols[i], symbols[i + 1]);
-        if (!merge) continue;
-        if (!hf_grow(&scratch->heap, &scratch->heap_capacity, *heaped + 1, sizeof *scratch->heap)) return false;
-        scratch->heap[(*heaped)++] = (struct hf_bpe_candidate){merge->rank, (uint32_t)i, merge->id};
+                                                 .next = last ? HF_NONE : (uint32_t)i + 1};
+        const struct hf_merge *merge = last ? NULL : hf_bpe_find(bpe, symbols[i], symbols[i + 1]);
+        if (merge) scratch->heap[(*heaped)++] = (uint64_t)merge->rank << 32 | i;
     }
-    for (size_t i = *heaped / 2; i-- > 0;) sift_down(scratch->heap, *heaped, i);
+    for (size_t i = *heaped / 4 + 1; i-- > 0;)
+        if (i < *heaped) sift_down(scratch->heap, *heaped, i);
     return true;
 }
 
@@ -99,20 +94,21 @@ static size_t merge_long(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratc
     if (!nodes_fill(bpe, scratch, symbols, count, &heaped)) return SIZE_MAX;
     struct hf_bpe_node *nodes = scratch->nodes;
     while (heaped) {
-        struct hf_bpe_candidate top = scratch->heap[0];
+        uint64_t top = scratch->heap[0];
+        uint32_t at = (uint32_t)top;
         scratch->heap[0] = scratch->heap[--heaped];
         if (heaped) sift_down(scratch->heap, heaped, 0);
-        struct hf_bpe_node *node = &nodes[top.at];
+        struct hf_bpe_node *node = &nodes[at];
         if (node->gone || node->next == HF_NONE) continue;
         struct hf_bpe_node *right = &nodes[node->next];
         const struct hf_merge *merge = hf_bpe_find(bpe, node->id, right->id);
-        if (!merge || merge->id != top.id) continue;  // the pair that was here is gone
-        node->id = top.id;
+        if (!merge || merge->rank != top >> 32) continue;  // the pair that was here is gone
+        node->id = merge->id;
         node->next = right->next;
         right->gone = true;
-        if (right->next != HF_NONE) nodes[right->next].previous = top.at;
-        if (!push_pair(bpe, scratch, &heaped, top.at)) return SIZE_MAX;
-        if (node->previous != HF_NONE && !push_pair(bpe, scratch, &heaped, node->previous)) return SIZE_MAX;
+        if (right->next != HF_NONE) nodes[right->next].previous = at;
+        push_pair(bpe, scratch, &heaped, at);
+        if (node->previous != HF_NONE) push_pair(bpe, scratch, &heaped, node->previous);
     }
     for (uint32_t at = 0; at != HF_NONE; at = nodes[at].next) symbols[left++] = nodes[at].id;
     return left;

@@ -11,7 +11,9 @@ enum {
     HF_WORD_LONG = 46,       // in the second one
     HF_WORD_LONG_IDS = 20,
     HF_WORD_SHORT_BITS = 15, // log2 of the buckets, two words each
-    HF_WORD_LONG_BITS = 12
+    HF_WORD_LONG_BITS = 12,
+    HF_WORD_HUGE = 1 << 14,  // bytes at most in the third, for rules and tables drawn with characters
+    HF_WORD_HUGE_BITS = 7
 };
 
 struct hf_word_short {
@@ -24,9 +26,15 @@ struct hf_word_long {
     char text[HF_WORD_LONG];
     uint32_t ids[HF_WORD_LONG_IDS];
 };
+struct hf_word_huge {
+    char *text;
+    uint32_t *ids;
+    size_t length, count, text_capacity, id_capacity;
+};
 struct hf_words {
     struct hf_word_short (*shorts)[2];  // the later used one first; length 0: free
     struct hf_word_long *longs;
+    struct hf_word_huge *huges;
 };
 
 bool hf_words_create(struct hf_words *words);
@@ -70,7 +78,7 @@ static inline bool hf_words_short(const struct hf_words *words, const char *text
     return false;
 }
 
-// The same for longer words. The caller reserved HF_WORD_LONG_IDS.
+// The same for longer words; makes room itself (without memory, the word is not there).
 bool hf_words_long(const struct hf_words *words, const char *text, size_t length, struct hf_ids *ids);
 // Remembers a word if it fits; empties nothing but the place it takes.
 void hf_words_put(struct hf_words *words, const char *text, size_t length, const uint32_t *ids, size_t count);
