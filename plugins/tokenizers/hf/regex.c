@@ -151,6 +151,7 @@ static enum dapt_status class_char(struct translation *t) {
 
 // Groups: options differ (Ruby's m is everyone else's s), and so do names and comments.
 static enum dapt_status group(struct translation *t) {
+    if (t->end - t->p > 1 && t->p[1] == '*') return refuse(t, "(*");
     if (t->end - t->p < 3 || t->p[1] != '?') {
         put(t, t->p++, 1);
         return DAPT_OK;
