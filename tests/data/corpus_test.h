@@ -13,16 +13,16 @@ static struct dapt_modules *modules;
 
 static inline int load_modules(void **state) {
     (void)state;
-    char path[4096];
+    struct dapt_arena arena = {0};
     const char *build = getenv("DAPT_TEST_BUILD");
-    snprintf(path, sizeof path, "%s/tests/data/test_tokenizer.so", build ? build : ".");
-    const char *const places[] = {path, NULL};
-    if (dapt_modules_load(places, &modules)) {
-        fprintf(stderr, "%s\n", dapt_error());
-        return -1;
-    }
+    const char *const places[] = {
+        dapt_arena_format(&arena, "%s/tests/data/test_tokenizer.so", build ? build : "."),
+        dapt_arena_format(&arena, "%s/tests/data/test_source.so", build ? build : "."), NULL};
+    enum dapt_status status = dapt_modules_load(places, &modules);
+    if (status) fprintf(stderr, "%s\n", dapt_error());
     dapt_log_level(DAPT_LOG_ERROR);
-    return 0;
+    dapt_arena_free(&arena);
+    return status;
 }
 
 static inline int unload_modules(void **state) {

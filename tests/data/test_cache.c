@@ -1,5 +1,6 @@
 // The cache of token shards: hit, missed, damaged, shared; and reading that goes wrong.
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -121,10 +122,10 @@ static void test_damage(void **state) {
         damage(shard, good.data, good.length * k / 40);
         assert_true(same(first, open_hash((struct setting){.path = path}, false)));
     }
-    for (uint64_t k = 0; k < 100; k++) {
+    for (uint64_t k = 0; k < 60; k++) {
         assert_ok(dapt_string_add(&bad, good.data, good.length));
         uint64_t bit = dapt_random_bits(3, 1, k) % (8 * good.length);
-        if (k < 40) bit = 8 * good.length - 1 - dapt_random_bits(3, 2, k) % 2048;  // the trailer
+        if (k < 25) bit = 8 * good.length - 1 - dapt_random_bits(3, 2, k) % 2048;  // the trailer
         bad.data[bit / 8] = (char)(bad.data[bit / 8] ^ 1 << bit % 8);
         damage(shard, bad.data, bad.length);
         struct dapt_hash again = open_hash((struct setting){.path = path}, false);
@@ -263,8 +264,8 @@ static void test_strangers(void **state) {
     write_jsonl("mixed/a.jsonl", 0, 50, scale);
     assert_ok(dapt_file_write(path_in(folder, "mixed/b.png"), "\x89PNG\0\0", 6));
     write_text(path_in(folder, "mixed/c.txt"), "Words are here.");
-    struct dapt_corpus *corpus =
-        open_corpus((struct setting){.path = path_in(folder, "mixed"), .sequence = T});
+    struct dapt_corpus *corpus = open_corpus(
+        (struct setting){.path = path_in(folder, "mixed"), .sequence = T});
     assert_int_equal(dapt_corpus_report(corpus)->files, 2);
     assert_int_equal(dapt_corpus_report(corpus)->documents, 51);
     dapt_corpus_close(&corpus);
@@ -277,17 +278,159 @@ static void test_strangers(void **state) {
     assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "feild");
 }
 
+static void *cancel_soon(void *context) {
+    (void)context;
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    dapt_cancel();
+    return NULL;
+}
+
+static double seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+// 40 MB of text: 80 MB of tokens, more than is verified at each opening.
+static const char *write_large(void) {
+    struct dapt_string text = {0};
+    while (text.length < 1000000)
+        assert_ok(dapt_string_format(&text, "line %zu of a document that is long\n", text.length));
+    const char *path = path_in(folder, "large.txt");
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    for (int i = 0; i < 40; i++) fprintf(file, "%s<|%d|>\n<|end|>\n", text.data, i);
+    fclose(file);
+    dapt_string_free(&text);
+    return path;
+}
+
 static void test_cancel(void **state) {
     (void)state;
-    const char *path = write_jsonl("a.jsonl", 0, 3000, scale);
-    struct setting s = {.path = path, .sequence = T, .threads = 4};
+    struct setting s = {.path = write_large(),
+                        .sequence = T,
+                        .threads = 4,
+                        .options = "{\"split\": \"separator\", \"separator\": \"<|end|>\"}"};
     struct dapt_corpus *corpus = NULL;
     dapt_cancel();
     assert_int_equal(try_open(&s, &corpus), DAPT_ERROR_CANCELLED);
     dapt_cancel_reset();
     assert_null(corpus);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, cancel_soon, NULL), 0);
+    double start = seconds_now();
+    enum dapt_status status = try_open(&s, &corpus);
+    double taken = seconds_now() - start;
+    pthread_join(thread, NULL);
+    dapt_cancel_reset();
+    assert_int_equal(status, DAPT_ERROR_CANCELLED);
+    if (taken > 5) fail_msg("it took %.1f s to stop", taken);
     assert_int_equal(cache_files("").count, 0);
-    open_hash(s, false);
+}
+
+static void test_large(void **state) {
+    (void)state;
+    struct setting s = {.path = write_large(),
+                        .options = "{\"split\": \"separator\", \"separator\": \"<|end|>\"}"};
+    struct dapt_hash first = open_hash(s, false);
+    wait_settled();
+    open_hash(s, true);
+    assert_true(same(first, open_hash(s, true)));
+    struct dapt_paths shards = cache_files(".tokens");
+    struct stat info;
+    assert_int_equal(stat(shards.paths[0], &info), 0);
+    assert_true(info.st_size > 64 << 20);
+    for (int k = 0; k < 3; k++) {
+        FILE *file = fopen(shards.paths[0], "r+b");
+        assert_non_null(file);
+        fseek(file, (long)(info.st_size / 10 * (3 * k + 1)), SEEK_SET);
+        int byte = fgetc(file);
+        fseek(file, -1, SEEK_CUR);
+        fputc(byte ^ 4, file);
+        fclose(file);
+        assert_true(same(first, open_hash(s, false)));
+    }
+}
+
+// Shards that are wrong and yet carry right hashes, as no accident makes them: refused or read
+// within their bounds (run under the sanitizers).
+static void test_forged(void **state) {
+    (void)state;
+    enum { trailer = 152 };
+    const char *path = write_jsonl("a.jsonl", 0, 150, scale);
+    struct dapt_hash first = open_hash((struct setting){.path = path}, false);
+    const char *shard = cache_files(".tokens").paths[0];
+    struct dapt_string good = {0}, bad = {0};
+    assert_ok(dapt_file_read(shard, 1 << 24, &good));
+    size_t base = good.length - trailer;
+    for (uint64_t k = 0; k < 160; k++) {
+        assert_ok(dapt_string_add(&bad, good.data, good.length));
+        uint64_t tables, value = dapt_random_bits(9, 1, k);
+        memcpy(&tables, bad.data + base + 80, sizeof tables);
+        // A small number, a huge one, or one beside what was there; in the tables or the trailer.
+        size_t at = k % 2 ? tables + dapt_random_bits(9, 2, k) % (base - tables - 8)
+                          : base + 16 + 8 * (dapt_random_bits(9, 3, k) % 13);
+        uint64_t old, forged;
+        memcpy(&old, bad.data + at, sizeof old);
+        forged = (uint64_t[]){value % 1000, value, old + value % 17 - 8,
+                              old ^ UINT64_C(1) << value % 64}[k / 2 % 4];
+        if (k) memcpy(bad.data + at, &forged, sizeof forged);
+        if (tables < base) {
+            struct dapt_hash hash = dapt_hash_bytes(bad.data + tables, base - tables);
+            if (k % 2) memcpy(bad.data + base + 112, &hash, sizeof hash);
+        }
+        struct dapt_hash hash = dapt_hash_bytes(bad.data + base, trailer - 16);
+        memcpy(bad.data + base + trailer - 16, &hash, sizeof hash);
+        damage(shard, bad.data, bad.length);
+        struct setting s = {.path = path, .sequence = T};
+        struct dapt_corpus *corpus = NULL;
+        if (try_open(&s, &corpus) == DAPT_OK) {
+            struct dapt_hash again = hash_batches(corpus, T);
+            if (k == 0) assert_true(same(first, again) && dapt_corpus_report(corpus)->cached);
+        }
+        dapt_corpus_close(&corpus);
+        bad.length = 0;
+    }
+    dapt_string_free(&good);
+    dapt_string_free(&bad);
+}
+
+// Sources that misbehave.
+static void test_scripts(void **state) {
+    (void)state;
+    static const struct {
+        const char *script, *reason;
+        enum dapt_status status;
+        uint64_t documents;
+    } cases[] = {
+        {"text one\ntext two\n", NULL, DAPT_OK, 2},
+        {"text one\nbad\nbad\ntext two", NULL, DAPT_OK, 2},
+        {"text one\nraw\nnul\ntext two", NULL, DAPT_OK, 2},
+        {"text one\nstuck\n", "a.script: is stuck", DAPT_ERROR_INVALID, 0},
+        {"text one\nio\n", "a.script: disk on fire", DAPT_ERROR_IO, 0},
+        {"text one\nsilent\n", "source 'test-script' gave no reason", DAPT_ERROR_IO, 0},
+        {"closed", "a.script: will not open", DAPT_ERROR_INVALID, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct setting s = {
+            .path = path_in(folder, "a.script"), .sequence = 8, .skip_errors = 1, .threads = 2};
+        struct dapt_corpus *corpus = NULL;
+        write_text(s.path, cases[i].script);
+        if (cases[i].status)
+            assert_fails(try_open(&s, &corpus), cases[i].status, cases[i].reason);
+        else
+            assert_ok(try_open(&s, &corpus));
+        if (corpus) assert_int_equal(dapt_corpus_report(corpus)->documents, cases[i].documents);
+        dapt_corpus_close(&corpus);
+    }
+    struct setting s = {.path = path_in(folder, "a.script"), .sequence = 8};
+    struct dapt_corpus *corpus = NULL;
+    write_text(s.path, "text a\nraw\n");
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID,
+                 "a.script:2: is not UTF-8: byte 2 is 0xff");
+    write_text(s.path, "text a\ntext b\nnul\n");
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID,
+                 "a.script:3: is not text: a NUL at byte 1");
 }
 
 // Many small files open again without their being read: fast.
@@ -323,6 +466,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_bad_records, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_strangers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cancel, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_large, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_forged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_scripts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_plan_speed, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, load_modules, unload_modules);

@@ -155,10 +155,10 @@ static uint64_t find_sequence(const struct dapt_batch *row, const struct dapt_ba
 static void test_order(void **state) {
     (void)state;
     enum { T = 64 };
-    struct dapt_corpus *corpus =
-        open_corpus((struct setting){.path = write_jsonl("c.jsonl", 0, documents, scale),
-                                     .sequence = T,
-                                     .packing = DAPT_PACK_CONCATENATE});
+    struct dapt_corpus *corpus = open_corpus(
+        (struct setting){.path = write_jsonl("c.jsonl", 0, documents, scale),
+                         .sequence = T,
+                         .packing = DAPT_PACK_CONCATENATE});
     uint64_t count = dapt_corpus_report(corpus)->sequences;
     struct dapt_batch *all = NULL, *row = NULL, *three = NULL;
     assert_ok(dapt_batch_create((uint32_t)count, T, &all));
@@ -306,8 +306,8 @@ static void test_limits(void **state) {
     for (uint64_t limit = 1; limit < naive.count + 500; limit += naive.count / 7) {
         size_t d = 0;
         while (d + 1 < documents && naive.ends[d] < limit) d++;
-        struct dapt_corpus *corpus =
-            open_corpus((struct setting){.path = path, .max_tokens = limit, .threads = 3});
+        struct dapt_corpus *corpus = open_corpus(
+            (struct setting){.path = path, .max_tokens = limit, .threads = 3});
         assert_int_equal(dapt_corpus_report(corpus)->documents, d + 1);
         assert_int_equal(dapt_corpus_report(corpus)->tokens, naive.ends[d]);
         dapt_corpus_close(&corpus);
@@ -329,10 +329,10 @@ static void test_limits(void **state) {
 static void test_describe(void **state) {
     (void)state;
     struct dapt_string line = {0};
-    struct dapt_corpus *corpus =
-        open_corpus((struct setting){.path = write_jsonl("f.jsonl", 0, 12000, 300),
-                                     .sequence = 256,
-                                     .packing = DAPT_PACK_CONCATENATE});
+    struct dapt_corpus *corpus = open_corpus(
+        (struct setting){.path = write_jsonl("f.jsonl", 0, 12000, 300),
+                         .sequence = 256,
+                         .packing = DAPT_PACK_CONCATENATE});
     const struct dapt_corpus_report *report = dapt_corpus_report(corpus);
     char expected[256];
     snprintf(expected, sizeof expected,

@@ -204,8 +204,8 @@ static void test_rounding(void **state) {
         double a = values[t][low], b = high == top[t]
                                            ? 2 * (double)values[t][top[t] - (t ? 0x80 : 0x400)]
                                            : values[t][high];
-        double share =
-            (double[]){0.5, 0.5 + 0x1p-10, 0.5 - 0x1p-10, dapt_random_uniform(1, 3, i)}[i / 2 % 4];
+        double share = (double[]){0.5, 0.5 + 0x1p-10, 0.5 - 0x1p-10,
+                                  dapt_random_uniform(1, 3, i)}[i / 2 % 4];
         float x = (float)(a + (b - a) * share);
         double to_a = (double)x - a, to_b = b - (double)x;
         uint32_t expected = to_a < to_b ? low : to_a > to_b ? high : low & 1 ? high : low;

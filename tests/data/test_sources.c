@@ -7,8 +7,8 @@
 // failures as "{record reason}".
 static void read_all(const char *source, const char *options, const char *path,
                      struct dapt_string *out) {
-    const struct dapt_plugin_descriptor *plugin =
-        dapt_modules_plugin(modules, DAPT_SOURCE_1, source);
+    const struct dapt_plugin_descriptor *plugin = dapt_modules_plugin(modules, DAPT_SOURCE_1,
+                                                                      source);
     assert_non_null(plugin);
     const struct dapt_source_1 *api = plugin->implementation;
     struct dapt_json *json = parse_options(options);

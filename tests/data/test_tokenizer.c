@@ -70,8 +70,8 @@ static enum dapt_status tokenizer_encode(void *handle, const char *text, size_t 
     for (size_t i = 0; i < length;) {
         size_t count = 0;
         for (; i < length && count < 64; i++)
-            run[count++] =
-                h->wild ? h->vocab : (unsigned char)text[i] + (h->shift ? h->shift + 258 : 0);
+            run[count++] = h->wild ? h->vocab
+                                   : (unsigned char)text[i] + (h->shift ? h->shift + 258 : 0);
         if (!emit(context, run, count)) return DAPT_ERROR_MEMORY;
     }
     return DAPT_OK;
