@@ -138,6 +138,7 @@ struct generation {
     struct dapt_sampler sampler;
     float *logits;
     uint32_t capacity, max_tokens;
+    uint32_t vocab;          // ids below it may be drawn: models often have more rows than the tokenizer has ids
     bool ignore_end;
 };
 
@@ -208,6 +209,8 @@ static enum dapt_status prepare(struct generation *g, const struct dapt_modules 
     g->capacity = (uint32_t)wanted;
     g->max_tokens = (uint32_t)(wanted - g->stream.ids.count);
     g->ignore_end = options->ignore_end;
+    g->vocab = dapt_tokenizer_vocab_size(g->session.tokenizer);
+    if (g->vocab > model->vocab) g->vocab = model->vocab;
     g->sampler = (struct dapt_sampler){.temperature = options->temperature, .top_p = options->top_p, .top_k = options->top_k,
         .seed = options->seed};
     g->sampler.candidates = dapt_alloc(model->vocab, sizeof *g->sampler.candidates);
@@ -241,7 +244,7 @@ static enum dapt_status run(struct generation *g, struct dapt_generated *generat
     double ready = dapt_seconds();
     generated->prompt_seconds = ready - begin;
     while (!status && !s->stopped && generated->tokens < g->max_tokens && !dapt_cancelled()) {
-        uint32_t id = dapt_sample(&g->sampler, g->logits, g->session.model->vocab, s->ids.count);
+        uint32_t id = dapt_sample(&g->sampler, g->logits, g->vocab, s->ids.count);
         if (!isfinite(g->logits[id])) {
             return dapt_fail(DAPT_ERROR_INVALID, "%s: the model's output is not finite", g->session.folder);
         }
