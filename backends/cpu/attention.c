@@ -29,41 +29,53 @@ static void attention_prepare(struct job *job) {
     job->private = (job->flag ? (size_t)at.size + KEYS : floats) * sizeof(float);
 }
 
-// One vector of queries: scores [keys] -> exp(score - top), with the running top and sum brought up to date.
+#define PAIR 2  // vectors of queries side by side, so that the chain of one maximum does not hold up the loop
+
+// A pair of vectors of queries: scores [keys] -> exp(score - top), with the running top and sum brought up to date.
 static inline __attribute__((always_inline)) void soften(const struct attention *at, const struct seen *seen,
-                                                         bool all, int64_t key, int64_t keys, int query,
+                                                         bool all, bool capped, int64_t key, int64_t keys, int query,
                                                          struct scratch *s) {
     float *scores = s->scores + query;
-    vf top = load(s->top + query), old = top;
-    for (int64_t j = 0; j < keys; j++) {
-        vf z = load(scores + j * QUERIES);
-        if (at->softcap > 0) z = at->softcap * vtanh(z / at->softcap);
-        if (!all) z = vselect(seen_mask(seen, key + j, query), z, splat(-INFINITY));
-        if (at->softcap > 0 || !all) store(scores + j * QUERIES, z);
-        top = vmax(z, top);
-    }
+    vf old[PAIR], top[PAIR], base[PAIR], sum[PAIR];
+    for (int u = 0; u < PAIR; u++) old[u] = top[u] = load(s->top + query + u * LANES);
+    for (int64_t j = 0; j < keys; j++)
+        for (int u = 0; u < PAIR; u++) {
+            float *place = scores + j * QUERIES + u * LANES;
+            vf z = load(place);
+            if (capped) z = at->softcap * vtanh(z / at->softcap);
+            if (!all) z = vselect(seen_mask(seen, key + j, query + u * LANES), z, splat(-INFINITY));
+            if (capped || !all) store(place, z);
+            top[u] = vmax(z, top[u]);
+        }
     // Where nothing was seen yet top is -inf: any finite number in its place gives zeros and no NaN.
-    vf base = vselect(top == splat(-INFINITY), (vf){0}, top), sum = {0};
-    for (int64_t j = 0; j < keys; j++) {
-        vf e = vexp(load(scores + j * QUERIES) - base);
-        store(scores + j * QUERIES, e);
-        sum += e;
+    for (int u = 0; u < PAIR; u++) base[u] = vselect(top[u] == splat(-INFINITY), (vf){0}, top[u]), sum[u] = (vf){0};
+    for (int64_t j = 0; j < keys; j++)
+        for (int u = 0; u < PAIR; u++) {
+            float *place = scores + j * QUERIES + u * LANES;
+            vf e = vexp(load(place) - base[u]);
+            store(place, e);
+            sum[u] += e;
+        }
+    for (int u = 0; u < PAIR; u++) {
+        int at_query = query + u * LANES;
+        vf factor = vexp(old[u] - base[u]);
+        store(s->top + at_query, top[u]);
+        store(s->factor + at_query, factor);
+        store(s->sum + at_query, load(s->sum + at_query) * factor + sum[u]);
     }
-    vf factor = vexp(old - base);
-    store(s->top + query, top);
-    store(s->factor + query, factor);
-    store(s->sum + query, load(s->sum + query) * factor + sum);
 }
 
 static void add_tile(const struct attention *at, const struct seen *seen, int64_t key, int64_t keys, const float *k,
                      int64_t k_stride, const float *v, int64_t v_stride, bool started, struct scratch *s) {
     tile_multiply(keys, QUERIES, at->size, (struct tile_a){k, k_stride, 1}, s->q, QUERIES, s->scores, QUERIES, false);
-    bool all = seen_all(seen, key, keys);
-    for (int i = 0; i < QUERIES; i += LANES) {
-        if (all)
-            soften(at, seen, true, key, keys, i, s);
+    bool all = seen_all(seen, key, keys), capped = at->softcap > 0;
+    for (int i = 0; i < QUERIES; i += PAIR * LANES) {
+        if (capped)
+            soften(at, seen, false, true, key, keys, i, s);
+        else if (all)
+            soften(at, seen, true, false, key, keys, i, s);
         else
-            soften(at, seen, false, key, keys, i, s);
+            soften(at, seen, false, false, key, keys, i, s);
     }
     if (started)
         for (int i = 0; i < QUERIES; i += LANES) {

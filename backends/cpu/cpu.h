@@ -24,6 +24,10 @@ void pool_destroy(struct pool **pool);
 // Calls work(context, task, thread) for tasks 0 .. tasks-1, in no order, thread < the team's size; returns when all
 // are done. One caller at a time.
 void pool_run(struct pool *pool, int64_t tasks, pool_work work, void *context);
+// Makes this thread treat denormal numbers as 0 (the team's own threads always do), or, given what it returned, sets it
+// back.
+#define POOL_FLUSH UINT32_MAX
+unsigned pool_flush_denormals(unsigned mode);
 unsigned pool_processors(void);  // that this process may use, at least 1
 
 // --------------------------------------------------------------------------------------------------------- jobs

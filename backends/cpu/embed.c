@@ -88,6 +88,17 @@ static void rope_prepare(struct job *job) {
     job->tasks = job->count[0];
 }
 
+// Heads are often shorter than two vectors: four lanes then.
+typedef float v4 __attribute__((vector_size(16)));
+typedef float v4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+
+static inline v4 load4(const float *p) {
+    return *(const v4_unaligned *)p;
+}
+static inline void store4(float *p, v4 v) {
+    *(v4_unaligned *)p = v;
+}
+
 // One head: pairs `half` apart. x and y may be the same.
 static void rotate_halves(const float *x, float *y, const float *cosine, const float *sine, float sign, int64_t half) {
     int64_t i = 0;
@@ -96,12 +107,16 @@ static void rotate_halves(const float *x, float *y, const float *cosine, const f
         store(y + i, a * c - b * s);
         store(y + half + i, a * s + b * c);
     }
-    if (i == half) return;
-    int64_t rest = half - i;
-    vf a = load_part(x + i, rest), b = load_part(x + half + i, rest);
-    vf c = load_part(cosine + i, rest), s = sign * load_part(sine + i, rest);
-    store_part(y + i, a * c - b * s, rest);
-    store_part(y + half + i, a * s + b * c, rest);
+    for (; i + 4 <= half; i += 4) {
+        v4 a = load4(x + i), b = load4(x + half + i), c = load4(cosine + i), s = sign * load4(sine + i);
+        store4(y + i, a * c - b * s);
+        store4(y + half + i, a * s + b * c);
+    }
+    for (; i < half; i++) {
+        float a = x[i], b = x[half + i], c = cosine[i], s = sign * sine[i];
+        y[i] = a * c - b * s;
+        y[half + i] = a * s + b * c;
+    }
 }
 
 static void rotate_pairs(const float *x, float *y, const float *cosine, const float *sine, float sign, int64_t half) {

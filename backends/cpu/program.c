@@ -82,6 +82,7 @@ static uint64_t clock_now(void) {
 
 enum dapt_status cpu_program_run(struct dapt_device *device, struct dapt_executable *executable) {
     (void)device;
+    unsigned mode = pool_flush_denormals(POOL_FLUSH);
     uint64_t before = clock_now();
     for (uint32_t i = 0; i < executable->count; i++) {
         struct job *job = &executable->jobs[i];
@@ -90,6 +91,7 @@ enum dapt_status cpu_program_run(struct dapt_device *device, struct dapt_executa
         executable->nanoseconds[i] = after - before;
         before = after;
     }
+    pool_flush_denormals(mode);
     return DAPT_OK;
 }
 
