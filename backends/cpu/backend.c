@@ -54,21 +54,27 @@ static void processor_name(char *name, size_t size) {
     fclose(file);
 }
 
-struct isa { const char *name; const struct op_row *const *ops; };
+struct isa { const char *name; const struct op_row *const *ops; bool matrix_unit; };
 
-// The best set of kernels for this processor. DAPT_CPU_ISA (base, avx2, avx512) asks for a lesser one.
+// The best set of kernels for this processor. DAPT_CPU_ISA (base, avx2, avx512, amx) asks for a lesser one.
 static struct isa choose_isa(void) {
 #if defined(DAPT_CPU_X86)
+    static const char *const names[] = {"base", "avx2", "avx512", "amx"};
     const char *wish = getenv("DAPT_CPU_ISA");
-    int limit = wish == NULL ? 2 : strcmp(wish, "base") == 0 ? 0 : strcmp(wish, "avx2") == 0 ? 1 : 2;
+    int limit = 3;
+    for (int i = 0; wish != NULL && i < 3; i++)
+        if (strcmp(wish, names[i]) == 0) limit = i;
     __builtin_cpu_init();
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    if (avx512 && limit >= 2) return (struct isa){"avx512", cpu_ops_avx512};
-    if (avx2 && limit >= 1) return (struct isa){"avx2", cpu_ops_avx2};
+#if defined(DAPT_CPU_AMX)
+    if (avx512 && limit >= 3 && amx_available()) return (struct isa){names[3], cpu_ops_avx512, true};
 #endif
-    return (struct isa){"base", cpu_ops_base};
+    if (avx512 && limit >= 2) return (struct isa){names[2], cpu_ops_avx512, false};
+    if (avx2 && limit >= 1) return (struct isa){names[1], cpu_ops_avx2, false};
+#endif
+    return (struct isa){"base", cpu_ops_base, false};
 }
 
 static enum dapt_status device_info(const struct dapt_host *host, uint32_t index, struct dapt_device_info *info) {
@@ -88,6 +94,7 @@ static void device_close(struct dapt_device *device) {
     if (device == NULL) return;
     pool_destroy(&device->pool);
     free(device->scratch);
+    free(device->matrix_unit);
     free(device);
 }
 
@@ -103,9 +110,17 @@ static enum dapt_status device_open(const struct dapt_host *host, uint32_t index
     device->host = host;
     device->threads = threads > 0 ? threads : pool_processors();
     device->memory = machine_memory();
-    device->ops = choose_isa().ops;
+    struct isa isa = choose_isa();
+    device->ops = isa.ops;
     blas_single_thread();
     status = pool_create(host, device->threads, &device->pool);
+#if defined(DAPT_CPU_AMX)
+    if (status >= 0 && isa.matrix_unit) {
+        device->matrix_unit = aligned_alloc(64, amx_workspace() * device->threads);
+        if (device->matrix_unit == NULL)
+            status = cpu_fail(host, DAPT_ERROR_MEMORY, "cpu: no memory for the workspaces of %u threads", device->threads);
+    }
+#endif
     if (status < 0) {
         device_close(device);
         return status;

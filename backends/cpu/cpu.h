@@ -88,6 +88,7 @@ struct dapt_device {
     // Scratch: shared bytes, then private bytes for each thread. One job runs at a time, so all share it.
     uint8_t *scratch;
     size_t shared, private;
+    uint8_t *matrix_unit;   // a workspace for each thread; NULL: products by BLAS
 };
 
 // Records a formatted line with the host.
@@ -98,10 +99,19 @@ void *cpu_map(uint64_t size, uint64_t *mapped);
 void cpu_unmap(void *data, uint64_t mapped);
 enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t private);
 
-// c [m,n] = op(a) op(b) + beta * c, row-major, on the calling thread alone.
+// c [m,n] = op(a) op(b) + beta * c, row-major, on the calling thread alone. beta is 0 (c is not read) or 1.
 struct blas_matrix { const float *data; int64_t stride; bool transposed; };
 void blas_multiply(int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b, float beta, float *c,
                    int64_t c_stride);
+// The same on x86's matrix unit, for processors where amx_available(); `workspace`: amx_workspace() bytes, 64-byte
+// aligned, this thread's own.
+bool amx_available(void);
+size_t amx_workspace(void);
+void amx_multiply(void *workspace, int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b, float beta,
+                  float *c, int64_t c_stride);
+// The better of the two on this device, chosen by shape.
+void job_multiply(const struct job *job, unsigned thread, int64_t m, int64_t n, int64_t k, struct blas_matrix a,
+                  struct blas_matrix b, float beta, float *c, int64_t c_stride);
 void blas_single_thread(void);  // before the first use
 
 enum dapt_status cpu_program_compile(struct dapt_device *device, const struct dapt_program *program,

@@ -119,7 +119,7 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     int64_t col = task * lm->tile, cols = min_i64(lm->tile, lm->vocabulary - col);
     float *logits = lm->grad ? lm->logits + task * lm->chunk * lm->tile : job_private(job, thread);
     struct blas_matrix right = {w->data.f + col * w->stride, w->stride, true};
-    blas_multiply(chunk->rows, cols, lm->channels, chunk->x, right, 0.0f, logits, lm->tile);
+    job_multiply(job, thread, chunk->rows, cols, lm->channels, chunk->x, right, 0.0f, logits, lm->tile);
     for (int64_t row = 0; row < chunk->rows; row++) {
         float *z = logits + row * lm->tile;
         int64_t at = task * lm->chunk + row;
@@ -169,7 +169,6 @@ static void slope_tile(const struct job *job, const struct chunk *chunk, int64_t
 }
 
 static void group_task(struct job *job, int64_t task, unsigned thread) {
-    (void)thread;
     const struct chunk *chunk = job->extra;
     const struct lm *lm = &chunk->lm;
     const struct view *w = &job->in[OPERAND_W], *dw = &job->out[RESULT_DW];
@@ -187,10 +186,10 @@ static void group_task(struct job *job, int64_t task, unsigned thread) {
             dbias[col + c] = sum;
         }
         struct blas_matrix transposed = {logits, lm->tile, true}, straight = {logits, lm->tile, false};
-        blas_multiply(cols, lm->channels, chunk->rows, transposed, chunk->x, add_dw ? 1.0f : 0.0f,
+        job_multiply(job, thread, cols, lm->channels, chunk->rows, transposed, chunk->x, add_dw ? 1.0f : 0.0f,
                       dw->data.f + col * dw->stride, dw->stride);
         struct blas_matrix weights = {w->data.f + col * w->stride, w->stride, false};
-        blas_multiply(chunk->rows, lm->channels, cols, straight, weights, t > task * lm->group ? 1.0f : 0.0f, dx,
+        job_multiply(job, thread, chunk->rows, lm->channels, cols, straight, weights, t > task * lm->group ? 1.0f : 0.0f, dx,
                       lm->channels);
     }
 }

@@ -176,19 +176,18 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     float *to = plan.temporary ? job_private(job, thread) : c->data.f + b.row * c->stride + b.col;
     int64_t stride = plan.temporary ? cols : c->stride;
     bool add = plan.first && begin(job, plan, b);
-    blas_multiply(rows, cols, job->step[2], slice_a(job, b.row, 0), slice_b(job, b.col, 0), add ? 1.0f : 0.0f, to,
+    job_multiply(job, thread, rows, cols, job->step[2], slice_a(job, b.row, 0), slice_b(job, b.col, 0), add ? 1.0f : 0.0f, to,
                   stride);
     if (!plan.first) finish(job, plan.accumulate, b, to, stride);
 }
 
 static void split_task(struct job *job, int64_t task, unsigned thread) {
-    (void)thread;
     const struct view *c = &job->out[0];
     struct block b = grid_block(job, task / job->count[2], c->rows, c->cols);
     int64_t part = task % job->count[2], from = part * job->step[2];
     int64_t length = min_i64(sum_length(job), from + job->step[2]) - from;
     float *to = (float *)job_shared(job) + part * c->rows * c->cols + b.row * c->cols + b.col;
-    blas_multiply(b.row_end - b.row, b.col_end - b.col, length, slice_a(job, b.row, from), slice_b(job, b.col, from),
+    job_multiply(job, thread, b.row_end - b.row, b.col_end - b.col, length, slice_a(job, b.row, from), slice_b(job, b.col, from),
                   0.0f, to, c->cols);
 }
 

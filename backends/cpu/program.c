@@ -125,3 +125,18 @@ void *job_shared(const struct job *job) {
 void *job_private(const struct job *job, unsigned thread) {
     return job->device->scratch + job->device->shared + thread * job->device->private;
 }
+
+#define UNIT_LEAST 16  // rows, columns and terms below which laying out costs more than it saves
+
+void job_multiply(const struct job *job, unsigned thread, int64_t m, int64_t n, int64_t k, struct blas_matrix a,
+                  struct blas_matrix b, float beta, float *c, int64_t c_stride) {
+#if defined(DAPT_CPU_AMX)
+    uint8_t *unit = job->device->matrix_unit;
+    if (unit != NULL && m >= UNIT_LEAST && n >= UNIT_LEAST && k >= UNIT_LEAST) {
+        amx_multiply(unit + thread * amx_workspace(), m, n, k, a, b, beta, c, c_stride);
+        return;
+    }
+#endif
+    (void)job, (void)thread;
+    blas_multiply(m, n, k, a, b, beta, c, c_stride);
+}
