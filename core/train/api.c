@@ -12,7 +12,9 @@
 #include "train/trainer.h"
 #include "train/verify.h"
 
-struct dapt_context { struct dapt_modules *modules; };
+struct dapt_context {
+    struct dapt_modules *modules;
+};
 
 const char *dapt_version(void) {
     return DAPT_VERSION;
@@ -34,7 +36,7 @@ void dapt_interrupt_reset(void) {
     dapt_cancel_reset();
 }
 
-// ------------------------------------------------------------------------------------------------------ context
+// ---------------------------------------------------------------------------------------- context
 
 enum dapt_status dapt_context_open(const char *const *folders, struct dapt_context **context) {
     *context = dapt_alloc(1, sizeof **context);
@@ -55,21 +57,28 @@ size_t dapt_plugin_count(const struct dapt_context *context) {
     return dapt_modules_count(context->modules);
 }
 
-enum dapt_status dapt_plugin_at(const struct dapt_context *context, size_t index, struct dapt_plugin *plugin) {
+enum dapt_status dapt_plugin_at(const struct dapt_context *context, size_t index,
+                                struct dapt_plugin *plugin) {
     struct dapt_module_info info;
     size_t count = dapt_modules_count(context->modules);
-    if (index >= count) return dapt_fail(DAPT_ERROR_INVALID, "plugin %zu of %zu: no such plugin", index, count);
+    if (index >= count)
+        return dapt_fail(DAPT_ERROR_INVALID, "plugin %zu of %zu: no such plugin", index, count);
     dapt_modules_at(context->modules, index, &info);
-    *plugin = (struct dapt_plugin){.path = info.path, .kind = info.kind, .id = info.id, .version = info.version,
-        .summary = info.summary, .options = info.options};
+    *plugin = (struct dapt_plugin){.path = info.path,
+                                   .kind = info.kind,
+                                   .id = info.id,
+                                   .version = info.version,
+                                   .summary = info.summary,
+                                   .options = info.options};
     return DAPT_OK;
 }
 
-enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_device each, void *user) {
+enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_device each,
+                              void *user) {
     return dapt_session_devices(context->modules, each, user);
 }
 
-// ------------------------------------------------------------------------------------------------- configuration
+// ---------------------------------------------------------------------------------- configuration
 
 static enum dapt_status describe(void (*print)(FILE *out), dapt_emit_text emit, void *user) {
     char *text = NULL;
@@ -91,32 +100,37 @@ enum dapt_status dapt_config_describe_schema(dapt_emit_text emit, void *user) {
     return describe(dapt_config_schema, emit, user);
 }
 
-// ------------------------------------------------------------------------------------------------------- commands
+// --------------------------------------------------------------------------------------- commands
 
 enum dapt_status dapt_train(const struct dapt_train_options *options) {
     if (!options->config) return dapt_fail(DAPT_ERROR_INVALID, "no configuration was named");
     return dapt_trainer_run(options);
 }
 
-enum dapt_status dapt_generate(struct dapt_context *context, const struct dapt_generate_options *options,
-                               dapt_emit_text emit, void *user, struct dapt_generated *generated) {
+enum dapt_status dapt_generate(struct dapt_context *context,
+                               const struct dapt_generate_options *options, dapt_emit_text emit,
+                               void *user, struct dapt_generated *generated) {
     struct dapt_generated unused;
-    return dapt_generate_text(context->modules, options, emit, user, generated ? generated : &unused);
+    return dapt_generate_text(context->modules, options, emit, user,
+                              generated ? generated : &unused);
 }
 
-enum dapt_status dapt_verify(struct dapt_context *context, const struct dapt_verify_options *options,
+enum dapt_status dapt_verify(struct dapt_context *context,
+                             const struct dapt_verify_options *options,
                              dapt_verify_callback callback, void *user) {
     if (!options->folder) return dapt_fail(DAPT_ERROR_INVALID, "no folder was named");
     return dapt_verify_folder(context->modules, options, callback, user);
 }
 
-enum dapt_status dapt_tokenize(struct dapt_context *context, const struct dapt_model_options *model, const char *text,
-                               size_t length, bool special, dapt_emit_ids emit, void *user) {
+enum dapt_status dapt_tokenize(struct dapt_context *context, const struct dapt_model_options *model,
+                               const char *text, size_t length, bool special, dapt_emit_ids emit,
+                               void *user) {
     struct dapt_session session;
     struct dapt_ids ids = {0};
     enum dapt_status status = dapt_session_open(context->modules, model, &session);
     if (!status) {
-        status = dapt_tokenizer_encode(session.tokenizer, text, length, special ? DAPT_ENCODE_SPECIAL : 0, &ids);
+        status = dapt_tokenizer_encode(session.tokenizer, text, length,
+                                       special ? DAPT_ENCODE_SPECIAL : 0, &ids);
     }
     if (!status) emit(user, ids.ids, ids.count);
     dapt_ids_free(&ids);
@@ -124,42 +138,66 @@ enum dapt_status dapt_tokenize(struct dapt_context *context, const struct dapt_m
     return status;
 }
 
-// ----------------------------------------------------------------------------------------------------- evaluation
+// ------------------------------------------------------------------------------------- evaluation
 
-// How to cut the documents: as asked; else as the checkpoint was trained; else as a configuration would by default.
-struct cutting { uint32_t sequence, batch; enum dapt_packing packing; bool special; };
+// How to cut the documents: as asked; else as the checkpoint was trained; else as a configuration
+// would by default.
+struct cutting {
+    uint32_t sequence, batch;
+    enum dapt_packing packing;
+    bool special;
+};
 
-static enum dapt_status choose_cutting(const struct dapt_evaluate_options *options, const struct dapt_session *session,
+static enum dapt_status choose_cutting(const struct dapt_evaluate_options *options,
+                                       const struct dapt_session *session,
                                        struct cutting *cutting) {
     const cJSON *course = cJSON_GetObjectItemCaseSensitive(session->record, "course");
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(course, "data");
     const cJSON *sequence = cJSON_GetObjectItemCaseSensitive(data, "sequence");
     const cJSON *packing = cJSON_GetObjectItemCaseSensitive(data, "packing");
-    const char *packing_name = options->packing ? options->packing : cJSON_IsString(packing) ? packing->valuestring : "documents";
-    *cutting = (struct cutting){.sequence = options->sequence, .batch = options->batch ? options->batch : 8};
-    bool recorded = cJSON_IsNumber(sequence) && sequence->valuedouble >= 1 && sequence->valuedouble <= (double)INT32_MAX;
+    const char *packing_name = options->packing          ? options->packing
+                               : cJSON_IsString(packing) ? packing->valuestring
+                                                         : "documents";
+    *cutting = (struct cutting){.sequence = options->sequence,
+                                .batch = options->batch ? options->batch : 8};
+    bool recorded = cJSON_IsNumber(sequence) && sequence->valuedouble >= 1 &&
+                    sequence->valuedouble <= (double)INT32_MAX;
     if (!cutting->sequence && recorded) cutting->sequence = (uint32_t)sequence->valuedouble;
     if (!cutting->sequence) cutting->sequence = dapt_session_length(session->model, 1024);
-    cutting->special = !options->no_special && !cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(data, "special"));
-    cutting->packing = strcmp(packing_name, "concatenate") == 0 ? DAPT_PACK_CONCATENATE : DAPT_PACK_DOCUMENTS;
+    cutting->special = !options->no_special &&
+                       !cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(data, "special"));
+    cutting->packing = strcmp(packing_name, "concatenate") == 0 ? DAPT_PACK_CONCATENATE
+                                                                : DAPT_PACK_DOCUMENTS;
     if (cutting->packing == DAPT_PACK_DOCUMENTS && strcmp(packing_name, "documents") != 0) {
-        return dapt_fail(DAPT_ERROR_INVALID, "packing is \"%s\", expected \"documents\" or \"concatenate\"", packing_name);
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "packing is \"%s\", expected \"documents\" or \"concatenate\"",
+                         packing_name);
     }
-    if (cutting->sequence < 2 || cutting->sequence > dapt_session_length(session->model, INT32_MAX)) {
-        return dapt_fail(DAPT_ERROR_INVALID, "sequences of %u tokens: expected 2 to %u, the positions of the model",
+    if (cutting->sequence < 2 ||
+        cutting->sequence > dapt_session_length(session->model, INT32_MAX)) {
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "sequences of %u tokens: expected 2 to %u, the positions of the model",
                          cutting->sequence, dapt_session_length(session->model, INT32_MAX));
     }
     return DAPT_OK;
 }
 
-static enum dapt_status evaluate_set(const struct dapt_session *session, const struct dapt_evaluate_options *options,
-                                     const struct cutting *cutting, const struct dapt_named_data *data,
-                                     struct dapt_batch *batch, struct dapt_evaluation *result) {
+static enum dapt_status evaluate_set(const struct dapt_session *session,
+                                     const struct dapt_evaluate_options *options,
+                                     const struct cutting *cutting,
+                                     const struct dapt_named_data *data, struct dapt_batch *batch,
+                                     struct dapt_evaluation *result) {
     struct dapt_data_entry entry = {.path = data->path, .source = options->source, .weight = 1};
     struct dapt_data_list list = {.entries = &entry, .count = 1};
-    struct dapt_corpus_options corpus_options = {.modules = session->modules, .tokenizer = session->tokenizer,
-        .sequence = cutting->sequence, .packing = cutting->packing, .special = cutting->special, .cache = options->cache,
-        .max_tokens = options->max_tokens, .threads = options->model.threads, .name = data->name};
+    struct dapt_corpus_options corpus_options = {.modules = session->modules,
+                                                 .tokenizer = session->tokenizer,
+                                                 .sequence = cutting->sequence,
+                                                 .packing = cutting->packing,
+                                                 .special = cutting->special,
+                                                 .cache = options->cache,
+                                                 .max_tokens = options->max_tokens,
+                                                 .threads = options->model.threads,
+                                                 .name = data->name};
     struct dapt_corpus *corpus = NULL;
     enum dapt_status status = dapt_corpus_open(&list, &corpus_options, &corpus);
     if (!status) status = dapt_evaluate_corpus(session->engine, corpus, batch, data->name, result);
@@ -167,7 +205,8 @@ static enum dapt_status evaluate_set(const struct dapt_session *session, const s
     return status;
 }
 
-enum dapt_status dapt_evaluate(struct dapt_context *context, const struct dapt_evaluate_options *options,
+enum dapt_status dapt_evaluate(struct dapt_context *context,
+                               const struct dapt_evaluate_options *options,
                                struct dapt_evaluation *results) {
     struct dapt_session session;
     struct dapt_batch *batch = NULL;
@@ -177,7 +216,8 @@ enum dapt_status dapt_evaluate(struct dapt_context *context, const struct dapt_e
     if (!status) status = choose_cutting(options, &session, &cutting);
     if (!status) status = dapt_batch_create(cutting.batch, cutting.sequence, &batch);
     if (!status) {
-        struct dapt_engine_options engine = {.sequences = cutting.batch, .length = cutting.sequence};
+        struct dapt_engine_options engine = {.sequences = cutting.batch,
+                                             .length = cutting.sequence};
         status = dapt_session_engine(&session, &options->model, &engine);
     }
     for (size_t i = 0; !status && i < options->data_count; i++) {

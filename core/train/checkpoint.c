@@ -8,10 +8,10 @@
 #include "base/hash.h"
 #include "format/safetensors.h"
 
-#define PIECE (1u << 20)                // elements moved at a time
-#define RECORD_LIMIT (16u << 20)        // bytes of a run.json
+#define PIECE (1u << 20)          // elements moved at a time
+#define RECORD_LIMIT (16u << 20)  // bytes of a run.json
 
-// ------------------------------------------------------------------------------------------------------- record
+// ----------------------------------------------------------------------------------------- record
 
 // Adds "checksum": the hash of the object's text without it.
 static enum dapt_status seal(cJSON *record) {
@@ -20,7 +20,9 @@ static enum dapt_status seal(cJSON *record) {
     if (!text) return dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
     dapt_hash_text(dapt_hash_bytes(text, strlen(text)), hash);
     cJSON_free(text);
-    return cJSON_AddStringToObject(record, "checksum", hash) ? DAPT_OK : dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
+    return cJSON_AddStringToObject(record, "checksum", hash)
+               ? DAPT_OK
+               : dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
 }
 
 static enum dapt_status check_seal(cJSON *record, const char *path) {
@@ -51,7 +53,8 @@ enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record) {
     if (!status) status = dapt_file_read(path, RECORD_LIMIT, &text);
     if (!status) {
         *record = cJSON_ParseWithLength(text.data, text.length);
-        if (!cJSON_IsObject(*record)) status = dapt_fail(DAPT_ERROR_INVALID, "%s: is damaged (no JSON object)", path);
+        if (!cJSON_IsObject(*record))
+            status = dapt_fail(DAPT_ERROR_INVALID, "%s: is damaged (no JSON object)", path);
     }
     if (!status) status = check_seal(*record, path);
     if (status) {
@@ -63,19 +66,21 @@ enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record) {
     return status;
 }
 
-// ------------------------------------------------------------------------------------------------------- writing
+// ---------------------------------------------------------------------------------------- writing
 
 struct state_source {
     struct dapt_engine *engine;
     const enum dapt_engine_state *states;
 };
 
-static enum dapt_status produce_state(void *context, size_t index, uint64_t begin, uint64_t size, void *bytes) {
+static enum dapt_status produce_state(void *context, size_t index, uint64_t begin, uint64_t size,
+                                      void *bytes) {
     const struct state_source *source = context;
     if (begin % sizeof(float) || size % sizeof(float)) {
         return dapt_fail(DAPT_ERROR_INTERNAL, "state.safetensors: a piece that cuts a number");
     }
-    return dapt_engine_read(source->engine, source->states[index], begin / sizeof(float), size / sizeof(float), bytes);
+    return dapt_engine_read(source->engine, source->states[index], begin / sizeof(float),
+                            size / sizeof(float), bytes);
 }
 
 // Whether the model's files in `folder` hold every bit of the parameters.
@@ -90,8 +95,10 @@ static enum dapt_status holds_float32(const char *folder, bool *exact) {
     return status;
 }
 
-static enum dapt_status write_state(const char *folder, struct dapt_engine *engine, const struct dapt_model *model) {
-    static const enum dapt_engine_state states[] = {DAPT_STATE_MOMENT1, DAPT_STATE_MOMENT2, DAPT_STATE_PARAM};
+static enum dapt_status write_state(const char *folder, struct dapt_engine *engine,
+                                    const struct dapt_model *model) {
+    static const enum dapt_engine_state states[] = {DAPT_STATE_MOMENT1, DAPT_STATE_MOMENT2,
+                                                    DAPT_STATE_PARAM};
     const char *const metadata[] = {"format", "dapt.state/1", NULL};
     struct dapt_file_entry entries[] = {
         {.name = "moment1", .dtype = DAPT_FILE_F32, .rank = 1, .shape = {model->flat_count}},
@@ -102,7 +109,8 @@ static enum dapt_status write_state(const char *folder, struct dapt_engine *engi
     bool exact;
     enum dapt_status status = holds_float32(folder, &exact);
     if (status) return status;
-    return dapt_safetensors_write(folder, "state", entries, exact ? 2 : 3, metadata, 0, produce_state, &source);
+    return dapt_safetensors_write(folder, "state", entries, exact ? 2 : 3, metadata, 0,
+                                  produce_state, &source);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -110,7 +118,8 @@ static int by_name(const void *a, const void *b) {
 }
 
 // The names of the files in a folder, sorted, so that the record's text depends on nothing else.
-static enum dapt_status list_files(struct dapt_arena *arena, const char *folder, char ***names, size_t *count) {
+static enum dapt_status list_files(struct dapt_arena *arena, const char *folder, char ***names,
+                                   size_t *count) {
     size_t capacity = 0;
     enum dapt_status status = DAPT_OK;
     *names = NULL;
@@ -124,8 +133,10 @@ static enum dapt_status list_files(struct dapt_arena *arena, const char *folder,
         if (status || !dapt_is_file(path)) continue;
         status = dapt_grow(names, &capacity, *count + 1, sizeof **names);
         char *name = status ? NULL : dapt_arena_copy(arena, entry->d_name, strlen(entry->d_name));
-        if (name) (*names)[(*count)++] = name;
-        else if (!status) status = DAPT_ERROR_MEMORY;
+        if (name)
+            (*names)[(*count)++] = name;
+        else if (!status)
+            status = DAPT_ERROR_MEMORY;
     }
     closedir(dir);
     if (*count > 1) qsort(*names, *count, sizeof **names, by_name);
@@ -137,14 +148,16 @@ static enum dapt_status add_checksums(cJSON *record, const char *folder) {
     char **names = NULL, text[33];
     size_t count = 0;
     cJSON *files = cJSON_AddObjectToObject(record, "files");
-    enum dapt_status status = files ? list_files(&arena, folder, &names, &count) : DAPT_ERROR_MEMORY;
+    enum dapt_status status = files ? list_files(&arena, folder, &names, &count)
+                                    : DAPT_ERROR_MEMORY;
     for (size_t i = 0; !status && i < count; i++) {
         struct dapt_hash hash;
         char *path = dapt_path_join(&arena, folder, names[i]);
         status = path ? dapt_hash_file(path, &hash) : DAPT_ERROR_MEMORY;
         if (status) break;
         dapt_hash_text(hash, text);
-        if (!cJSON_AddStringToObject(files, names[i], text)) status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
+        if (!cJSON_AddStringToObject(files, names[i], text))
+            status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
     }
     free(names);
     dapt_arena_free(&arena);
@@ -161,7 +174,8 @@ static enum dapt_status hash_record(const char *checkpoint, char text[33]) {
     return status;
 }
 
-// "previous": the newest checkpoint of an earlier step, and the hash of its record; null for the first.
+// "previous": the newest checkpoint of an earlier step, and the hash of its record; null for the
+// first.
 static enum dapt_status add_chain(cJSON *record, const struct dapt_run_folder *run, uint64_t step) {
     struct dapt_arena arena = {0};
     uint64_t *steps, previous = UINT64_MAX;
@@ -190,15 +204,17 @@ static enum dapt_status add_chain(cJSON *record, const struct dapt_run_folder *r
 static enum dapt_status write_record(const char *folder, const cJSON *record) {
     struct dapt_arena arena = {0};
     char *path = dapt_path_join(&arena, folder, "run.json"), *text = cJSON_Print(record);
-    enum dapt_status status = path && text ? DAPT_OK : dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
+    enum dapt_status status = path && text ? DAPT_OK
+                                           : dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
     if (!status) status = dapt_file_write(path, text, strlen(text));
     cJSON_free(text);
     dapt_arena_free(&arena);
     return status;
 }
 
-static enum dapt_status fill(const char *folder, struct dapt_run_folder *run, uint64_t step, struct dapt_engine *engine,
-                             const struct dapt_model *model, const char *tokenizer_folder, cJSON *record) {
+static enum dapt_status fill(const char *folder, struct dapt_run_folder *run, uint64_t step,
+                             struct dapt_engine *engine, const struct dapt_model *model,
+                             const char *tokenizer_folder, cJSON *record) {
     enum dapt_status status = dapt_remove_tree(folder);
     if (!status) status = dapt_mkdirs(folder);
     if (!status) status = dapt_engine_save(engine, folder, tokenizer_folder);
@@ -211,14 +227,17 @@ static enum dapt_status fill(const char *folder, struct dapt_run_folder *run, ui
     return status;
 }
 
-enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t step, struct dapt_engine *engine,
-                                       const struct dapt_model *model, const char *tokenizer_folder, cJSON *record) {
+enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t step,
+                                       struct dapt_engine *engine, const struct dapt_model *model,
+                                       const char *tokenizer_folder, cJSON *record) {
     struct dapt_arena arena = {0};
     char name[32];
     dapt_run_folder_name(step, name);
     char *final = dapt_path_join(&arena, run->checkpoints, name);
     char *part = dapt_arena_format(&arena, "%s/.part-%s", run->checkpoints, name);
-    enum dapt_status status = !record || !final || !part ? dapt_fail(DAPT_ERROR_MEMORY, "no memory for a checkpoint") : DAPT_OK;
+    enum dapt_status status = !record || !final || !part
+                                  ? dapt_fail(DAPT_ERROR_MEMORY, "no memory for a checkpoint")
+                                  : DAPT_OK;
     if (!status) status = fill(part, run, step, engine, model, tokenizer_folder, record);
     if (!status && dapt_is_dir(final)) status = dapt_run_folder_remove(run, name);
     if (!status) status = dapt_rename(part, final);
@@ -254,12 +273,15 @@ enum dapt_status dapt_checkpoint_prune(struct dapt_run_folder *run, uint32_t kee
     return status;
 }
 
-// ------------------------------------------------------------------------------------------------------- reading
+// ---------------------------------------------------------------------------------------- reading
 
-static enum dapt_status check_file(struct dapt_arena *arena, const char *folder, const cJSON *item) {
+static enum dapt_status check_file(struct dapt_arena *arena, const char *folder,
+                                   const cJSON *item) {
     struct dapt_hash hash, expected;
-    if (strchr(item->string, '/') || !cJSON_IsString(item) || !dapt_hash_parse(item->valuestring, &expected)) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: run.json: \"files\" is not a list of checksums", folder);
+    if (strchr(item->string, '/') || !cJSON_IsString(item) ||
+        !dapt_hash_parse(item->valuestring, &expected)) {
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: run.json: \"files\" is not a list of checksums",
+                         folder);
     }
     char *path = dapt_path_join(arena, folder, item->string);
     enum dapt_status status = path ? dapt_hash_file(path, &hash) : DAPT_ERROR_MEMORY;
@@ -269,19 +291,25 @@ static enum dapt_status check_file(struct dapt_arena *arena, const char *folder,
     return status;
 }
 
-static enum dapt_status check_chain(struct dapt_arena *arena, const char *folder, const cJSON *record) {
+static enum dapt_status check_chain(struct dapt_arena *arena, const char *folder,
+                                    const cJSON *record) {
     const cJSON *previous = cJSON_GetObjectItemCaseSensitive(record, "previous");
     const cJSON *name = cJSON_GetObjectItemCaseSensitive(previous, "checkpoint");
     const cJSON *expected = cJSON_GetObjectItemCaseSensitive(previous, "record");
     uint64_t step;
     char hash[33];
-    if (!cJSON_IsString(name) || !cJSON_IsString(expected) || !dapt_run_folder_parse(name->valuestring, &step)) return DAPT_OK;
+    if (!cJSON_IsString(name) || !cJSON_IsString(expected) ||
+        !dapt_run_folder_parse(name->valuestring, &step))
+        return DAPT_OK;
     char *other = dapt_arena_format(arena, "%s/../%s", folder, name->valuestring);
     if (!other) return DAPT_ERROR_MEMORY;
-    if (!dapt_is_dir(other) || hash_record(other, hash) != DAPT_OK) return DAPT_OK;  // removed since, or its own trouble
+    if (!dapt_is_dir(other) || hash_record(other, hash) != DAPT_OK)
+        return DAPT_OK;  // removed since, or its own trouble
     if (strcmp(hash, expected->valuestring) == 0) return DAPT_OK;
-    // The checkpoint itself is whole; only its past was altered. That is worth telling and no reason to lose it.
-    dapt_log(DAPT_LOG_WARNING, "%s: its predecessor %s is not the one it was trained from", folder, name->valuestring);
+    // The checkpoint itself is whole; only its past was altered. That is worth telling and no
+    // reason to lose it.
+    dapt_log(DAPT_LOG_WARNING, "%s: its predecessor %s is not the one it was trained from", folder,
+             name->valuestring);
     return DAPT_OK;
 }
 
@@ -306,14 +334,18 @@ enum dapt_status dapt_checkpoint_check(const char *folder, cJSON **record) {
     return status;
 }
 
-static enum dapt_status restore_state(const struct dapt_safetensors *file, const char *folder, const char *name,
-                                      enum dapt_engine_state state, struct dapt_engine *engine, uint64_t count) {
+static enum dapt_status restore_state(const struct dapt_safetensors *file, const char *folder,
+                                      const char *name, enum dapt_engine_state state,
+                                      struct dapt_engine *engine, uint64_t count) {
     const struct dapt_file_tensor *tensor = dapt_safetensors_find(file, name);
-    if (!tensor) return dapt_fail(DAPT_ERROR_INVALID, "%s/state.safetensors: holds no '%s'", folder, name);
+    if (!tensor)
+        return dapt_fail(DAPT_ERROR_INVALID, "%s/state.safetensors: holds no '%s'", folder, name);
     if (tensor->count != count || tensor->dtype != DAPT_FILE_F32) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s/state.safetensors: '%s' has %" PRIu64 " numbers of type %s, expected %" PRIu64
-                         " of F32: it belongs to another model", folder, name, tensor->count,
-                         dapt_file_dtype_name(tensor->dtype), count);
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "%s/state.safetensors: '%s' has %" PRIu64
+                         " numbers of type %s, expected %" PRIu64
+                         " of F32: it belongs to another model",
+                         folder, name, tensor->count, dapt_file_dtype_name(tensor->dtype), count);
     }
     float *piece = dapt_alloc_aligned(PIECE, sizeof *piece);
     enum dapt_status status = piece ? DAPT_OK : DAPT_ERROR_MEMORY;
@@ -326,18 +358,24 @@ static enum dapt_status restore_state(const struct dapt_safetensors *file, const
     return status;
 }
 
-enum dapt_status dapt_checkpoint_restore(const char *folder, struct dapt_engine *engine, const struct dapt_model *model) {
+enum dapt_status dapt_checkpoint_restore(const char *folder, struct dapt_engine *engine,
+                                         const struct dapt_model *model) {
     struct dapt_arena arena = {0};
     struct dapt_safetensors *file = NULL;
     char *path = dapt_path_join(&arena, folder, "state.safetensors");
     enum dapt_status status = path ? dapt_safetensors_open(path, &file) : DAPT_ERROR_MEMORY;
     if (!status && dapt_safetensors_find(file, "parameters")) {
-        status = restore_state(file, folder, "parameters", DAPT_STATE_PARAM, engine, model->flat_count);
+        status = restore_state(file, folder, "parameters", DAPT_STATE_PARAM, engine,
+                               model->flat_count);
     } else if (!status) {
         status = dapt_engine_load(engine, folder);
     }
-    if (!status) status = restore_state(file, folder, "moment1", DAPT_STATE_MOMENT1, engine, model->flat_count);
-    if (!status) status = restore_state(file, folder, "moment2", DAPT_STATE_MOMENT2, engine, model->flat_count);
+    if (!status)
+        status = restore_state(file, folder, "moment1", DAPT_STATE_MOMENT1, engine,
+                               model->flat_count);
+    if (!status)
+        status = restore_state(file, folder, "moment2", DAPT_STATE_MOMENT2, engine,
+                               model->flat_count);
     dapt_safetensors_close(&file);
     dapt_arena_free(&arena);
     return status;

@@ -1,10 +1,11 @@
 // A checkpoint: RUN/checkpoints/step-000500/
 //
 //   model.safetensors (or shards), config.json, tokenizer files   loads in transformers as it is
-//   state.safetensors    moment1, moment2: F32 [flat_count], in the layout of the engine's flat buffers; and, where the model's own
-//                        files hold rounded weights, parameters: F32 [flat_count], so that a resume has the same bits
-//   run.json             the record: where the run stands, a checksum of every other file, and the hash of the previous
-//                        checkpoint's run.json (a chain from the first one on)
+//   state.safetensors    moment1, moment2: F32 [flat_count], in the layout of the engine's flat
+//                        buffers; and, where the model's own files hold rounded weights,
+//                        parameters: F32 [flat_count], so that a resume has the same bits
+//   run.json             the record: where the run stands, a checksum of every other file, and the
+//                        hash of the previous checkpoint's run.json (a chain from the first one on)
 //
 // It is written under another name, synced, and renamed: under its name it is whole or not there.
 #ifndef DAPT_TRAIN_CHECKPOINT_H
@@ -14,18 +15,22 @@
 #include "train/engine.h"
 #include "train/runfolder.h"
 
-// Writes the checkpoint of `step` and moves RUN/latest to it. `record` (the trainer's part of run.json) is taken over, also on failure; files,
-// chain and checksum are added here. A failure leaves earlier checkpoints as they were.
-enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t step, struct dapt_engine *engine,
-                                       const struct dapt_model *model, const char *tokenizer_folder, cJSON *record);
+// Writes the checkpoint of `step` and moves RUN/latest to it. `record` (the trainer's part of
+// run.json) is taken over, also on failure; files, chain and checksum are added here. A failure
+// leaves earlier checkpoints as they were.
+enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t step,
+                                       struct dapt_engine *engine, const struct dapt_model *model,
+                                       const char *tokenizer_folder, cJSON *record);
 // Removes the oldest ones, leaving `keep` and the one that RUN/best names.
 enum dapt_status dapt_checkpoint_prune(struct dapt_run_folder *run, uint32_t keep);
 
-// Reads and checks `folder`: run.json against its own checksum, every file against the record, and the chain where the
-// previous checkpoint is still there. The record is the caller's to cJSON_Delete.
+// Reads and checks `folder`: run.json against its own checksum, every file against the record, and
+// the chain where the previous checkpoint is still there. The record is the caller's to
+// cJSON_Delete.
 enum dapt_status dapt_checkpoint_check(const char *folder, cJSON **record);
 // Reads run.json alone, with its own checksum. DAPT_END: the folder has none.
 enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record);
 // Loads parameters and optimizer state.
-enum dapt_status dapt_checkpoint_restore(const char *folder, struct dapt_engine *engine, const struct dapt_model *model);
+enum dapt_status dapt_checkpoint_restore(const char *folder, struct dapt_engine *engine,
+                                         const struct dapt_model *model);
 #endif

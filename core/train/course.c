@@ -8,19 +8,37 @@
 
 // Keys that don't decide the course.
 static const char *const free_keys[] = {
-    "plugins", "run", "tokenizer.path", "model.random.config",
-    "data.domain", "data.replay.from", "data.eval", "data.eval_tokens", "data.cache", "data.skip_errors",
-    "train.steps", "train.tokens", "train.epochs",
-    "train.micro_batch", "train.evaluate_every", "train.checkpoint_every", "train.keep", "train.best", "train.recompute",
+    "plugins",
+    "run",
+    "tokenizer.path",
+    "model.random.config",
+    "data.domain",
+    "data.replay.from",
+    "data.eval",
+    "data.eval_tokens",
+    "data.cache",
+    "data.skip_errors",
+    "train.steps",
+    "train.tokens",
+    "train.epochs",
+    "train.micro_batch",
+    "train.evaluate_every",
+    "train.checkpoint_every",
+    "train.keep",
+    "train.best",
+    "train.recompute",
     "train.max_bad_steps",
-    "backend.name", "backend.device", "backend.threads",
+    "backend.name",
+    "backend.device",
+    "backend.threads",
 };
 
 static enum dapt_status config_object(const struct dapt_config *config, cJSON **object) {
     struct dapt_string text = {0};
     enum dapt_status status = dapt_config_write(config, &text);
     *object = status ? NULL : cJSON_ParseWithLength(text.data, text.length);
-    if (!status && !*object) status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for the configuration");
+    if (!status && !*object)
+        status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for the configuration");
     dapt_string_free(&text);
     return status;
 }
@@ -39,9 +57,11 @@ static void remove_key(cJSON *object, const char *path) {
 enum dapt_status dapt_course_create(const struct dapt_config *config, cJSON **course) {
     enum dapt_status status = config_object(config, course);
     if (status) return status;
-    for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++) remove_key(*course, free_keys[i]);
+    for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
+        remove_key(*course, free_keys[i]);
     // A folder may move; what is in it is known by the shapes and, for new weights, by the object.
-    if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(*course, "model"))) remove_key(*course, "model");
+    if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(*course, "model")))
+        remove_key(*course, "model");
     return DAPT_OK;
 }
 
@@ -64,10 +84,13 @@ enum dapt_status dapt_course_hash(const cJSON *course, char text[33]) {
 }
 
 static enum dapt_status differs(const char *path, const cJSON *then, const cJSON *now) {
-    char *a = then ? cJSON_PrintUnformatted(then) : NULL, *b = now ? cJSON_PrintUnformatted(now) : NULL;
+    char *a = then ? cJSON_PrintUnformatted(then) : NULL,
+         *b = now ? cJSON_PrintUnformatted(now) : NULL;
     enum dapt_status status = dapt_fail(DAPT_ERROR_INVALID,
-        "%s is %.80s now but was %.80s when the checkpoint was written; that would alter the course of the run: "
-        "set it back, or start another run folder", path, b ? b : "not set", a ? a : "not set");
+                                        "%s is %.80s now but was %.80s when the checkpoint was "
+                                        "written; that would alter the course of the run: "
+                                        "set it back, or start another run folder",
+                                        path, b ? b : "not set", a ? a : "not set");
     cJSON_free(a);
     cJSON_free(b);
     return status;
@@ -81,11 +104,13 @@ static enum dapt_status compare_objects(const char *path, const cJSON *then, con
     enum dapt_status status = DAPT_OK;
     cJSON_ArrayForEach(item, now) {
         snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", item->string);
-        if (!status) status = compare(below, cJSON_GetObjectItemCaseSensitive(then, item->string), item);
+        if (!status)
+            status = compare(below, cJSON_GetObjectItemCaseSensitive(then, item->string), item);
     }
     cJSON_ArrayForEach(item, then) {
         snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", item->string);
-        if (!status && !cJSON_GetObjectItemCaseSensitive(now, item->string)) status = differs(below, item, NULL);
+        if (!status && !cJSON_GetObjectItemCaseSensitive(now, item->string))
+            status = differs(below, item, NULL);
     }
     return status;
 }
@@ -105,11 +130,16 @@ enum dapt_status dapt_course_steps(uint64_t then, uint64_t now, const char *cons
     for (size_t i = 0; sets && sets[i]; i++) {
         for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
             if (strncmp(sets[i], keys[k], strlen(keys[k])) != 0) continue;
-            dapt_log(DAPT_LOG_WARNING, "the run was planned for %" PRIu64 " steps and now for %" PRIu64
-                     ": from here on its schedule is another one", then, now);
+            dapt_log(DAPT_LOG_WARNING,
+                     "the run was planned for %" PRIu64 " steps and now for %" PRIu64
+                     ": from here on its schedule is another one",
+                     then, now);
             return DAPT_OK;
         }
     }
-    return dapt_fail(DAPT_ERROR_INVALID, "the run was planned for %" PRIu64 " steps and now for %" PRIu64
-                     ", which changes its schedule; if that is meant, say --set train.steps=%" PRIu64, then, now, now);
+    return dapt_fail(
+        DAPT_ERROR_INVALID,
+        "the run was planned for %" PRIu64 " steps and now for %" PRIu64
+        ", which changes its schedule; if that is meant, say --set train.steps=%" PRIu64,
+        then, now, now);
 }

@@ -1,20 +1,23 @@
-// The course of a run: the part of a configuration that decides which numbers come out. A resume must keep it; everything else
-// (how often to evaluate, where to run, where to write, how many micro-batches) is free.
+// The course of a run: the part of a configuration that decides which numbers come out. A resume
+// must keep it; everything else (how often to evaluate, where to run, where to write, how many
+// micro-batches) is free.
 #ifndef DAPT_TRAIN_COURSE_H
 #define DAPT_TRAIN_COURSE_H
 #include <cjson/cJSON.h>
 
 #include "host/config.h"
 
-// The course as an object with the configuration's keys. Data is left out (its content is known by hash), and so is the length
-// of the run (see dapt_course_steps).
+// The course as an object with the configuration's keys. Data is left out (its content is known by
+// hash), and so is the length of the run (see dapt_course_steps).
 enum dapt_status dapt_course_create(const struct dapt_config *config, cJSON **course);
 // The hash of an object's text, as 32 hex digits.
 enum dapt_status dapt_course_hash(const cJSON *course, char text[33]);
 // An error that names the first key that differs, and both values.
 enum dapt_status dapt_course_compare(const cJSON *then, const cJSON *now);
-// The length of a run shapes its schedule. Another length is refused, unless `sets` names it outright: then a warning.
+// The length of a run shapes its schedule. Another length is refused, unless `sets` names it
+// outright: then a warning.
 enum dapt_status dapt_course_steps(uint64_t then, uint64_t now, const char *const *sets);
-// What the configuration says of the tokenizer, for those who open the checkpoint later; NULL inside: nothing.
+// What the configuration says of the tokenizer, for those who open the checkpoint later; NULL
+// inside: nothing.
 enum dapt_status dapt_course_tokenizer(const struct dapt_config *config, cJSON **tokenizer);
 #endif

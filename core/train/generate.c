@@ -10,9 +10,10 @@
 #include "train/report.h"
 #include "train/session.h"
 
-#define STREAM_SAMPLE 0x67656e6572617465ull  // "generate": apart from the streams of data and weights
+#define STREAM_SAMPLE \
+    0x67656e6572617465ull  // "generate": apart from the streams of data and weights
 
-// ------------------------------------------------------------------------------------------------------- sampling
+// --------------------------------------------------------------------------------------- sampling
 
 static uint32_t most_likely(const float *logits, uint32_t vocab) {
     uint32_t best = 0;
@@ -29,10 +30,12 @@ static int by_weight(const void *a, const void *b) {
     return (x->id > y->id) - (x->id < y->id);
 }
 
-uint32_t dapt_sample(const struct dapt_sampler *sampler, const float *logits, uint32_t vocab, uint64_t index) {
+uint32_t dapt_sample(const struct dapt_sampler *sampler, const float *logits, uint32_t vocab,
+                     uint64_t index) {
     uint32_t best = most_likely(logits, vocab);
     if (!(sampler->temperature > 0)) return best;
-    bool cut_k = sampler->top_k > 0 && sampler->top_k < vocab, cut_p = sampler->top_p > 0 && sampler->top_p < 1;
+    bool cut_k = sampler->top_k > 0 && sampler->top_k<vocab, cut_p = sampler->top_p> 0 &&
+                 sampler->top_p < 1;
     uint32_t count = vocab;
     double total = 0;
     for (uint32_t i = 0; i < vocab; i++) {
@@ -57,10 +60,11 @@ uint32_t dapt_sample(const struct dapt_sampler *sampler, const float *logits, ui
     return sampler->candidates[count - 1].id;
 }
 
-// ------------------------------------------------------------------------------------------------------ streaming
+// -------------------------------------------------------------------------------------- streaming
 
 size_t dapt_whole_characters(const char *text, size_t length) {
-    // Only the last character can be unfinished: go back to its first byte and see how many it asks for.
+    // Only the last character can be unfinished: go back to its first byte and see how many it asks
+    // for.
     for (size_t back = 1; back <= 3 && back <= length; back++) {
         unsigned char c = (unsigned char)text[length - back];
         if ((c & 0xc0) == 0x80) continue;
@@ -71,14 +75,15 @@ size_t dapt_whole_characters(const char *text, size_t length) {
     return length;
 }
 
-// Text of a growing list of ids, given out as soon as it is settled. What an id reads as may depend on those before it (a leading
-// space) and on those after (bytes of one character): the ids from `begin` on are decoded together, and what was given out of them
-// before is left out. U+FFFD at the end may be the start of a character and is kept back.
+// Text of a growing list of ids, given out as soon as it is settled. What an id reads as may depend
+// on those before it (a leading space) and on those after (bytes of one character): the ids from
+// `begin` on are decoded together, and what was given out of them before is left out. U+FFFD at the
+// end may be the start of a character and is kept back.
 struct stream {
     struct dapt_tokenizer *tokenizer;
     struct dapt_ids ids;
-    size_t begin;              // ids from here on are decoded
-    size_t given;              // bytes of that text that were given out or belong to the prompt
+    size_t begin;  // ids from here on are decoded
+    size_t given;  // bytes of that text that were given out or belong to the prompt
     struct dapt_string text;
     dapt_emit_text emit;
     void *user;
@@ -87,8 +92,8 @@ struct stream {
 
 static enum dapt_status decode_tail(struct stream *s) {
     s->text.length = 0;
-    return dapt_tokenizer_decode(s->tokenizer, s->ids.ids + s->begin, s->ids.count - s->begin, DAPT_DECODE_SKIP_SPECIAL,
-                                 &s->text);
+    return dapt_tokenizer_decode(s->tokenizer, s->ids.ids + s->begin, s->ids.count - s->begin,
+                                 DAPT_DECODE_SKIP_SPECIAL, &s->text);
 }
 
 static size_t settled(const struct dapt_string *text) {
@@ -103,7 +108,8 @@ static void give(struct stream *s, size_t end) {
     s->given = end;
 }
 
-// Starts after the prompt: its text is not given out. A few of its ids stay in view for what they do to the text behind them.
+// Starts after the prompt: its text is not given out. A few of its ids stay in view for what they
+// do to the text behind them.
 static enum dapt_status stream_start(struct stream *s) {
     s->begin = s->ids.count > 16 ? s->ids.count - 16 : 0;
     enum dapt_status status = decode_tail(s);
@@ -112,7 +118,8 @@ static enum dapt_status stream_start(struct stream *s) {
 }
 
 static enum dapt_status stream_add(struct stream *s, uint32_t id) {
-    enum dapt_status status = dapt_grow(&s->ids.ids, &s->ids.capacity, s->ids.count + 1, sizeof *s->ids.ids);
+    enum dapt_status status = dapt_grow(&s->ids.ids, &s->ids.capacity, s->ids.count + 1,
+                                        sizeof *s->ids.ids);
     if (status) return status;
     s->ids.ids[s->ids.count++] = id;
     status = decode_tail(s);
@@ -130,7 +137,7 @@ static enum dapt_status stream_end(struct stream *s) {
     return status;
 }
 
-// ----------------------------------------------------------------------------------------------------- generation
+// ------------------------------------------------------------------------------------- generation
 
 struct generation {
     struct dapt_session session;
@@ -138,17 +145,20 @@ struct generation {
     struct dapt_sampler sampler;
     float *logits;
     uint32_t capacity, max_tokens;
-    uint32_t vocab;          // ids below it may be drawn: models often have more rows than the tokenizer has ids
+    uint32_t
+        vocab;  // ids below it may be drawn: models often have more rows than the tokenizer has ids
     bool ignore_end;
 };
 
 static enum dapt_status check_options(const struct dapt_generate_options *options) {
     if (!options->prompt) return dapt_fail(DAPT_ERROR_INVALID, "generate: no prompt was given");
     if (!(options->temperature >= 0 && options->temperature <= 1e6)) {
-        return dapt_fail(DAPT_ERROR_INVALID, "generate: temperature is %g, expected 0 or more", options->temperature);
+        return dapt_fail(DAPT_ERROR_INVALID, "generate: temperature is %g, expected 0 or more",
+                         options->temperature);
     }
     if (!(options->top_p >= 0 && options->top_p <= 1)) {
-        return dapt_fail(DAPT_ERROR_INVALID, "generate: top-p is %g, expected 0 to 1", options->top_p);
+        return dapt_fail(DAPT_ERROR_INVALID, "generate: top-p is %g, expected 0 to 1",
+                         options->top_p);
     }
     return DAPT_OK;
 }
@@ -156,13 +166,17 @@ static enum dapt_status check_options(const struct dapt_generate_options *option
 static enum dapt_status check_ids(const struct dapt_ids *ids, uint32_t vocab) {
     for (size_t i = 0; i < ids->count; i++) {
         if (ids->ids[i] < vocab) continue;
-        return dapt_fail(DAPT_ERROR_INVALID, "the tokenizer gives id %" PRIu32 ", but the model's vocabulary has %" PRIu32
-                         " entries: is it the model's own tokenizer?", ids->ids[i], vocab);
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "the tokenizer gives id %" PRIu32
+                         ", but the model's vocabulary has %" PRIu32
+                         " entries: is it the model's own tokenizer?",
+                         ids->ids[i], vocab);
     }
     return DAPT_OK;
 }
 
-// What a template puts behind a text (an end-of-text token) must not stand between a prompt and its continuation.
+// What a template puts behind a text (an end-of-text token) must not stand between a prompt and its
+// continuation.
 static void cut_suffix(struct dapt_ids *ids, const struct dapt_ids *plain) {
     for (size_t begin = 0; plain->count > 0 && begin + plain->count < ids->count; begin++) {
         if (memcmp(ids->ids + begin, plain->ids, plain->count * sizeof *plain->ids) != 0) continue;
@@ -175,22 +189,29 @@ static void cut_suffix(struct dapt_ids *ids, const struct dapt_ids *plain) {
 static enum dapt_status encode_prompt(struct generation *g, const char *prompt) {
     const struct dapt_model *model = g->session.model;
     struct dapt_ids plain = {0};
-    enum dapt_status status = dapt_tokenizer_encode(g->session.tokenizer, prompt, strlen(prompt), DAPT_ENCODE_SPECIAL,
-                                                    &g->stream.ids);
-    if (!status) status = dapt_tokenizer_encode(g->session.tokenizer, prompt, strlen(prompt), 0, &plain);
+    enum dapt_status status = dapt_tokenizer_encode(g->session.tokenizer, prompt, strlen(prompt),
+                                                    DAPT_ENCODE_SPECIAL, &g->stream.ids);
+    if (!status)
+        status = dapt_tokenizer_encode(g->session.tokenizer, prompt, strlen(prompt), 0, &plain);
     if (!status) cut_suffix(&g->stream.ids, &plain);
     dapt_ids_free(&plain);
     if (!status && g->stream.ids.count == 0) {
         int64_t first = dapt_tokenizer_special(g->session.tokenizer, DAPT_SPECIAL_BOS);
         if (first < 0) first = dapt_tokenizer_special(g->session.tokenizer, DAPT_SPECIAL_EOS);
-        if (first < 0) return dapt_fail(DAPT_ERROR_INVALID, "generate: the prompt is empty, and the model has no token to begin with");
-        status = dapt_grow(&g->stream.ids.ids, &g->stream.ids.capacity, 1, sizeof *g->stream.ids.ids);
+        if (first < 0)
+            return dapt_fail(
+                DAPT_ERROR_INVALID,
+                "generate: the prompt is empty, and the model has no token to begin with");
+        status = dapt_grow(&g->stream.ids.ids, &g->stream.ids.capacity, 1,
+                           sizeof *g->stream.ids.ids);
         if (!status) g->stream.ids.ids[g->stream.ids.count++] = (uint32_t)first;
     }
     if (!status) status = check_ids(&g->stream.ids, model->vocab);
     if (!status && model->max_positions && g->stream.ids.count >= model->max_positions) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "generate: the prompt has %zu tokens, the model takes %" PRIu32
-                           " with the answer", g->stream.ids.count, model->max_positions);
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "generate: the prompt has %zu tokens, the model takes %" PRIu32
+                           " with the answer",
+                           g->stream.ids.count, model->max_positions);
     }
     return status;
 }
@@ -203,16 +224,20 @@ static enum dapt_status prepare(struct generation *g, const struct dapt_modules 
     if (!status) status = encode_prompt(g, options->prompt);
     if (status) return status;
     const struct dapt_model *model = g->session.model;
-    uint64_t wanted = (uint64_t)g->stream.ids.count + (options->max_tokens ? options->max_tokens : 100);
-    if (wanted > INT32_MAX) return dapt_fail(DAPT_ERROR_INVALID, "generate: %" PRIu64 " tokens are too many", wanted);
+    uint64_t wanted = (uint64_t)g->stream.ids.count +
+                      (options->max_tokens ? options->max_tokens : 100);
+    if (wanted > INT32_MAX)
+        return dapt_fail(DAPT_ERROR_INVALID, "generate: %" PRIu64 " tokens are too many", wanted);
     if (model->max_positions && wanted > model->max_positions) wanted = model->max_positions;
     g->capacity = (uint32_t)wanted;
     g->max_tokens = (uint32_t)(wanted - g->stream.ids.count);
     g->ignore_end = options->ignore_end;
     g->vocab = dapt_tokenizer_vocab_size(g->session.tokenizer);
     if (g->vocab > model->vocab) g->vocab = model->vocab;
-    g->sampler = (struct dapt_sampler){.temperature = options->temperature, .top_p = options->top_p, .top_k = options->top_k,
-        .seed = options->seed};
+    g->sampler = (struct dapt_sampler){.temperature = options->temperature,
+                                       .top_p = options->top_p,
+                                       .top_k = options->top_k,
+                                       .seed = options->seed};
     g->sampler.candidates = dapt_alloc(model->vocab, sizeof *g->sampler.candidates);
     g->logits = dapt_alloc(model->vocab, sizeof *g->logits);
     if (!g->sampler.candidates || !g->logits) return DAPT_ERROR_MEMORY;
@@ -230,7 +255,8 @@ static bool ends_text(const struct generation *g, uint32_t id) {
     if ((int64_t)id == dapt_tokenizer_special(g->session.tokenizer, DAPT_SPECIAL_EOS)) return true;
     for (size_t i = 0; dapt_json_kind(ends) == DAPT_JSON_ARRAY && i < dapt_json_count(ends); i++) {
         double value;
-        if (dapt_json_number(dapt_json_at(ends, i), &value) == DAPT_OK && value == (double)id) return true;
+        if (dapt_json_number(dapt_json_at(ends, i), &value) == DAPT_OK && value == (double)id)
+            return true;
     }
     return false;
 }
@@ -239,21 +265,24 @@ static enum dapt_status run(struct generation *g, struct dapt_generated *generat
     struct stream *s = &g->stream;
     double begin = dapt_seconds();
     generated->prompt_tokens = (uint32_t)s->ids.count;
-    enum dapt_status status = dapt_engine_decode(g->session.engine, s->ids.ids, (uint32_t)s->ids.count, 0, g->logits);
+    enum dapt_status status = dapt_engine_decode(g->session.engine, s->ids.ids,
+                                                 (uint32_t)s->ids.count, 0, g->logits);
     if (!status) status = stream_start(s);
     double ready = dapt_seconds();
     generated->prompt_seconds = ready - begin;
     while (!status && !s->stopped && generated->tokens < g->max_tokens && !dapt_cancelled()) {
         uint32_t id = dapt_sample(&g->sampler, g->logits, g->vocab, s->ids.count);
         if (!isfinite(g->logits[id])) {
-            return dapt_fail(DAPT_ERROR_INVALID, "%s: the model's output is not finite", g->session.folder);
+            return dapt_fail(DAPT_ERROR_INVALID, "%s: the model's output is not finite",
+                             g->session.folder);
         }
         generated->ended = ends_text(g, id);
         if (generated->ended) break;
         status = stream_add(s, id);
         if (!status) generated->tokens++;
         if (!status && generated->tokens < g->max_tokens) {
-            status = dapt_engine_decode(g->session.engine, &id, 1, (uint32_t)s->ids.count - 1, g->logits);
+            status = dapt_engine_decode(g->session.engine, &id, 1, (uint32_t)s->ids.count - 1,
+                                        g->logits);
         }
     }
     if (!status) status = stream_end(s);
@@ -261,8 +290,10 @@ static enum dapt_status run(struct generation *g, struct dapt_generated *generat
     return status;
 }
 
-enum dapt_status dapt_generate_text(const struct dapt_modules *modules, const struct dapt_generate_options *options,
-                                    dapt_emit_text emit, void *user, struct dapt_generated *generated) {
+enum dapt_status dapt_generate_text(const struct dapt_modules *modules,
+                                    const struct dapt_generate_options *options,
+                                    dapt_emit_text emit, void *user,
+                                    struct dapt_generated *generated) {
     struct generation g = {0};
     *generated = (struct dapt_generated){0};
     enum dapt_status status = prepare(&g, modules, options);

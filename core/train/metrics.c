@@ -16,7 +16,8 @@ struct dapt_metrics {
     struct dapt_arena arena;
 };
 
-// Where the last whole line ends. Lines are far shorter than the window; a file without any newline in it is no metrics file.
+// Where the last whole line ends. Lines are far shorter than the window; a file without any newline
+// in it is no metrics file.
 static enum dapt_status cut_partial_line(struct dapt_metrics *metrics) {
     char window[65536];
     off_t size = lseek(metrics->fd, 0, SEEK_END);
@@ -27,12 +28,14 @@ static enum dapt_status cut_partial_line(struct dapt_metrics *metrics) {
     if (window[n - 1] == '\n') return DAPT_OK;
     const char *newline = memrchr(window, '\n', (size_t)n);
     if (!newline && begin > 0) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: its last %zu bytes hold no line; is it a metrics file?", metrics->path,
-                         sizeof window);
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "%s: its last %zu bytes hold no line; is it a metrics file?",
+                         metrics->path, sizeof window);
     }
     off_t keep = newline ? begin + (newline - window) + 1 : 0;
     dapt_log(DAPT_LOG_WARNING, "%s: took off an unfinished last line", metrics->path);
-    if (ftruncate(metrics->fd, keep) != 0) return dapt_fail_errno("%s: cannot be cut", metrics->path);
+    if (ftruncate(metrics->fd, keep) != 0)
+        return dapt_fail_errno("%s: cannot be cut", metrics->path);
     return DAPT_OK;
 }
 
@@ -85,10 +88,12 @@ enum dapt_status dapt_metrics_add(struct dapt_metrics *metrics, cJSON *object) {
     enum dapt_status status = DAPT_OK;
     off_t before = lseek(metrics->fd, 0, SEEK_END);
     ssize_t n;
-    do n = write(metrics->fd, line, length); while (n < 0 && errno == EINTR);
+    do n = write(metrics->fd, line, length);
+    while (n < 0 && errno == EINTR);
     if (n < 0) status = dapt_fail_errno("%s: cannot be written", metrics->path);
     if (n >= 0 && (size_t)n != length) {
-        // Half a line would make the next one unreadable too. If even this fails, the next open takes it off.
+        // Half a line would make the next one unreadable too. If even this fails, the next open
+        // takes it off.
         if (before >= 0 && ftruncate(metrics->fd, before) != 0) before = -1;
         status = dapt_fail(DAPT_ERROR_IO, "%s: cannot be written: no space left", metrics->path);
     }
@@ -102,6 +107,8 @@ enum dapt_status dapt_metrics_sync(struct dapt_metrics *metrics) {
 }
 
 void dapt_json_add_number(cJSON *object, const char *key, double value) {
-    if (isfinite(value)) cJSON_AddNumberToObject(object, key, value);
-    else cJSON_AddNullToObject(object, key);
+    if (isfinite(value))
+        cJSON_AddNumberToObject(object, key, value);
+    else
+        cJSON_AddNullToObject(object, key);
 }

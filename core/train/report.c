@@ -45,7 +45,8 @@ const char *dapt_bytes_text(uint64_t bytes, struct dapt_small_text *small) {
         value /= 1024;
         unit++;
     }
-    snprintf(small->text, sizeof small->text, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    snprintf(small->text, sizeof small->text, unit == 0 ? "%.0f %s" : "%.1f %s", value,
+             units[unit]);
     return small->text;
 }
 
@@ -57,14 +58,16 @@ const char *dapt_duration_text(double seconds, struct dapt_small_text *small) {
     } else if (seconds < 60) {
         snprintf(small->text, sizeof small->text, "%.0f s", seconds);
     } else if (seconds < 3600) {
-        snprintf(small->text, sizeof small->text, "%d m %02d s", (int)(seconds / 60), (int)seconds % 60);
+        snprintf(small->text, sizeof small->text, "%d m %02d s", (int)(seconds / 60),
+                 (int)seconds % 60);
     } else {
-        snprintf(small->text, sizeof small->text, "%d h %02d m", (int)(seconds / 3600), (int)(seconds / 60) % 60);
+        snprintf(small->text, sizeof small->text, "%d h %02d m", (int)(seconds / 3600),
+                 (int)(seconds / 60) % 60);
     }
     return small->text;
 }
 
-// ------------------------------------------------------------------------------------------------------ console
+// ---------------------------------------------------------------------------------------- console
 
 void dapt_console_start(struct dapt_console *console) {
     *console = (struct dapt_console){.terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)};
@@ -76,10 +79,12 @@ static void print_line(const struct dapt_console *console, const char *line) {
     fflush(stdout);
 }
 
-static bool line_is_due(struct dapt_console *console, const struct dapt_train_event *event, double now) {
+static bool line_is_due(struct dapt_console *console, const struct dapt_train_event *event,
+                        double now) {
     uint64_t tenth = event->steps ? event->step * 10 / event->steps : 0;
     bool early = event->step <= 3 || event->step == 10;
-    bool due = early || event->step == event->steps || tenth != console->last_tenth || now - console->last_line >= 10;
+    bool due = early || event->step == event->steps || tenth != console->last_tenth ||
+               now - console->last_line >= 10;
     if (due) {
         console->last_line = now;
         console->last_tenth = tenth;
@@ -91,9 +96,12 @@ static void show_step(struct dapt_console *console, const struct dapt_train_even
     double now = dapt_seconds();
     struct dapt_small_text rate, left;
     char line[256];
-    snprintf(line, sizeof line, "step %llu/%llu  loss %.4f  learning rate %.3g  norm %.3g  %s tokens/s  %s left",
-             (unsigned long long)event->step, (unsigned long long)event->steps, event->loss, event->learning_rate, event->norm,
-             dapt_count_text((uint64_t)event->tokens_per_second, &rate), dapt_duration_text(event->seconds_left, &left));
+    snprintf(line, sizeof line,
+             "step %llu/%llu  loss %.4f  learning rate %.3g  norm %.3g  %s tokens/s  %s left",
+             (unsigned long long)event->step, (unsigned long long)event->steps, event->loss,
+             event->learning_rate, event->norm,
+             dapt_count_text((uint64_t)event->tokens_per_second, &rate),
+             dapt_duration_text(event->seconds_left, &left));
     if (!console->terminal) {
         if (line_is_due(console, event, now)) print_line(console, line);
     } else if (now - console->last_status >= 0.1 || event->step == event->steps) {
@@ -102,15 +110,20 @@ static void show_step(struct dapt_console *console, const struct dapt_train_even
     }
 }
 
-static void show_evaluation(const struct dapt_console *console, const struct dapt_train_event *event) {
+static void show_evaluation(const struct dapt_console *console,
+                            const struct dapt_train_event *event) {
     for (size_t i = 0; i < event->evaluation_count; i++) {
         const struct dapt_evaluation *e = &event->evaluations[i];
         char line[512], change[48] = "";
         if (event->step > 0 && isfinite(e->bits_before)) {
-            snprintf(change, sizeof change, "  (%+.4f since step 0)", e->bits_per_byte - e->bits_before);
+            snprintf(change, sizeof change, "  (%+.4f since step 0)",
+                     e->bits_per_byte - e->bits_before);
         }
-        snprintf(line, sizeof line, "step %llu  evaluation of %-12s %.4f nats/token  perplexity %.2f  %.4f bits/byte%s",
-                 (unsigned long long)event->step, e->name, e->nats_per_token, e->perplexity, e->bits_per_byte, change);
+        snprintf(
+            line, sizeof line,
+            "step %llu  evaluation of %-12s %.4f nats/token  perplexity %.2f  %.4f bits/byte%s",
+            (unsigned long long)event->step, e->name, e->nats_per_token, e->perplexity,
+            e->bits_per_byte, change);
         print_line(console, line);
     }
 }
@@ -129,17 +142,19 @@ static void show_end(const struct dapt_console *console, const struct dapt_train
     int width = longest_name(event);
     if (event->evaluation_count > 0) {
         print_line(console, "");
-        snprintf(line, sizeof line, "%-*s  %22s   %29s   %20s", width, "", "nats/token", "bits/byte", "perplexity");
+        snprintf(line, sizeof line, "%-*s  %22s   %29s   %20s", width, "", "nats/token",
+                 "bits/byte", "perplexity");
         print_line(console, line);
-        snprintf(line, sizeof line, "%-*s  %10s  %10s   %9s  %9s  %9s   %9s  %9s", width, "", "before", "after", "before",
-                 "after", "change", "before", "after");
+        snprintf(line, sizeof line, "%-*s  %10s  %10s   %9s  %9s  %9s   %9s  %9s", width, "",
+                 "before", "after", "before", "after", "change", "before", "after");
         print_line(console, line);
     }
     for (size_t i = 0; i < event->evaluation_count; i++) {
         const struct dapt_evaluation *e = &event->evaluations[i];
-        snprintf(line, sizeof line, "%-*.60s  %10.4f  %10.4f   %9.4f  %9.4f  %+9.4f   %9.2f  %9.2f", width, e->name,
-                 e->nats_before, e->nats_per_token, e->bits_before, e->bits_per_byte, e->bits_per_byte - e->bits_before,
-                 exp(e->nats_before), e->perplexity);
+        snprintf(line, sizeof line, "%-*.60s  %10.4f  %10.4f   %9.4f  %9.4f  %+9.4f   %9.2f  %9.2f",
+                 width, e->name, e->nats_before, e->nats_per_token, e->bits_before,
+                 e->bits_per_byte, e->bits_per_byte - e->bits_before, exp(e->nats_before),
+                 e->perplexity);
         print_line(console, line);
     }
     if (event->text) print_line(console, event->text);
@@ -150,29 +165,23 @@ void dapt_console_event(void *user, const struct dapt_train_event *event) {
     char line[2304];
     switch (event->kind) {
     case DAPT_TRAIN_NOTE:
-    case DAPT_TRAIN_STOP:
-        print_line(console, event->text);
-        break;
-    case DAPT_TRAIN_STEP:
-        show_step(console, event);
-        break;
+    case DAPT_TRAIN_STOP: print_line(console, event->text); break;
+    case DAPT_TRAIN_STEP: show_step(console, event); break;
     case DAPT_TRAIN_SKIP:
-        snprintf(line, sizeof line, "step %llu  skipped: %s (%llu in a row)", (unsigned long long)event->step, event->text,
+        snprintf(line, sizeof line, "step %llu  skipped: %s (%llu in a row)",
+                 (unsigned long long)event->step, event->text,
                  (unsigned long long)event->bad_in_row);
         print_line(console, line);
         break;
-    case DAPT_TRAIN_EVALUATION:
-        show_evaluation(console, event);
-        break;
+    case DAPT_TRAIN_EVALUATION: show_evaluation(console, event); break;
     case DAPT_TRAIN_CHECKPOINT:
-        snprintf(line, sizeof line, "step %llu  checkpoint %s", (unsigned long long)event->step, event->text);
+        snprintf(line, sizeof line, "step %llu  checkpoint %s", (unsigned long long)event->step,
+                 event->text);
         print_line(console, line);
         break;
     case DAPT_TRAIN_TROUBLE:
         dapt_log(DAPT_LOG_ERROR, "step %llu: %s", (unsigned long long)event->step, event->text);
         break;
-    case DAPT_TRAIN_END:
-        show_end(console, event);
-        break;
+    case DAPT_TRAIN_END: show_end(console, event); break;
     }
 }

@@ -9,18 +9,26 @@ struct dapt_reporter {
     void *user;
 };
 void dapt_report(const struct dapt_reporter *reporter, const struct dapt_train_event *event);
-void dapt_report_note(const struct dapt_reporter *reporter, const char *format, ...) DAPT_PRINTF(2, 3);
+void dapt_report_note(const struct dapt_reporter *reporter, const char *format, ...)
+    DAPT_PRINTF(2, 3);
 
-// The default callback: stdout, `user` is a struct dapt_console. On a terminal the current step is one line that is
-// rewritten; elsewhere lines come at the first steps and then about every 10 seconds, and at every tenth of the run.
-struct dapt_console { bool terminal; double last_line, last_status; uint64_t last_tenth; };
+// The default callback: stdout, `user` is a struct dapt_console. On a terminal the current step is
+// one line that is rewritten; elsewhere lines come at the first steps and then about every 10
+// seconds, and at every tenth of the run.
+struct dapt_console {
+    bool terminal;
+    double last_line, last_status;
+    uint64_t last_tenth;
+};
 void dapt_console_start(struct dapt_console *console);
 void dapt_console_event(void *user, const struct dapt_train_event *event);
 
 // Text helpers. Each fills `text` and returns it.
-struct dapt_small_text { char text[48]; };
-const char *dapt_count_text(uint64_t count, struct dapt_small_text *small);      // "7,904"
-const char *dapt_bytes_text(uint64_t bytes, struct dapt_small_text *small);      // "12.3 MiB"
-const char *dapt_duration_text(double seconds, struct dapt_small_text *small);   // "3 m 20 s"
-double dapt_seconds(void);                                                       // a clock that only goes forward
+struct dapt_small_text {
+    char text[48];
+};
+const char *dapt_count_text(uint64_t count, struct dapt_small_text *small);     // "7,904"
+const char *dapt_bytes_text(uint64_t bytes, struct dapt_small_text *small);     // "12.3 MiB"
+const char *dapt_duration_text(double seconds, struct dapt_small_text *small);  // "3 m 20 s"
+double dapt_seconds(void);  // a clock that only goes forward
 #endif

@@ -7,7 +7,7 @@
 #include "train/course.h"
 #include "train/trainer.h"
 
-// ------------------------------------------------------------------------------------------------------- record
+// ----------------------------------------------------------------------------------------- record
 
 static void add_evaluations(const struct dapt_trainer *t, cJSON *record) {
     cJSON *list = cJSON_AddArrayToObject(record, "evaluations");
@@ -24,11 +24,14 @@ static void add_evaluations(const struct dapt_trainer *t, cJSON *record) {
 }
 
 static void add_step(cJSON *record, const char *key, uint64_t step) {
-    if (step == DAPT_NEVER) cJSON_AddNullToObject(record, key);
-    else cJSON_AddNumberToObject(record, key, (double)step);
+    if (step == DAPT_NEVER)
+        cJSON_AddNullToObject(record, key);
+    else
+        cJSON_AddNumberToObject(record, key, (double)step);
 }
 
-// No times and no paths: a run that was killed and resumed leaves the same record as one that was not.
+// No times and no paths: a run that was killed and resumed leaves the same record as one that was
+// not.
 cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     char seed[24];
     cJSON *record = cJSON_CreateObject();
@@ -50,7 +53,8 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     cJSON_AddStringToObject(record, "data", t->data_hash);
     cJSON_AddStringToObject(record, "config", t->course_hash);
     cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->course, true));
-    cJSON_AddItemToObject(record, "tokenizer", t->tokenizer ? cJSON_Duplicate(t->tokenizer, true) : cJSON_CreateNull());
+    cJSON_AddItemToObject(record, "tokenizer",
+                          t->tokenizer ? cJSON_Duplicate(t->tokenizer, true) : cJSON_CreateNull());
     add_step(record, "evaluated", t->evaluated);
     add_evaluations(t, record);
     add_step(record, "best", t->best);
@@ -58,7 +62,7 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     return record;
 }
 
-// ------------------------------------------------------------------------------------------------------- resume
+// ----------------------------------------------------------------------------------------- resume
 
 static enum dapt_status read_count(const cJSON *record, const char *key, uint64_t *value) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(record, key);
@@ -87,7 +91,9 @@ static void read_evaluations(struct dapt_trainer *t, const cJSON *record) {
         bool known = false;
         cJSON_ArrayForEach(item, list) {
             const cJSON *name = cJSON_GetObjectItemCaseSensitive(item, "name");
-            if (!cJSON_IsString(name) || strcmp(name->valuestring, t->config->data.eval[i].name) != 0) continue;
+            if (!cJSON_IsString(name) ||
+                strcmp(name->valuestring, t->config->data.eval[i].name) != 0)
+                continue;
             e->nats_per_token = read_value(item, "nats_per_token");
             e->bits_per_byte = read_value(item, "bits_per_byte");
             e->perplexity = exp(e->nats_per_token);
@@ -104,12 +110,16 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(record, "data");
     uint64_t steps = 0;
     if (!cJSON_IsString(format) || strcmp(format->valuestring, "dapt.run/1") != 0) {
-        return dapt_fail(DAPT_ERROR_INVALID, "run.json: its format is not \"dapt.run/1\": written by another version");
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "run.json: its format is not \"dapt.run/1\": written by another version");
     }
-    enum dapt_status status = dapt_course_compare(cJSON_GetObjectItemCaseSensitive(record, "course"), t->course);
+    enum dapt_status status = dapt_course_compare(
+        cJSON_GetObjectItemCaseSensitive(record, "course"), t->course);
     if (!status && (!cJSON_IsString(data) || strcmp(data->valuestring, t->data_hash) != 0)) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "data.domain holds other text, or is tokenised otherwise, than when the checkpoint "
-                           "was written; start another run folder for it");
+        status = dapt_fail(
+            DAPT_ERROR_INVALID,
+            "data.domain holds other text, or is tokenised otherwise, than when the checkpoint "
+            "was written; start another run folder for it");
     }
     if (!status) status = read_count(record, "steps", &steps);
     if (!status) status = dapt_course_steps(steps, t->setup.steps, t->options->sets);
@@ -119,7 +129,9 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
     if (!status) status = read_count(record, "skipped_in_row", &t->bad_in_row);
     if (!status) status = read_count(record, "tokens", &t->tokens);
     if (!status && t->step > t->setup.steps) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "the run is at step %" PRIu64 " already, beyond the %" PRIu64 " asked for",
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "the run is at step %" PRIu64 " already, beyond the %" PRIu64
+                           " asked for",
                            t->step, t->setup.steps);
     }
     if (status) return status;
@@ -144,7 +156,8 @@ static void put_aside(struct dapt_trainer *t, uint64_t step) {
     dapt_arena_free(&arena);
 }
 
-static enum dapt_status newest_whole(struct dapt_trainer *t, struct dapt_arena *arena, char **folder, cJSON **record) {
+static enum dapt_status newest_whole(struct dapt_trainer *t, struct dapt_arena *arena,
+                                     char **folder, cJSON **record) {
     uint64_t *steps;
     size_t count, left;
     enum dapt_status status = dapt_run_folder_steps(&t->run, &steps, &count);
@@ -152,12 +165,16 @@ static enum dapt_status newest_whole(struct dapt_trainer *t, struct dapt_arena *
     *folder = NULL;
     for (left = count; !status && left > 0 && !*record; left--) {
         *folder = dapt_run_folder_checkpoint(arena, &t->run, steps[left - 1]);
-        if (!*folder) status = DAPT_ERROR_MEMORY;
-        else if (dapt_checkpoint_check(*folder, record) != DAPT_OK) put_aside(t, steps[left - 1]);
+        if (!*folder)
+            status = DAPT_ERROR_MEMORY;
+        else if (dapt_checkpoint_check(*folder, record) != DAPT_OK)
+            put_aside(t, steps[left - 1]);
     }
     if (!status && count > 0 && !*record) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "%s: none of its %zu checkpoints is whole; to begin anew, use another run folder",
-                           t->run.path, count);
+        status = dapt_fail(
+            DAPT_ERROR_INVALID,
+            "%s: none of its %zu checkpoints is whole; to begin anew, use another run folder",
+            t->run.path, count);
     }
     free(steps);
     return status;
@@ -177,7 +194,8 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
         if (!status) status = dapt_checkpoint_restore(folder, t->setup.engine, t->setup.model);
         if (!status) {
             t->checkpointed = t->step;
-            dapt_report_note(&t->reporter, "resume          from %s, step %" PRIu64 " of %" PRIu64, folder, t->step, t->setup.steps);
+            dapt_report_note(&t->reporter, "resume          from %s, step %" PRIu64 " of %" PRIu64,
+                             folder, t->step, t->setup.steps);
         }
     }
     cJSON_Delete(record);

@@ -16,13 +16,15 @@ void dapt_run_folder_name(uint64_t step, char name[32]) {
 
 bool dapt_run_folder_parse(const char *name, uint64_t *step) {
     char again[32];
-    if (strncmp(name, "step-", 5) != 0 || strlen(name) > 25 || name[5] < '0' || name[5] > '9') return false;
+    if (strncmp(name, "step-", 5) != 0 || strlen(name) > 25 || name[5] < '0' || name[5] > '9')
+        return false;
     *step = strtoull(name + 5, NULL, 10);
     dapt_run_folder_name(*step, again);
     return strcmp(name, again) == 0;
 }
 
-char *dapt_run_folder_checkpoint(struct dapt_arena *arena, const struct dapt_run_folder *run, uint64_t step) {
+char *dapt_run_folder_checkpoint(struct dapt_arena *arena, const struct dapt_run_folder *run,
+                                 uint64_t step) {
     char name[32];
     dapt_run_folder_name(step, name);
     return dapt_path_join(arena, run->checkpoints, name);
@@ -35,10 +37,12 @@ static enum dapt_status lock(struct dapt_run_folder *run) {
     if (run->lock < 0) return dapt_fail_errno("%s: cannot be opened for writing", path);
     if (flock(run->lock, LOCK_EX | LOCK_NB) == 0) return DAPT_OK;
     if (errno == EWOULDBLOCK) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: another process is training into this run folder", run->path);
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: another process is training into this run folder",
+                         run->path);
     }
     // Some network file systems have no locks; going on is better than not training at all.
-    dapt_log(DAPT_LOG_WARNING, "%s: cannot be locked (%s); make sure that no other process trains into it", run->path,
+    dapt_log(DAPT_LOG_WARNING,
+             "%s: cannot be locked (%s); make sure that no other process trains into it", run->path,
              strerror(errno));
     return DAPT_OK;
 }
@@ -101,7 +105,8 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-enum dapt_status dapt_run_folder_steps(const struct dapt_run_folder *run, uint64_t **steps, size_t *count) {
+enum dapt_status dapt_run_folder_steps(const struct dapt_run_folder *run, uint64_t **steps,
+                                       size_t *count) {
     *steps = NULL;
     *count = 0;
     size_t capacity = 0;
@@ -137,13 +142,15 @@ enum dapt_status dapt_run_folder_remove(struct dapt_run_folder *run, const char 
     return status;
 }
 
-enum dapt_status dapt_run_folder_mark(const struct dapt_run_folder *run, const char *which, uint64_t step) {
+enum dapt_status dapt_run_folder_mark(const struct dapt_run_folder *run, const char *which,
+                                      uint64_t step) {
     struct dapt_arena arena = {0};
     char name[32], line[40];
     dapt_run_folder_name(step, name);
     int length = snprintf(line, sizeof line, "%s\n", name);
     char *path = dapt_path_join(&arena, run->path, which);
-    enum dapt_status status = path ? dapt_file_write(path, line, (size_t)length) : DAPT_ERROR_MEMORY;
+    enum dapt_status status = path ? dapt_file_write(path, line, (size_t)length)
+                                   : DAPT_ERROR_MEMORY;
     dapt_arena_free(&arena);
     return status;
 }
@@ -159,7 +166,9 @@ enum dapt_status dapt_run_folder_marked(const char *run, const char *which, uint
         size_t length = strcspn(text.data, "\r\n");
         text.data[length] = '\0';
         if (!dapt_run_folder_parse(text.data, step)) {
-            status = dapt_fail(DAPT_ERROR_INVALID, "%s: holds \"%s\", expected the name of a checkpoint", path, text.data);
+            status = dapt_fail(DAPT_ERROR_INVALID,
+                               "%s: holds \"%s\", expected the name of a checkpoint", path,
+                               text.data);
         }
     }
     dapt_string_free(&text);

@@ -1,4 +1,5 @@
-// What the commands that take a model share: finding its folder, its tokenizer, a device, and the engine over them.
+// What the commands that take a model share: finding its folder, its tokenizer, a device, and the
+// engine over them.
 #ifndef DAPT_TRAIN_SESSION_H
 #define DAPT_TRAIN_SESSION_H
 #include <cjson/cJSON.h>
@@ -7,31 +8,36 @@
 #include "train/engine.h"
 
 // The devices of all backends, in the order of the modules. `each` as in dapt.h.
-enum dapt_status dapt_session_devices(const struct dapt_modules *modules, dapt_each_device each, void *user);
-// Opens device `index` of backend `name`. NULL or "auto": the backend whose device promises most (a graphics card before the
-// processor, a real device before an emulated one).
-enum dapt_status dapt_session_device(const struct dapt_modules *modules, const char *name, uint32_t index, uint32_t threads,
+enum dapt_status dapt_session_devices(const struct dapt_modules *modules, dapt_each_device each,
+                                      void *user);
+// Opens device `index` of backend `name`. NULL or "auto": the backend whose device promises most (a
+// graphics card before the processor, a real device before an emulated one).
+enum dapt_status dapt_session_device(const struct dapt_modules *modules, const char *name,
+                                     uint32_t index, uint32_t threads,
                                      struct dapt_device_handle **device);
 
 struct dapt_session {
     const struct dapt_modules *modules;
     struct dapt_arena arena;
-    char *folder;                        // with config.json and weights: the one given, or the checkpoint it stands for
-    cJSON *record;                       // the checkpoint's run.json; NULL: not one of ours
-    struct dapt_json *tokenizer_options; // from the record; NULL: none
+    char *folder;   // with config.json and weights: the one given, or the checkpoint it stands for
+    cJSON *record;  // the checkpoint's run.json; NULL: not one of ours
+    struct dapt_json *tokenizer_options;  // from the record; NULL: none
     struct dapt_tokenizer *tokenizer;
     struct dapt_model *model;
     struct dapt_device_handle *device;
     struct dapt_engine *engine;
 };
-// Finds the folder and opens the tokenizer. Half-open sessions are closed by dapt_session_close too.
-enum dapt_status dapt_session_open(const struct dapt_modules *modules, const struct dapt_model_options *options,
+// Finds the folder and opens the tokenizer. Half-open sessions are closed by dapt_session_close
+// too.
+enum dapt_status dapt_session_open(const struct dapt_modules *modules,
+                                   const struct dapt_model_options *options,
                                    struct dapt_session *session);
 void dapt_session_close(struct dapt_session *session);  // a zeroed struct is fine
 // Opens the model (unless that was done) ...
 enum dapt_status dapt_session_model(struct dapt_session *session);
 // ... and the device, and loads the weights.
-enum dapt_status dapt_session_engine(struct dapt_session *session, const struct dapt_model_options *options,
+enum dapt_status dapt_session_engine(struct dapt_session *session,
+                                     const struct dapt_model_options *options,
                                      const struct dapt_engine_options *engine_options);
 
 // The folder that `path` stands for: itself, or the latest checkpoint of a run's folder.

@@ -7,7 +7,7 @@
 
 #include "train/session.h"
 
-// ------------------------------------------------------------------------------------------------------- model
+// ------------------------------------------------------------------------------------------ model
 
 const char *dapt_setup_family(const struct dapt_model *model) {
     const char *name = "?";
@@ -35,29 +35,39 @@ static enum dapt_status open_model(struct dapt_setup *setup, const struct dapt_r
                                             : open_random(config, &setup->model);
     if (status) return status;
     const struct dapt_model *model = setup->model;
-    dapt_report_note(reporter, "model           %s, %s, %s parameters, all trained", config->model ? config->model : "new weights",
-                     dapt_setup_family(model), dapt_count_text(model->weight_count, &count));
+    dapt_report_note(reporter, "model           %s, %s, %s parameters, all trained",
+                     config->model ? config->model : "new weights", dapt_setup_family(model),
+                     dapt_count_text(model->weight_count, &count));
     if (model->max_positions && config->data.sequence > model->max_positions) {
-        return dapt_fail(DAPT_ERROR_INVALID, "data.sequence is %" PRIu32 ", but the model has %" PRIu32 " positions",
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "data.sequence is %" PRIu32 ", but the model has %" PRIu32 " positions",
                          config->data.sequence, model->max_positions);
     }
     return DAPT_OK;
 }
 
-// -------------------------------------------------------------------------------------------------------- data
+// ------------------------------------------------------------------------------------------- data
 
-static enum dapt_status open_corpus(struct dapt_setup *setup, const struct dapt_reporter *reporter, const char *name,
-                                    const struct dapt_data_list *list, uint64_t max_tokens, struct dapt_corpus **corpus) {
+static enum dapt_status open_corpus(struct dapt_setup *setup, const struct dapt_reporter *reporter,
+                                    const char *name, const struct dapt_data_list *list,
+                                    uint64_t max_tokens, struct dapt_corpus **corpus) {
     const struct dapt_config *config = setup->config;
-    struct dapt_corpus_options options = {.modules = setup->modules, .tokenizer = setup->tokenizer,
-        .sequence = config->data.sequence, .packing = config->data.packing, .special = config->data.special,
-        .cache = config->data.cache, .skip_errors = config->data.skip_errors, .max_tokens = max_tokens,
-        .threads = config->backend.threads, .name = name};
+    struct dapt_corpus_options options = {.modules = setup->modules,
+                                          .tokenizer = setup->tokenizer,
+                                          .sequence = config->data.sequence,
+                                          .packing = config->data.packing,
+                                          .special = config->data.special,
+                                          .cache = config->data.cache,
+                                          .skip_errors = config->data.skip_errors,
+                                          .max_tokens = max_tokens,
+                                          .threads = config->backend.threads,
+                                          .name = name};
     struct dapt_string line = {0};
     enum dapt_status status = dapt_corpus_open(list, &options, corpus);
     if (!status) status = dapt_corpus_describe(*corpus, &line);
     if (!status) {
-        dapt_report_note(reporter, "%-15s %s%s", name, line.data, dapt_corpus_report(*corpus)->cached ? " (from the cache)" : "");
+        dapt_report_note(reporter, "%-15s %s%s", name, line.data,
+                         dapt_corpus_report(*corpus)->cached ? " (from the cache)" : "");
     }
     dapt_string_free(&line);
     return status;
@@ -67,11 +77,15 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
     const struct dapt_config *config = setup->config;
     char name[128];
     if (config->data.replay.share > 0 || config->data.replay.from.count > 0) {
-        return dapt_fail(DAPT_ERROR_UNSUPPORTED, "data.replay: mixing in replay is not offered by this version; leave it out");
+        return dapt_fail(
+            DAPT_ERROR_UNSUPPORTED,
+            "data.replay: mixing in replay is not offered by this version; leave it out");
     }
-    enum dapt_status status = dapt_tokenizer_open(setup->modules, config->tokenizer.plugin, config->tokenizer.options,
-                                                  config->tokenizer.path, &setup->tokenizer);
-    if (!status) status = open_corpus(setup, reporter, "domain", &config->data.domain, 0, &setup->domain);
+    enum dapt_status status = dapt_tokenizer_open(setup->modules, config->tokenizer.plugin,
+                                                  config->tokenizer.options, config->tokenizer.path,
+                                                  &setup->tokenizer);
+    if (!status)
+        status = open_corpus(setup, reporter, "domain", &config->data.domain, 0, &setup->domain);
     if (!status && config->data.eval_count > 0) {
         setup->evals = dapt_alloc(config->data.eval_count, sizeof *setup->evals);
         if (!setup->evals) return DAPT_ERROR_MEMORY;
@@ -79,12 +93,13 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
     for (size_t i = 0; !status && i < config->data.eval_count; i++) {
         const struct dapt_eval_set *set = &config->data.eval[i];
         snprintf(name, sizeof name, "eval %s", set->name);
-        status = open_corpus(setup, reporter, name, &set->data, config->data.eval_tokens, &setup->evals[i]);
+        status = open_corpus(setup, reporter, name, &set->data, config->data.eval_tokens,
+                             &setup->evals[i]);
     }
     return status;
 }
 
-// --------------------------------------------------------------------------------------------------------- plan
+// ------------------------------------------------------------------------------------------- plan
 
 static enum dapt_status plan_steps(struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
@@ -93,16 +108,24 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
     double steps = 0;
     setup->micro = config->train.micro_batch ? config->train.micro_batch : config->train.batch;
     if (setup->micro == 0 || config->train.batch % setup->micro != 0) {
-        return dapt_fail(DAPT_ERROR_INVALID, "train.micro_batch is %" PRIu32 ", expected a divisor of train.batch (%" PRIu32 ")",
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "train.micro_batch is %" PRIu32
+                         ", expected a divisor of train.batch (%" PRIu32 ")",
                          setup->micro, config->train.batch);
     }
     setup->micros = config->train.batch / setup->micro;
-    if (config->train.steps) setup->steps = config->train.steps;
-    else if (config->train.tokens) setup->steps = config->train.tokens / step_tokens + (config->train.tokens % step_tokens != 0);
-    else steps = ceil(config->train.epochs * (double)sequences / (double)config->train.batch);
+    if (config->train.steps)
+        setup->steps = config->train.steps;
+    else if (config->train.tokens)
+        setup->steps = config->train.tokens / step_tokens +
+                       (config->train.tokens % step_tokens != 0);
+    else
+        steps = ceil(config->train.epochs * (double)sequences / (double)config->train.batch);
     if (steps >= 1 && steps < 0x1p53) setup->steps = (uint64_t)steps;
     if (setup->steps == 0 || setup->steps >= (UINT64_C(1) << 53) / config->train.batch) {
-        return dapt_fail(DAPT_ERROR_INVALID, "train: %" PRIu64 " steps; expected at least one, and a number that can be counted",
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "train: %" PRIu64
+                         " steps; expected at least one, and a number that can be counted",
                          setup->steps);
     }
     return DAPT_OK;
@@ -111,16 +134,21 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
 static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     uint64_t step_tokens = (uint64_t)config->train.batch * config->data.sequence;
-    double passes = (double)setup->steps * config->train.batch / (double)dapt_corpus_report(setup->domain)->sequences;
+    double passes = (double)setup->steps * config->train.batch /
+                    (double)dapt_corpus_report(setup->domain)->sequences;
     struct dapt_small_text a, b, c;
     char micro[64] = "";
-    if (setup->micros > 1) snprintf(micro, sizeof micro, " in %" PRIu32 " micro-batches", setup->micros);
-    dapt_report_note(reporter, "plan            %s steps of %s tokens (%" PRIu32 " x %" PRIu32 "%s): %s tokens, %.3g passes over the domain",
-                     dapt_count_text(setup->steps, &a), dapt_count_text(step_tokens, &b), config->train.batch,
-                     config->data.sequence, micro, dapt_count_text(setup->steps * step_tokens, &c), passes);
+    if (setup->micros > 1)
+        snprintf(micro, sizeof micro, " in %" PRIu32 " micro-batches", setup->micros);
+    dapt_report_note(reporter,
+                     "plan            %s steps of %s tokens (%" PRIu32 " x %" PRIu32
+                     "%s): %s tokens, %.3g passes over the domain",
+                     dapt_count_text(setup->steps, &a), dapt_count_text(step_tokens, &b),
+                     config->train.batch, config->data.sequence, micro,
+                     dapt_count_text(setup->steps * step_tokens, &c), passes);
 }
 
-// ------------------------------------------------------------------------------------------------------- device
+// ----------------------------------------------------------------------------------------- device
 
 static void tell_memory(const struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0}, other = 0, total = 0;
@@ -128,28 +156,40 @@ static void tell_memory(const struct dapt_setup *setup, const struct dapt_report
     dapt_engine_memory(setup->engine, bytes);
     for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
     uint64_t state = bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2];
-    other = total - bytes[DAPT_BUFFER_PARAM] - bytes[DAPT_BUFFER_GRAD] - state - bytes[DAPT_BUFFER_WORK];
-    dapt_report_note(reporter, "memory          %s: parameters %s, gradients %s, optimizer %s, activations %s, other %s",
-                     dapt_bytes_text(total, &all), dapt_bytes_text(bytes[DAPT_BUFFER_PARAM], &parameters),
-                     dapt_bytes_text(bytes[DAPT_BUFFER_GRAD], &gradients), dapt_bytes_text(state, &optimizer),
-                     dapt_bytes_text(bytes[DAPT_BUFFER_WORK], &work), dapt_bytes_text(other, &rest));
+    other = total - bytes[DAPT_BUFFER_PARAM] - bytes[DAPT_BUFFER_GRAD] - state -
+            bytes[DAPT_BUFFER_WORK];
+    dapt_report_note(
+        reporter,
+        "memory          %s: parameters %s, gradients %s, optimizer %s, activations %s, other %s",
+        dapt_bytes_text(total, &all), dapt_bytes_text(bytes[DAPT_BUFFER_PARAM], &parameters),
+        dapt_bytes_text(bytes[DAPT_BUFFER_GRAD], &gradients), dapt_bytes_text(state, &optimizer),
+        dapt_bytes_text(bytes[DAPT_BUFFER_WORK], &work), dapt_bytes_text(other, &rest));
 }
 
-static enum dapt_status open_engine(struct dapt_setup *setup, const struct dapt_reporter *reporter) {
+static enum dapt_status open_engine(struct dapt_setup *setup,
+                                    const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
-    enum dapt_status status = dapt_session_device(setup->modules, config->backend.name, config->backend.device,
-                                                  config->backend.threads, &setup->device);
+    enum dapt_status status = dapt_session_device(setup->modules, config->backend.name,
+                                                  config->backend.device, config->backend.threads,
+                                                  &setup->device);
     if (status) return status;
     const struct dapt_device_info *info = dapt_device_info(setup->device);
     char threads[48] = "";
     if (info->threads) snprintf(threads, sizeof threads, ", %" PRIu32 " threads", info->threads);
-    dapt_report_note(reporter, "device          %s: %s%s", dapt_device_backend(setup->device)->name, info->name, threads);
-    struct dapt_engine_options options = {.train = true, .sequences = setup->micro, .length = config->data.sequence,
-        .recompute = config->train.recompute && strcmp(config->train.recompute, "block") == 0 ? DAPT_RECOMPUTE_BLOCK
-                                                                                            : DAPT_RECOMPUTE_NONE,
-        .beta1 = (float)config->train.optimizer.beta1, .beta2 = (float)config->train.optimizer.beta2,
+    dapt_report_note(reporter, "device          %s: %s%s", dapt_device_backend(setup->device)->name,
+                     info->name, threads);
+    struct dapt_engine_options options = {
+        .train = true,
+        .sequences = setup->micro,
+        .length = config->data.sequence,
+        .recompute = config->train.recompute && strcmp(config->train.recompute, "block") == 0
+                         ? DAPT_RECOMPUTE_BLOCK
+                         : DAPT_RECOMPUTE_NONE,
+        .beta1 = (float)config->train.optimizer.beta1,
+        .beta2 = (float)config->train.optimizer.beta2,
         .eps = (float)config->train.optimizer.eps,
-        .decay_all = config->train.optimizer.decay && strcmp(config->train.optimizer.decay, "all") == 0};
+        .decay_all = config->train.optimizer.decay &&
+                     strcmp(config->train.optimizer.decay, "all") == 0};
     status = dapt_engine_create(setup->model, setup->device, &options, &setup->engine);
     if (!status) tell_memory(setup, reporter);
     return status;
@@ -158,30 +198,37 @@ static enum dapt_status open_engine(struct dapt_setup *setup, const struct dapt_
 static enum dapt_status open_schedule(struct dapt_setup *setup) {
     static const char *const ours[] = {"plugin", NULL};
     const struct dapt_config *config = setup->config;
-    const struct dapt_plugin_descriptor *descriptor =
-        dapt_modules_plugin(setup->modules, DAPT_SCHEDULE_1, config->train.schedule.plugin);
+    const struct dapt_plugin_descriptor *descriptor = dapt_modules_plugin(
+        setup->modules, DAPT_SCHEDULE_1, config->train.schedule.plugin);
     if (!descriptor) return dapt_fail_in(DAPT_ERROR_INVALID, "train.schedule.plugin");
-    enum dapt_status status = dapt_options_create(descriptor->options, config->train.schedule.options, ours,
-                                                  &setup->schedule_options);
+    enum dapt_status status = dapt_options_create(
+        descriptor->options, config->train.schedule.options, ours, &setup->schedule_options);
     if (status) return status;
     setup->schedule = descriptor->implementation;
     status = setup->schedule->open(dapt_host(), setup->schedule_options, &setup->schedule_handle);
     return status ? dapt_fail_in(status, "train.schedule \"%s\"", descriptor->id) : DAPT_OK;
 }
 
-enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step, struct dapt_schedule_point *point) {
-    *point = (struct dapt_schedule_point){.weight_decay = setup->config->train.optimizer.weight_decay,
+enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
+                                  struct dapt_schedule_point *point) {
+    *point = (struct dapt_schedule_point){
+        .weight_decay = setup->config->train.optimizer.weight_decay,
         .replay_share = setup->config->data.replay.share};
     setup->schedule->at(setup->schedule_handle, step, setup->steps, point);
-    if (isfinite(point->learning_rate) && point->learning_rate >= 0 && isfinite(point->weight_decay)) return DAPT_OK;
-    return dapt_fail(DAPT_ERROR_INVALID, "train.schedule \"%s\": gives a learning rate of %g and a weight decay of %g at step %"
-                     PRIu64, setup->config->train.schedule.plugin, point->learning_rate, point->weight_decay, step);
+    if (isfinite(point->learning_rate) && point->learning_rate >= 0 &&
+        isfinite(point->weight_decay))
+        return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "train.schedule \"%s\": gives a learning rate of %g and a weight decay of %g "
+                     "at step %" PRIu64,
+                     setup->config->train.schedule.plugin, point->learning_rate,
+                     point->weight_decay, step);
 }
 
-// -------------------------------------------------------------------------------------------------------- setup
+// ------------------------------------------------------------------------------------------ setup
 
-enum dapt_status dapt_setup_open(const struct dapt_config *config, const struct dapt_reporter *reporter,
-                                 struct dapt_setup *setup) {
+enum dapt_status dapt_setup_open(const struct dapt_config *config,
+                                 const struct dapt_reporter *reporter, struct dapt_setup *setup) {
     *setup = (struct dapt_setup){.config = config};
     enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
     if (!status) status = open_schedule(setup);  // what is cheap to find wrong comes first
@@ -198,7 +245,8 @@ void dapt_setup_close(struct dapt_setup *setup) {
     dapt_device_close(&setup->device);
     if (setup->schedule) setup->schedule->close(setup->schedule_handle);
     dapt_options_destroy(&setup->schedule_options);
-    for (size_t i = 0; setup->evals && i < setup->config->data.eval_count; i++) dapt_corpus_close(&setup->evals[i]);
+    for (size_t i = 0; setup->evals && i < setup->config->data.eval_count; i++)
+        dapt_corpus_close(&setup->evals[i]);
     free(setup->evals);
     dapt_corpus_close(&setup->domain);
     dapt_tokenizer_close(&setup->tokenizer);

@@ -5,28 +5,29 @@
 #include "train/report.h"
 
 struct dapt_setup {
-    const struct dapt_config *config;        // outlives the setup
+    const struct dapt_config *config;  // outlives the setup
     struct dapt_modules *modules;
     struct dapt_model *model;
     struct dapt_tokenizer *tokenizer;
     struct dapt_corpus *domain;
-    struct dapt_corpus **evals;              // [config->data.eval_count]
+    struct dapt_corpus **evals;  // [config->data.eval_count]
     struct dapt_device_handle *device;
-    struct dapt_engine *engine;              // weights not yet loaded
+    struct dapt_engine *engine;  // weights not yet loaded
     const struct dapt_schedule_1 *schedule;
     void *schedule_handle;
     struct dapt_options *schedule_options;
-    uint32_t micro;                          // sequences of a micro-batch
-    uint32_t micros;                         // micro-batches of a step
-    uint64_t steps;                          // of the whole run
+    uint32_t micro;   // sequences of a micro-batch
+    uint32_t micros;  // micro-batches of a step
+    uint64_t steps;   // of the whole run
 };
 // Opens all of it, telling what was found. A half-open setup is closed by dapt_setup_close too.
-enum dapt_status dapt_setup_open(const struct dapt_config *config, const struct dapt_reporter *reporter,
-                                 struct dapt_setup *setup);
+enum dapt_status dapt_setup_open(const struct dapt_config *config,
+                                 const struct dapt_reporter *reporter, struct dapt_setup *setup);
 void dapt_setup_close(struct dapt_setup *setup);  // a zeroed struct is fine
 // The model's own weights, or new ones.
 enum dapt_status dapt_setup_weights(struct dapt_setup *setup);
 // What the schedule says for step `step` (0-based).
-enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step, struct dapt_schedule_point *point);
-const char *dapt_setup_family(const struct dapt_model *model);   // config.json's model_type
+enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
+                                  struct dapt_schedule_point *point);
+const char *dapt_setup_family(const struct dapt_model *model);  // config.json's model_type
 #endif

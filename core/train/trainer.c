@@ -17,8 +17,10 @@
 void dapt_trainer_log(struct dapt_trainer *t, cJSON *event) {
     if (dapt_metrics_add(t->metrics, event) == DAPT_OK || t->metrics_failed) return;
     t->metrics_failed = true;
-    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE, .step = t->step, .steps = t->setup.steps,
-        .text = dapt_error()});
+    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE,
+                                                         .step = t->step,
+                                                         .steps = t->setup.steps,
+                                                         .text = dapt_error()});
 }
 
 static cJSON *event_at(const struct dapt_trainer *t, const char *name) {
@@ -27,7 +29,7 @@ static cJSON *event_at(const struct dapt_trainer *t, const char *name) {
     return event;
 }
 
-// --------------------------------------------------------------------------------------------------- evaluation
+// ------------------------------------------------------------------------------------- evaluation
 
 static bool evaluation_is_due(const struct dapt_trainer *t) {
     uint64_t every = t->config->train.evaluate_every;
@@ -41,7 +43,8 @@ static void log_evaluation(struct dapt_trainer *t, const struct dapt_evaluation 
     dapt_json_add_number(event, "nats_per_token", e->nats_per_token);
     dapt_json_add_number(event, "perplexity", e->perplexity);
     dapt_json_add_number(event, "bits_per_byte", e->bits_per_byte);
-    dapt_json_add_number(event, "bits_per_byte_change", t->step ? e->bits_per_byte - e->bits_before : 0);
+    dapt_json_add_number(event, "bits_per_byte_change",
+                         t->step ? e->bits_per_byte - e->bits_before : 0);
     cJSON_AddNumberToObject(event, "scored", (double)e->scored);
     cJSON_AddNumberToObject(event, "tokens", (double)e->tokens);
     cJSON_AddNumberToObject(event, "bytes", (double)e->bytes);
@@ -59,8 +62,10 @@ static enum dapt_status evaluate(struct dapt_trainer *t) {
         status = dapt_evaluate_corpus(t->setup.engine, t->setup.evals[i], t->batches[0],
                                       t->config->data.eval[i].name, &fresh[i]);
         if (status) break;
-        fresh[i].nats_before = t->step == 0 ? fresh[i].nats_per_token : t->evaluations[i].nats_before;
-        fresh[i].bits_before = t->step == 0 ? fresh[i].bits_per_byte : t->evaluations[i].bits_before;
+        fresh[i].nats_before = t->step == 0 ? fresh[i].nats_per_token
+                                            : t->evaluations[i].nats_before;
+        fresh[i].bits_before = t->step == 0 ? fresh[i].bits_per_byte
+                                            : t->evaluations[i].bits_before;
     }
     for (size_t i = 0; !status && i < count; i++) {
         t->evaluations[i] = fresh[i];
@@ -69,14 +74,17 @@ static enum dapt_status evaluate(struct dapt_trainer *t) {
     if (!status) {
         t->evaluated = t->step;
         t->evaluate_seconds = dapt_seconds() - begin;
-        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_EVALUATION, .step = t->step,
-            .steps = t->setup.steps, .evaluations = t->evaluations, .evaluation_count = count});
+        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_EVALUATION,
+                                                             .step = t->step,
+                                                             .steps = t->setup.steps,
+                                                             .evaluations = t->evaluations,
+                                                             .evaluation_count = count});
     }
     free(fresh);
     return status;
 }
 
-// --------------------------------------------------------------------------------------------------- checkpoints
+// ------------------------------------------------------------------------------------ checkpoints
 
 static bool checkpoint_is_due(const struct dapt_trainer *t) {
     uint64_t every = t->config->train.checkpoint_every;
@@ -98,7 +106,8 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     char name[32];
     double begin = dapt_seconds();
     const struct dapt_evaluation *e = t->evaluated == t->step ? deciding(t) : NULL;
-    bool better = e && isfinite(e->nats_per_token) && !(t->best != DAPT_NEVER && e->nats_per_token >= t->best_value);
+    bool better = e && isfinite(e->nats_per_token) &&
+                  !(t->best != DAPT_NEVER && e->nats_per_token >= t->best_value);
     uint64_t best = t->best;
     double best_value = t->best_value;
     if (better) {  // in the record of this very checkpoint
@@ -106,7 +115,8 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
         t->best_value = e->nats_per_token;
     }
     dapt_metrics_sync(t->metrics);
-    enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine, t->setup.model, t->tokenizer_folder,
+    enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine,
+                                                    t->setup.model, t->tokenizer_folder,
                                                     dapt_trainer_record(t));
     if (status) {
         t->best = best;
@@ -124,22 +134,28 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     cJSON_AddBoolToObject(event, "best", better);
     dapt_json_add_number(event, "seconds", dapt_seconds() - begin);
     dapt_trainer_log(t, event);
-    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_CHECKPOINT, .step = t->step,
-        .steps = t->setup.steps, .text = name});
+    dapt_report(
+        &t->reporter,
+        &(struct dapt_train_event){
+            .kind = DAPT_TRAIN_CHECKPOINT, .step = t->step, .steps = t->setup.steps, .text = name});
     return DAPT_OK;
 }
 
-// A checkpoint on the way that can't be written (a full disk, say) must not end hours of training: it is told, and tried again.
+// A checkpoint on the way that can't be written (a full disk, say) must not end hours of training:
+// it is told, and tried again.
 static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
     enum dapt_status status = checkpoint(t);
     if (!status || t->step == t->setup.steps) return status;
     struct dapt_string text = {0};
-    if (dapt_string_format(&text, "%s; training goes on, next try in %g s", dapt_error(), RETRY_SECONDS) == DAPT_OK) {
+    if (dapt_string_format(&text, "%s; training goes on, next try in %g s", dapt_error(),
+                           RETRY_SECONDS) == DAPT_OK) {
         cJSON *event = event_at(t, "trouble");
         cJSON_AddStringToObject(event, "text", text.data);
         dapt_trainer_log(t, event);
-        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE, .step = t->step,
-            .steps = t->setup.steps, .text = text.data});
+        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE,
+                                                             .step = t->step,
+                                                             .steps = t->setup.steps,
+                                                             .text = text.data});
     }
     dapt_string_free(&text);
     t->tried = t->step;  // not again at this step
@@ -147,42 +163,56 @@ static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
     return DAPT_OK;
 }
 
-// -------------------------------------------------------------------------------------------------------- steps
+// ------------------------------------------------------------------------------------------ steps
 
-static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedule_point *point, struct dapt_engine_result *result,
-                                uint64_t *scored) {
+static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedule_point *point,
+                                struct dapt_engine_result *result, uint64_t *scored) {
     enum dapt_status status = DAPT_OK;
     uint64_t index = t->step * t->config->train.batch;
     *scored = 0;
     *result = (struct dapt_engine_result){.loss = NAN, .norm = NAN};
     for (uint32_t i = 0; i < t->setup.micros; i++) {
-        dapt_corpus_train_batch(t->setup.domain, t->config->train.seed, index + (uint64_t)i * t->setup.micro, t->batches[i]);
+        dapt_corpus_train_batch(t->setup.domain, t->config->train.seed,
+                                index + (uint64_t)i * t->setup.micro, t->batches[i]);
         *scored += t->batches[i]->scored;
     }
     if (*scored == 0) return DAPT_OK;
-    struct dapt_engine_step step = {.learning_rate = point->learning_rate, .weight_decay = point->weight_decay,
-        .clip = t->config->train.clip, .number = t->updates + 1, .scored = *scored};
+    struct dapt_engine_step step = {.learning_rate = point->learning_rate,
+                                    .weight_decay = point->weight_decay,
+                                    .clip = t->config->train.clip,
+                                    .number = t->updates + 1,
+                                    .scored = *scored};
     status = dapt_engine_begin(t->setup.engine, &step);
-    for (uint32_t i = 0; !status && i < t->setup.micros; i++) status = dapt_engine_micro(t->setup.engine, t->batches[i]);
+    for (uint32_t i = 0; !status && i < t->setup.micros; i++)
+        status = dapt_engine_micro(t->setup.engine, t->batches[i]);
     if (!status) status = dapt_engine_finish(t->setup.engine, true, result);
     return status ? dapt_fail_in(status, "step %" PRIu64, t->step + 1) : DAPT_OK;
 }
 
-static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_result *result, uint64_t scored) {
+static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_result *result,
+                             uint64_t scored) {
     char text[160];
     t->skipped++;
     t->bad_in_row++;
-    if (scored == 0) snprintf(text, sizeof text, "its batch holds no token that can be scored");
-    else snprintf(text, sizeof text, "loss %g, gradient norm %g", result->loss, result->norm);
+    if (scored == 0)
+        snprintf(text, sizeof text, "its batch holds no token that can be scored");
+    else
+        snprintf(text, sizeof text, "loss %g, gradient norm %g", result->loss, result->norm);
     cJSON *event = event_at(t, "skip");
     cJSON_AddStringToObject(event, "text", text);
     cJSON_AddNumberToObject(event, "in_row", (double)t->bad_in_row);
     dapt_trainer_log(t, event);
-    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_SKIP, .step = t->step, .steps = t->setup.steps,
-        .text = text, .bad_in_row = t->bad_in_row});
+    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_SKIP,
+                                                         .step = t->step,
+                                                         .steps = t->setup.steps,
+                                                         .text = text,
+                                                         .bad_in_row = t->bad_in_row});
     if (t->bad_in_row < t->config->train.max_bad_steps) return DAPT_OK;
-    return dapt_fail(DAPT_ERROR_INVALID, "stopped at step %" PRIu64 ": %" PRIu64 " steps in a row were not finite (the last: %s), as "
-                     "many as train.max_bad_steps allows; a lower learning rate may help", t->step, t->bad_in_row, text);
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "stopped at step %" PRIu64 ": %" PRIu64
+                     " steps in a row were not finite (the last: %s), as "
+                     "many as train.max_bad_steps allows; a lower learning rate may help",
+                     t->step, t->bad_in_row, text);
 }
 
 static double seconds_left(const struct dapt_trainer *t) {
@@ -191,8 +221,8 @@ static double seconds_left(const struct dapt_trainer *t) {
     return (double)steps * t->step_seconds + (double)evaluations * t->evaluate_seconds;
 }
 
-static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *result, const struct dapt_schedule_point *point,
-                      uint64_t scored, double seconds) {
+static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *result,
+                      const struct dapt_schedule_point *point, uint64_t scored, double seconds) {
     double rate = (double)t->config->train.batch * t->config->data.sequence / t->step_seconds;
     cJSON *event = event_at(t, "step");
     dapt_json_add_number(event, "loss", result->loss);
@@ -201,11 +231,17 @@ static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *r
     dapt_json_add_number(event, "weight_decay", point->weight_decay);
     cJSON_AddNumberToObject(event, "scored", (double)scored);
     dapt_json_add_number(event, "seconds", seconds);
-    if (t->step == t->started + 1) dapt_json_add_number(event, "since_start", dapt_seconds() - t->begin);
+    if (t->step == t->started + 1)
+        dapt_json_add_number(event, "since_start", dapt_seconds() - t->begin);
     dapt_trainer_log(t, event);
-    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_STEP, .step = t->step, .steps = t->setup.steps,
-        .loss = result->loss, .norm = result->norm, .learning_rate = point->learning_rate, .tokens_per_second = rate,
-        .seconds_left = seconds_left(t)});
+    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_STEP,
+                                                         .step = t->step,
+                                                         .steps = t->setup.steps,
+                                                         .loss = result->loss,
+                                                         .norm = result->norm,
+                                                         .learning_rate = point->learning_rate,
+                                                         .tokens_per_second = rate,
+                                                         .seconds_left = seconds_left(t)});
 }
 
 static enum dapt_status train_step(struct dapt_trainer *t) {
@@ -217,7 +253,8 @@ static enum dapt_status train_step(struct dapt_trainer *t) {
     if (!status) status = compute(t, &point, &result, &scored);
     if (status) return status;
     double seconds = dapt_seconds() - begin;
-    uint64_t done = t->step - t->started;  // the first step also compiles: it says nothing of the others
+    uint64_t done = t->step -
+                    t->started;  // the first step also compiles: it says nothing of the others
     t->step_seconds = done <= 1 ? seconds : 0.9 * t->step_seconds + 0.1 * seconds;
     t->train_seconds += seconds;
     t->step++;
@@ -229,13 +266,17 @@ static enum dapt_status train_step(struct dapt_trainer *t) {
     return DAPT_OK;
 }
 
-// --------------------------------------------------------------------------------------------------- begin, end
+// ------------------------------------------------------------------------------------- begin, end
 
 static void add_corpus(cJSON *list, const char *name, const struct dapt_corpus *corpus) {
     const struct dapt_corpus_report *r = dapt_corpus_report(corpus);
-    const struct { const char *key; uint64_t value; } counts[] = {
-        {"files", r->files}, {"documents", r->documents}, {"bytes", r->bytes}, {"skipped", r->skipped}, {"tokens", r->tokens},
-        {"sequences", r->sequences}, {"cut", r->cut}, {"padded", r->padded}, {"split", r->split},
+    const struct {
+        const char *key;
+        uint64_t value;
+    } counts[] = {
+        {"files", r->files},     {"documents", r->documents}, {"bytes", r->bytes},
+        {"skipped", r->skipped}, {"tokens", r->tokens},       {"sequences", r->sequences},
+        {"cut", r->cut},         {"padded", r->padded},       {"split", r->split},
     };
     cJSON *object = cJSON_AddObjectToObject(list, name);
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
@@ -260,7 +301,8 @@ static void log_start(struct dapt_trainer *t) {
     for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
     cJSON_AddNumberToObject(event, "memory", (double)total);
     cJSON_AddNumberToObject(event, "steps", (double)t->setup.steps);
-    cJSON_AddNumberToObject(event, "tokens_per_step", (double)t->config->train.batch * t->config->data.sequence);
+    cJSON_AddNumberToObject(event, "tokens_per_step",
+                            (double)t->config->train.batch * t->config->data.sequence);
     cJSON_AddStringToObject(event, "config", t->course_hash);
     cJSON_AddStringToObject(event, "data", t->data_hash);
     cJSON *corpora = cJSON_AddObjectToObject(event, "corpora");
@@ -278,16 +320,24 @@ static enum dapt_status stop(struct dapt_trainer *t) {
     struct dapt_string text = {0};
     enum dapt_status status = DAPT_OK;
     if (t->step > 0 && t->checkpointed != t->step) status = checkpoint(t);
-    if (status) return dapt_fail_in(status, "stopped at step %" PRIu64 ", but what was trained since the last checkpoint is lost",
-                                    t->step);
-    if (t->step == 0) status = dapt_string_format(&text, "stopped before the first step; nothing was trained");
-    else status = dapt_string_format(&text, "stopped at step %" PRIu64 " of %" PRIu64 "; to go on: dapt train %s --resume", t->step,
-                                     t->setup.steps, t->options->config);
+    if (status)
+        return dapt_fail_in(status,
+                            "stopped at step %" PRIu64
+                            ", but what was trained since the last checkpoint is lost",
+                            t->step);
+    if (t->step == 0)
+        status = dapt_string_format(&text, "stopped before the first step; nothing was trained");
+    else
+        status = dapt_string_format(
+            &text, "stopped at step %" PRIu64 " of %" PRIu64 "; to go on: dapt train %s --resume",
+            t->step, t->setup.steps, t->options->config);
     cJSON *event = event_at(t, "stop");
     dapt_trainer_log(t, event);
     if (!status) {
-        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_STOP, .step = t->step, .steps = t->setup.steps,
-            .text = text.data});
+        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_STOP,
+                                                             .step = t->step,
+                                                             .steps = t->setup.steps,
+                                                             .text = text.data});
         status = dapt_fail(DAPT_ERROR_CANCELLED, "%s", text.data);
     }
     dapt_string_free(&text);
@@ -304,20 +354,31 @@ static void tell_end(struct dapt_trainer *t) {
     cJSON_AddNumberToObject(event, "skipped", (double)t->skipped);
     cJSON_AddNumberToObject(event, "tokens", (double)t->tokens);
     dapt_json_add_number(event, "train_seconds", t->train_seconds);
-    dapt_json_add_number(event, "tokens_per_second", t->train_seconds > 0 ? count / t->train_seconds : 0);
+    dapt_json_add_number(event, "tokens_per_second",
+                         t->train_seconds > 0 ? count / t->train_seconds : 0);
     dapt_trainer_log(t, event);
     dapt_metrics_sync(t->metrics);
     if (done == 0) {
-        dapt_string_format(&text, "the run is complete: %s steps; the model is in %s/checkpoints/step-%06" PRIu64,
-                           dapt_count_text(t->step, &steps), t->run.path, t->step);
+        dapt_string_format(
+            &text, "the run is complete: %s steps; the model is in %s/checkpoints/step-%06" PRIu64,
+            dapt_count_text(t->step, &steps), t->run.path, t->step);
     } else {
-        dapt_string_format(&text, "%s steps, %s tokens in %s (%s tokens/s); %" PRIu64 " skipped; the model is in "
-                           "%s/checkpoints/step-%06" PRIu64, dapt_count_text(done, &steps), dapt_count_text((uint64_t)count, &tokens),
+        dapt_string_format(&text,
+                           "%s steps, %s tokens in %s (%s tokens/s); %" PRIu64
+                           " skipped; the model is in "
+                           "%s/checkpoints/step-%06" PRIu64,
+                           dapt_count_text(done, &steps), dapt_count_text((uint64_t)count, &tokens),
                            dapt_duration_text(t->train_seconds, &seconds),
-                           dapt_count_text((uint64_t)(count / t->train_seconds), &rate), t->skipped, t->run.path, t->step);
+                           dapt_count_text((uint64_t)(count / t->train_seconds), &rate), t->skipped,
+                           t->run.path, t->step);
     }
-    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_END, .step = t->step, .steps = t->setup.steps,
-        .text = text.data, .evaluations = t->evaluations, .evaluation_count = t->config->data.eval_count});
+    dapt_report(&t->reporter,
+                &(struct dapt_train_event){.kind = DAPT_TRAIN_END,
+                                           .step = t->step,
+                                           .steps = t->setup.steps,
+                                           .text = text.data,
+                                           .evaluations = t->evaluations,
+                                           .evaluation_count = t->config->data.eval_count});
     dapt_string_free(&text);
 }
 
@@ -326,7 +387,9 @@ static enum dapt_status loop(struct dapt_trainer *t) {
     for (;;) {
         if (evaluation_is_due(t)) status = evaluate(t);
         if (!status && checkpoint_is_due(t)) status = checkpoint_on_the_way(t);
-        if (status == DAPT_ERROR_CANCELLED || (!status && t->step < t->setup.steps && dapt_cancelled())) return stop(t);
+        if (status == DAPT_ERROR_CANCELLED ||
+            (!status && t->step < t->setup.steps && dapt_cancelled()))
+            return stop(t);
         if (status || t->step == t->setup.steps) break;
         status = train_step(t);
         if (status) break;
@@ -335,19 +398,24 @@ static enum dapt_status loop(struct dapt_trainer *t) {
     return status;
 }
 
-// -------------------------------------------------------------------------------------------------------- opening
+// ---------------------------------------------------------------------------------------- opening
 
 // A folder that holds checkpoints is gone on with on purpose only.
 static enum dapt_status open_run(struct dapt_trainer *t) {
     uint64_t *steps;
     size_t count;
-    if (!t->config->run) return dapt_fail(DAPT_ERROR_INVALID, "%s: \"run\" is missing: the folder that the run goes to", t->options->config);
+    if (!t->config->run)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "%s: \"run\" is missing: the folder that the run goes to",
+                         t->options->config);
     enum dapt_status status = dapt_run_folder_open(t->config->run, &t->run);
     if (!status) status = dapt_run_folder_steps(&t->run, &steps, &count);
     if (status) return status;
     if (count > 0 && !t->options->resume) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "%s: holds a run already (newest checkpoint: step-%06" PRIu64
-                           "); go on with it by --resume, or set \"run\" to another folder", t->run.path, steps[count - 1]);
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "%s: holds a run already (newest checkpoint: step-%06" PRIu64
+                           "); go on with it by --resume, or set \"run\" to another folder",
+                           t->run.path, steps[count - 1]);
     }
     free(steps);
     return status;
@@ -379,8 +447,12 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
     t->evaluations = dapt_alloc(evals ? evals : 1, sizeof *t->evaluations);
     if (!t->batches || !t->evaluations) return DAPT_ERROR_MEMORY;
     for (size_t i = 0; i < evals; i++) {
-        t->evaluations[i] = (struct dapt_evaluation){.name = t->config->data.eval[i].name, .nats_per_token = NAN,
-            .perplexity = NAN, .bits_per_byte = NAN, .nats_before = NAN, .bits_before = NAN};
+        t->evaluations[i] = (struct dapt_evaluation){.name = t->config->data.eval[i].name,
+                                                     .nats_per_token = NAN,
+                                                     .perplexity = NAN,
+                                                     .bits_per_byte = NAN,
+                                                     .nats_before = NAN,
+                                                     .bits_before = NAN};
     }
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         status = dapt_batch_create(t->setup.micro, t->config->data.sequence, &t->batches[i]);
@@ -397,7 +469,9 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     if (!status) status = dapt_course_tokenizer(t->config, &t->tokenizer);
     const char *path = t->config->tokenizer.path;
     if (!status && path) {  // a folder, or a file in one
-        size_t length = dapt_is_dir(path) || !strrchr(path, '/') ? strlen(path) : (size_t)(strrchr(path, '/') - path);
+        size_t length = dapt_is_dir(path) || !strrchr(path, '/')
+                            ? strlen(path)
+                            : (size_t)(strrchr(path, '/') - path);
         t->tokenizer_folder = dapt_arena_copy(&t->run.arena, path, length);
         if (!t->tokenizer_folder) status = DAPT_ERROR_MEMORY;
     }
@@ -412,9 +486,12 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     if (status || plan_only) return status;
     status = make_batches(t);
     if (!status) status = identify(t);
-    if (!status) status = t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);
+    if (!status)
+        status = t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);
     if (!status && t->config->train.best && !deciding(t)) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "train.best is \"%s\", expected the name of a set of data.eval", t->config->train.best);
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "train.best is \"%s\", expected the name of a set of data.eval",
+                           t->config->train.best);
     }
     if (!status) status = write_config(t);
     if (!status) status = open_metrics(t);
@@ -437,8 +514,14 @@ static void finish(struct dapt_trainer *t) {
 enum dapt_status dapt_trainer_run(const struct dapt_train_options *options) {
     struct dapt_console console;
     dapt_console_start(&console);
-    struct dapt_trainer t = {.options = options, .run = {.lock = -1}, .best_value = NAN, .evaluated = DAPT_NEVER,
-        .checkpointed = DAPT_NEVER, .tried = DAPT_NEVER, .best = DAPT_NEVER, .begin = dapt_seconds()};
+    struct dapt_trainer t = {.options = options,
+                             .run = {.lock = -1},
+                             .best_value = NAN,
+                             .evaluated = DAPT_NEVER,
+                             .checkpointed = DAPT_NEVER,
+                             .tried = DAPT_NEVER,
+                             .best = DAPT_NEVER,
+                             .begin = dapt_seconds()};
     t.reporter = options->callback ? (struct dapt_reporter){options->callback, options->user}
                                    : (struct dapt_reporter){dapt_console_event, &console};
     enum dapt_status status = begin(&t);

@@ -16,7 +16,7 @@ struct golden {
     struct dapt_safetensors *file;
     struct dapt_json *settings;
     uint32_t sequences, length;
-    bool masked;                       // labels score their own place, and every place sees all; otherwise causal
+    bool masked;  // labels score their own place, and every place sees all; otherwise causal
     double learning_rate, beta1, beta2, eps, weight_decay, clip;
 };
 
@@ -31,7 +31,7 @@ struct check {
     size_t rows, failed;
 };
 
-// ------------------------------------------------------------------------------------------------------- golden values
+// ---------------------------------------------------------------------------------- golden values
 
 static enum dapt_status read_settings(struct golden *g, const char *path) {
     const struct dapt_json *optimizer, *betas;
@@ -48,34 +48,42 @@ static enum dapt_status read_settings(struct golden *g, const char *path) {
     if (!status) status = dapt_json_get_number(optimizer, "clip_grad_norm", &g->clip);
     if (!status) status = dapt_json_get_string(optimizer, "decay", &decay);
     if (!status && strcmp(decay, "every parameter") != 0) {
-        status = dapt_json_fail(dapt_json_member(optimizer, "decay"), "is \"%s\", expected \"every parameter\"", decay);
+        status = dapt_json_fail(dapt_json_member(optimizer, "decay"),
+                                "is \"%s\", expected \"every parameter\"", decay);
     }
     if (!status && strcmp(kind, "causal") != 0 && strcmp(kind, "masked") != 0) {
-        status = dapt_json_fail(dapt_json_member(g->settings, "kind"), "is \"%s\", expected \"causal\" or \"masked\"", kind);
+        status = dapt_json_fail(dapt_json_member(g->settings, "kind"),
+                                "is \"%s\", expected \"causal\" or \"masked\"", kind);
     }
     g->masked = strcmp(kind, "masked") == 0;
     return status;
 }
 
-static enum dapt_status find(const struct golden *g, const char *name, uint64_t count, const struct dapt_file_tensor **tensor) {
+static enum dapt_status find(const struct golden *g, const char *name, uint64_t count,
+                             const struct dapt_file_tensor **tensor) {
     *tensor = dapt_safetensors_find(g->file, name);
     if (!*tensor) return dapt_fail(DAPT_ERROR_INVALID, "golden.safetensors: holds no '%s'", name);
     if (count && (*tensor)->count != count) {
-        return dapt_fail(DAPT_ERROR_INVALID, "golden.safetensors: '%s' has %" PRIu64 " numbers, expected %" PRIu64, name,
-                         (*tensor)->count, count);
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "golden.safetensors: '%s' has %" PRIu64 " numbers, expected %" PRIu64,
+                         name, (*tensor)->count, count);
     }
     return DAPT_OK;
 }
 
-static enum dapt_status open_golden(struct golden *g, struct dapt_arena *arena, const char *folder) {
+static enum dapt_status open_golden(struct golden *g, struct dapt_arena *arena,
+                                    const char *folder) {
     const struct dapt_file_tensor *ids;
-    char *path = dapt_path_join(arena, folder, "golden.safetensors"), *json = dapt_path_join(arena, folder, "golden.json");
+    char *path = dapt_path_join(arena, folder, "golden.safetensors"),
+         *json = dapt_path_join(arena, folder, "golden.json");
     enum dapt_status status = path && json ? DAPT_OK : DAPT_ERROR_MEMORY;
     if (!status) status = dapt_safetensors_open(path, &g->file);
     if (!status) status = read_settings(g, json);
     if (!status) status = find(g, "input_ids", 0, &ids);
-    if (!status && (ids->rank != 2 || ids->shape[0] == 0 || ids->shape[1] < 2 || ids->count > (1u << 24))) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "%s: 'input_ids' is not [sequences, tokens] of a usable size", path);
+    if (!status &&
+        (ids->rank != 2 || ids->shape[0] == 0 || ids->shape[1] < 2 || ids->count > (1u << 24))) {
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "%s: 'input_ids' is not [sequences, tokens] of a usable size", path);
     }
     if (!status) {
         g->sequences = (uint32_t)ids->shape[0];
@@ -85,10 +93,12 @@ static enum dapt_status open_golden(struct golden *g, struct dapt_arena *arena, 
 }
 
 // The golden batch. transformers scores place t of a causal model against labels[t + 1].
-static enum dapt_status fill_batch(const struct golden *g, uint32_t vocab, struct dapt_batch *batch) {
+static enum dapt_status fill_batch(const struct golden *g, uint32_t vocab,
+                                   struct dapt_batch *batch) {
     const struct dapt_file_tensor *ids, *labels;
     uint64_t count = (uint64_t)g->sequences * g->length;
-    int64_t *values = dapt_alloc(count, 2 * sizeof *values), *label = values ? values + count : NULL;
+    int64_t *values = dapt_alloc(count, 2 * sizeof *values),
+            *label = values ? values + count : NULL;
     enum dapt_status status = values ? DAPT_OK : DAPT_ERROR_MEMORY;
     if (!status) status = find(g, "input_ids", count, &ids);
     if (!status) status = find(g, "labels", count, &labels);
@@ -100,7 +110,9 @@ static enum dapt_status fill_batch(const struct golden *g, uint32_t vocab, struc
         bool inside = g->masked || t + 1 < g->length;
         int64_t target = inside ? label[g->masked ? i : i + 1] : -100;
         if (values[i] < 0 || values[i] >= (int64_t)vocab || target >= (int64_t)vocab) {
-            status = dapt_fail(DAPT_ERROR_INVALID, "golden.safetensors: a token id outside of the vocabulary of %" PRIu32, vocab);
+            status = dapt_fail(
+                DAPT_ERROR_INVALID,
+                "golden.safetensors: a token id outside of the vocabulary of %" PRIu32, vocab);
         }
         batch->ids[i] = (int32_t)values[i];
         batch->targets[i] = target < 0 ? -1 : (int32_t)target;
@@ -109,18 +121,21 @@ static enum dapt_status fill_batch(const struct golden *g, uint32_t vocab, struc
         batch->last[i] = (int32_t)(g->masked ? g->length - 1 : t);
         batch->scored += target >= 0;
     }
-    if (!status && batch->scored == 0) status = dapt_fail(DAPT_ERROR_INVALID, "golden.safetensors: 'labels' score nothing");
+    if (!status && batch->scored == 0)
+        status = dapt_fail(DAPT_ERROR_INVALID, "golden.safetensors: 'labels' score nothing");
     free(values);
     return status;
 }
 
-// ------------------------------------------------------------------------------------------------------- comparing
+// -------------------------------------------------------------------------------------- comparing
 
 static void tell(struct check *c, const char *what, const char *name, double error) {
     bool ok = error <= c->tolerance;  // false for a NaN
     c->rows++;
     c->failed += !ok;
-    if (c->callback) c->callback(c->user, &(struct dapt_verify_row){.what = what, .name = name, .error = error, .ok = ok});
+    if (c->callback)
+        c->callback(c->user, &(struct dapt_verify_row){
+                                 .what = what, .name = name, .error = error, .ok = ok});
 }
 
 static double relative(double difference2, double golden2) {
@@ -128,8 +143,8 @@ static double relative(double difference2, double golden2) {
     return sqrt(difference2 / golden2);
 }
 
-static enum dapt_status compare_tensor(struct check *c, const char *what, const char *name, const struct dapt_file_tensor *tensor,
-                                       const float *ours) {
+static enum dapt_status compare_tensor(struct check *c, const char *what, const char *name,
+                                       const struct dapt_file_tensor *tensor, const float *ours) {
     float *golden = dapt_alloc(tensor->count, sizeof *golden);
     if (!golden) return DAPT_ERROR_MEMORY;
     double difference2 = 0, golden2 = 0;
@@ -167,15 +182,22 @@ static enum dapt_status check_loss(struct check *c) {
     if (!status && !losses) status = DAPT_ERROR_MEMORY;
     if (!status) status = dapt_file_tensor_floats(tensor, 0, 1, &golden);
     if (!status) status = dapt_engine_losses(c->engine, c->batch, losses);
-    for (uint64_t i = 0; !status && i < count; i++) sum += c->batch->targets[i] >= 0 ? (double)losses[i] : 0;
-    if (!status) tell(c, "loss", "", fabs(sum / (double)c->batch->scored - (double)golden) / fabs((double)golden));
+    for (uint64_t i = 0; !status && i < count; i++)
+        sum += c->batch->targets[i] >= 0 ? (double)losses[i] : 0;
+    if (!status)
+        tell(c, "loss", "",
+             fabs(sum / (double)c->batch->scored - (double)golden) / fabs((double)golden));
     free(losses);
     return status;
 }
 
-static enum dapt_status one_step(struct check *c, uint64_t number, bool update, struct dapt_engine_result *result) {
-    struct dapt_engine_step step = {.learning_rate = c->golden.learning_rate, .weight_decay = c->golden.weight_decay,
-        .clip = c->golden.clip, .number = number, .scored = c->batch->scored};
+static enum dapt_status one_step(struct check *c, uint64_t number, bool update,
+                                 struct dapt_engine_result *result) {
+    struct dapt_engine_step step = {.learning_rate = c->golden.learning_rate,
+                                    .weight_decay = c->golden.weight_decay,
+                                    .clip = c->golden.clip,
+                                    .number = number,
+                                    .scored = c->batch->scored};
     enum dapt_status status = dapt_engine_begin(c->engine, &step);
     if (!status) status = dapt_engine_micro(c->engine, c->batch);
     if (!status) status = dapt_engine_finish(c->engine, update, result);
@@ -190,7 +212,8 @@ static enum dapt_status check_gradient(struct check *c, const struct dapt_parame
     if (status) return status;
     float *ours = dapt_alloc(parameter->count, sizeof *ours);
     if (!ours) return DAPT_ERROR_MEMORY;
-    status = dapt_engine_read(c->engine, DAPT_STATE_GRAD, parameter->offset, parameter->count, ours);
+    status = dapt_engine_read(c->engine, DAPT_STATE_GRAD, parameter->offset, parameter->count,
+                              ours);
     if (!status) status = compare_tensor(c, "gradient", parameter->name, tensor, ours);
     free(ours);
     return status;
@@ -200,14 +223,16 @@ static enum dapt_status check_gradients(struct check *c) {
     struct dapt_engine_result result;
     size_t golden = 0;
     enum dapt_status status = one_step(c, 1, false, &result);
-    for (size_t i = 0; !status && i < c->model->parameter_count; i++) status = check_gradient(c, &c->model->parameters[i]);
+    for (size_t i = 0; !status && i < c->model->parameter_count; i++)
+        status = check_gradient(c, &c->model->parameters[i]);
     for (size_t i = 0; !status && i < dapt_safetensors_count(c->golden.file); i++) {
         const char *name = dapt_safetensors_at(c->golden.file, i)->name;
         golden += strncmp(name, GOLDEN_PREFIX, strlen(GOLDEN_PREFIX)) == 0;
     }
     if (!status && golden != c->model->parameter_count) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "golden.safetensors: %zu gradients, but the model has %zu parameters", golden,
-                           c->model->parameter_count);
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "golden.safetensors: %zu gradients, but the model has %zu parameters",
+                           golden, c->model->parameter_count);
     }
     return status;
 }
@@ -222,26 +247,39 @@ static enum dapt_status check_steps(struct check *c) {
         snprintf(name, sizeof name, "%" PRIu64, i + 1);
         status = dapt_file_tensor_floats(tensor, i, 1, &golden);
         if (!status) status = one_step(c, i + 1, true, &result);
-        if (!status) tell(c, "step", name, fabs(result.loss - (double)golden) / fabs((double)golden));
+        if (!status)
+            tell(c, "step", name, fabs(result.loss - (double)golden) / fabs((double)golden));
     }
     return status;
 }
 
-static enum dapt_status prepare(struct check *c, struct dapt_session *session, const struct dapt_verify_options *options) {
+static enum dapt_status prepare(struct check *c, struct dapt_session *session,
+                                const struct dapt_verify_options *options) {
     session->folder = dapt_arena_copy(&session->arena, options->folder, strlen(options->folder));
     if (!session->folder) return DAPT_ERROR_MEMORY;
     enum dapt_status status = DAPT_OK;
     if (!dapt_is_dir(session->folder)) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "%s: no such folder; expected a model with golden.safetensors", session->folder);
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "%s: no such folder; expected a model with golden.safetensors",
+                           session->folder);
     }
     if (!status) status = open_golden(&c->golden, &session->arena, session->folder);
-    struct dapt_model_options model = {.model = options->folder, .backend = options->backend, .device = options->device,
-        .threads = options->threads};
-    struct dapt_engine_options engine = {.train = true, .sequences = c->golden.sequences, .length = c->golden.length,
-        .beta1 = (float)c->golden.beta1, .beta2 = (float)c->golden.beta2, .eps = (float)c->golden.eps, .decay_all = true};
+    struct dapt_model_options model = {.model = options->folder,
+                                       .backend = options->backend,
+                                       .device = options->device,
+                                       .threads = options->threads};
+    struct dapt_engine_options engine = {.train = true,
+                                         .sequences = c->golden.sequences,
+                                         .length = c->golden.length,
+                                         .beta1 = (float)c->golden.beta1,
+                                         .beta2 = (float)c->golden.beta2,
+                                         .eps = (float)c->golden.eps,
+                                         .decay_all = true};
     if (!status) status = dapt_session_model(session);
-    if (!status && session->model->max_positions && c->golden.length > session->model->max_positions) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "golden.safetensors: longer than the model's %" PRIu32 " positions",
+    if (!status && session->model->max_positions &&
+        c->golden.length > session->model->max_positions) {
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "golden.safetensors: longer than the model's %" PRIu32 " positions",
                            session->model->max_positions);
     }
     if (!status) status = dapt_batch_create(c->golden.sequences, c->golden.length, &c->batch);
@@ -252,18 +290,21 @@ static enum dapt_status prepare(struct check *c, struct dapt_session *session, c
     return status;
 }
 
-enum dapt_status dapt_verify_folder(const struct dapt_modules *modules, const struct dapt_verify_options *options,
+enum dapt_status dapt_verify_folder(const struct dapt_modules *modules,
+                                    const struct dapt_verify_options *options,
                                     dapt_verify_callback callback, void *user) {
     struct dapt_session session = {.modules = modules};
-    struct check c = {.tolerance = options->tolerance > 0 ? options->tolerance : 1e-4, .callback = callback, .user = user};
+    struct check c = {.tolerance = options->tolerance > 0 ? options->tolerance : 1e-4,
+                      .callback = callback,
+                      .user = user};
     enum dapt_status status = prepare(&c, &session, options);
     if (!status) status = check_logits(&c);
     if (!status) status = check_loss(&c);
     if (!status) status = check_gradients(&c);
     if (!status) status = check_steps(&c);
     if (!status && c.failed > 0) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "%s: %zu of %zu comparisons are off by more than %g", options->folder, c.failed,
-                           c.rows, c.tolerance);
+        status = dapt_fail(DAPT_ERROR_INVALID, "%s: %zu of %zu comparisons are off by more than %g",
+                           options->folder, c.failed, c.rows, c.tolerance);
     }
     dapt_batch_destroy(&c.batch);
     dapt_safetensors_close(&c.golden.file);

@@ -4,6 +4,7 @@
 #include "dapt/dapt.h"
 #include "host/loader.h"
 
-enum dapt_status dapt_verify_folder(const struct dapt_modules *modules, const struct dapt_verify_options *options,
+enum dapt_status dapt_verify_folder(const struct dapt_modules *modules,
+                                    const struct dapt_verify_options *options,
                                     dapt_verify_callback callback, void *user);
 #endif

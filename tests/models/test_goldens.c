@@ -1,5 +1,5 @@
-// Families against the golden values of a reference implementation: logits, loss, every gradient, six AdamW steps. And that the comparison
-// notices what is wrong.
+// Families against the golden values of a reference implementation: logits, loss, every gradient,
+// six AdamW steps. And that the comparison notices what is wrong.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,12 +14,16 @@
 #include "format/safetensors.h"
 #include "train/verify.h"
 
-static const char *const families[] = {"gpt2", "llama", "llama3_rope_tied", "mistral_window", "qwen2", "qwen3"};
+static const char *const families[] = {"gpt2",           "llama", "llama3_rope_tied",
+                                       "mistral_window", "qwen2", "qwen3"};
 static struct dapt_modules *modules;
 static struct dapt_arena arena;
 static const char *goldens;
 
-struct tally { size_t rows, logits, loss, gradients, steps; double worst; };
+struct tally {
+    size_t rows, logits, loss, gradients, steps;
+    double worst;
+};
 
 static void count_row(void *user, const struct dapt_verify_row *row) {
     struct tally *t = user;
@@ -55,16 +59,29 @@ static void test_families(void **state) {
 // One number of one tensor replaced: the comparison must fail, and also when the number is a NaN.
 static void test_notices(void **state) {
     (void)state;
-    static const struct { const char *tensor; float value; } changes[] = {
-        {"logits", 100}, {"loss", 1}, {"losses", 1}, {"grad.transformer.h.1.mlp.c_fc.bias", 0.5f}, {"grad.transformer.wte.weight", 1},
-        {"logits", __builtin_nanf("")}, {"losses", __builtin_nanf("")}, {"grad.transformer.ln_f.bias", __builtin_nanf("")},
+    static const struct {
+        const char *tensor;
+        float value;
+    } changes[] = {
+        {"logits", 100},
+        {"loss", 1},
+        {"losses", 1},
+        {"grad.transformer.h.1.mlp.c_fc.bias", 0.5f},
+        {"grad.transformer.wte.weight", 1},
+        {"logits", __builtin_nanf("")},
+        {"losses", __builtin_nanf("")},
+        {"grad.transformer.ln_f.bias", __builtin_nanf("")},
     };
     char scratch[] = "/tmp/dapt-test-XXXXXX";
     assert_non_null(mkdtemp(scratch));
-    char *from = dapt_path_join(&arena, goldens, "gpt2"), *golden = dapt_path_join(&arena, scratch, "golden.safetensors");
-    static const char *const files[] = {"config.json", "model.safetensors", "golden.json", "golden.safetensors"};
+    char *from = dapt_path_join(&arena, goldens, "gpt2"),
+         *golden = dapt_path_join(&arena, scratch, "golden.safetensors");
+    static const char *const files[] = {"config.json", "model.safetensors", "golden.json",
+                                        "golden.safetensors"};
     for (size_t i = 0; i < 4; i++) {
-        assert_int_equal(dapt_copy_file(dapt_path_join(&arena, from, files[i]), dapt_path_join(&arena, scratch, files[i])), 0);
+        assert_int_equal(dapt_copy_file(dapt_path_join(&arena, from, files[i]),
+                                        dapt_path_join(&arena, scratch, files[i])),
+                         0);
     }
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         struct dapt_safetensors *file;
@@ -81,7 +98,8 @@ static void test_notices(void **state) {
         dapt_safetensors_close(&file);
         assert_int_equal(dapt_file_write(golden, content.data, content.length), 0);
         dapt_string_free(&content);
-        if (verify(scratch, &tally) != DAPT_ERROR_INVALID || !strstr(dapt_error(), "off by more than")) {
+        if (verify(scratch, &tally) != DAPT_ERROR_INVALID ||
+            !strstr(dapt_error(), "off by more than")) {
             fail_msg("%s = %g went unnoticed", changes[i].tensor, (double)changes[i].value);
         }
     }
@@ -108,6 +126,7 @@ int main(void) {
         printf("skipped: no golden values: %s is not there\n", goldens);
         return 77;
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_families), cmocka_unit_test(test_notices)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_families),
+                                       cmocka_unit_test(test_notices)};
     return cmocka_run_group_tests(tests, open_modules, close_modules);
 }

@@ -21,8 +21,9 @@ char *in_scratch(struct scratch *scratch, const char *name) {
 // Sentences of a small grammar: easy to learn, not trivial.
 static void write_corpus(const char *path, uint64_t seed, int lines) {
     static const char *const words[WORDS] = {
-        "the", "bone", "of", "a", "hand", "joins", "two", "nerves", "and", "muscle", "under", "skin", "blood", "flows", "to",
-        "each", "cell", "which", "divides", "slowly", "in", "long", "fibres", "again"};
+        "the",  "bone",   "of",      "a",      "hand",  "joins", "two",    "nerves",
+        "and",  "muscle", "under",   "skin",   "blood", "flows", "to",     "each",
+        "cell", "which",  "divides", "slowly", "in",    "long",  "fibres", "again"};
     struct dapt_string text = {0};
     for (int line = 0; line < lines; line++) {
         uint64_t word = dapt_random_bits(seed, 1, (uint64_t)line) % WORDS;
@@ -60,7 +61,7 @@ int scratch_teardown(void **state) {
     return 0;
 }
 
-// ------------------------------------------------------------------------------------------------- configuration
+// ---------------------------------------------------------------------------------- configuration
 
 // RFC 7386: members replace, objects merge, null removes.
 static void merge(cJSON *into, const cJSON *patch) {
@@ -71,22 +72,29 @@ static void merge(cJSON *into, const cJSON *patch) {
             merge(old, item);
         } else {
             cJSON_DeleteItemFromObjectCaseSensitive(into, item->string);
-            if (!cJSON_IsNull(item)) cJSON_AddItemToObject(into, item->string, cJSON_Duplicate(item, true));
+            if (!cJSON_IsNull(item))
+                cJSON_AddItemToObject(into, item->string, cJSON_Duplicate(item, true));
         }
     }
 }
 
 void write_config(struct scratch *scratch, const char *run, const char *more) {
     struct dapt_string text = {0};
-    assert_ok(dapt_string_format(&text,
-        "{\"model\": {\"random\": {\"model_type\": \"llama\", \"hidden_size\": 32, \"intermediate_size\": 64,"
-        " \"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": 258,"
+    assert_ok(dapt_string_format(
+        &text,
+        "{\"model\": {\"random\": {\"model_type\": \"llama\", \"hidden_size\": 32, "
+        "\"intermediate_size\": 64,"
+        " \"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
+        "\"vocab_size\": 258,"
         " \"max_position_embeddings\": 64, \"tie_word_embeddings\": true}},"
         " \"tokenizer\": {\"plugin\": \"bytes\"},"
-        " \"data\": {\"domain\": \"%s\", \"eval\": {\"held\": \"%s\"}, \"sequence\": 32, \"cache\": \"cache\"},"
-        " \"train\": {\"batch\": 4, \"steps\": 24, \"seed\": 7, \"evaluate_every\": 8, \"checkpoint_every\": 4, \"keep\": 2,"
+        " \"data\": {\"domain\": \"%s\", \"eval\": {\"held\": \"%s\"}, \"sequence\": 32, "
+        "\"cache\": \"cache\"},"
+        " \"train\": {\"batch\": 4, \"steps\": 24, \"seed\": 7, \"evaluate_every\": 8, "
+        "\"checkpoint_every\": 4, \"keep\": 2,"
         " \"schedule\": {\"plugin\": \"cosine\", \"peak\": 0.01, \"warmup\": 0.1}},"
-        " \"backend\": {\"threads\": 2}, \"run\": \"%s\"}", scratch->data, scratch->held, run));
+        " \"backend\": {\"threads\": 2}, \"run\": \"%s\"}",
+        scratch->data, scratch->held, run));
     cJSON *config = cJSON_Parse(text.data), *patch = more ? cJSON_Parse(more) : NULL;
     assert_non_null(config);
     assert_true(!more || patch);
@@ -99,7 +107,7 @@ void write_config(struct scratch *scratch, const char *run, const char *more) {
     dapt_string_free(&text);
 }
 
-// -------------------------------------------------------------------------------------------------------- command
+// ---------------------------------------------------------------------------------------- command
 
 static pid_t spawn(struct scratch *scratch, char **words) {
     const char *build = getenv("DAPT_TEST_BUILD");
@@ -113,7 +121,9 @@ static pid_t spawn(struct scratch *scratch, char **words) {
         scratch->file_limit = 0;
         return child;
     }
-    if (limit.rlim_cur && (signal(SIGXFSZ, SIG_IGN) == SIG_ERR || setrlimit(RLIMIT_FSIZE, &limit) != 0)) _exit(125);
+    if (limit.rlim_cur &&
+        (signal(SIGXFSZ, SIG_IGN) == SIG_ERR || setrlimit(RLIMIT_FSIZE, &limit) != 0))
+        _exit(125);
     int in = open("/dev/null", O_RDONLY), o = open(out, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     int e = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     if (in < 0 || o < 0 || e < 0 || dup2(in, 0) < 0 || dup2(o, 1) < 0 || dup2(e, 2) < 0) _exit(126);
@@ -159,7 +169,8 @@ static char *read_output(struct scratch *scratch, const char *name) {
     return copy;
 }
 
-void finish_dapt(struct scratch *scratch, pid_t child, double delay, int signal_number, struct outcome *outcome) {
+void finish_dapt(struct scratch *scratch, pid_t child, double delay, int signal_number,
+                 struct outcome *outcome) {
     int status;
     double end = now() + delay;
     for (;;) {
@@ -191,11 +202,11 @@ void run_dapt(struct scratch *scratch, struct outcome *outcome, ...) {
 
 void expect(const struct outcome *outcome, int code, const char *part) {
     if (outcome->code == code && (!part || strstr(outcome->err, part))) return;
-    fail_msg("exit code %d instead of %d; expected \"%s\" in:\n%s\nstandard output:\n%s", outcome->code, code, part ? part : "",
-             outcome->err, outcome->out);
+    fail_msg("exit code %d instead of %d; expected \"%s\" in:\n%s\nstandard output:\n%s",
+             outcome->code, code, part ? part : "", outcome->err, outcome->out);
 }
 
-// ---------------------------------------------------------------------------------------------------------- files
+// ------------------------------------------------------------------------------------------ files
 
 bool same_file(const char *a, const char *b) {
     struct dapt_map x, y;
@@ -221,12 +232,14 @@ cJSON *read_metrics(struct scratch *scratch, const char *run) {
     struct dapt_string text;
     cJSON *list = cJSON_CreateArray();
     char *folder = in_scratch(scratch, run);
-    assert_ok(dapt_file_read(dapt_path_join(&scratch->arena, folder, "metrics.jsonl"), 16 << 20, &text));
+    assert_ok(
+        dapt_file_read(dapt_path_join(&scratch->arena, folder, "metrics.jsonl"), 16 << 20, &text));
     assert_true(text.length > 0 && text.data[text.length - 1] == '\n');
     for (char *line = text.data, *end; (end = strchr(line, '\n')); line = end + 1) {
         *end = '\0';
         cJSON *object = cJSON_ParseWithOpts(line, NULL, true);
-        if (!cJSON_IsObject(object) || !cJSON_GetObjectItem(object, "event") || !cJSON_GetObjectItem(object, "time")) {
+        if (!cJSON_IsObject(object) || !cJSON_GetObjectItem(object, "event") ||
+            !cJSON_GetObjectItem(object, "time")) {
             fail_msg("metrics.jsonl: not an event: %s", line);
         }
         cJSON_AddItemToArray(list, object);

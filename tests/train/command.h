@@ -1,4 +1,5 @@
-// What the tests of training share: a scratch folder with a tiny model and a learnable corpus, and the `dapt` command run as a child.
+// What the tests of training share: a scratch folder with a tiny model and a learnable corpus, and
+// the `dapt` command run as a child.
 #ifndef TRAIN_COMMAND_H
 #define TRAIN_COMMAND_H
 #include <setjmp.h>
@@ -16,10 +17,11 @@
 
 #include "base/files.h"
 
-#define assert_ok(call)                                                                     \
-    do {                                                                                    \
-        enum dapt_status assert_ok_status_ = (call);                                        \
-        if (assert_ok_status_) fail_msg("%s: %d: %s", #call, (int)assert_ok_status_, dapt_error()); \
+#define assert_ok(call)                                                          \
+    do {                                                                         \
+        enum dapt_status assert_ok_status_ = (call);                             \
+        if (assert_ok_status_)                                                   \
+            fail_msg("%s: %d: %s", #call, (int)assert_ok_status_, dapt_error()); \
     } while (0)
 
 struct scratch {
@@ -31,21 +33,23 @@ struct scratch {
 int scratch_setup(void **state);
 int scratch_teardown(void **state);
 
-// Writes scratch->config: a random Llama of two layers over bytes, 24 steps of 4 x 32, a checkpoint every 4 steps into RUN.
-// `more` replaces members of it: a JSON object that is merged in, by RFC 7386; NULL: nothing.
+// Writes scratch->config: a random Llama of two layers over bytes, 24 steps of 4 x 32, a checkpoint
+// every 4 steps into RUN. `more` replaces members of it: a JSON object that is merged in, by RFC
+// 7386; NULL: nothing.
 void write_config(struct scratch *scratch, const char *run, const char *more);
 char *in_scratch(struct scratch *scratch, const char *name);
 
 struct outcome {
-    int code;           // exit code, or 128 + signal
-    char *out, *err;    // what it wrote
+    int code;         // exit code, or 128 + signal
+    char *out, *err;  // what it wrote
 };
 // Runs `dapt` with arguments that end in NULL and waits.
 void run_dapt(struct scratch *scratch, struct outcome *outcome, ...);
-// Starts it without waiting; its output goes to scratch files. Then waits, killing it with `signal` after `delay` seconds if it still
-// runs (signal 0: never).
+// Starts it without waiting; its output goes to scratch files. Then waits, killing it with `signal`
+// after `delay` seconds if it still runs (signal 0: never).
 pid_t start_dapt(struct scratch *scratch, ...);
-void finish_dapt(struct scratch *scratch, pid_t child, double delay, int signal, struct outcome *outcome);
+void finish_dapt(struct scratch *scratch, pid_t child, double delay, int signal,
+                 struct outcome *outcome);
 
 // The next child may write no file larger than `bytes`, as if the disk were full then.
 void limit_files(struct scratch *scratch, uint64_t bytes);

@@ -12,7 +12,10 @@ static void expect_line(const struct outcome *o, int code, const char *part) {
 }
 
 static void test_usage(void **state) {
-    static const struct { const char *words[4]; const char *part; } cases[] = {
+    static const struct {
+        const char *words[4];
+        const char *part;
+    } cases[] = {
         {{"fly"}, "there is no command \"fly\""},
         {{"--fly"}, "unknown option --fly"},
         {{"train"}, "an argument is missing; usage: dapt train CONFIG"},
@@ -25,7 +28,8 @@ static void test_usage(void **state) {
         {{"generate", "a"}, "no prompt was given"},
         {{"generate", "a", "--temperature", "hot"}, "--temperature is \"hot\", expected a number"},
         {{"generate", "a", "--temperature=nan"}, "--temperature is \"nan\""},
-        {{"generate", "a", "--max-tokens", "-1"}, "--max-tokens is \"-1\", expected a whole number"},
+        {{"generate", "a", "--max-tokens", "-1"},
+         "--max-tokens is \"-1\", expected a whole number"},
         {{"generate", "a", "--top-p", "1.5"}, "from 0 to 1"},
         {{"generate", "a", "--seed", "99999999999999999999999"}, "--seed"},
         {{"tokenize", "a"}, "an argument is missing"},
@@ -91,7 +95,8 @@ static void test_failures(void **state) {
 static void test_information(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    static const char *const commands[] = {"train", "plan", "eval", "generate", "tokenize", "verify", "devices", "plugins"};
+    static const char *const commands[] = {"train",    "plan",   "eval",    "generate",
+                                           "tokenize", "verify", "devices", "plugins"};
     run_dapt(s, &o, "--version", NULL);
     expect(&o, 0, NULL);
     assert_int_equal(strncmp(o.out, "dapt ", 5), 0);
@@ -131,7 +136,9 @@ static void test_information(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usage), cmocka_unit_test(test_failures), cmocka_unit_test(test_information),
+        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_information),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -1,4 +1,5 @@
-// The same bits whatever happens on the way: stopped and resumed, killed at any moment, damaged on the disk.
+// The same bits whatever happens on the way: stopped and resumed, killed at any moment, damaged on
+// the disk.
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -21,7 +22,8 @@ static void assert_same_end(struct scratch *s, const char *a, const char *b) {
     char *x = latest_checkpoint(s, a), *y = latest_checkpoint(s, b);
     assert_string_equal(strrchr(x, '/'), strrchr(y, '/'));
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        if (!same_file(dapt_path_join(&s->arena, x, files[i]), dapt_path_join(&s->arena, y, files[i]))) {
+        if (!same_file(dapt_path_join(&s->arena, x, files[i]),
+                       dapt_path_join(&s->arena, y, files[i]))) {
             fail_msg("%s differs between %s and %s", files[i], x, y);
         }
     }
@@ -54,18 +56,22 @@ static void test_same_run_twice(void **state) {
                           dapt_path_join(&s->arena, latest_checkpoint(s, "again"), "run.json")));
 }
 
-// Copies a run's checkpoint of `step` as the only one of another run: as if the run had ended there.
+// Copies a run's checkpoint of `step` as the only one of another run: as if the run had ended
+// there.
 static void begin_from(struct scratch *s, const char *from, const char *to, const char *step) {
-    static const char *const files[] = {"model.safetensors", "state.safetensors", "config.json", "run.json"};
+    static const char *const files[] = {"model.safetensors", "state.safetensors", "config.json",
+                                        "run.json"};
     char *source = dapt_arena_format(&s->arena, "%s/checkpoints/%s", in_scratch(s, from), step);
     char *target = dapt_arena_format(&s->arena, "%s/checkpoints/%s", in_scratch(s, to), step);
     assert_ok(dapt_mkdirs(target));
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        assert_ok(dapt_copy_file(dapt_path_join(&s->arena, source, files[i]), dapt_path_join(&s->arena, target, files[i])));
+        assert_ok(dapt_copy_file(dapt_path_join(&s->arena, source, files[i]),
+                                 dapt_path_join(&s->arena, target, files[i])));
     }
 }
 
-// k steps, then the rest in another process, from several checkpoints; with other values for what does not decide the course.
+// k steps, then the rest in another process, from several checkpoints; with other values for what
+// does not decide the course.
 static void test_resume_from_each(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -77,7 +83,9 @@ static void test_resume_from_each(void **state) {
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         char *run = dapt_arena_format(&s->arena, "part%zu", i);
         begin_from(s, "all", run, steps[i]);
-        write_config(s, run, "{\"train\": {\"evaluate_every\": 3, \"checkpoint_every\": 7, \"keep\": 1}, \"backend\": {\"threads\": 2}}");
+        write_config(s, run,
+                     "{\"train\": {\"evaluate_every\": 3, \"checkpoint_every\": 7, \"keep\": 1}, "
+                     "\"backend\": {\"threads\": 2}}");
         run_dapt(s, &o, "train", s->config, "--resume", NULL);
         expect(&o, 0, NULL);
         if (i < 3) assert_same_end(s, "whole", run);
@@ -88,7 +96,8 @@ static void test_resume_from_each(void **state) {
 static void test_resume_bf16(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    static const char more[] = "{\"model\": {\"random\": {\"torch_dtype\": \"bfloat16\"}}, \"train\": {\"keep\": 100}}";
+    static const char more[] =
+        "{\"model\": {\"random\": {\"torch_dtype\": \"bfloat16\"}}, \"train\": {\"keep\": 100}}";
     write_config(s, "bf16", more);
     run_dapt(s, &o, "train", s->config, NULL);
     expect(&o, 0, NULL);
@@ -98,12 +107,14 @@ static void test_resume_bf16(void **state) {
     expect(&o, 0, NULL);
     assert_same_end(s, "bf16", "bf16-part");
     struct dapt_map map;
-    assert_ok(dapt_map_open(dapt_path_join(&s->arena, latest_checkpoint(s, "bf16"), "model.safetensors"), &map));
+    assert_ok(dapt_map_open(
+        dapt_path_join(&s->arena, latest_checkpoint(s, "bf16"), "model.safetensors"), &map));
     assert_non_null(memmem(map.data, map.size, "\"BF16\"", 6));
     dapt_map_close(&map);
 }
 
-// Twenty kills at random moments, resumed each time. A run that ends before its kill is compared and begun again.
+// Twenty kills at random moments, resumed each time. A run that ends before its kill is compared
+// and begun again.
 static void test_kills(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -112,7 +123,8 @@ static void test_kills(void **state) {
     write_config(s, "killed", "{\"train\": {\"checkpoint_every\": 1}}");
     for (uint64_t kill_number = 0; kill_number < 20; kill_number++) {
         // The first ones fall on start-up and first steps, later ones anywhere in a run.
-        double delay = whole * dapt_random_uniform(2026, 1, kill_number) * (kill_number < 10 ? 0.4 : 1.2);
+        double delay = whole * dapt_random_uniform(2026, 1, kill_number) *
+                       (kill_number < 10 ? 0.4 : 1.2);
         pid_t child = start_dapt(s, "train", s->config, "--resume", NULL);
         finish_dapt(s, child, delay, SIGKILL, &o);
         if (o.code == 128 + SIGKILL) continue;
@@ -130,7 +142,8 @@ static void test_kills(void **state) {
     DIR *dir = opendir(dapt_path_join(&s->arena, in_scratch(s, "killed"), "checkpoints"));
     assert_non_null(dir);
     for (const struct dirent *entry; (entry = readdir(dir));) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) assert_int_equal(entry->d_name[0], 's');
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            assert_int_equal(entry->d_name[0], 's');
     }
     closedir(dir);
 }
@@ -143,23 +156,32 @@ static void flip_byte(const char *path, double where) {
     dapt_string_free(&content);
 }
 
-// A checkpoint with one wrong byte, or a file cut or missing, is put aside; the one before it is used, and the end is the same.
+// A checkpoint with one wrong byte, or a file cut or missing, is put aside; the one before it is
+// used, and the end is the same.
 static void test_damage(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    static const struct { const char *file; double where; } damages[] = {
-        {"model.safetensors", 0.7}, {"state.safetensors", 0.5}, {"state.safetensors", 0}, {"run.json", 0.3}, {"config.json", 0.5},
-        {"state.safetensors", -1}, {"run.json", -1}, {"model.safetensors", -2},
+    static const struct {
+        const char *file;
+        double where;
+    } damages[] = {
+        {"model.safetensors", 0.7}, {"state.safetensors", 0.5}, {"state.safetensors", 0},
+        {"run.json", 0.3},          {"config.json", 0.5},       {"state.safetensors", -1},
+        {"run.json", -1},           {"model.safetensors", -2},
     };
     reference(s);
     for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
         char *run = dapt_arena_format(&s->arena, "damaged%zu", i);
         begin_from(s, "all", run, "step-000010");
         begin_from(s, "all", run, "step-000015");
-        char *path = dapt_arena_format(&s->arena, "%s/checkpoints/step-000015/%s", in_scratch(s, run), damages[i].file);
-        if (damages[i].where >= 0) flip_byte(path, damages[i].where);
-        else if (damages[i].where > -1.5) assert_int_equal(unlink(path), 0);
-        else assert_int_equal(truncate(path, 100), 0);
+        char *path = dapt_arena_format(&s->arena, "%s/checkpoints/step-000015/%s",
+                                       in_scratch(s, run), damages[i].file);
+        if (damages[i].where >= 0)
+            flip_byte(path, damages[i].where);
+        else if (damages[i].where > -1.5)
+            assert_int_equal(unlink(path), 0);
+        else
+            assert_int_equal(truncate(path, 100), 0);
         write_config(s, run, "{\"data\": {\"eval\": null}}");
         run_dapt(s, &o, "train", s->config, "--resume", NULL);
         expect(&o, 0, "step-000015 is not whole");
@@ -185,18 +207,21 @@ static void await_step(struct scratch *s, const char *run, int step) {
     char *line = dapt_arena_format(&s->arena, "\"step\":%d,\"loss\"", step);
     for (double end = seconds() + 60; seconds() < end; usleep(500)) {
         struct dapt_string text = {0};
-        bool there = dapt_is_file(path) && dapt_file_read(path, 16 << 20, &text) == DAPT_OK && text.data && strstr(text.data, line);
+        bool there = dapt_is_file(path) && dapt_file_read(path, 16 << 20, &text) == DAPT_OK &&
+                     text.data && strstr(text.data, line);
         dapt_string_free(&text);
         if (there) return;
     }
     fail_msg("%s: step %d was never reached", path, step);
 }
 
-// Ctrl-C: a checkpoint of the step that was under way, how to go on, exit code 130; then the same bits as without.
+// Ctrl-C: a checkpoint of the step that was under way, how to go on, exit code 130; then the same
+// bits as without.
 static void test_interrupt(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    static const char more[] = "{\"data\": {\"eval\": null}, \"train\": {\"steps\": 300, \"checkpoint_every\": 0}}";
+    static const char more[] =
+        "{\"data\": {\"eval\": null}, \"train\": {\"steps\": 300, \"checkpoint_every\": 0}}";
     static const int signals[] = {SIGINT, SIGTERM};
     write_config(s, "long", more);
     run_dapt(s, &o, "train", s->config, NULL);
@@ -223,7 +248,9 @@ static void test_interrupt(void **state) {
 static void test_other_course(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    static const struct { const char *more, *part; } cases[] = {
+    static const struct {
+        const char *more, *part;
+    } cases[] = {
         {"{\"train\": {\"batch\": 8}}", "train.batch"},
         {"{\"train\": {\"seed\": 8}}", "train.seed"},
         {"{\"data\": {\"sequence\": 16}}", "data.sequence"},
@@ -261,7 +288,6 @@ static void test_two_at_once(void **state) {
     assert_true(fd >= 0);
     pid_t child = fork();  // a lock of another process
     if (child == 0) {
-
         if (flock(fd, LOCK_EX) != 0) _exit(1);
         pause();
         _exit(0);
@@ -276,9 +302,11 @@ static void test_two_at_once(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_run_twice), cmocka_unit_test(test_resume_from_each), cmocka_unit_test(test_resume_bf16),
-        cmocka_unit_test(test_kills), cmocka_unit_test(test_damage), cmocka_unit_test(test_all_damaged),
-        cmocka_unit_test(test_interrupt), cmocka_unit_test(test_other_course), cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_same_run_twice), cmocka_unit_test(test_resume_from_each),
+        cmocka_unit_test(test_resume_bf16),    cmocka_unit_test(test_kills),
+        cmocka_unit_test(test_damage),         cmocka_unit_test(test_all_damaged),
+        cmocka_unit_test(test_interrupt),      cmocka_unit_test(test_other_course),
+        cmocka_unit_test(test_two_at_once),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -8,10 +8,15 @@
 
 enum { vocab = 50, draws = 20000 };
 
-// Frequencies of many draws against the probabilities that the options leave, within five standard deviations (and never what was cut off).
+// Frequencies of many draws against the probabilities that the options leave, within five standard
+// deviations (and never what was cut off).
 static void check_draws(double temperature, uint32_t top_k, double top_p) {
     struct dapt_candidate scratch[vocab];
-    struct dapt_sampler sampler = {.temperature = temperature, .top_k = top_k, .top_p = top_p, .seed = 11, .candidates = scratch};
+    struct dapt_sampler sampler = {.temperature = temperature,
+                                   .top_k = top_k,
+                                   .top_p = top_p,
+                                   .seed = 11,
+                                   .candidates = scratch};
     float logits[vocab];
     double p[vocab], total = 0;
     int counts[vocab] = {0};
@@ -47,8 +52,8 @@ static void check_draws(double temperature, uint32_t top_k, double top_p) {
     for (int i = 0; i < vocab; i++) {
         double expected = nucleus[i] ? p[i] / kept * draws : 0;
         if (!(fabs(counts[i] - expected) <= 5 * sqrt(expected) + (nucleus[i] ? 3 : 0))) {
-            fail_msg("id %d: %d draws, expected %.1f (temperature %g, top_k %u, top_p %g)", i, counts[i], expected, temperature, top_k,
-                     top_p);
+            fail_msg("id %d: %d draws, expected %.1f (temperature %g, top_k %u, top_p %g)", i,
+                     counts[i], expected, temperature, top_k, top_p);
         }
     }
     assert_true(total > 0);
@@ -74,12 +79,25 @@ static void test_greedy(void **state) {
 
 static void test_whole_characters(void **state) {
     (void)state;
-    static const struct { const char *text; size_t whole; } cases[] = {
-        {"", 0}, {"a", 1}, {"a\xc3", 1}, {"a\xc3\xa9", 3}, {"\xe2\x82", 0}, {"\xe2\x82\xac", 3}, {"x\xf0\x9f\x98", 1},
-        {"x\xf0\x9f\x98\x80", 5}, {"\x80\x80\x80\x80", 4}, {"\xff", 1}, {"a\x80", 2},
+    static const struct {
+        const char *text;
+        size_t whole;
+    } cases[] = {
+        {"", 0},
+        {"a", 1},
+        {"a\xc3", 1},
+        {"a\xc3\xa9", 3},
+        {"\xe2\x82", 0},
+        {"\xe2\x82\xac", 3},
+        {"x\xf0\x9f\x98", 1},
+        {"x\xf0\x9f\x98\x80", 5},
+        {"\x80\x80\x80\x80", 4},
+        {"\xff", 1},
+        {"a\x80", 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(dapt_whole_characters(cases[i].text, strlen(cases[i].text)), cases[i].whole);
+        assert_int_equal(dapt_whole_characters(cases[i].text, strlen(cases[i].text)),
+                         cases[i].whole);
     }
 }
 
@@ -90,14 +108,27 @@ static void test_names(void **state) {
     dapt_run_folder_name(500, name);
     assert_string_equal(name, "step-000500");
     assert_true(dapt_run_folder_parse("step-12345678", &step) && step == 12345678);
-    static const char *const bad[] = {"step-", "step-5", "step-0000500", "step-00050x", "step--00050", "damaged-step-000500",
-        "step-000500/..", "step-99999999999999999999999", "", "../step-000500", "step-+00500", "step- 00500"};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_false(dapt_run_folder_parse(bad[i], &step));
+    static const char *const bad[] = {"step-",
+                                      "step-5",
+                                      "step-0000500",
+                                      "step-00050x",
+                                      "step--00050",
+                                      "damaged-step-000500",
+                                      "step-000500/..",
+                                      "step-99999999999999999999999",
+                                      "",
+                                      "../step-000500",
+                                      "step-+00500",
+                                      "step- 00500"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(dapt_run_folder_parse(bad[i], &step));
 }
 
 static void test_course(void **state) {
     (void)state;
-    static const struct { const char *then, *now, *part; } cases[] = {
+    static const struct {
+        const char *then, *now, *part;
+    } cases[] = {
         {"{\"a\": 1, \"b\": {\"c\": [1, 2]}}", "{\"b\": {\"c\": [1, 2]}, \"a\": 1}", NULL},
         {"{\"a\": 1}", "{\"a\": 2}", "a is 2 now but was 1"},
         {"{\"b\": {\"c\": [1, 2]}}", "{\"b\": {\"c\": [1, 3]}}", "b.c is [1,3]"},
@@ -108,8 +139,10 @@ static void test_course(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         cJSON *then = cJSON_Parse(cases[i].then), *now = cJSON_Parse(cases[i].now);
         enum dapt_status status = dapt_course_compare(then, now);
-        if (!cases[i].part) assert_ok(status);
-        else if (status != DAPT_ERROR_INVALID || !strstr(dapt_error(), cases[i].part)) fail_msg("%s", dapt_error());
+        if (!cases[i].part)
+            assert_ok(status);
+        else if (status != DAPT_ERROR_INVALID || !strstr(dapt_error(), cases[i].part))
+            fail_msg("%s", dapt_error());
         cJSON_Delete(then);
         cJSON_Delete(now);
     }
@@ -122,8 +155,11 @@ static void test_course(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_draws), cmocka_unit_test(test_greedy), cmocka_unit_test(test_whole_characters),
-        cmocka_unit_test(test_names), cmocka_unit_test(test_course),
+        cmocka_unit_test(test_draws),
+        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_whole_characters),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_course),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

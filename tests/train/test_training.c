@@ -12,7 +12,8 @@ static double number(const cJSON *object, const char *key) {
 static const cJSON *nth_event(const cJSON *metrics, const char *event, size_t n) {
     const cJSON *item;
     cJSON_ArrayForEach(item, metrics) {
-        if (strcmp(cJSON_GetObjectItem(item, "event")->valuestring, event) == 0 && n-- == 0) return item;
+        if (strcmp(cJSON_GetObjectItem(item, "event")->valuestring, event) == 0 && n-- == 0)
+            return item;
     }
     fail_msg("metrics.jsonl: too few events \"%s\"", event);
     return NULL;
@@ -22,7 +23,8 @@ static const cJSON *nth_event(const cJSON *metrics, const char *event, size_t n)
 static void test_learns(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    write_config(s, "learn", "{\"train\": {\"steps\": 200, \"evaluate_every\": 50, \"checkpoint_every\": 50}}");
+    write_config(s, "learn",
+                 "{\"train\": {\"steps\": 200, \"evaluate_every\": 50, \"checkpoint_every\": 50}}");
     run_dapt(s, &o, "train", s->config, NULL);
     expect(&o, 0, NULL);
     cJSON *metrics = read_metrics(s, "learn");
@@ -32,14 +34,20 @@ static void test_learns(void **state) {
     assert_int_equal(count_events(metrics, "checkpoint"), 4);
     assert_int_equal(count_events(metrics, "end"), 1);
     assert_int_equal(count_events(metrics, "skip"), 0);
-    const cJSON *before = nth_event(metrics, "evaluation", 0), *after = nth_event(metrics, "evaluation", 4);
-    assert_true(fabs(number(before, "nats_per_token") - log(258)) < 0.3);  // new weights know nothing
-    // Each word leaves three continuations, log(3) nats on some five letters: what is learnt of it lies far below.
-    if (!(number(after, "nats_per_token") < 1.5 && number(nth_event(metrics, "step", 199), "loss") < 1.5)) {
-        fail_msg("%g nats/token after training on a simple grammar", number(after, "nats_per_token"));
+    const cJSON *before = nth_event(metrics, "evaluation", 0),
+                *after = nth_event(metrics, "evaluation", 4);
+    assert_true(fabs(number(before, "nats_per_token") - log(258)) <
+                0.3);  // new weights know nothing
+    // Each word leaves three continuations, log(3) nats on some five letters: what is learnt of it
+    // lies far below.
+    if (!(number(after, "nats_per_token") < 1.5 &&
+          number(nth_event(metrics, "step", 199), "loss") < 1.5)) {
+        fail_msg("%g nats/token after training on a simple grammar",
+                 number(after, "nats_per_token"));
     }
     // bits/byte as documented: nats per scored token * tokens / bytes / ln 2
-    double bits = number(after, "nats_per_token") * number(after, "tokens") / number(after, "bytes") / log(2);
+    double bits = number(after, "nats_per_token") * number(after, "tokens") /
+                  number(after, "bytes") / log(2);
     assert_true(fabs(number(after, "bits_per_byte") - bits) < 1e-9);
     assert_true(fabs(number(after, "perplexity") - exp(number(after, "nats_per_token"))) < 1e-9);
     double change = number(after, "bits_per_byte") - number(before, "bits_per_byte");
@@ -50,7 +58,8 @@ static void test_learns(void **state) {
     cJSON_Delete(metrics);
     assert_non_null(strstr(o.out, "all trained"));
     assert_non_null(strstr(o.out, "change"));
-    assert_true(dapt_is_file(in_scratch(s, "learn/config.json")) && dapt_is_file(in_scratch(s, "learn/best")));
+    assert_true(dapt_is_file(in_scratch(s, "learn/config.json")) &&
+                dapt_is_file(in_scratch(s, "learn/best")));
     // Two are kept, and the best of all, which here is among them.
     assert_false(dapt_is_dir(in_scratch(s, "learn/checkpoints/step-000100")));
     assert_true(dapt_is_dir(in_scratch(s, "learn/checkpoints/step-000150")));
@@ -67,11 +76,13 @@ static void test_resolved_config(void **state) {
     char *set = dapt_arena_format(&s->arena, "run=%s", in_scratch(s, "second"));
     run_dapt(s, &o, "train", in_scratch(s, "first/config.json"), "--set", set, NULL);
     expect(&o, 0, NULL);
-    assert_true(same_file(dapt_path_join(&s->arena, latest_checkpoint(s, "first"), "state.safetensors"),
-                          dapt_path_join(&s->arena, latest_checkpoint(s, "second"), "state.safetensors")));
+    assert_true(
+        same_file(dapt_path_join(&s->arena, latest_checkpoint(s, "first"), "state.safetensors"),
+                  dapt_path_join(&s->arena, latest_checkpoint(s, "second"), "state.safetensors")));
 }
 
-// A checkpoint and a run are models: eval gives what training gave, generate and tokenize know the tokenizer.
+// A checkpoint and a run are models: eval gives what training gave, generate and tokenize know the
+// tokenizer.
 static void test_commands_on_a_run(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -80,17 +91,22 @@ static void test_commands_on_a_run(void **state) {
     double trained = number(nth_event(metrics, "evaluation", 4), "nats_per_token");
     cJSON_Delete(metrics);
     char *data = dapt_arena_format(&s->arena, "held=%s", s->held);
-    run_dapt(s, &o, "eval", run, "--json", "--data", data, "--cache", in_scratch(s, "cache"), "--batch", "4", NULL);
+    run_dapt(s, &o, "eval", run, "--json", "--data", data, "--cache", in_scratch(s, "cache"),
+             "--batch", "4", NULL);
     expect(&o, 0, NULL);
     cJSON *result = cJSON_Parse(o.out);
-    double evaluated = number(cJSON_GetObjectItem(cJSON_GetObjectItem(result, "sets"), "held"), "nats_per_token");
+    double evaluated = number(cJSON_GetObjectItem(cJSON_GetObjectItem(result, "sets"), "held"),
+                              "nats_per_token");
     assert_true(fabs(evaluated - trained) < 1e-9);
     cJSON_Delete(result);
 
     struct outcome a, b, c;
-    run_dapt(s, &a, "generate", run, "--prompt", "the bone", "--max-tokens", "40", "--temperature", "0.8", "--seed", "5", NULL);
-    run_dapt(s, &b, "generate", run, "--prompt", "the bone", "--max-tokens", "40", "--temperature", "0.8", "--seed", "5", NULL);
-    run_dapt(s, &c, "generate", run, "--prompt", "the bone", "--max-tokens", "40", "--temperature", "0.8", "--seed", "6", NULL);
+    run_dapt(s, &a, "generate", run, "--prompt", "the bone", "--max-tokens", "40", "--temperature",
+             "0.8", "--seed", "5", NULL);
+    run_dapt(s, &b, "generate", run, "--prompt", "the bone", "--max-tokens", "40", "--temperature",
+             "0.8", "--seed", "5", NULL);
+    run_dapt(s, &c, "generate", run, "--prompt", "the bone", "--max-tokens", "40", "--temperature",
+             "0.8", "--seed", "6", NULL);
     expect(&a, 0, NULL);
     assert_string_equal(a.out, b.out);
     assert_string_not_equal(a.out, c.out);
@@ -110,7 +126,9 @@ static void test_not_finite(void **state) {
     struct scratch *s = *state;
     struct outcome o;
     // A decay that multiplies the weights by -999 each step: finite at first, then not.
-    write_config(s, "wild", "{\"data\": {\"eval\": null}, \"train\": {\"steps\": 60, \"max_bad_steps\": 5, \"checkpoint_every\": 0,"
+    write_config(s, "wild",
+                 "{\"data\": {\"eval\": null}, \"train\": {\"steps\": 60, \"max_bad_steps\": 5, "
+                 "\"checkpoint_every\": 0,"
                  " \"optimizer\": {\"weight_decay\": 1000, \"decay\": \"all\"},"
                  " \"schedule\": {\"plugin\": \"constant\", \"peak\": 1, \"warmup\": 0}}}");
     run_dapt(s, &o, "train", s->config, NULL);
@@ -123,12 +141,15 @@ static void test_not_finite(void **state) {
     cJSON_Delete(metrics);
 }
 
-// Micro-batches give the same course up to rounding; a size that does not divide the batch is refused.
+// Micro-batches give the same course up to rounding; a size that does not divide the batch is
+// refused.
 static void test_micro_batches(void **state) {
     struct scratch *s = *state;
     struct outcome o;
     double losses[2];
-    static const char *const more[] = {"{\"train\": {\"micro_batch\": 4}}", "{\"train\": {\"micro_batch\": 2, \"recompute\": \"block\"}}"};
+    static const char *const more[] = {
+        "{\"train\": {\"micro_batch\": 4}}",
+        "{\"train\": {\"micro_batch\": 2, \"recompute\": \"block\"}}"};
     for (int i = 0; i < 2; i++) {
         char *run = dapt_arena_format(&s->arena, "micro%d", i);
         write_config(s, run, more[i]);
@@ -144,7 +165,8 @@ static void test_micro_batches(void **state) {
     expect(&o, 1, "train.micro_batch: expected a divisor of train.batch (4), got 3");
 }
 
-// A disk that fills up: told, training goes on, the end fails with a reason, and nothing half-written stays.
+// A disk that fills up: told, training goes on, the end fails with a reason, and nothing
+// half-written stays.
 static void test_full_disk(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -195,9 +217,14 @@ static void test_plan(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learns), cmocka_unit_test(test_resolved_config), cmocka_unit_test(test_commands_on_a_run),
-        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_torn_metrics), cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_resolved_config),
+        cmocka_unit_test(test_commands_on_a_run),
+        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_micro_batches),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_torn_metrics),
+        cmocka_unit_test(test_plan),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -8,8 +8,7 @@
 #include "tool.h"
 
 struct eval_arguments {
-    struct tool_arguments plain;
-    struct tool_device device;
+    struct tool_model_arguments common;
     struct tool_list data;
     const char *source, *packing, *cache;
     uint64_t sequence, batch, max_tokens;
@@ -17,16 +16,18 @@ struct eval_arguments {
 };
 
 static void print_table(const struct dapt_evaluation *results, size_t count) {
-    printf("%-16s %10s %10s %10s %12s %12s %14s\n", "set", "nats/token", "perplexity", "bits/byte", "tokens", "bytes",
-           "tokens scored");
+    printf("%-16s %10s %10s %10s %12s %12s %14s\n", "set", "nats/token", "perplexity", "bits/byte",
+           "tokens", "bytes", "tokens scored");
     for (size_t i = 0; i < count; i++) {
         const struct dapt_evaluation *e = &results[i];
-        printf("%-16s %10.4f %10.2f %10.4f %12llu %12llu %14llu\n", e->name, e->nats_per_token, e->perplexity, e->bits_per_byte,
-               (unsigned long long)e->tokens, (unsigned long long)e->bytes, (unsigned long long)e->scored);
+        printf("%-16s %10.4f %10.2f %10.4f %12llu %12llu %14llu\n", e->name, e->nats_per_token,
+               e->perplexity, e->bits_per_byte, (unsigned long long)e->tokens,
+               (unsigned long long)e->bytes, (unsigned long long)e->scored);
     }
 }
 
-static enum dapt_status print_json(const char *model, const struct dapt_evaluation *results, size_t count) {
+static enum dapt_status print_json(const char *model, const struct dapt_evaluation *results,
+                                   size_t count) {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "model", model);
     cJSON *sets = cJSON_AddObjectToObject(root, "sets");
@@ -67,7 +68,8 @@ static enum tool_exit run_eval(void *arguments) {
     struct dapt_named_data *data = calloc(count, sizeof *data);
     struct dapt_evaluation *results = calloc(count, sizeof *results);
     char **words = calloc(count, sizeof *words);
-    enum tool_exit result = data && results && words ? TOOL_OK : tool_usage("no memory for the arguments");
+    enum tool_exit result = data && results && words ? TOOL_OK
+                                                     : tool_usage("no memory for the arguments");
     for (size_t i = 0; result == TOOL_OK && i < count; i++) {
         words[i] = strdup(a->data.items[i]);
         if (!words[i] || !split_data(words[i], &data[i])) {
@@ -76,13 +78,22 @@ static enum tool_exit run_eval(void *arguments) {
     }
     if (result == TOOL_OK) {
         struct dapt_context *context = NULL;
-        struct dapt_evaluate_options options = {.model = tool_model(a->plain.plain[0], &a->device), .data = data,
-            .data_count = count, .source = a->source, .sequence = (uint32_t)a->sequence, .batch = (uint32_t)a->batch,
-            .packing = a->packing, .no_special = a->no_special, .max_tokens = a->max_tokens, .cache = a->cache};
+        struct dapt_evaluate_options options = {.model = tool_model(&a->common),
+                                                .data = data,
+                                                .data_count = count,
+                                                .source = a->source,
+                                                .sequence = (uint32_t)a->sequence,
+                                                .batch = (uint32_t)a->batch,
+                                                .packing = a->packing,
+                                                .no_special = a->no_special,
+                                                .max_tokens = a->max_tokens,
+                                                .cache = a->cache};
         enum dapt_status status = dapt_context_open(NULL, &context);
         if (!status) status = dapt_evaluate(context, &options, results);
-        if (!status && a->json) status = print_json(a->plain.plain[0], results, count);
-        else if (!status) print_table(results, count);
+        if (!status && a->json)
+            status = print_json(a->common.plain.plain[0], results, count);
+        else if (!status)
+            print_table(results, count);
         result = tool_finish(status);
         dapt_context_close(&context);
     }
@@ -94,27 +105,42 @@ static enum tool_exit run_eval(void *arguments) {
 }
 
 static const struct tool_option eval_options[] = {
-    {"--data", "NAME=PATH", "a set: a file, a folder or a glob; may be given several times", TOOL_LIST,
-     offsetof(struct eval_arguments, data), 0, 0},
-    {"--json", NULL, "prints one JSON object", TOOL_FLAG, offsetof(struct eval_arguments, json), 0, 0},
-    {"--sequence", "N", "tokens of a sequence; default: as the checkpoint was trained, or the model's most up to 1024", TOOL_COUNT,
-     offsetof(struct eval_arguments, sequence), 2, 1 << 24},
-    {"--batch", "N", "sequences at a time; default: 8", TOOL_COUNT, offsetof(struct eval_arguments, batch), 1, 65536},
+    {"--data", "NAME=PATH", "a set: a file, a folder or a glob; may be given several times",
+     TOOL_LIST, offsetof(struct eval_arguments, data), 0, 0, false},
+    {"--json", NULL, "prints one JSON object", TOOL_FLAG, offsetof(struct eval_arguments, json), 0,
+     0, false},
+    {"--sequence", "N",
+     "tokens of a sequence; default: as the checkpoint was trained, or the model's most up to 1024",
+     TOOL_COUNT, offsetof(struct eval_arguments, sequence), 2, 1 << 24, false},
+    {"--batch", "N", "sequences at a time; default: 8", TOOL_COUNT,
+     offsetof(struct eval_arguments, batch), 1, 65536, false},
     {"--packing", "HOW", "documents (attention stays in a document) or concatenate", TOOL_TEXT,
-     offsetof(struct eval_arguments, packing), 0, 0},
-    {"--no-special", NULL, "leaves the tokenizer's template (BOS, ...) out", TOOL_FLAG, offsetof(struct eval_arguments, no_special), 0, 0},
-    {"--max-tokens", "N", "at most so many tokens of each set (the document that passes it is read to its end)", TOOL_COUNT,
-     offsetof(struct eval_arguments, max_tokens), 1, 1e15},
-    {"--source", "ID", "source plugin; default: by looking at the files", TOOL_TEXT, offsetof(struct eval_arguments, source), 0, 0},
-    {"--cache", "FOLDER", "folder of token shards", TOOL_TEXT, offsetof(struct eval_arguments, cache), 0, 0},
-    TOOL_TOKENIZER_OPTION(struct eval_arguments, device),
-    TOOL_DEVICE_OPTIONS(struct eval_arguments, device),
+     offsetof(struct eval_arguments, packing), 0, 0, false},
+    {"--no-special", NULL, "leaves the tokenizer's template (BOS, ...) out", TOOL_FLAG,
+     offsetof(struct eval_arguments, no_special), 0, 0, false},
+    {"--max-tokens", "N",
+     "at most so many tokens of each set (the document that passes it is read to its end)",
+     TOOL_COUNT, offsetof(struct eval_arguments, max_tokens), 1, 1e15, false},
+    {"--source", "ID", "source plugin; default: by looking at the files", TOOL_TEXT,
+     offsetof(struct eval_arguments, source), 0, 0, false},
+    {"--cache", "FOLDER", "folder of token shards", TOOL_TEXT,
+     offsetof(struct eval_arguments, cache), 0, 0, false},
     {0},
 };
 
 const struct tool_command tool_eval = {
-    .name = "eval", .plain = "MODEL --data NAME=PATH ...", .summary = "how well a model predicts texts: nats/token, bits/byte",
-    .notes = "bits/byte = nats/token / ln 2 * tokens / bytes, over whole documents: the tokens that are not scored (the first of each\n"
-             "document or sequence, the cut end) count as if they cost the mean.",
-    .options = eval_options, .size = sizeof(struct eval_arguments), .plain_least = 1, .plain_most = 1, .run = run_eval,
+    .name = "eval",
+    .plain = "MODEL --data NAME=PATH ...",
+    .summary = "how well a model predicts texts: nats/token, bits/byte",
+    .notes =
+        "bits/byte = nats/token / ln 2 * tokens / bytes, over whole documents: the tokens that are "
+        "not\n"
+        "scored (the first of each document or sequence, the cut end) count as if they cost the "
+        "mean.",
+    .options = eval_options,
+    .shared = {tool_device_options, tool_tokenizer_options},
+    .size = sizeof(struct eval_arguments),
+    .plain_least = 1,
+    .plain_most = 1,
+    .run = run_eval,
 };

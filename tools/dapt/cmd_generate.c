@@ -5,8 +5,7 @@
 #include "tool.h"
 
 struct generate_arguments {
-    struct tool_arguments plain;
-    struct tool_device device;
+    struct tool_model_arguments common;
     const char *prompt;
     uint64_t max_tokens, top_k, seed;
     double temperature, top_p;
@@ -18,9 +17,14 @@ static enum tool_exit run_generate(void *arguments) {
     struct dapt_context *context = NULL;
     struct dapt_generated generated;
     if (!a->prompt) return tool_usage("generate: no prompt was given: --prompt TEXT");
-    struct dapt_generate_options options = {.model = tool_model(a->plain.plain[0], &a->device), .prompt = a->prompt,
-        .max_tokens = (uint32_t)a->max_tokens, .temperature = a->temperature, .top_k = (uint32_t)a->top_k, .top_p = a->top_p,
-        .seed = a->seed, .ignore_end = a->ignore_end};
+    struct dapt_generate_options options = {.model = tool_model(&a->common),
+                                            .prompt = a->prompt,
+                                            .max_tokens = (uint32_t)a->max_tokens,
+                                            .temperature = a->temperature,
+                                            .top_k = (uint32_t)a->top_k,
+                                            .top_p = a->top_p,
+                                            .seed = a->seed,
+                                            .ignore_end = a->ignore_end};
     if (!a->continuation) {
         fputs(a->prompt, stdout);
         fflush(stdout);
@@ -30,9 +34,10 @@ static enum tool_exit run_generate(void *arguments) {
     putchar('\n');
     if (!status && a->stats) {
         fflush(stdout);
-        fprintf(stderr, "%u prompt tokens in %.3f s; %u tokens in %.3f s (%.1f tokens/s)%s\n", generated.prompt_tokens,
-                generated.prompt_seconds, generated.tokens, generated.seconds,
-                generated.seconds > 0 ? generated.tokens / generated.seconds : 0, generated.ended ? "; the text ended" : "");
+        fprintf(stderr, "%u prompt tokens in %.3f s; %u tokens in %.3f s (%.1f tokens/s)%s\n",
+                generated.prompt_tokens, generated.prompt_seconds, generated.tokens,
+                generated.seconds, generated.seconds > 0 ? generated.tokens / generated.seconds : 0,
+                generated.ended ? "; the text ended" : "");
     }
     enum tool_exit result = tool_finish(status);
     dapt_context_close(&context);
@@ -40,22 +45,35 @@ static enum tool_exit run_generate(void *arguments) {
 }
 
 static const struct tool_option generate_options[] = {
-    {"--prompt", "TEXT", "what to go on from", TOOL_TEXT, offsetof(struct generate_arguments, prompt), 0, 0},
-    {"--max-tokens", "N", "tokens to generate; default: 100", TOOL_COUNT, offsetof(struct generate_arguments, max_tokens), 1, 1e9},
+    {"--prompt", "TEXT", "what to go on from", TOOL_TEXT,
+     offsetof(struct generate_arguments, prompt), 0, 0, false},
+    {"--max-tokens", "N", "tokens to generate; default: 100", TOOL_COUNT,
+     offsetof(struct generate_arguments, max_tokens), 1, 1e9, false},
     {"--temperature", "T", "0 (the default): the most likely token each time", TOOL_REAL,
-     offsetof(struct generate_arguments, temperature), 0, 1e6},
-    {"--top-k", "K", "draws among the K most likely; 0: all", TOOL_COUNT, offsetof(struct generate_arguments, top_k), 0, 1e9},
-    {"--top-p", "P", "draws among the most likely that together reach P", TOOL_REAL, offsetof(struct generate_arguments, top_p), 0, 1},
-    {"--seed", "S", "same seed, same text", TOOL_COUNT, offsetof(struct generate_arguments, seed), 0, 18446744073709549568.0},
-    {"--ignore-end", NULL, "goes on after an end-of-text token", TOOL_FLAG, offsetof(struct generate_arguments, ignore_end), 0, 0},
-    {"--continuation", NULL, "leaves the prompt out of the output", TOOL_FLAG, offsetof(struct generate_arguments, continuation), 0, 0},
-    {"--stats", NULL, "tells counts and speed on standard error", TOOL_FLAG, offsetof(struct generate_arguments, stats), 0, 0},
-    TOOL_TOKENIZER_OPTION(struct generate_arguments, device),
-    TOOL_DEVICE_OPTIONS(struct generate_arguments, device),
+     offsetof(struct generate_arguments, temperature), 0, 1e6, false},
+    {"--top-k", "K", "draws among the K most likely; 0: all", TOOL_COUNT,
+     offsetof(struct generate_arguments, top_k), 0, 1e9, false},
+    {"--top-p", "P", "draws among the most likely that together reach P", TOOL_REAL,
+     offsetof(struct generate_arguments, top_p), 0, 1, false},
+    {"--seed", "S", "same seed, same text", TOOL_COUNT, offsetof(struct generate_arguments, seed),
+     0, 18446744073709549568.0, false},
+    {"--ignore-end", NULL, "goes on after an end-of-text token", TOOL_FLAG,
+     offsetof(struct generate_arguments, ignore_end), 0, 0, false},
+    {"--continuation", NULL, "leaves the prompt out of the output", TOOL_FLAG,
+     offsetof(struct generate_arguments, continuation), 0, 0, false},
+    {"--stats", NULL, "tells counts and speed on standard error", TOOL_FLAG,
+     offsetof(struct generate_arguments, stats), 0, 0, false},
     {0},
 };
 
 const struct tool_command tool_generate = {
-    .name = "generate", .plain = "MODEL --prompt TEXT", .summary = "goes on with a text",
-    .options = generate_options, .size = sizeof(struct generate_arguments), .plain_least = 1, .plain_most = 1, .run = run_generate,
+    .name = "generate",
+    .plain = "MODEL --prompt TEXT",
+    .summary = "goes on with a text",
+    .options = generate_options,
+    .shared = {tool_device_options, tool_tokenizer_options},
+    .size = sizeof(struct generate_arguments),
+    .plain_least = 1,
+    .plain_most = 1,
+    .run = run_generate,
 };

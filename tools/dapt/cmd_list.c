@@ -13,18 +13,21 @@ struct list_arguments {
 };
 
 static const char *const kinds[] = {
-    [DAPT_DEVICE_CPU] = "cpu", [DAPT_DEVICE_INTEGRATED] = "integrated", [DAPT_DEVICE_DISCRETE] = "discrete",
-    [DAPT_DEVICE_VIRTUAL] = "virtual", [DAPT_DEVICE_SOFTWARE] = "software",
+    [DAPT_DEVICE_CPU] = "cpu",           [DAPT_DEVICE_INTEGRATED] = "integrated",
+    [DAPT_DEVICE_DISCRETE] = "discrete", [DAPT_DEVICE_VIRTUAL] = "virtual",
+    [DAPT_DEVICE_SOFTWARE] = "software",
 };
-static const char *const dtypes[] = {[DAPT_F32] = "float32", [DAPT_F16] = "float16", [DAPT_BF16] = "bfloat16"};
+static const char *const dtypes[] = {
+    [DAPT_F32] = "float32", [DAPT_F16] = "float16", [DAPT_BF16] = "bfloat16"};
 
 static const char *kind_name(enum dapt_device_kind kind) {
     return (size_t)kind < sizeof kinds / sizeof kinds[0] ? kinds[kind] : "?";
 }
 
-// -------------------------------------------------------------------------------------------------------- devices
+// ---------------------------------------------------------------------------------------- devices
 
-static bool print_device(void *user, const char *backend, uint32_t index, const struct dapt_device_info *info, const char *error) {
+static bool print_device(void *user, const char *backend, uint32_t index,
+                         const struct dapt_device_info *info, const char *error) {
     size_t *count = user;
     ++*count;
     if (!info) {
@@ -42,7 +45,8 @@ static bool print_device(void *user, const char *backend, uint32_t index, const 
     return true;
 }
 
-static bool add_device(void *user, const char *backend, uint32_t index, const struct dapt_device_info *info, const char *error) {
+static bool add_device(void *user, const char *backend, uint32_t index,
+                       const struct dapt_device_info *info, const char *error) {
     cJSON *item = cJSON_CreateObject();
     cJSON_AddStringToObject(item, "backend", backend);
     cJSON_AddNumberToObject(item, "index", index);
@@ -85,24 +89,32 @@ static enum tool_exit run_devices(void *arguments) {
         if (!status) status = printed;
     } else if (!status) {
         status = dapt_devices(context, print_device, &count);
-        if (!status && count == 0) puts("no device: no backend was found, or none has one; `dapt plugins` lists the backends");
+        if (!status && count == 0)
+            puts(
+                "no device: no backend was found, or none has one; `dapt plugins` lists the "
+                "backends");
     }
     enum tool_exit result = tool_finish(status);
     dapt_context_close(&context);
     return result;
 }
 
-// -------------------------------------------------------------------------------------------------------- plugins
+// ---------------------------------------------------------------------------------------- plugins
 
 static const char *const option_types[] = {
-    [DAPT_OPTION_STRING] = "string", [DAPT_OPTION_NUMBER] = "number", [DAPT_OPTION_INTEGER] = "integer", [DAPT_OPTION_BOOL] = "bool",
+    [DAPT_OPTION_STRING] = "string",
+    [DAPT_OPTION_NUMBER] = "number",
+    [DAPT_OPTION_INTEGER] = "integer",
+    [DAPT_OPTION_BOOL] = "bool",
 };
 
 static void print_plugin(const struct dapt_plugin *plugin) {
-    printf("%-18s %-14s %-8s %s\n", plugin->kind, plugin->id, plugin->version, plugin->summary ? plugin->summary : "");
+    printf("%-18s %-14s %-8s %s\n", plugin->kind, plugin->id, plugin->version,
+           plugin->summary ? plugin->summary : "");
     printf("%-18s   %s\n", "", plugin->path);
     for (const struct dapt_option *o = plugin->options; o && o->name; o++) {
-        printf("%-18s   %s: %s, %s%s; %s\n", "", o->name, option_types[o->type], o->default_value ? "default " : "must be given",
+        printf("%-18s   %s: %s, %s%s; %s\n", "", o->name, option_types[o->type],
+               o->default_value ? "default " : "must be given",
                o->default_value ? o->default_value : "", o->help ? o->help : "");
     }
 }
@@ -135,28 +147,45 @@ static enum tool_exit run_plugins(void *arguments) {
     size_t count = status ? 0 : dapt_plugin_count(context);
     for (size_t i = 0; !status && i < count; i++) {
         status = dapt_plugin_at(context, i, &plugin);
-        if (!status && list) cJSON_AddItemToArray(list, plugin_json(&plugin));
-        else if (!status) print_plugin(&plugin);
+        if (!status && list)
+            cJSON_AddItemToArray(list, plugin_json(&plugin));
+        else if (!status)
+            print_plugin(&plugin);
     }
-    if (!status && list) status = print_json(list);
-    else cJSON_Delete(list);
-    if (!status && count == 0 && !a->json) puts("no plugin was found; is the installation whole? DAPT_PLUGIN_PATH may name folders");
+    if (!status && list)
+        status = print_json(list);
+    else
+        cJSON_Delete(list);
+    if (!status && count == 0 && !a->json)
+        puts("no plugin was found; is the installation whole? DAPT_PLUGIN_PATH may name folders");
     enum tool_exit result = tool_finish(status);
     dapt_context_close(&context);
     return result;
 }
 
 static const struct tool_option list_options[] = {
-    {"--json", NULL, "prints a JSON array", TOOL_FLAG, offsetof(struct list_arguments, json), 0, 0},
+    {"--json", NULL, "prints a JSON array", TOOL_FLAG, offsetof(struct list_arguments, json), 0, 0,
+     false},
     {0},
 };
 
 const struct tool_command tool_devices = {
-    .name = "devices", .plain = "", .summary = "lists the devices of all backends",
-    .options = list_options, .size = sizeof(struct list_arguments), .run = run_devices,
+    .name = "devices",
+    .plain = "",
+    .summary = "lists the devices of all backends",
+    .options = list_options,
+    .size = sizeof(struct list_arguments),
+    .run = run_devices,
 };
 const struct tool_command tool_plugins = {
-    .name = "plugins", .plain = "", .summary = "lists the backends and plugins that were found, and their options",
-    .notes = "Searched: the configuration's \"plugins\", DAPT_PLUGIN_PATH, the installation (lib/dapt beside bin), the build folder.",
-    .options = list_options, .size = sizeof(struct list_arguments), .run = run_plugins,
+    .name = "plugins",
+    .plain = "",
+    .summary = "lists the backends and plugins that were found, and their options",
+    .notes =
+        "Searched: the configuration's \"plugins\", DAPT_PLUGIN_PATH, the installation (lib/dapt "
+        "beside\n"
+        "bin), the build folder.",
+    .options = list_options,
+    .size = sizeof(struct list_arguments),
+    .run = run_plugins,
 };

@@ -10,8 +10,7 @@
 #define TEXT_LIMIT ((size_t)1 << 30)
 
 struct tokenize_arguments {
-    struct tool_arguments plain;
-    struct tool_device device;
+    struct tool_model_arguments common;
     bool special;
 };
 
@@ -35,7 +34,10 @@ static char *read_text(const char *path, size_t *length) {
         n = fread(text + *length, 1, capacity - *length, in);
         *length += n;
     }
-    const char *trouble = ferror(in) ? strerror(errno) : *length > TEXT_LIMIT ? "is larger than 1 GiB" : n > 0 ? "no memory" : NULL;
+    const char *trouble = ferror(in)             ? strerror(errno)
+                          : *length > TEXT_LIMIT ? "is larger than 1 GiB"
+                          : n > 0                ? "no memory"
+                                                 : NULL;
     if (in != stdin) fclose(in);
     if (!trouble) return text;
     fprintf(stderr, "dapt: %s: %s\n", path, trouble);
@@ -59,11 +61,12 @@ static enum tool_exit run_tokenize(void *arguments) {
     struct dapt_context *context = NULL;
     size_t length;
     bool begun = false;
-    char *text = read_text(a->plain.plain[1], &length);
+    char *text = read_text(a->common.plain.plain[1], &length);
     if (!text) return TOOL_FAILURE;
-    struct dapt_model_options model = tool_model(a->plain.plain[0], &a->device);
+    struct dapt_model_options model = tool_model(&a->common);
     enum dapt_status status = dapt_context_open(NULL, &context);
-    if (!status) status = dapt_tokenize(context, &model, text, length, a->special, print_ids, &begun);
+    if (!status)
+        status = dapt_tokenize(context, &model, text, length, a->special, print_ids, &begun);
     if (!status) putchar('\n');
     enum tool_exit result = tool_finish(status);
     dapt_context_close(&context);
@@ -72,14 +75,20 @@ static enum tool_exit run_tokenize(void *arguments) {
 }
 
 static const struct tool_option tokenize_options[] = {
-    {"--special", NULL, "with what the tokenizer's template puts around a text (BOS, ...)", TOOL_FLAG,
-     offsetof(struct tokenize_arguments, special), 0, 0},
-    TOOL_TOKENIZER_OPTION(struct tokenize_arguments, device),
+    {"--special", NULL, "with what the tokenizer's template puts around a text (BOS, ...)",
+     TOOL_FLAG, offsetof(struct tokenize_arguments, special), 0, 0, false},
     {0},
 };
 
 const struct tool_command tool_tokenize = {
-    .name = "tokenize", .plain = "MODEL FILE", .summary = "prints the token ids of a file, read as one text",
+    .name = "tokenize",
+    .plain = "MODEL FILE",
+    .summary = "prints the token ids of a file, read as one text",
     .notes = "FILE - reads standard input.",
-    .options = tokenize_options, .size = sizeof(struct tokenize_arguments), .plain_least = 2, .plain_most = 2, .run = run_tokenize,
+    .options = tokenize_options,
+    .shared = {tool_tokenizer_options},
+    .size = sizeof(struct tokenize_arguments),
+    .plain_least = 2,
+    .plain_most = 2,
+    .run = run_tokenize,
 };

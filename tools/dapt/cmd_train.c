@@ -11,7 +11,8 @@ struct train_arguments {
     bool resume, help_config, schema;
 };
 
-// The first signal asks training to finish its step and write a checkpoint; the second one ends the program at once.
+// The first signal asks training to finish its step and write a checkpoint; the second one ends the
+// program at once.
 static void on_signal(int number) {
     (void)number;
     signal(SIGINT, SIG_DFL);
@@ -31,44 +32,63 @@ static enum tool_exit run_train(void *arguments) {
     if (a->help_config) return tool_finish(dapt_config_describe(tool_emit, NULL));
     if (a->schema) return tool_finish(dapt_config_describe_schema(tool_emit, NULL));
     catch_signals();
-    struct dapt_train_options options = {.config = a->plain.plain[0], .sets = a->sets.items, .resume = a->resume};
+    struct dapt_train_options options = {
+        .config = a->plain.plain[0], .sets = a->sets.items, .resume = a->resume};
     return tool_finish(dapt_train(&options));
 }
 
-// minimum -1 marks a flag that stands for itself, without the configuration.
 static const struct tool_option train_options[] = {
     {"--set", "KEY=VALUE", "overrides a key of the configuration: --set train.steps=50", TOOL_LIST,
-     offsetof(struct train_arguments, sets), 0, 0},
+     offsetof(struct train_arguments, sets), 0, 0, false},
     {"--resume", NULL, "goes on from the newest whole checkpoint of the run folder", TOOL_FLAG,
-     offsetof(struct train_arguments, resume), 0, 0},
-    {"--help-config", NULL, "prints every key of a configuration", TOOL_FLAG, offsetof(struct train_arguments, help_config), -1, 0},
-    {"--schema", NULL, "prints the JSON Schema of a configuration", TOOL_FLAG, offsetof(struct train_arguments, schema), -1, 0},
+     offsetof(struct train_arguments, resume), 0, 0, false},
+    {"--help-config", NULL, "prints every key of a configuration", TOOL_FLAG,
+     offsetof(struct train_arguments, help_config), 0, 0, true},
+    {"--schema", NULL, "prints the JSON Schema of a configuration", TOOL_FLAG,
+     offsetof(struct train_arguments, schema), 0, 0, true},
     {0},
 };
 
 const struct tool_command tool_train = {
-    .name = "train", .plain = "CONFIG", .summary = "trains as a configuration says",
-    .notes = "Ctrl-C finishes the step, writes a checkpoint and exits with 130; a second one ends at once.\n"
-             "A resume must keep what decides the course of training (data, batch, sequence, seed, optimizer, schedule); how often\n"
-             "to evaluate and to write checkpoints, the device and the run folder's place are free. Another number of steps must be\n"
-             "asked for by --set train.steps=N.",
-    .options = train_options, .size = sizeof(struct train_arguments), .plain_least = 1, .plain_most = 1, .run = run_train,
+    .name = "train",
+    .plain = "CONFIG",
+    .summary = "trains as a configuration says",
+    .notes =
+        "Ctrl-C finishes the step, writes a checkpoint and exits with 130; a second one ends at "
+        "once.\n"
+        "A resume must keep what decides the course of training (data, batch, sequence, seed,\n"
+        "optimizer, schedule); how often to evaluate and to write checkpoints, the device and the "
+        "run\n"
+        "folder's place are free. Another number of steps is asked for by --set train.steps=N.",
+    .options = train_options,
+    .size = sizeof(struct train_arguments),
+    .plain_least = 1,
+    .plain_most = 1,
+    .run = run_train,
 };
 
-// --------------------------------------------------------------------------------------------------------- plan
+// ------------------------------------------------------------------------------------------- plan
 
 static enum tool_exit run_plan(void *arguments) {
     const struct train_arguments *a = arguments;
-    struct dapt_train_options options = {.config = a->plain.plain[0], .sets = a->sets.items, .plan_only = true};
+    struct dapt_train_options options = {
+        .config = a->plain.plain[0], .sets = a->sets.items, .plan_only = true};
     return tool_finish(dapt_train(&options));
 }
 
 static const struct tool_option plan_options[] = {
-    {"--set", "KEY=VALUE", "overrides a key of the configuration", TOOL_LIST, offsetof(struct train_arguments, sets), 0, 0},
+    {"--set", "KEY=VALUE", "overrides a key of the configuration", TOOL_LIST,
+     offsetof(struct train_arguments, sets), 0, 0, false},
     {0},
 };
 
 const struct tool_command tool_plan = {
-    .name = "plan", .plain = "CONFIG", .summary = "tells what training would do: model, data, memory, steps",
-    .options = plan_options, .size = sizeof(struct train_arguments), .plain_least = 1, .plain_most = 1, .run = run_plan,
+    .name = "plan",
+    .plain = "CONFIG",
+    .summary = "tells what training would do: model, data, memory, steps",
+    .options = plan_options,
+    .size = sizeof(struct train_arguments),
+    .plain_least = 1,
+    .plain_most = 1,
+    .run = run_plan,
 };

@@ -6,11 +6,14 @@
 #include "tool.h"
 
 struct verify_arguments {
-    struct tool_arguments plain;
-    struct tool_device device;
+    struct tool_model_arguments common;
     double tolerance;
 };
-struct tally { size_t rows, failed; double worst; bool begun; };
+struct tally {
+    size_t rows, failed;
+    double worst;
+    bool begun;
+};
 
 static void print_row(void *user, const struct dapt_verify_row *row) {
     struct tally *tally = user;
@@ -26,26 +29,37 @@ static enum tool_exit run_verify(void *arguments) {
     const struct verify_arguments *a = arguments;
     struct dapt_context *context = NULL;
     struct tally tally = {0};
-    struct dapt_verify_options options = {.folder = a->plain.plain[0], .backend = a->device.backend,
-        .device = (uint32_t)a->device.device, .threads = (uint32_t)a->device.threads, .tolerance = a->tolerance};
+    struct dapt_verify_options options = {.folder = a->common.plain.plain[0],
+                                          .backend = a->common.backend,
+                                          .device = (uint32_t)a->common.device,
+                                          .threads = (uint32_t)a->common.threads,
+                                          .tolerance = a->tolerance};
     enum dapt_status status = dapt_context_open(NULL, &context);
     if (!status) status = dapt_verify(context, &options, print_row, &tally);
-    if (tally.rows > 0) printf("%zu of %zu hold, worst %.3e\n", tally.rows - tally.failed, tally.rows, tally.worst);
+    if (tally.rows > 0)
+        printf("%zu of %zu hold, worst %.3e\n", tally.rows - tally.failed, tally.rows, tally.worst);
     enum tool_exit result = tool_finish(status);
     dapt_context_close(&context);
     return result;
 }
 
 static const struct tool_option verify_options[] = {
-    {"--tolerance", "E", "largest relative error that holds; default: 1e-4", TOOL_REAL, offsetof(struct verify_arguments, tolerance),
-     1e-12, 1},
-    TOOL_DEVICE_OPTIONS(struct verify_arguments, device),
+    {"--tolerance", "E", "largest relative error that holds; default: 1e-4", TOOL_REAL,
+     offsetof(struct verify_arguments, tolerance), 1e-12, 1, false},
     {0},
 };
 
 const struct tool_command tool_verify = {
-    .name = "verify", .plain = "FOLDER", .summary = "compares a model's golden values with what is computed here",
-    .notes = "FOLDER holds a model, golden.safetensors and golden.json. Compared: logits, loss, every gradient, and the losses of the\n"
-             "golden AdamW steps. Exit code 0 only if every comparison holds.",
-    .options = verify_options, .size = sizeof(struct verify_arguments), .plain_least = 1, .plain_most = 1, .run = run_verify,
+    .name = "verify",
+    .plain = "FOLDER",
+    .summary = "compares a model's golden values with what is computed here",
+    .notes =
+        "FOLDER holds a model, golden.safetensors and golden.json. Compared: logits, loss, every\n"
+        "gradient, and the losses of the golden AdamW steps. Exit code 0 only if all hold.",
+    .options = verify_options,
+    .shared = {tool_device_options},
+    .size = sizeof(struct verify_arguments),
+    .plain_least = 1,
+    .plain_most = 1,
+    .run = run_verify,
 };

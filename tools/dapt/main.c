@@ -6,7 +6,8 @@
 #include "tool.h"
 
 static const struct tool_command *const commands[] = {
-    &tool_train, &tool_plan, &tool_eval, &tool_generate, &tool_tokenize, &tool_verify, &tool_devices, &tool_plugins,
+    &tool_train,    &tool_plan,   &tool_eval,    &tool_generate,
+    &tool_tokenize, &tool_verify, &tool_devices, &tool_plugins,
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -18,7 +19,9 @@ static const struct tool_command *find_command(const char *name) {
 }
 
 static void print_overview(FILE *out) {
-    fprintf(out, "dapt %s: continues the pretraining of a language model on your own text\n\nusage:\n", dapt_version());
+    fprintf(out,
+            "dapt %s: continues the pretraining of a language model on your own text\n\nusage:\n",
+            dapt_version());
     for (size_t i = 0; i < COMMANDS; i++) {
         char left[64];
         snprintf(left, sizeof left, "dapt %s %s", commands[i]->name, commands[i]->plain);
@@ -26,12 +29,15 @@ static void print_overview(FILE *out) {
     }
     fprintf(out, "  %-38s %s\n", "dapt help [COMMAND]", "this text, or a command's options");
     fprintf(out, "  %-38s %s\n\n", "dapt --version", "the version");
-    fprintf(out, "MODEL is a Hugging Face folder, a checkpoint, or the folder of a run (its latest checkpoint).\n\n"
-                 "exit codes:\n"
-                 "  0    done, and all that was to hold holds\n"
-                 "  1    failed; the last line on standard error says why\n"
-                 "  2    the command line is wrong\n"
-                 "  130  stopped by Ctrl-C or SIGTERM; training wrote a checkpoint and goes on with --resume\n");
+    fprintf(out,
+            "MODEL is a Hugging Face folder, a checkpoint, or the folder of a run (its latest "
+            "checkpoint).\n\n"
+            "exit codes:\n"
+            "  0    done, and all that was to hold holds\n"
+            "  1    failed; the last line on standard error says why\n"
+            "  2    the command line is wrong\n"
+            "  130  stopped by Ctrl-C or SIGTERM; training wrote a checkpoint and goes on with "
+            "--resume\n");
 }
 
 static enum tool_exit unknown_command(const char *name) {
@@ -60,8 +66,10 @@ static enum tool_exit run_help(int count, char **words) {
     if (count > 1) return tool_usage("help: expected at most one command");
     const struct tool_command *command = count ? find_command(words[0]) : NULL;
     if (count && !command) return unknown_command(words[0]);
-    if (command) tool_print_help(command);
-    else print_overview(stdout);
+    if (command)
+        tool_print_help(command);
+    else
+        print_overview(stdout);
     return tool_finish(DAPT_OK);
 }
 
@@ -77,7 +85,8 @@ int main(int count, char **words) {
     }
     if (strcmp(name, "help") == 0) return run_help(count - 2, words + 2);
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) return run_help(0, NULL);
-    if (name[0] == '-') return tool_usage("unknown option %s; `dapt help` lists the commands", name);
+    if (name[0] == '-')
+        return tool_usage("unknown option %s; `dapt help` lists the commands", name);
     const struct tool_command *command = find_command(name);
     return command ? run_command(command, count - 2, words + 2) : unknown_command(name);
 }

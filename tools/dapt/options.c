@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,12 +36,41 @@ bool tool_emit(void *user, const char *text, size_t length) {
     return fwrite(text, 1, length, stdout) == length && fflush(stdout) == 0;
 }
 
-struct dapt_model_options tool_model(const char *model, const struct tool_device *device) {
-    return (struct dapt_model_options){.model = model, .tokenizer = device->tokenizer, .backend = device->backend,
-        .device = (uint32_t)device->device, .threads = (uint32_t)device->threads};
+struct dapt_model_options tool_model(const struct tool_model_arguments *arguments) {
+    return (struct dapt_model_options){.model = arguments->plain.plain[0],
+                                       .tokenizer = arguments->tokenizer,
+                                       .backend = arguments->backend,
+                                       .device = (uint32_t)arguments->device,
+                                       .threads = (uint32_t)arguments->threads};
 }
 
-// -------------------------------------------------------------------------------------------------------- values
+const struct tool_option tool_device_options[] = {
+    {"--backend", "NAME", "backend; auto picks the best there is", TOOL_TEXT,
+     offsetof(struct tool_model_arguments, backend), 0, 0, false},
+    {"--device", "N", "number of the backend's device", TOOL_COUNT,
+     offsetof(struct tool_model_arguments, device), 0, 1e6, false},
+    {"--threads", "N", "threads; 0: all processors", TOOL_COUNT,
+     offsetof(struct tool_model_arguments, threads), 0, 4096, false},
+    {0},
+};
+const struct tool_option tool_tokenizer_options[] = {
+    {"--tokenizer", "ID", "tokenizer plugin, where the folder does not say which", TOOL_TEXT,
+     offsetof(struct tool_model_arguments, tokenizer), 0, 0, false},
+    {0},
+};
+
+// The k-th option of a command, its own ones first; NULL behind the last.
+static const struct tool_option *option_at(const struct tool_command *command, size_t k) {
+    const struct tool_option *tables[] = {command->options, command->shared[0], command->shared[1]};
+    for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
+        for (const struct tool_option *option = tables[t]; option && option->name; option++) {
+            if (k-- == 0) return option;
+        }
+    }
+    return NULL;
+}
+
+// ----------------------------------------------------------------------------------------- values
 
 static bool add_item(struct tool_list *list, const char *item) {
     const char **items = realloc(list->items, (list->count + 2) * sizeof *items);
@@ -63,58 +93,59 @@ static bool set_count(const struct tool_option *option, const char *text, uint64
         *value = number;
         return true;
     }
-    tool_usage("%s is \"%s\", expected a whole number from %.0f to %.0f", option->name, text, option->minimum, option->maximum);
+    tool_usage("%s is \"%s\", expected a whole number from %.0f to %.0f", option->name, text,
+               option->minimum, option->maximum);
     return false;
 }
 
 static bool set_real(const struct tool_option *option, const char *text, double *value) {
     char *end;
     double number = strtod(text, &end);
-    if (end != text && *end == '\0' && isfinite(number) && number >= option->minimum && number <= option->maximum) {
+    if (end != text && *end == '\0' && isfinite(number) && number >= option->minimum &&
+        number <= option->maximum) {
         *value = number;
         return true;
     }
-    tool_usage("%s is \"%s\", expected a number from %g to %g", option->name, text, option->minimum, option->maximum);
+    tool_usage("%s is \"%s\", expected a number from %g to %g", option->name, text, option->minimum,
+               option->maximum);
     return false;
 }
 
 static bool set_value(const struct tool_option *option, const char *text, void *arguments) {
     void *value = (char *)arguments + option->offset;
     switch (option->kind) {
-    case TOOL_FLAG:
-        *(bool *)value = true;
-        return true;
-    case TOOL_TEXT:
-        *(const char **)value = text;
-        return true;
-    case TOOL_LIST:
-        return add_item(value, text);
-    case TOOL_COUNT:
-        return set_count(option, text, value);
-    case TOOL_REAL:
-        return set_real(option, text, value);
+    case TOOL_FLAG: *(bool *)value = true; return true;
+    case TOOL_TEXT: *(const char **)value = text; return true;
+    case TOOL_LIST: return add_item(value, text);
+    case TOOL_COUNT: return set_count(option, text, value);
+    case TOOL_REAL: return set_real(option, text, value);
     }
     return false;
 }
 
-// -------------------------------------------------------------------------------------------------------- parsing
+// ---------------------------------------------------------------------------------------- parsing
 
-static const struct tool_option *find_option(const struct tool_command *command, const char *word, size_t length) {
-    for (const struct tool_option *option = command->options; option && option->name; option++) {
-        if (strlen(option->name) == length && memcmp(option->name, word, length) == 0) return option;
+static const struct tool_option *find_option(const struct tool_command *command, const char *word,
+                                             size_t length) {
+    const struct tool_option *option;
+    for (size_t k = 0; (option = option_at(command, k)); k++) {
+        if (strlen(option->name) == length && memcmp(option->name, word, length) == 0)
+            return option;
     }
     return NULL;
 }
 
 // One option at words[*at], which moves to its value where that is a word of its own.
-static bool parse_option(const struct tool_command *command, int count, char **words, int *at, void *arguments,
-                         const struct tool_option **given) {
+static bool parse_option(const struct tool_command *command, int count, char **words, int *at,
+                         void *arguments, const struct tool_option **given) {
     const char *word = words[*at], *equals = strchr(word, '=');
-    const struct tool_option *option = find_option(command, word, equals ? (size_t)(equals - word) : strlen(word));
+    const struct tool_option *option = find_option(command, word,
+                                                   equals ? (size_t)(equals - word) : strlen(word));
     const char *value = equals ? equals + 1 : NULL;
     *given = option;
     if (!option) {
-        tool_usage("%s: unknown option %s; `dapt help %s` lists those there are", command->name, word, command->name);
+        tool_usage("%s: unknown option %s; `dapt help %s` lists those there are", command->name,
+                   word, command->name);
         return false;
     }
     if (option->kind == TOOL_FLAG && value) {
@@ -123,7 +154,8 @@ static bool parse_option(const struct tool_command *command, int count, char **w
     }
     if (option->kind != TOOL_FLAG && !value) {
         if (*at + 1 >= count) {
-            tool_usage("%s: %s needs a value: %s %s", command->name, option->name, option->name, option->argument);
+            tool_usage("%s: %s needs a value: %s %s", command->name, option->name, option->name,
+                       option->argument);
             return false;
         }
         value = words[++*at];
@@ -131,7 +163,8 @@ static bool parse_option(const struct tool_command *command, int count, char **w
     return set_value(option, value, arguments);
 }
 
-bool tool_parse(const struct tool_command *command, int count, char **words, void *arguments, bool *help) {
+bool tool_parse(const struct tool_command *command, int count, char **words, void *arguments,
+                bool *help) {
     struct tool_arguments *plain = arguments;
     const struct tool_option *last = NULL;
     bool options = true;
@@ -150,37 +183,44 @@ bool tool_parse(const struct tool_command *command, int count, char **words, voi
         } else if (last && last->kind == TOOL_LIST && plain->plain_count == command->plain_most) {
             if (!set_value(last, word, arguments)) return false;  // --data a=x b=y
         } else if (plain->plain_count == command->plain_most) {
-            tool_usage("%s: \"%s\" is one argument too many; usage: dapt %s %s", command->name, word, command->name, command->plain);
+            tool_usage("%s: \"%s\" is one argument too many; usage: dapt %s %s", command->name,
+                       word, command->name, command->plain);
             return false;
         } else {
             plain->plain[plain->plain_count++] = word;
         }
     }
     if (plain->plain_count < command->plain_least) {
-        bool informs = false;  // `dapt train --help-config` names no configuration: the command itself sees to that
-        for (const struct tool_option *o = command->options; o && o->name; o++) {
-            bool alone = o->kind == TOOL_FLAG && o->minimum < 0;
-            informs = informs || (alone && *(bool *)((char *)arguments + o->offset));
+        bool informs = false;  // `dapt train --help-config` needs no configuration
+        const struct tool_option *o;
+        for (size_t k = 0; (o = option_at(command, k)); k++) {
+            informs = informs || (o->alone && *(bool *)((char *)arguments + o->offset));
         }
         if (informs) return true;
-        tool_usage("%s: an argument is missing; usage: dapt %s %s", command->name, command->name, command->plain);
+        tool_usage("%s: an argument is missing; usage: dapt %s %s", command->name, command->name,
+                   command->plain);
         return false;
     }
     return true;
 }
 
 void tool_release(const struct tool_command *command, void *arguments) {
-    for (const struct tool_option *option = command->options; option && option->name; option++) {
-        if (option->kind == TOOL_LIST) free(((struct tool_list *)((char *)arguments + option->offset))->items);
+    const struct tool_option *option;
+    for (size_t k = 0; (option = option_at(command, k)); k++) {
+        if (option->kind == TOOL_LIST)
+            free(((struct tool_list *)((char *)arguments + option->offset))->items);
     }
 }
 
 void tool_print_help(const struct tool_command *command) {
-    printf("usage: dapt %s %s%s\n\n%s\n", command->name, command->plain, command->options ? " [OPTION ...]" : "", command->summary);
-    if (command->options) printf("\noptions:\n");
-    for (const struct tool_option *option = command->options; option && option->name; option++) {
+    printf("usage: dapt %s %s%s\n\n%s\n", command->name, command->plain,
+           option_at(command, 0) ? " [OPTION ...]" : "", command->summary);
+    if (option_at(command, 0)) printf("\noptions:\n");
+    const struct tool_option *option;
+    for (size_t k = 0; (option = option_at(command, k)); k++) {
         char left[64];
-        snprintf(left, sizeof left, "%s%s%s", option->name, option->argument ? " " : "", option->argument ? option->argument : "");
+        snprintf(left, sizeof left, "%s%s%s", option->name, option->argument ? " " : "",
+                 option->argument ? option->argument : "");
         printf("  %-22s %s\n", left, option->help);
     }
     if (command->notes) printf("\n%s\n", command->notes);

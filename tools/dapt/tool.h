@@ -1,4 +1,5 @@
-// The command line: a table of commands, each with a table of options. Tools include dapt/dapt.h and nothing else of the core.
+// The command line: a table of commands, each with a table of options. Tools include dapt/dapt.h
+// and nothing else of the core.
 #ifndef DAPT_TOOL_H
 #define DAPT_TOOL_H
 #include "dapt/dapt.h"
@@ -8,39 +9,48 @@ enum tool_exit { TOOL_OK = 0, TOOL_FAILURE = 1, TOOL_USAGE = 2, TOOL_INTERRUPTED
 enum tool_kind {
     TOOL_FLAG,   // bool
     TOOL_TEXT,   // const char *
-    TOOL_LIST,   // struct tool_list: may be given several times, and takes the plain arguments behind it
+    TOOL_LIST,   // struct tool_list: given several times, or once with several words behind it
     TOOL_COUNT,  // uint64_t, minimum .. maximum
     TOOL_REAL    // double, minimum .. maximum
 };
-struct tool_list { const char **items; size_t count; };  // NULL-terminated; items NULL: empty
+struct tool_list {
+    const char **items;  // NULL-terminated; NULL: empty
+    size_t count;
+};
 
 struct tool_option {
-    const char *name;       // "--steps"; a row whose name is NULL ends the table
-    const char *argument;   // "N"; NULL for a flag
-    const char *help;       // one line
+    const char *name;      // "--steps"; a row whose name is NULL ends the table
+    const char *argument;  // "N"; NULL for a flag
+    const char *help;      // one line
     enum tool_kind kind;
-    size_t offset;          // of the value in the command's arguments
+    size_t offset;  // of the value in the command's arguments
     double minimum, maximum;
+    bool alone;  // a flag that makes the plain arguments unnecessary
 };
 
 // Every command's arguments begin with this.
-struct tool_arguments { const char *plain[4]; size_t plain_count; };
+struct tool_arguments {
+    const char *plain[4];
+    size_t plain_count;
+};
 
 struct tool_command {
     const char *name;
-    const char *plain;      // "CONFIG"
-    const char *summary;    // one line
-    const char *notes;      // further lines of its help; NULL: none
-    const struct tool_option *options;
-    size_t size;            // of its arguments
+    const char *plain;                              // "CONFIG"
+    const char *summary;                            // one line
+    const char *notes;                              // further lines of its help; NULL: none
+    const struct tool_option *options, *shared[2];  // tables; NULL: none
+    size_t size;                                    // of its arguments
     size_t plain_least, plain_most;
     enum tool_exit (*run)(void *arguments);
 };
-extern const struct tool_command tool_train, tool_plan, tool_eval, tool_generate, tool_tokenize, tool_verify, tool_devices,
-    tool_plugins;
+extern const struct tool_command tool_train, tool_plan, tool_eval, tool_generate, tool_tokenize,
+    tool_verify, tool_devices, tool_plugins;
 
-// Fills `arguments` (zeroed, command->size bytes). One line on stderr and false when something is wrong. `help`: --help was given.
-bool tool_parse(const struct tool_command *command, int count, char **words, void *arguments, bool *help);
+// Fills `arguments` (zeroed, command->size bytes). One line on stderr and false when something is
+// wrong. `help`: --help was given.
+bool tool_parse(const struct tool_command *command, int count, char **words, void *arguments,
+                bool *help);
 void tool_release(const struct tool_command *command, void *arguments);
 void tool_print_help(const struct tool_command *command);
 
@@ -52,14 +62,13 @@ enum tool_exit tool_finish(enum dapt_status status);
 // dapt_emit_text to stdout.
 bool tool_emit(void *user, const char *text, size_t length);
 
-// The options of every command that runs a model; they fill a struct dapt_model_options' fields, all but the model.
-struct tool_device { const char *backend, *tokenizer; uint64_t device, threads; };
-#define TOOL_DEVICE_OPTIONS(type, member)                                                                               \
-    {"--backend", "NAME", "backend; auto picks the best there is", TOOL_TEXT, offsetof(type, member.backend), 0, 0},     \
-    {"--device", "N", "number of the backend's device", TOOL_COUNT, offsetof(type, member.device), 0, 1e6},              \
-    {"--threads", "N", "threads; 0: all processors", TOOL_COUNT, offsetof(type, member.threads), 0, 4096}
-#define TOOL_TOKENIZER_OPTION(type, member)                                                                             \
-    {"--tokenizer", "ID", "tokenizer plugin, where the folder does not say which", TOOL_TEXT,                            \
-     offsetof(type, member.tokenizer), 0, 0}
-struct dapt_model_options tool_model(const char *model, const struct tool_device *device);
+// The arguments of a command that opens a model begin with this, and the shared tables fill it.
+struct tool_model_arguments {
+    struct tool_arguments plain;
+    const char *backend, *tokenizer;
+    uint64_t device, threads;
+};
+extern const struct tool_option tool_device_options[], tool_tokenizer_options[];
+// Of the model that the first plain argument names.
+struct dapt_model_options tool_model(const struct tool_model_arguments *arguments);
 #endif

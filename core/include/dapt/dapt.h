@@ -1,11 +1,14 @@
 // dapt/dapt.h: the library as programs embed it: what the `dapt` command does, as functions.
 //
 // Conventions
-//   Strings are NUL-terminated UTF-8. Option structs: zero is the default of every field; use designated initialisers.
-//   Errors:  a function that fails returns a status below zero; dapt_last_error() on the same thread then gives one line
-//            that says what is wrong, where, and what was expected.
-//   Threads: one thread at a time for one context; contexts are independent. dapt_interrupt() may be called anywhere.
-//   Output:  nothing is printed except where a comment says so, and warnings on stderr (see dapt_set_log_level).
+//   Strings are NUL-terminated UTF-8. Option structs: zero is the default of every field; use
+//   designated initialisers.
+//   Errors:  a function that fails returns a status below zero; dapt_last_error() on the same
+//            thread then gives one line that says what is wrong, where, and what was expected.
+//   Threads: one thread at a time for one context; contexts are independent. dapt_interrupt() may
+//   be called anywhere.
+//   Output:  nothing is printed except where a comment says so, and warnings on stderr (see
+//            dapt_set_log_level).
 #ifndef DAPT_DAPT_H
 #define DAPT_DAPT_H
 
@@ -15,170 +18,192 @@
 extern "C" {
 #endif
 
-DAPT_EXPORT const char *dapt_version(void);      // "0.1.0"
-DAPT_EXPORT const char *dapt_last_error(void);   // never NULL; valid until the next failure on this thread
+DAPT_EXPORT const char *dapt_version(void);  // "0.1.0"
+DAPT_EXPORT const char *dapt_last_error(
+    void);  // never NULL; valid until the next failure on this thread
 DAPT_EXPORT void dapt_set_log_level(enum dapt_log_level most_verbose);  // default: DAPT_LOG_INFO
 
-// Asks what is running to stop as soon as it safely can: training finishes its step and writes a checkpoint. May be
-// called from a signal handler. Stays asked for until dapt_interrupt_reset().
+// Asks what is running to stop as soon as it safely can: training finishes its step and writes a
+// checkpoint. May be called from a signal handler. Stays asked for until dapt_interrupt_reset().
 DAPT_EXPORT void dapt_interrupt(void);
 DAPT_EXPORT void dapt_interrupt_reset(void);
 
-// ------------------------------------------------------------------------------------------------------ context
+// ---------------------------------------------------------------------------------------- context
 
 struct dapt_context;  // the backends and plugins that were found
 
-// `folders`: searched first, absolute, NULL-terminated; NULL: none. Then DAPT_PLUGIN_PATH, the installation, the build.
-DAPT_EXPORT enum dapt_status dapt_context_open(const char *const *folders, struct dapt_context **context);
+// `folders`: searched first, absolute, NULL-terminated; NULL: none. Then DAPT_PLUGIN_PATH, the
+// installation, the build.
+DAPT_EXPORT enum dapt_status dapt_context_open(const char *const *folders,
+                                               struct dapt_context **context);
 DAPT_EXPORT void dapt_context_close(struct dapt_context **context);  // NULL inside is fine
 
 // One backend, or one implementation that a plugin offers. Strings live as long as the context.
 struct dapt_plugin {
-    const char *path;                   // of the module
-    const char *kind;                   // "dapt.source/1", ...; "dapt.backend" for a backend
+    const char *path;  // of the module
+    const char *kind;  // "dapt.source/1", ...; "dapt.backend" for a backend
     const char *id, *version, *summary;
     const struct dapt_option *options;  // ends with a row whose name is NULL; NULL: none
 };
 DAPT_EXPORT size_t dapt_plugin_count(const struct dapt_context *context);
-DAPT_EXPORT enum dapt_status dapt_plugin_at(const struct dapt_context *context, size_t index, struct dapt_plugin *plugin);
+DAPT_EXPORT enum dapt_status dapt_plugin_at(const struct dapt_context *context, size_t index,
+                                            struct dapt_plugin *plugin);
 
-// Calls `each` for every device of every backend, in order, until it returns false. A backend that can't list its devices
-// is told as one call with info NULL and the reason in `error`.
-typedef bool (*dapt_each_device)(void *user, const char *backend, uint32_t index, const struct dapt_device_info *info,
-                                 const char *error);
-DAPT_EXPORT enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_device each, void *user);
+// Calls `each` for every device of every backend, in order, until it returns false. A backend that
+// can't list its devices is told as one call with info NULL and the reason in `error`.
+typedef bool (*dapt_each_device)(void *user, const char *backend, uint32_t index,
+                                 const struct dapt_device_info *info, const char *error);
+DAPT_EXPORT enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_device each,
+                                          void *user);
 
-// ------------------------------------------------------------------------------------------------- configuration
+// ---------------------------------------------------------------------------------- configuration
 
-// The text of `dapt train --help-config`, and the JSON Schema (2020-12) of a configuration. `emit` receives it in pieces.
+// The text of `dapt train --help-config`, and the JSON Schema (2020-12) of a configuration. `emit`
+// receives it in pieces.
 DAPT_EXPORT enum dapt_status dapt_config_describe(dapt_emit_text emit, void *user);
 DAPT_EXPORT enum dapt_status dapt_config_describe_schema(dapt_emit_text emit, void *user);
 
-// ---------------------------------------------------------------------------------------------------- evaluation
+// ------------------------------------------------------------------------------------- evaluation
 
 // How well a model predicts one set of documents.
-//   nats_per_token   mean of -log p over the tokens that are scored: all but the first of each document ("documents") or
-//                    of each sequence ("concatenate"), and but those of the cut end
+//   nats_per_token   mean of -log p over the tokens that are scored: all but the first of each
+//                    document ("documents") or of each sequence ("concatenate"), and but those of
+//                    the cut end
 //   perplexity       exp(nats_per_token)
-//   bits_per_byte    nats_per_token / ln 2 * tokens / bytes, tokens and bytes being those of the whole documents (special
-//                    tokens counted): what the tokens not scored would have cost is taken to be the mean
+//   bits_per_byte    nats_per_token / ln 2 * tokens / bytes, tokens and bytes being those of the
+//                    whole documents (special tokens counted): what the tokens not scored would
+//                    have cost is taken to be the mean
 struct dapt_evaluation {
     const char *name;
     uint64_t documents, bytes, tokens, sequences, scored;
     double nats_per_token, perplexity, bits_per_byte;
-    double nats_before, bits_before;    // the same set before the first step; NaN: not known
+    double nats_before, bits_before;  // the same set before the first step; NaN: not known
     double seconds;
 };
 
-// ------------------------------------------------------------------------------------------------------ training
+// --------------------------------------------------------------------------------------- training
 
 enum dapt_train_event_kind {
-    DAPT_TRAIN_NOTE,        // text: a line on what was found or is about to happen
-    DAPT_TRAIN_STEP,        // step, loss, norm, learning_rate, tokens_per_second, seconds_left
-    DAPT_TRAIN_SKIP,        // a step that was not finite and changed nothing: step, bad_in_row, text
+    DAPT_TRAIN_NOTE,  // text: a line on what was found or is about to happen
+    DAPT_TRAIN_STEP,  // step, loss, norm, learning_rate, tokens_per_second, seconds_left
+    DAPT_TRAIN_SKIP,  // a step that was not finite and changed nothing: step, bad_in_row, text
     DAPT_TRAIN_EVALUATION,  // evaluations of every set
     DAPT_TRAIN_CHECKPOINT,  // text: its folder
-    DAPT_TRAIN_TROUBLE,     // text: something failed that training survives (a checkpoint that could not be written)
-    DAPT_TRAIN_STOP,        // stopped on request; text says how to go on
-    DAPT_TRAIN_END          // done; evaluations of every set, before and after
+    DAPT_TRAIN_TROUBLE,  // text: what failed without ending the run (a checkpoint on a full disk)
+    DAPT_TRAIN_STOP,     // stopped on request; text says how to go on
+    DAPT_TRAIN_END       // done; evaluations of every set, before and after
 };
 
 // Valid during the call. Fields that the kind does not name are 0.
 struct dapt_train_event {
     enum dapt_train_event_kind kind;
-    uint64_t step, steps;               // steps done; of so many
+    uint64_t step, steps;  // steps done; of so many
     const char *text;
-    double loss, norm, learning_rate;   // nats a token; of the whole gradient before clipping
+    double loss, norm, learning_rate;  // nats a token; of the whole gradient before clipping
     double tokens_per_second, seconds_left;
     uint64_t bad_in_row;
     const struct dapt_evaluation *evaluations;
     size_t evaluation_count;
 };
-typedef void (*dapt_train_callback)(void *user, const struct dapt_train_event *event);  // on the thread that trains
+typedef void (*dapt_train_callback)(
+    void *user, const struct dapt_train_event *event);  // on the thread that trains
 
 struct dapt_train_options {
-    const char *config;                 // file
-    const char *const *sets;            // "train.steps=50", NULL-terminated; NULL: none
-    bool resume;                        // go on from the newest whole checkpoint of the run folder
-    bool plan_only;                     // tell what would be done (notes), then return without training
-    dapt_train_callback callback;       // NULL: reports on stdout, with a progress line when that is a terminal
+    const char *config;       // file
+    const char *const *sets;  // "train.steps=50", NULL-terminated; NULL: none
+    bool resume;              // go on from the newest whole checkpoint of the run folder
+    bool plan_only;           // tell what would be done (notes), then return without training
+    dapt_train_callback
+        callback;  // NULL: reports on stdout, with a progress line when that is a terminal
     void *user;
 };
-// Trains as the configuration says. DAPT_ERROR_CANCELLED after dapt_interrupt(): a checkpoint was written if training had
-// begun, and the error text says how to go on.
+// Trains as the configuration says. DAPT_ERROR_CANCELLED after dapt_interrupt(): a checkpoint was
+// written if training had begun, and the error text says how to go on.
 DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options);
 
-// ------------------------------------------------------------------------------------- working with a model's folder
+// ------------------------------------------------------------------ working with a model's folder
 //
-// A model is named by a Hugging Face folder, by a checkpoint of a run, or by a run's folder (its latest checkpoint).
+// A model is named by a Hugging Face folder, by a checkpoint of a run, or by a run's folder (its
+// latest checkpoint).
 
 struct dapt_model_options {
     const char *model;
-    const char *tokenizer;              // id of a plugin; NULL: what the checkpoint was trained with, else "hf"
-    const char *backend;                // NULL: "auto"
-    uint32_t device, threads;           // threads 0: all processors
+    const char *tokenizer;  // id of a plugin; NULL: what the checkpoint was trained with, else "hf"
+    const char *backend;    // NULL: "auto"
+    uint32_t device, threads;  // threads 0: all processors
 };
 
-struct dapt_named_data { const char *name, *path; };  // path: a file, a folder or a glob
+struct dapt_named_data {
+    const char *name, *path;  // path: a file, a folder or a glob
+};
 
 struct dapt_evaluate_options {
     struct dapt_model_options model;
-    const struct dapt_named_data *data; // [data_count]
+    const struct dapt_named_data *data;  // [data_count]
     size_t data_count;
-    const char *source;                 // id of a source plugin; NULL: by looking at the files
-    uint32_t sequence;                  // tokens; 0: as the checkpoint was trained, else the model's most, up to 1024
-    uint32_t batch;                     // sequences at a time; 0: 8
-    const char *packing;                // "documents", "concatenate"; NULL: as the checkpoint was trained, else "documents"
-    bool no_special;                    // leave the tokenizer's template (BOS, ...) out
-    uint64_t max_tokens;                // of each set; 0: all
-    const char *cache;                  // folder of token shards; NULL: the usual one
+    const char *source;  // id of a source plugin; NULL: by looking at the files
+    // As the checkpoint was trained, where that is known; else the model's most, up to 1024.
+    uint32_t sequence;    // tokens; 0: the above
+    uint32_t batch;       // sequences at a time; 0: 8
+    const char *packing;  // "documents", "concatenate"; NULL: as trained, else "documents"
+    bool no_special;      // leave the tokenizer's template (BOS, ...) out
+    uint64_t max_tokens;  // of each set; 0: all
+    const char *cache;    // folder of token shards; NULL: the usual one
 };
 // Fills results[data_count]; names point into options->data.
-DAPT_EXPORT enum dapt_status dapt_evaluate(struct dapt_context *context, const struct dapt_evaluate_options *options,
+DAPT_EXPORT enum dapt_status dapt_evaluate(struct dapt_context *context,
+                                           const struct dapt_evaluate_options *options,
                                            struct dapt_evaluation *results);
 
 struct dapt_generate_options {
     struct dapt_model_options model;
     const char *prompt;
-    uint32_t max_tokens;                // 0: 100
-    double temperature;                 // 0: the most likely token each time
-    uint32_t top_k;                     // 0: all
-    double top_p;                       // 0 or 1: all
-    uint64_t seed;                      // same seed, same text
-    bool ignore_end;                    // go on after an end-of-text token
+    uint32_t max_tokens;  // 0: 100
+    double temperature;   // 0: the most likely token each time
+    uint32_t top_k;       // 0: all
+    double top_p;         // 0 or 1: all
+    uint64_t seed;        // same seed, same text
+    bool ignore_end;      // go on after an end-of-text token
 };
 struct dapt_generated {
-    uint32_t prompt_tokens, tokens;     // tokens: generated, without an end-of-text token
-    bool ended;                         // at an end-of-text token; otherwise max_tokens or the model's positions were used up
-    double prompt_seconds, seconds;     // reading the prompt; generating
+    uint32_t prompt_tokens, tokens;  // tokens: generated, without an end-of-text token
+    bool ended;  // at an end-of-text token; else max_tokens or the model's positions were used up
+    double prompt_seconds, seconds;  // reading the prompt; generating
 };
-// Streams the continuation (not the prompt) as whole UTF-8 characters. `emit` returns false to stop.
-DAPT_EXPORT enum dapt_status dapt_generate(struct dapt_context *context, const struct dapt_generate_options *options,
-                                           dapt_emit_text emit, void *user, struct dapt_generated *generated);
+// Streams the continuation (not the prompt) as whole UTF-8 characters. `emit` returns false to
+// stop.
+DAPT_EXPORT enum dapt_status dapt_generate(struct dapt_context *context,
+                                           const struct dapt_generate_options *options,
+                                           dapt_emit_text emit, void *user,
+                                           struct dapt_generated *generated);
 
 // The ids of one text. `special`: with what the tokenizer's template puts around a text.
-DAPT_EXPORT enum dapt_status dapt_tokenize(struct dapt_context *context, const struct dapt_model_options *model,
-                                           const char *text, size_t length, bool special, dapt_emit_ids emit, void *user);
+DAPT_EXPORT enum dapt_status dapt_tokenize(struct dapt_context *context,
+                                           const struct dapt_model_options *model, const char *text,
+                                           size_t length, bool special, dapt_emit_ids emit,
+                                           void *user);
 
-// ---------------------------------------------------------------------------------------------------------- proof
+// ------------------------------------------------------------------------------------------ proof
 
 // One comparison of dapt verify: error = |ours - golden| / |golden| (2-norms).
 struct dapt_verify_row {
-    const char *what;                   // "logits", "loss", "gradient", "step"
-    const char *name;                   // gradient: the parameter; step: "1" .. "6"; else ""
+    const char *what;  // "logits", "loss", "gradient", "step"
+    const char *name;  // gradient: the parameter; step: "1" .. "6"; else ""
     double error;
-    bool ok;                            // error <= tolerance; a NaN is not
+    bool ok;  // error <= tolerance; a NaN is not
 };
 typedef void (*dapt_verify_callback)(void *user, const struct dapt_verify_row *row);
 
 struct dapt_verify_options {
-    const char *folder;                 // a model with golden.safetensors and golden.json
-    const char *backend;                // NULL: "auto"
+    const char *folder;   // a model with golden.safetensors and golden.json
+    const char *backend;  // NULL: "auto"
     uint32_t device, threads;
-    double tolerance;                   // 0: 1e-4
+    double tolerance;  // 0: 1e-4
 };
-// Compares logits, loss, every gradient and the losses of the golden AdamW steps. DAPT_OK only if every row holds.
-DAPT_EXPORT enum dapt_status dapt_verify(struct dapt_context *context, const struct dapt_verify_options *options,
+// Compares logits, loss, every gradient and the losses of the golden AdamW steps. DAPT_OK only if
+// every row holds.
+DAPT_EXPORT enum dapt_status dapt_verify(struct dapt_context *context,
+                                         const struct dapt_verify_options *options,
                                          dapt_verify_callback callback, void *user);
 
 #ifdef __cplusplus
