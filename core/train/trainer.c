@@ -478,14 +478,37 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     return status;
 }
 
+// How long the run would take, by two steps of it that change nothing; the first one also warms up.
+static enum dapt_status tell_time(struct dapt_trainer *t) {
+    struct dapt_schedule_point still = {0};
+    struct dapt_engine_result result;
+    struct dapt_small_text duration;
+    uint64_t scored;
+    double seconds = 0, tokens = (double)t->config->train.batch * t->config->data.sequence;
+    double flops = 3 * dapt_model_flops(t->setup.model, t->config->data.sequence) * tokens;
+    enum dapt_status status = dapt_setup_weights(&t->setup);
+    for (int i = 0; !status && i < 2; i++) {
+        double start = dapt_seconds();
+        status = compute(t, &still, &result, &scored);
+        seconds = dapt_seconds() - start;
+    }
+    if (status) return status;
+    dapt_report_note(&t->reporter,
+                     "time            about %s, evaluations apart: a step took %.3g s here (%.0f "
+                     "tokens/s, %.3g GFLOP/s)",
+                     dapt_duration_text(seconds * (double)t->setup.steps, &duration), seconds,
+                     tokens / seconds, flops / seconds * 1e-9);
+    return DAPT_OK;
+}
+
 static enum dapt_status begin(struct dapt_trainer *t) {
     bool plan_only = t->options->plan_only;
     enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
     if (!status && !plan_only) status = open_run(t);
     if (!status) status = dapt_setup_open(t->config, &t->reporter, &t->setup);
-    if (status || plan_only) return status;
-    status = make_batches(t);
-    if (!status) status = identify(t);
+    if (!status) status = make_batches(t);
+    if (status || plan_only) return status ? status : tell_time(t);
+    status = identify(t);
     if (!status)
         status = t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);
     if (!status && t->config->train.best && !deciding(t)) {
