@@ -97,7 +97,7 @@ static void show_step(struct dapt_console *console, const struct dapt_train_even
     struct dapt_small_text rate, left;
     char line[256];
     snprintf(line, sizeof line,
-             "step %llu/%llu  loss %.4f  learning rate %.3g  norm %.3g  %s tokens/s  %s left",
+             "step %llu/%llu  loss %.4f  lr %.2e  norm %.2g  %s tokens/s  %s left",
              (unsigned long long)event->step, (unsigned long long)event->steps, event->loss,
              event->learning_rate, event->norm,
              dapt_count_text((uint64_t)event->tokens_per_second, &rate),

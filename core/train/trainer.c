@@ -549,6 +549,11 @@ enum dapt_status dapt_trainer_run(const struct dapt_train_options *options) {
                                    : (struct dapt_reporter){dapt_console_event, &console};
     enum dapt_status status = begin(&t);
     t.started = t.step;
+    if (status == DAPT_ERROR_CANCELLED) {
+        dapt_report(&t.reporter, &(struct dapt_train_event){
+                                     .kind = DAPT_TRAIN_STOP,
+                                     .text = "stopped before the first step; nothing was trained"});
+    }
     if (!status && !options->plan_only) status = loop(&t);
     if (!options->callback && console.terminal) dapt_log_status(NULL);
     finish(&t);
