@@ -20,7 +20,6 @@ struct hf_bpe {
     const struct hf_vocab *vocab;
     struct hf_merge *merges;
     uint32_t merge_shift, merge_mask;
-    uint32_t *byte_pairs;         // 256 x 256: index of the merge of two bytes' tokens, HF_NONE: none; for bytes
     struct hf_text prefix, suffix, unk_token;
     bool has_unk, ignore_merges, byte_fallback, fuse_unk;
     bool bytes;                   // words are bytes, to be read through the byte-level alphabet
@@ -48,8 +47,10 @@ struct hf_bpe_scratch {
 enum dapt_status hf_bpe_load(const struct dapt_host *host, const cJSON *model, const struct hf_vocab *vocab,
                              struct hf_bpe *bpe);
 // From now on words are raw bytes, as if each had been mapped to the byte-level alphabet. False: this model can't
-// (the mapping must be done for it); *memory false: out of memory.
-bool hf_bpe_use_bytes(struct hf_bpe *bpe, bool *memory);
+// (the mapping must be done for it).
+bool hf_bpe_use_bytes(struct hf_bpe *bpe);
+// For models that don't take bytes: where words may be cut.
+enum dapt_status hf_bpe_find_joints(struct hf_bpe *bpe, const struct dapt_host *host);
 void hf_bpe_free(struct hf_bpe *bpe);
 
 // Appends the ids of a word (any length; n log n, and linear where it can be cut).

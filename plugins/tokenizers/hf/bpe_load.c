@@ -149,7 +149,7 @@ static bool joint_of(const struct hf_bpe *bpe, const struct hf_merge *merge, uin
     const char *left = hf_vocab_text(bpe->vocab, merge->left, &left_length);
     const char *right = hf_vocab_text(bpe->vocab, merge->right, &right_length);
     if (merge->left == bpe->unk || merge->right == bpe->unk) return false;
-    for (int byte = 0; byte < 256; byte++)
+    for (int byte = 0; bpe->byte_fallback && byte < 256; byte++)
         if (merge->left == bpe->fallback[byte] || merge->right == bpe->fallback[byte]) return false;
     if (!left_length || !right_length) return false;
     *first = hf_utf8_next(right, &at);
@@ -160,7 +160,7 @@ static bool joint_of(const struct hf_bpe *bpe, const struct hf_merge *merge, uin
 
 // Which characters can merges join? Between others, words can be cut: what stands on one side never changes what
 // becomes of the other. That makes a document without pre-tokenizer as fast as one with.
-static enum dapt_status find_joints(const struct dapt_host *host, struct hf_bpe *bpe) {
+enum dapt_status hf_bpe_find_joints(struct hf_bpe *bpe, const struct dapt_host *host) {
     size_t lefts = 0, rights = 0;
     uint32_t last, first;
     // ignore_merges asks for the whole word first, and its answers share the cache with those for parts.
@@ -217,13 +217,11 @@ enum dapt_status hf_bpe_load(const struct dapt_host *host, const cJSON *model, c
         bpe->unk = hf_vocab_find(vocab, bpe->unk_token.data, bpe->unk_token.length);
     if (status == DAPT_OK) status = load_merges(host, hf_json_member(model, "merges"), bpe);
     if (status == DAPT_OK) status = load_chars(host, bpe);
-    if (status < 0) return status;
-    load_bytes(bpe);
-    return find_joints(host, bpe);
+    if (status == DAPT_OK) load_bytes(bpe);
+    return status;
 }
 
-bool hf_bpe_use_bytes(struct hf_bpe *bpe, bool *memory) {
-    *memory = true;
+bool hf_bpe_use_bytes(struct hf_bpe *bpe) {
     if (bpe->prefix.length || bpe->suffix.length || bpe->byte_fallback) return false;
     for (int byte = 0; byte < 256; byte++) {
         uint32_t code = hf_byte_char((unsigned)byte);
@@ -236,7 +234,6 @@ bool hf_bpe_use_bytes(struct hf_bpe *bpe, bool *memory) {
 
 void hf_bpe_free(struct hf_bpe *bpe) {
     free(bpe->merges);
-    free(bpe->byte_pairs);
     free(bpe->chars);
     free(bpe->joints);
     hf_text_free(&bpe->prefix);

@@ -40,9 +40,9 @@ static enum dapt_status load_added(const struct dapt_host *host, const cJSON *ro
 
 // Leaves the mapping to bytes' characters to the model where that is possible, and finds the fast way.
 static enum dapt_status choose_way(const struct dapt_host *host, struct hf_tables *tables) {
-    bool memory = true;
-    if (tables->model != HF_MODEL_BPE || !hf_pretokenizer_ends_in_bytes(tables->pretokenizer)) return DAPT_OK;
-    if (!hf_bpe_use_bytes(&tables->bpe, &memory)) return memory ? DAPT_OK : hf_out_of_memory(host);
+    if (tables->model != HF_MODEL_BPE) return DAPT_OK;
+    if (!hf_pretokenizer_ends_in_bytes(tables->pretokenizer) || !hf_bpe_use_bytes(&tables->bpe))
+        return hf_bpe_find_joints(&tables->bpe, host);
     hf_pretokenizer_skip_mapping(tables->pretokenizer);
     hf_pretokenizer_fast(tables->pretokenizer, &tables->split, &tables->prefix_space);
     return DAPT_OK;

@@ -12,8 +12,8 @@ enum {
     HF_WORD_LONG_IDS = 20,
     HF_WORD_SHORT_BITS = 15, // log2 of the buckets, two words each
     HF_WORD_LONG_BITS = 12,
-    HF_WORD_HUGE = 1 << 14,  // bytes at most in the third, for rules and tables drawn with characters
-    HF_WORD_HUGE_BITS = 7
+    HF_WORD_HUGE = 1 << 13,  // bytes at most in the third, for rules and tables drawn with characters
+    HF_WORD_HUGE_BITS = 8
 };
 
 struct hf_word_short {
