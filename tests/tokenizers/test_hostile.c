@@ -67,6 +67,8 @@ static const struct {
     {WITH("\"pre_tokenizer\":{\"type\":\"Punctuation\",\"behavior\":\"Sideways\"}"), "Sideways is not supported"},
     {WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}"), "one character"},
     {WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"maybe\"}"), "prepend_scheme"},
+    {WITH("\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Whitespace\"},"
+          "{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\"}]}"), "behind another"},
     {SPLIT("("), "not valid"},
     {SPLIT("[a-\\\\"), "backslash"},
     {SPLIT("a{2,1}"), "not valid"},

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "fixture.h"
 #include "regex.h"
@@ -66,8 +65,8 @@ static size_t compare(const char *text, size_t length) {
     return pieces;
 }
 
-// Each character between the kinds of neighbours that matter. Those that only one of the two libraries knows (their
-// Unicode versions differ) are left out, and counted.
+// Each character between the kinds of neighbours that matter. Letters and numbers that this PCRE2 does not know yet are
+// left out, and counted.
 static void characters(void **state) {
     static const char *const frames[] = {"a%sb", "1%s2%s", " %s%s", "'%s", "\n%s\n", "%s", " %s ", "'r%s", ".%sa", "%s1%s'S"};
     unsigned known = 0, unlike = 0;
@@ -80,14 +79,13 @@ static void characters(void **state) {
         struct hf_find find = {0};
         size_t start, end, used = 0;
         hf_utf8_put(code, one);
-        bool pcre_knows = hf_regex_next(set.unassigned, set.matcher, &fixture_host, one, strlen(one), &find, &start,
-                                        &end) == DAPT_END;
-        bool other_knows = utf8proc_category((utf8proc_int32_t)code) != UTF8PROC_CATEGORY_CN;
-        if (pcre_knows != other_knows) {
+        bool unknown = hf_regex_next(set.unassigned, set.matcher, &fixture_host, one, strlen(one), &find, &start,
+                                     &end) == DAPT_OK;
+        if (unknown && (hf_class(code) & (HF_LETTER | HF_NUMBER))) {
             unlike++;
             continue;
         }
-        known += other_knows;
+        known += !unknown;
         for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
             for (const char *p = frames[i]; *p; p++) {
                 if (*p == '%') {
@@ -100,8 +98,8 @@ static void characters(void **state) {
             }
         compare(text, used);
     }
-    printf("%u characters; %u known to one library alone\n", known, unlike);
-    assert_true(known > 100000 && unlike < 10000);
+    printf("%u characters; %u letters and numbers unknown to PCRE2\n", known, unlike);
+    assert_true(known > 100000 && unlike < 20000);
 }
 
 static uint64_t seed = 1;

@@ -141,6 +141,10 @@ static enum dapt_status load_metaspace(const struct loader *loader) {
     if (status == DAPT_OK) status = metaspace_scheme(loader, &step->scheme);
     if (status == DAPT_OK) status = hf_json_bool(loader->host, loader->where, loader->object, "split", 1, &split);
     if (status < 0) return status;
+    // Behind another cut, the library's notion of "first" depends on how it keeps offsets.
+    if (step->scheme == HF_PREPEND_FIRST && loader->out->count > 1)
+        return hf_fail(loader->host, DAPT_ERROR_UNSUPPORTED,
+                       "%s: \"prepend_scheme\" \"first\" behind another pre-tokenizer is not supported", loader->where);
     if (step->replacement.length) hf_utf8_next(step->replacement.data, &at);
     if (!at || at != step->replacement.length)
         return hf_fail(loader->host, DAPT_ERROR_INVALID, "%s: \"replacement\" must be one character", loader->where);

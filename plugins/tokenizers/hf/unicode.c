@@ -11,7 +11,7 @@ static uint8_t unstable[0x110000];
 static once_flag tables_once = ONCE_FLAG_INIT;
 static bool tables_good;
 
-enum { UNDECOMPOSED = 0x80, ALL_FORMS = 1 << HF_NFC | 1 << HF_NFD | 1 << HF_NFKC | 1 << HF_NFKD };
+enum { UNNORMALIZED = 0x80, ALL_FORMS = 1 << HF_NFC | 1 << HF_NFD | 1 << HF_NFKC | 1 << HF_NFKD };
 
 static const struct hf_range spaces[] = {{0x09, 0x0d},     {0x20, 0x20},     {0x85, 0x85},     {0xa0, 0xa0},
                                      {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f},
@@ -22,14 +22,9 @@ static const struct hf_range other_word[] = {{0x24b6, 0x24e9},   {0x1f130, 0x1f1
 static const struct hf_range chinese[] = {{0x4e00, 0x9fff},   {0x3400, 0x4dbf},   {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
                                       {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf}, {0xf900, 0xfaff},   {0x2f800, 0x2fa1f}};
 
-static const uint8_t category_classes[] = {
-    [UTF8PROC_CATEGORY_LU] = HF_LETTER | HF_WORD, [UTF8PROC_CATEGORY_LL] = HF_LETTER | HF_WORD,
-    [UTF8PROC_CATEGORY_LT] = HF_LETTER | HF_WORD, [UTF8PROC_CATEGORY_LM] = HF_LETTER | HF_WORD,
-    [UTF8PROC_CATEGORY_LO] = HF_LETTER | HF_WORD, [UTF8PROC_CATEGORY_MN] = HF_WORD,
-    [UTF8PROC_CATEGORY_MC] = HF_WORD,             [UTF8PROC_CATEGORY_ME] = HF_WORD,
-    [UTF8PROC_CATEGORY_ND] = HF_NUMBER | HF_WORD, [UTF8PROC_CATEGORY_NL] = HF_NUMBER | HF_WORD,
-    [UTF8PROC_CATEGORY_NO] = HF_NUMBER,           [UTF8PROC_CATEGORY_PC] = HF_WORD,
-};
+static bool is_word(unsigned category) {
+    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC;
+}
 
 static void set_ranges(uint8_t *table, const struct hf_range *ranges, size_t count, uint8_t bit) {
     for (size_t i = 0; i < count; i++)
@@ -38,13 +33,12 @@ static void set_ranges(uint8_t *table, const struct hf_range *ranges, size_t cou
 
 static void classes_build(void) {
     for (uint32_t code = 0; code < 0x110000; code++) {
-        unsigned category = utf8proc_get_property((utf8proc_int32_t)code)->category;
-        hf_classes[code] = category < sizeof category_classes ? category_classes[category] : 0;
+        hf_classes[code] = is_word((unsigned)utf8proc_get_property((utf8proc_int32_t)code)->category) ? HF_WORD : 0;
     }
     set_ranges(hf_classes, spaces, sizeof spaces / sizeof *spaces, HF_SPACE);
     set_ranges(hf_classes, other_word, sizeof other_word / sizeof *other_word, HF_WORD);
-    for (const struct hf_range_list *old = hf_old_classes; old->ranges; old++)
-        set_ranges(hf_classes, old->ranges, old->count, old->class);
+    for (const struct hf_range_list *list = hf_library_classes; list->ranges; list++)
+        set_ranges(hf_classes, list->ranges, list->count, list->class);
 }
 
 // Does the character come back unchanged from decomposition and composition?
@@ -81,14 +75,14 @@ static void unstable_decomposition(int32_t code, const utf8proc_property_t *prop
 }
 
 static void unstable_build(void) {
-    set_ranges(unstable, hf_old_undecomposed.ranges, hf_old_undecomposed.count, UNDECOMPOSED);
+    set_ranges(unstable, hf_library_unnormalized.ranges, hf_library_unnormalized.count, UNNORMALIZED);
     for (int32_t code = 0xa0; code < 0x110000; code++) {
         if (code == 0xd800) code = 0xe000;
         const utf8proc_property_t *property = utf8proc_get_property(code);
-        if (property->combining_class) unstable[code] |= ALL_FORMS;
+        if (property->combining_class && !(unstable[code] & UNNORMALIZED)) unstable[code] |= ALL_FORMS;
         if (code >= 0xac00 && code <= 0xd7a3)
             unstable[code] |= 1 << HF_NFD | 1 << HF_NFKD;
-        else if (property->decomp_seqindex != UINT16_MAX && !(unstable[code] & UNDECOMPOSED))
+        else if (property->decomp_seqindex != UINT16_MAX && !(unstable[code] & UNNORMALIZED))
             unstable_decomposition(code, property);
     }
     for (uint32_t code = 0x1160; code <= 0x11ff; code++)  // Hangul vowels and final consonants
@@ -107,6 +101,7 @@ bool hf_unicode_ready(void) {
 }
 
 static int combining_class(int32_t code) {
+    if (unstable[code] & UNNORMALIZED) return 0;
     return utf8proc_get_property(code)->combining_class;
 }
 
@@ -159,7 +154,7 @@ static bool normalize_part(enum hf_form form, const char *text, size_t length, s
         int bound = 0;
         int32_t code = (int32_t)hf_utf8_next(text, &i);
         if (!hf_grow(&scratch->codes, &scratch->capacity, (count + 32) * 2, sizeof *scratch->codes)) return false;
-        if (unstable[code] & UNDECOMPOSED) {
+        if (unstable[code] & UNNORMALIZED) {
             scratch->codes[count++] = code;
             continue;
         }

@@ -1,14 +1,15 @@
-// What the tokenizer asks of Unicode: classes of characters, normal forms, lower case. From utf8proc's data.
+// What the tokenizer asks of Unicode: classes of characters (mostly tables of our own), normal forms and lower case
+// (utf8proc's data).
 #ifndef HF_UNICODE_H
 #define HF_UNICODE_H
 #include "base.h"
 
 enum hf_class {
-    HF_LETTER = 1,    // \p{L}
-    HF_NUMBER = 2,    // \p{N}
-    HF_SPACE = 4,     // White_Space: \s
-    HF_WORD = 8,      // \w: alphabetic, marks, decimal digits, connectors, joiners
-    // By the library's older tables:
+    // From unicode_tables.c but for HF_SPACE and HF_WORD:
+    HF_LETTER = 1,        // \p{L}
+    HF_NUMBER = 2,        // \p{N}
+    HF_SPACE = 4,         // White_Space: \s
+    HF_WORD = 8,          // \w: alphabetic, marks, decimal digits, connectors, joiners
     HF_PUNCTUATION = 16,  // \p{P} and all ASCII punctuation ($+<=>^`|~ too)
     HF_CONTROL = 32,      // what BERT takes away: Cc, Cf, Co, without \t \n \r
     HF_MARK = 64,         // \p{M}
@@ -31,8 +32,8 @@ struct hf_range_list {
     const struct hf_range *ranges;
     size_t count;
 };
-// unicode_old.c; the first list ends with NULL ranges.
-extern const struct hf_range_list hf_old_classes[], hf_old_undecomposed;
+// unicode_tables.c; the first list ends with NULL ranges.
+extern const struct hf_range_list hf_library_classes[], hf_library_unnormalized;
 
 enum hf_form { HF_NFC, HF_NFD, HF_NFKC, HF_NFKD };
 
