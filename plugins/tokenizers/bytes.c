@@ -1,6 +1,7 @@
-// The tokenizer "bytes": a byte is an id. Ids 0..255 are the bytes themselves and 256 ends a text (DAPT_SPECIAL_EOS,
-// "<|endoftext|>" when decoded); there is no other special token. It needs no file: `path` is not looked at.
-// With DAPT_ENCODE_SPECIAL, 256 follows the text. Any bytes may be encoded, valid UTF-8 or not, and come back the same.
+// The tokenizer "bytes": a byte is an id. Ids 0..255 are the bytes themselves and 256 ends a text
+// (DAPT_SPECIAL_EOS, "<|endoftext|>" when decoded); there is no other special token. It needs no
+// file: `path` is not looked at. With DAPT_ENCODE_SPECIAL, 256 follows the text. Any bytes may be
+// encoded, valid UTF-8 or not, and come back the same.
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,8 +39,8 @@ static int64_t bytes_special_id(void *handle, enum dapt_special which) {
     return which == DAPT_SPECIAL_EOS ? END_OF_TEXT : -1;
 }
 
-static enum dapt_status bytes_encode(void *handle, const char *text, size_t length, uint32_t flags, dapt_emit_ids emit,
-                                     void *context) {
+static enum dapt_status bytes_encode(void *handle, const char *text, size_t length, uint32_t flags,
+                                     dapt_emit_ids emit, void *context) {
     uint32_t ids[CHUNK];
     (void)handle;
     while (length) {
@@ -54,8 +55,8 @@ static enum dapt_status bytes_encode(void *handle, const char *text, size_t leng
     return DAPT_OK;
 }
 
-static enum dapt_status bytes_decode(void *handle, const uint32_t *ids, size_t count, uint32_t flags,
-                                     dapt_emit_text emit, void *context) {
+static enum dapt_status bytes_decode(void *handle, const uint32_t *ids, size_t count,
+                                     uint32_t flags, dapt_emit_text emit, void *context) {
     char text[CHUNK];
     size_t filled = 0;
     (void)handle;
@@ -98,4 +99,6 @@ static const struct dapt_plugin_descriptor descriptors[] = {{
 }};
 
 DAPT_EXPORT const struct dapt_plugin_entry dapt_plugin_entry = {
-    .abi = DAPT_PLUGIN_ABI, .count = sizeof descriptors / sizeof *descriptors, .descriptors = descriptors};
+    .abi = DAPT_PLUGIN_ABI,
+    .count = sizeof descriptors / sizeof *descriptors,
+    .descriptors = descriptors};

@@ -18,7 +18,8 @@ static void host_log(const struct dapt_host *host, enum dapt_log_level level, co
     if (level == DAPT_LOG_ERROR) fprintf(stderr, "%s\n", line_z);
 }
 
-static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status, const char *line_z) {
+static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status,
+                                  const char *line_z) {
     (void)host;
     snprintf(last_error, sizeof last_error, "%s", line_z);
     return status;
@@ -72,7 +73,8 @@ const struct dapt_tokenizer_1 *fixture_tokenizer(const char *id) {
     assert_non_null(entry);
     assert_int_equal(entry->abi, DAPT_PLUGIN_ABI);
     for (uint32_t i = 0; i < entry->count; i++)
-        if (!strcmp(entry->descriptors[i].id, id) && !strcmp(entry->descriptors[i].kind, DAPT_TOKENIZER_1))
+        if (!strcmp(entry->descriptors[i].id, id) &&
+            !strcmp(entry->descriptors[i].kind, DAPT_TOKENIZER_1))
             return entry->descriptors[i].implementation;
     fail_msg("%s offers no tokenizer \"%s\"", path, id);
     return NULL;
@@ -102,15 +104,15 @@ bool fixture_emit_text(void *context, const char *text, size_t length) {
     return true;
 }
 
-void fixture_encode(const struct dapt_tokenizer_1 *tokenizer, void *handle, const char *text, size_t length,
-                    uint32_t flags, struct fixture_ids *ids) {
+void fixture_encode(const struct dapt_tokenizer_1 *tokenizer, void *handle, const char *text,
+                    size_t length, uint32_t flags, struct fixture_ids *ids) {
     ids->count = 0;
     enum dapt_status status = tokenizer->encode(handle, text, length, flags, fixture_emit_ids, ids);
     if (status != DAPT_OK) fail_msg("encode: %s", fixture_error());
 }
 
-void fixture_decode(const struct dapt_tokenizer_1 *tokenizer, void *handle, const uint32_t *ids, size_t count,
-                    uint32_t flags, struct fixture_text *text) {
+void fixture_decode(const struct dapt_tokenizer_1 *tokenizer, void *handle, const uint32_t *ids,
+                    size_t count, uint32_t flags, struct fixture_text *text) {
     text->length = 0;
     enum dapt_status status = tokenizer->decode(handle, ids, count, flags, fixture_emit_text, text);
     if (status != DAPT_OK) fail_msg("decode: %s", fixture_error());
@@ -161,7 +163,8 @@ const char *fixture_data(const char *name) {
 const char *fixture_write(const char *name, const char *data, size_t length) {
     static char path[4096];
     const char *temporary = getenv("TMPDIR");
-    snprintf(path, sizeof path, "%s/dapt-tokenizers-%ld-%s", temporary ? temporary : "/tmp", (long)getpid(), name);
+    snprintf(path, sizeof path, "%s/dapt-tokenizers-%ld-%s", temporary ? temporary : "/tmp",
+             (long)getpid(), name);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(data, 1, length, file), length);

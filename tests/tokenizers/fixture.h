@@ -1,4 +1,5 @@
-// What the tokenizer tests stand on: a host of their own, modules opened from the build folder, ids and text gathered.
+// What the tokenizer tests stand on: a host of their own, modules opened from the build folder, ids
+// and text gathered.
 #ifndef TOKENIZER_FIXTURE_H
 #define TOKENIZER_FIXTURE_H
 #include <setjmp.h>
@@ -25,21 +26,24 @@ struct fixture_text {
     char *data;
     size_t length, capacity;
 };
-bool fixture_emit_ids(void *context, const uint32_t *ids, size_t count);      // context: struct fixture_ids
-bool fixture_emit_text(void *context, const char *text, size_t length);       // context: struct fixture_text
+bool fixture_emit_ids(void *context, const uint32_t *ids,
+                      size_t count);  // context: struct fixture_ids
+bool fixture_emit_text(void *context, const char *text,
+                       size_t length);  // context: struct fixture_text
 
 // Replaces what `ids`, `text` held. The test fails on an error.
-void fixture_encode(const struct dapt_tokenizer_1 *tokenizer, void *handle, const char *text, size_t length,
-                    uint32_t flags, struct fixture_ids *ids);
-void fixture_decode(const struct dapt_tokenizer_1 *tokenizer, void *handle, const uint32_t *ids, size_t count,
-                    uint32_t flags, struct fixture_text *text);
+void fixture_encode(const struct dapt_tokenizer_1 *tokenizer, void *handle, const char *text,
+                    size_t length, uint32_t flags, struct fixture_ids *ids);
+void fixture_decode(const struct dapt_tokenizer_1 *tokenizer, void *handle, const uint32_t *ids,
+                    size_t count, uint32_t flags, struct fixture_text *text);
 
 // A whole file, NUL behind it; NULL when it can't be read.
 char *fixture_read(const char *path, size_t *length);
 cJSON *fixture_json(const char *path);
 // DAPT_TEST_DATA/data/NAME, or NULL, with one line that says what is skipped.
 const char *fixture_data(const char *name);
-// Writes a file of this process in a temporary folder and returns its path, valid until the next call.
+// Writes a file of this process in a temporary folder and returns its path, valid until the next
+// call.
 const char *fixture_write(const char *name, const char *data, size_t length);
 // A JSON string's bytes: \u0000 of the file was written as C0 80 by fixture_json.
 size_t fixture_string(const cJSON *string, char **bytes);

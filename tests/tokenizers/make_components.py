@@ -223,11 +223,13 @@ def main():
     for row in rows:  # what is the same is not written twice
         row["texts"] = [x[:2] if x[1] == x[2] else x for x in row["texts"]]
         row["decodes"] = [x[:2] if x[1] == x[2] else x for x in row["decodes"]]
-    if not fuzz:
-        for row in rows: row["texts"] = [[TEXTS.index(x[0])] + x[1:] for x in row["texts"]]
+    lists = {}
+    if not fuzz:  # texts and lists of ids by their number
+        number = lambda ids: lists.setdefault(tuple(ids), len(lists))
+        for row in rows: row["texts"] = [[TEXTS.index(x[0])] + [number(ids) for ids in x[1:]] for x in row["texts"]]
     used = {row["model"] for row in rows}
     with open(sys.argv[1], "w") as f:
-        f.write('{"models":' + json.dumps({k: v for k, v in m.items() if k in used}, separators=(",", ":")) + ',\n"texts":' + json.dumps(TEXTS) + ',\n"cases":[\n' +
+        f.write('{"models":' + json.dumps({k: v for k, v in m.items() if k in used}, separators=(",", ":")) + ',\n"texts":' + json.dumps(TEXTS) + ',\n"lists":' + json.dumps([list(x) for x in lists], separators=(",", ":")) + ',\n"cases":[\n' +
                 ",\n".join(json.dumps(x, separators=(",", ":")) for x in rows) + "\n]}\n")
     print(len(rows), "cases,", refused, "refused,", sum(len(x["texts"]) for x in rows), "texts,", sum(len(x["decodes"]) for x in rows), "decodings")
 

@@ -1,5 +1,6 @@
-// Every component and option in small tokenizers, with the ids and texts that Hugging Face tokenizers gave
-// (components.json, written by make_components.py). DAPT_TOKENIZER_CASES names another such file to be run too.
+// Every component and option in small tokenizers, with the ids and texts that Hugging Face
+// tokenizers gave (components.json, written by make_components.py). DAPT_TOKENIZER_CASES names
+// another such file to be run too.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,22 +29,34 @@ static void complain(const cJSON *one, const char *what, const char *text, const
     char got[2000], *spec = cJSON_PrintUnformatted(cJSON_GetObjectItem(one, "spec"));
     char *wanted = cJSON_PrintUnformatted(expected);
     put_ids(got, sizeof got, ids->data, ids->count);
-    fail_msg("%s, model %s, %s: %s of \"%s\"\n  got      %s\n  expected %s", cJSON_GetObjectItem(one, "name")->valuestring,
+    fail_msg("%s, model %s, %s: %s of \"%s\"\n  got      %s\n  expected %s",
+             cJSON_GetObjectItem(one, "name")->valuestring,
              cJSON_GetObjectItem(one, "model")->valuestring, spec, what, text, got, wanted);
 }
 
-static void check_text(void *handle, const cJSON *one, const cJSON *texts, const cJSON *row) {
+// What stands there itself, or by its number in a list of the file.
+static const cJSON *resolve(const cJSON *file, const char *list, const cJSON *item) {
+    if (!cJSON_IsNumber(item)) return item;
+    const cJSON *found = cJSON_GetArrayItem(cJSON_GetObjectItem(file, list), item->valueint);
+    assert_non_null(found);
+    return found;
+}
+
+static void check_text(void *handle, const cJSON *one, const cJSON *file, const cJSON *row) {
     struct fixture_ids ids = {0};
-    const cJSON *text = row->child, *plain = text->next, *special = plain->next ? plain->next : plain;
+    const cJSON *text = resolve(file, "texts", row->child),
+                *plain = resolve(file, "lists", row->child->next);
+    const cJSON *more = row->child->next->next,
+                *special = more ? resolve(file, "lists", more) : plain;
     char *bytes;
-    if (cJSON_IsNumber(text)) text = cJSON_GetArrayItem(texts, text->valueint);
     size_t length = fixture_string(text, &bytes);
     for (int again = 0; again < 2; again++) {  // the second time from the cache
         fixture_encode(tokenizer, handle, bytes, length, 0, &ids);
         if (!same_ids(plain, &ids)) complain(one, "ids", text->valuestring, plain, &ids);
     }
     fixture_encode(tokenizer, handle, bytes, length, DAPT_ENCODE_SPECIAL, &ids);
-    if (!same_ids(special, &ids)) complain(one, "ids with specials", text->valuestring, special, &ids);
+    if (!same_ids(special, &ids))
+        complain(one, "ids with specials", text->valuestring, special, &ids);
     free(bytes);
     free(ids.data);
     checked++;
@@ -52,7 +65,8 @@ static void check_text(void *handle, const cJSON *one, const cJSON *texts, const
 static void check_decoding(void *handle, const cJSON *one, const cJSON *row) {
     struct fixture_text text = {0};
     struct fixture_ids ids = {0};
-    const cJSON *list = row->child, *plain = list->next, *skipping = plain->next ? plain->next : plain;
+    const cJSON *list = row->child, *plain = list->next,
+                *skipping = plain->next ? plain->next : plain;
     for (const cJSON *item = list->child; item; item = item->next) {
         uint32_t id = (uint32_t)item->valuedouble;
         fixture_emit_ids(&ids, &id, 1);
@@ -60,9 +74,11 @@ static void check_decoding(void *handle, const cJSON *one, const cJSON *row) {
     for (int skip = 0; skip < 2; skip++) {
         char *expected;
         size_t length = fixture_string(skip ? skipping : plain, &expected);
-        fixture_decode(tokenizer, handle, ids.data, ids.count, skip ? DAPT_DECODE_SKIP_SPECIAL : 0, &text);
+        fixture_decode(tokenizer, handle, ids.data, ids.count, skip ? DAPT_DECODE_SKIP_SPECIAL : 0,
+                       &text);
         if (text.length != length || (length && memcmp(text.data, expected, length)))
-            complain(one, skip ? "text without specials" : "text", text.length ? text.data : "", row, &ids);
+            complain(one, skip ? "text without specials" : "text", text.length ? text.data : "",
+                     row, &ids);
         free(expected);
     }
     free(text.data);
@@ -70,9 +86,11 @@ static void check_decoding(void *handle, const cJSON *one, const cJSON *row) {
     checked++;
 }
 
-static void run_case(const cJSON *models, const cJSON *texts, const cJSON *one) {
+static void run_case(const cJSON *file, const cJSON *one) {
     cJSON *root = cJSON_Duplicate(cJSON_GetObjectItem(one, "spec"), 1);
-    const cJSON *model = cJSON_GetObjectItem(models, cJSON_GetObjectItem(one, "model")->valuestring);
+    const cJSON *models = cJSON_GetObjectItem(file, "models");
+    const cJSON *model = cJSON_GetObjectItem(models,
+                                             cJSON_GetObjectItem(one, "model")->valuestring);
     void *handle = NULL;
     assert_non_null(root);
     assert_non_null(model);
@@ -83,7 +101,7 @@ static void run_case(const cJSON *models, const cJSON *texts, const cJSON *one) 
     if (tokenizer->open(&fixture_host, NULL, path, &handle) != DAPT_OK)
         fail_msg("%s: %s", cJSON_GetObjectItem(one, "name")->valuestring, fixture_error());
     for (const cJSON *row = cJSON_GetObjectItem(one, "texts")->child; row; row = row->next)
-        check_text(handle, one, texts, row);
+        check_text(handle, one, file, row);
     for (const cJSON *row = cJSON_GetObjectItem(one, "decodes")->child; row; row = row->next)
         check_decoding(handle, one, row);
     tokenizer->close(handle);
@@ -97,8 +115,9 @@ static void run_file(const char *path, int at_least) {
     int count = 0;
     if (!file) fail_msg("can't read %s", path);
     checked = 0;
-    for (const cJSON *one = cJSON_GetObjectItem(file, "cases")->child; one; one = one->next, count++)
-        run_case(cJSON_GetObjectItem(file, "models"), cJSON_GetObjectItem(file, "texts"), one);
+    for (const cJSON *one = cJSON_GetObjectItem(file, "cases")->child; one;
+         one = one->next, count++)
+        run_case(file, one);
     assert_true(count >= at_least && checked > count);
     printf("%d tokenizers, %d texts and decodings\n", count, checked);
     cJSON_Delete(file);

@@ -1,4 +1,5 @@
-// What handles promise: round trips, text that is no UTF-8, stopping, sharing between threads, long documents.
+// What handles promise: round trips, text that is no UTF-8, stopping, sharing between threads, long
+// documents.
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,17 +38,34 @@ static void *open_part(const char *model, const char *rest) {
 }
 
 static void *open_byte_level(void) {
-    return open_part("bytes", ",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
-                              "\"decoder\":{\"type\":\"ByteLevel\"}");
+    return open_part("bytes",
+                     ",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},"
+                     "\"decoder\":{\"type\":\"ByteLevel\"}");
 }
 
 static void *open_sentences(void) {
-    return open_part("spm", ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xe2\x96\x81\"},"
-                            "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xe2\x96\x81\"}]}");
+    return open_part(
+        "spm",
+        ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+        "\"\xe2\x96\x81\"},"
+        "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xe2\x96\x81\"}]}");
 }
 
 static size_t random_utf8(char *out, size_t characters) {
-    static const char *const parts[] = {"a", "the ", "Z", " ", "\n", "7", "\xc3\xa9", "\xcc\x81", "\xe6\x97\xa5", "\xf0\x9f\x99\x82", "'s", "\x01", "\xe2\x80\xa8", "!"};
+    static const char *const parts[] = {"a",
+                                        "the ",
+                                        "Z",
+                                        " ",
+                                        "\n",
+                                        "7",
+                                        "\xc3\xa9",
+                                        "\xcc\x81",
+                                        "\xe6\x97\xa5",
+                                        "\xf0\x9f\x99\x82",
+                                        "'s",
+                                        "\x01",
+                                        "\xe2\x80\xa8",
+                                        "!"};
     size_t used = 0;
     for (size_t i = 0; i < characters; i++) {
         const char *part = parts[draw(sizeof parts / sizeof *parts)];
@@ -64,7 +82,8 @@ static void round_trip(const struct dapt_tokenizer_1 *tokenizer, void *handle) {
         char input[1024];
         size_t length = random_utf8(input, draw(200));
         fixture_encode(tokenizer, handle, input, length, 0, &ids);
-        for (size_t k = 0; k < ids.count; k++) assert_true(ids.data[k] < tokenizer->vocab_size(handle));
+        for (size_t k = 0; k < ids.count; k++)
+            assert_true(ids.data[k] < tokenizer->vocab_size(handle));
         fixture_decode(tokenizer, handle, ids.data, ids.count, 0, &text);
         assert_int_equal(text.length, length);
         if (length) assert_memory_equal(text.data, input, length);
@@ -120,7 +139,10 @@ static void plain_bytes(void **state) {
 // Ill-formed parts are read as U+FFFD, one for each maximal subpart.
 static void not_utf8(void **state) {
     static const char *const pairs[][2] = {
-        {"a\xff" "b", "a\xef\xbf\xbd" "b"},
+        {"a\xff"
+         "b",
+         "a\xef\xbf\xbd"
+         "b"},
         {"\xe2\x82", "\xef\xbf\xbd"},
         {"\xf0\x9f\x99 x", "\xef\xbf\xbd x"},
         {"\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd"},
@@ -169,7 +191,8 @@ static void stopping(void **state) {
     for (size_t i = 0; i < length; i++) text[i] = "ab 1\n"[i % 5];
     for (int i = 0; i < 2; i++) {
         int calls = 0;
-        assert_true(hf->encode(handles[i], text, length, DAPT_ENCODE_SPECIAL, stop_at_once, &calls) >= 0);
+        assert_true(
+            hf->encode(handles[i], text, length, DAPT_ENCODE_SPECIAL, stop_at_once, &calls) >= 0);
         assert_int_equal(calls, 1);
         hf->close(handles[i]);
     }
@@ -187,7 +210,8 @@ static void *work(void *context) {
     struct job *job = context;
     for (int i = 0; i < 20; i++) {
         job->ids.count = 0;
-        if (hf->encode(job->handle, job->text, job->length, 0, fixture_emit_ids, &job->ids) < 0) return context;
+        if (hf->encode(job->handle, job->text, job->length, 0, fixture_emit_ids, &job->ids) < 0)
+            return context;
     }
     return NULL;
 }
@@ -208,13 +232,15 @@ static void sharing(void **state) {
         assert_int_equal(hf->share(first, &jobs[i].handle), DAPT_OK);
     }
     hf->close(first);  // the others live on
-    for (int i = 0; i < THREADS; i++) assert_int_equal(pthread_create(&threads[i], NULL, work, &jobs[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &jobs[i]), 0);
     for (int i = 0; i < THREADS; i++) {
         void *failed;
         assert_int_equal(pthread_join(threads[i], &failed), 0);
         assert_null(failed);
         assert_int_equal(jobs[i].ids.count, expected.count);
-        assert_memory_equal(jobs[i].ids.data, expected.data, expected.count * sizeof *expected.data);
+        assert_memory_equal(jobs[i].ids.data, expected.data,
+                            expected.count * sizeof *expected.data);
         hf->close(jobs[i].handle);
         free(jobs[i].ids.data);
     }
@@ -222,9 +248,12 @@ static void sharing(void **state) {
     free(text);
 }
 
-// Without a pre-tokenizer a document is one word. What is quadratic in its length does not end within the test's time.
+// Without a pre-tokenizer a document is one word. What is quadratic in its length does not end
+// within the test's time.
 static void long_documents(void **state) {
-    static const char *const units[] = {"there was a ", "a", "\xe6\x97\xa5\xe6\x9c\xac", " ", "eeeeee\xe2\x96\x81", "\xcc\x81\xcc\xa3"};
+    static const char *const units[] = {
+        "there was a ",    "a", "\xe6\x97\xa5\xe6\x9c\xac", " ", "eeeeee\xe2\x96\x81",
+        "\xcc\x81\xcc\xa3"};
     void *handles[] = {open_sentences(), open_byte_level(),
                        open_part("spm-crossing", ",\"normalizer\":{\"type\":\"NFC\"}")};
     struct fixture_ids ids = {0};
@@ -247,8 +276,9 @@ static void long_documents(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trips), cmocka_unit_test(plain_bytes), cmocka_unit_test(not_utf8),
-        cmocka_unit_test(stopping),    cmocka_unit_test(sharing),     cmocka_unit_test(long_documents),
+        cmocka_unit_test(round_trips), cmocka_unit_test(plain_bytes),
+        cmocka_unit_test(not_utf8),    cmocka_unit_test(stopping),
+        cmocka_unit_test(sharing),     cmocka_unit_test(long_documents),
     };
     hf = fixture_tokenizer("hf");
     bytes = fixture_tokenizer("bytes");

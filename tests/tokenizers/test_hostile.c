@@ -1,4 +1,5 @@
-// Files and texts that nobody should write: one line of error, never a crash; and what a handle promises.
+// Files and texts that nobody should write: one line of error, never a crash; and what a handle
+// promises.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +9,17 @@
 
 static const struct dapt_tokenizer_1 *tokenizer;
 
-#define BPE(vocab, merges, more) "{\"model\":{\"type\":\"BPE\",\"vocab\":{" vocab "},\"merges\":[" merges "]}" more "}"
+#define BPE(vocab, merges, more) \
+    "{\"model\":{\"type\":\"BPE\",\"vocab\":{" vocab "},\"merges\":[" merges "]}" more "}"
 #define AB "\"a\":0,\"b\":1,\"ab\":2"
 #define WITH(more) BPE(AB, "\"a b\"", "," more)
-#define ADDED(id, content, more) WITH("\"added_tokens\":[{\"id\":" id ",\"content\":" content \
-    ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}" more "]")
-#define SPLIT(regex) WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex \
-    "\"},\"behavior\":\"Isolated\",\"invert\":false}")
+#define ADDED(id, content, more)                                                          \
+    WITH("\"added_tokens\":[{\"id\":" id ",\"content\":" content                          \
+         ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false," \
+         "\"special\":true}" more "]")
+#define SPLIT(regex)                                                             \
+    WITH("\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex \
+         "\"},\"behavior\":\"Isolated\",\"invert\":false}")
 
 static enum dapt_status open_text(const char *json, size_t length, void **handle) {
     const char *path = fixture_write("hostile.json", json, length);
@@ -50,9 +55,11 @@ static const struct {
     {BPE(AB, "[\"a\"]", ""), "two strings"},
     {BPE(AB, "[\"a\",\"b\",\"c\"]", ""), "two strings"},
     {BPE(AB, "7", ""), "a string was expected"},
-    {"{\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{},\"merges\":[]}}", "\"dropout\" must be null"},
+    {"{\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{},\"merges\":[]}}",
+     "\"dropout\" must be null"},
     {"{\"model\":{\"type\":\"BPE\",\"fuse_unk\":1,\"vocab\":{},\"merges\":[]}}", "true or false"},
-    {"{\"model\":{\"type\":\"BPE\",\"magic\":1,\"vocab\":{},\"merges\":[]}}", "\"magic\" is not supported"},
+    {"{\"model\":{\"type\":\"BPE\",\"magic\":1,\"vocab\":{},\"merges\":[]}}",
+     "\"magic\" is not supported"},
     {WITH("\"version\":\"2.0\""), "\"version\""},
     {WITH("\"surprise\":1"), "\"surprise\" is not supported"},
     {WITH("\"normalizer\":{\"type\":\"Nmt\"}"), "normalizer \"Nmt\" is not supported"},
@@ -60,15 +67,23 @@ static const struct {
     {WITH("\"normalizer\":[]"), "an object was expected"},
     {WITH("\"normalizer\":{}"), "\"type\" is missing"},
     {WITH("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":{}}"), "must be a list"},
-    {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}"), "empty pattern"},
-    {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"x*\"},\"content\":\"x\"}"), "may match nothing"},
-    {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":\"x\",\"content\":\"x\"}"), "was expected"},
-    {WITH("\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}"), "\"UnicodeScripts\" is not supported"},
-    {WITH("\"pre_tokenizer\":{\"type\":\"Punctuation\",\"behavior\":\"Sideways\"}"), "Sideways is not supported"},
+    {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}"),
+     "empty pattern"},
+    {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"x*\"},\"content\":\"x\"}"),
+     "may match nothing"},
+    {WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":\"x\",\"content\":\"x\"}"),
+     "was expected"},
+    {WITH("\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}"),
+     "\"UnicodeScripts\" is not supported"},
+    {WITH("\"pre_tokenizer\":{\"type\":\"Punctuation\",\"behavior\":\"Sideways\"}"),
+     "Sideways is not supported"},
     {WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}"), "one character"},
-    {WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"maybe\"}"), "prepend_scheme"},
+    {WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":"
+          "\"maybe\"}"),
+     "prepend_scheme"},
     {WITH("\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Whitespace\"},"
-          "{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\"}]}"), "behind another"},
+          "{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\"}]}"),
+     "behind another"},
     {SPLIT("("), "not valid"},
     {SPLIT("[a-\\\\"), "backslash"},
     {SPLIT("a{2,1}"), "not valid"},
@@ -79,12 +94,18 @@ static const struct {
     {SPLIT("\\\\p{NoSuchThing}"), "not valid"},
     {SPLIT("(*LIMIT_MATCH=9)a"), "(* in a pattern"},
     {WITH("\"decoder\":{\"type\":\"CTC\"}"), "decoder \"CTC\" is not supported"},
-    {WITH("\"decoder\":{\"type\":\"Strip\",\"content\":\"ab\",\"start\":1,\"stop\":0}"), "one character"},
-    {WITH("\"decoder\":{\"type\":\"Strip\",\"content\":\"a\",\"start\":-1,\"stop\":0}"), "an integer"},
-    {WITH("\"post_processor\":{\"type\":\"Mystery\"}"), "post_processor \"Mystery\" is not supported"},
+    {WITH("\"decoder\":{\"type\":\"Strip\",\"content\":\"ab\",\"start\":1,\"stop\":0}"),
+     "one character"},
+    {WITH("\"decoder\":{\"type\":\"Strip\",\"content\":\"a\",\"start\":-1,\"stop\":0}"),
+     "an integer"},
+    {WITH("\"post_processor\":{\"type\":\"Mystery\"}"),
+     "post_processor \"Mystery\" is not supported"},
     {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}"), "no sequence"},
-    {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}}]}"), "no ids"},
-    {WITH("\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"x\",99],\"cls\":[\"a\",0]}"), "from 0 to 2"},
+    {WITH("\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{"
+          "\"id\":\"x\"}}]}"),
+     "no ids"},
+    {WITH("\"post_processor\":{\"type\":\"BertProcessing\",\"sep\":[\"x\",99],\"cls\":[\"a\",0]}"),
+     "from 0 to 2"},
     {ADDED("7", "\"x\"", ""), "has id 7; the vocabulary gives it 3"},
     {ADDED("1", "\"a\"", ""), "has id 1; the vocabulary gives it 0"},
     {ADDED("4194304", "\"x\"", ""), "an integer"},
@@ -104,7 +125,8 @@ static void errors_name_it(void **state) {
         enum dapt_status status = open_text(refused[i].json, strlen(refused[i].json), &handle);
         if (status >= 0 || handle) fail_msg("accepted: %s", refused[i].json);
         if (!strstr(fixture_error(), refused[i].says) || strchr(fixture_error(), '\n'))
-            fail_msg("%s\n  says \"%s\", expected \"%s\"", refused[i].json, fixture_error(), refused[i].says);
+            fail_msg("%s\n  says \"%s\", expected \"%s\"", refused[i].json, fixture_error(),
+                     refused[i].says);
     }
     void *handle;
     assert_true(tokenizer->open(&fixture_host, NULL, "/no/such/folder", &handle) < 0);
@@ -113,7 +135,8 @@ static void errors_name_it(void **state) {
     assert_non_null(strstr(fixture_error(), "NUL"));
 }
 
-static char *repeated(const char *head, const char *unit, size_t count, const char *tail, size_t *length) {
+static char *repeated(const char *head, const char *unit, size_t count, const char *tail,
+                      size_t *length) {
     size_t a = strlen(head), b = strlen(unit), c = strlen(tail);
     char *text = malloc(a + b * count + c + 1);
     assert_non_null(text);
@@ -131,10 +154,17 @@ static void depth_and_size(void **state) {
     } big[] = {
         {"", "[", "", 1 << 20},
         {"{\"normalizer\":", "{\"a\":", "", 100000},
-        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"normalizer\":", "{\"type\":\"Sequence\",\"normalizers\":[", "", 400},
-        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Removed\",\"pattern\":{\"Regex\":\"", "(", "\"}}}", 2000},
-        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Removed\",\"pattern\":{\"Regex\":\"", "a", "\"}}}", 100000},
-        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[", "{\"type\":\"WhitespaceSplit\"},", "{\"type\":\"WhitespaceSplit\"}]}}", 1000},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"normalizer\":",
+         "{\"type\":\"Sequence\",\"normalizers\":[", "", 400},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"pre_tokenizer\":{\"type\":"
+         "\"Split\",\"behavior\":\"Removed\",\"pattern\":{\"Regex\":\"",
+         "(", "\"}}}", 2000},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"pre_tokenizer\":{\"type\":"
+         "\"Split\",\"behavior\":\"Removed\",\"pattern\":{\"Regex\":\"",
+         "a", "\"}}}", 100000},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]},\"pre_tokenizer\":{\"type\":"
+         "\"Sequence\",\"pretokenizers\":[",
+         "{\"type\":\"WhitespaceSplit\"},", "{\"type\":\"WhitespaceSplit\"}]}}", 1000},
     };
     (void)state;
     for (size_t i = 0; i < sizeof big / sizeof *big; i++) {
@@ -173,7 +203,8 @@ static void truncated(void **state) {
     }
 }
 
-// One byte of a small file changed at a time, into several others: opened or refused, and used when opened.
+// One byte of a small file changed at a time, into several others: opened or refused, and used when
+// opened.
 static void mutated(void **state) {
     static const char small[] = ADDED("3", "\"<s>\"", "");
     static const char bytes[] = "\"{}[]:,0-9\\aZ \x01\xc3";
@@ -215,8 +246,10 @@ static void runaway_pattern(void **state) {
 
 // Merges that go round in circles through a prefix, or use the unknown token, end all the same.
 static void circular_merges(void **state) {
-    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"continuing_subword_prefix\":\"##\",\"unk_token\":\"a\",\"vocab\":"
-                               "{\"a\":0,\"##\":1,\"##a\":2,\"aa\":3},\"merges\":[\"a ##\",\"a ##a\",\"aa ##\"]}}";
+    static const char json[] =
+        "{\"model\":{\"type\":\"BPE\",\"continuing_subword_prefix\":\"##\",\"unk_token\":\"a\","
+        "\"vocab\":"
+        "{\"a\":0,\"##\":1,\"##a\":2,\"aa\":3},\"merges\":[\"a ##\",\"a ##a\",\"aa ##\"]}}";
     size_t length;
     void *handle;
     struct fixture_ids ids = {0};
@@ -232,8 +265,9 @@ static void circular_merges(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_name_it), cmocka_unit_test(depth_and_size), cmocka_unit_test(truncated),
-        cmocka_unit_test(mutated),        cmocka_unit_test(runaway_pattern), cmocka_unit_test(circular_merges),
+        cmocka_unit_test(errors_name_it),  cmocka_unit_test(depth_and_size),
+        cmocka_unit_test(truncated),       cmocka_unit_test(mutated),
+        cmocka_unit_test(runaway_pattern), cmocka_unit_test(circular_merges),
     };
     tokenizer = fixture_tokenizer("hf");
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,13 @@
-// Ids and decoded text of real tokenizers, as Hugging Face tokenizers gave them (optional test data).
+// Ids and decoded text of real tokenizers, as Hugging Face tokenizers gave them (optional test
+// data).
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fixture.h"
 
-static void check_ids(const char *what, const cJSON *row, const char *key, const struct fixture_ids *ids) {
+static void check_ids(const char *what, const cJSON *row, const char *key,
+                      const struct fixture_ids *ids) {
     const cJSON *expected = cJSON_GetObjectItem(row, key);
     size_t count = (size_t)cJSON_GetArraySize(expected), i = 0;
     assert_true(cJSON_IsArray(expected));
@@ -14,10 +16,12 @@ static void check_ids(const char *what, const cJSON *row, const char *key, const
             fail_msg("%s, %s: id %zu is %ld, expected %d; text: %.200s", what, key, i,
                      i < ids->count ? (long)ids->data[i] : -1L, item->valueint,
                      cJSON_GetObjectItem(row, "text")->valuestring);
-    if (ids->count != count) fail_msg("%s, %s: %zu ids, expected %zu", what, key, ids->count, count);
+    if (ids->count != count)
+        fail_msg("%s, %s: %zu ids, expected %zu", what, key, ids->count, count);
 }
 
-static void check_row(const struct dapt_tokenizer_1 *tokenizer, void *handle, const char *what, const cJSON *row) {
+static void check_row(const struct dapt_tokenizer_1 *tokenizer, void *handle, const char *what,
+                      const cJSON *row) {
     struct fixture_ids ids = {0};
     struct fixture_text decoded = {0};
     char *text, *expected;
@@ -30,9 +34,10 @@ static void check_row(const struct dapt_tokenizer_1 *tokenizer, void *handle, co
         check_ids(what, row, "ids", &ids);
     }
     fixture_decode(tokenizer, handle, ids.data, ids.count, 0, &decoded);
-    if (decoded.length != expected_length || (expected_length && memcmp(decoded.data, expected, expected_length)))
-        fail_msg("%s: decoded \"%.*s\", expected \"%.300s\"", what, (int)(decoded.length < 300 ? decoded.length : 300),
-                 decoded.data, expected);
+    if (decoded.length != expected_length ||
+        (expected_length && memcmp(decoded.data, expected, expected_length)))
+        fail_msg("%s: decoded \"%.*s\", expected \"%.300s\"", what,
+                 (int)(decoded.length < 300 ? decoded.length : 300), decoded.data, expected);
     free(ids.data);
     free(decoded.data);
     free(text);
@@ -50,7 +55,8 @@ static void vectors(void **state) {
     cJSON *rows = fixture_json(file);
     void *handle = NULL;
     assert_non_null(rows);
-    if (tokenizer->open(&fixture_host, NULL, folder, &handle) != DAPT_OK) fail_msg("%s: %s", name, fixture_error());
+    if (tokenizer->open(&fixture_host, NULL, folder, &handle) != DAPT_OK)
+        fail_msg("%s: %s", name, fixture_error());
     int count = 0;
     for (const cJSON *row = rows->child; row; row = row->next, count++) {
         char what[256];
@@ -81,19 +87,16 @@ static void specials(void **state) {
         if (!folder) skip();
         assert_int_equal(tokenizer->open(&fixture_host, NULL, folder, &handle), DAPT_OK);
         for (int part = 0; part < 4; part++)
-            assert_int_equal(tokenizer->special_id(handle, (enum dapt_special)part), expected[i].ids[part]);
+            assert_int_equal(tokenizer->special_id(handle, (enum dapt_special)part),
+                             expected[i].ids[part]);
         assert_int_equal(tokenizer->vocab_size(handle), expected[i].size);
         tokenizer->close(handle);
     }
 }
 
 int main(void) {
-    static char names[][32] = {"tokenizers/gpt2",
-                               "tokenizers/llama3_1",
-                               "tokenizers/qwen3",
-                               "tokenizers/bert",
-                               "models/stories260k",
-                               "models/tinystories-656k"};
+    static char names[][32] = {"tokenizers/gpt2", "tokenizers/llama3_1", "tokenizers/qwen3",
+                               "tokenizers/bert", "models/stories260k",  "models/tinystories-656k"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(vectors, names[0]),
         cmocka_unit_test_prestate(vectors, names[1]),

@@ -1,9 +1,12 @@
 // How fast a tokenizer module turns documents into ids, on one thread.
 //
 // usage: bench-tokenizer MODULE.so TOKENIZER CORPUS.jsonl [--repeat N] [--one BYTES]
-//   MODULE.so   e.g. BUILD/plugins/tokenizers/hf.so       TOKENIZER   a model's folder or a tokenizer.json
-//   CORPUS      one {"text": ...} a line; each is a document. --one: one document of BYTES, made of all of them in turn
-// Prints the time of opening, and for each repeat MB/s (10^6 bytes of text; by the clock and by CPU time), ids and a checksum of the ids.
+//   MODULE.so   e.g. BUILD/plugins/tokenizers/hf.so
+//   TOKENIZER   a model's folder or a tokenizer.json
+//   CORPUS      one {"text": ...} a line; each is a document
+//   --one       instead, one document of BYTES, made of all of them in turn
+// Prints the time of opening, and for each repeat MB/s (10^6 bytes of text; by the clock and by CPU
+// time), ids and a checksum of the ids.
 #include <dlfcn.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,7 +28,8 @@ static void host_log(const struct dapt_host *host, enum dapt_log_level level, co
     fprintf(stderr, "%s\n", line_z);
 }
 
-static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status, const char *line_z) {
+static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status,
+                                  const char *line_z) {
     (void)host;
     fprintf(stderr, "error: %s\n", line_z);
     return status;
@@ -103,7 +107,8 @@ static bool documents_join(struct documents *documents, size_t bytes) {
     size_t filled = 0;
     if (!one || !documents->bytes) return false;
     for (size_t i = 0; filled < bytes; i = (i + 1) % documents->count) {
-        size_t part = documents->lengths[i] < bytes - filled ? documents->lengths[i] : bytes - filled;
+        size_t part = documents->lengths[i] < bytes - filled ? documents->lengths[i]
+                                                             : bytes - filled;
         memcpy(one + filled, documents->texts[i], part);
         filled += part;
     }
@@ -126,23 +131,26 @@ static bool add_ids(void *context, const uint32_t *ids, size_t count) {
     return true;
 }
 
-static int run(const struct dapt_tokenizer_1 *tokenizer, const char *path, const struct documents *documents,
-               int repeats) {
+static int run(const struct dapt_tokenizer_1 *tokenizer, const char *path,
+               const struct documents *documents, int repeats) {
     void *handle = NULL;
     double start = seconds(CLOCK_MONOTONIC), cpu;
     if (tokenizer->open(&host, NULL, path, &handle) < 0) return 1;
-    printf("opened in %.0f ms; %zu documents, %.2f MB\n", 1e3 * (seconds(CLOCK_MONOTONIC) - start), documents->count,
-           1e-6 * (double)documents->bytes);
+    printf("opened in %.0f ms; %zu documents, %.2f MB\n", 1e3 * (seconds(CLOCK_MONOTONIC) - start),
+           documents->count, 1e-6 * (double)documents->bytes);
     for (int i = 0; i < repeats; i++) {
         struct sum sum = {0, UINT64_C(0xcbf29ce484222325)};
         start = seconds(CLOCK_MONOTONIC);
         cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
         for (size_t d = 0; d < documents->count; d++)
-            if (tokenizer->encode(handle, documents->texts[d], documents->lengths[d], 0, add_ids, &sum) < 0) return 1;
+            if (tokenizer->encode(handle, documents->texts[d], documents->lengths[d], 0, add_ids,
+                                  &sum) < 0)
+                return 1;
         start = seconds(CLOCK_MONOTONIC) - start;
         cpu = seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-        printf("%.3f s (CPU %.3f)  %.1f MB/s (CPU %.1f)  %" PRIu64 " ids  %016" PRIx64 "\n", start, cpu,
-               1e-6 * (double)documents->bytes / start, 1e-6 * (double)documents->bytes / cpu, sum.ids, sum.hash);
+        printf("%.3f s (CPU %.3f)  %.1f MB/s (CPU %.1f)  %" PRIu64 " ids  %016" PRIx64 "\n", start,
+               cpu, 1e-6 * (double)documents->bytes / start, 1e-6 * (double)documents->bytes / cpu,
+               sum.ids, sum.hash);
     }
     tokenizer->close(handle);
     return 0;
@@ -153,7 +161,8 @@ int main(int argc, char **argv) {
     int repeats = 3;
     size_t one = 0;
     if (argc < 4) {
-        fprintf(stderr, "usage: %s MODULE.so TOKENIZER CORPUS.jsonl [--repeat N] [--one BYTES]\n", argv[0]);
+        fprintf(stderr, "usage: %s MODULE.so TOKENIZER CORPUS.jsonl [--repeat N] [--one BYTES]\n",
+                argv[0]);
         return 2;
     }
     for (int i = 4; i + 1 < argc; i += 2) {
@@ -162,8 +171,10 @@ int main(int argc, char **argv) {
     }
     void *module = dlopen(argv[1], RTLD_NOW);
     const struct dapt_plugin_entry *entry = module ? dlsym(module, "dapt_plugin_entry") : NULL;
-    if (!entry || entry->abi != DAPT_PLUGIN_ABI || strcmp(entry->descriptors[0].kind, DAPT_TOKENIZER_1)) {
-        fprintf(stderr, "%s is no tokenizer: %s\n", argv[1], module ? "another kind or version" : dlerror());
+    if (!entry || entry->abi != DAPT_PLUGIN_ABI ||
+        strcmp(entry->descriptors[0].kind, DAPT_TOKENIZER_1)) {
+        fprintf(stderr, "%s is no tokenizer: %s\n", argv[1],
+                module ? "another kind or version" : dlerror());
         return 1;
     }
     if (!documents_read(argv[3], &documents) || (one && !documents_join(&documents, one))) {

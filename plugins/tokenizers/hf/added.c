@@ -37,7 +37,8 @@ static bool trie_add(struct hf_added_trie *trie, const char *text, size_t length
         }
         node = child;
     }
-    if (trie->nodes[node].token == HF_NONE) trie->nodes[node].token = token;  // of equal texts the first one counts
+    if (trie->nodes[node].token == HF_NONE)
+        trie->nodes[node].token = token;  // of equal texts the first one counts
     return true;
 }
 
@@ -51,8 +52,8 @@ static void trie_finish(struct hf_added_trie *trie) {
     }
 }
 
-static bool trie_find(const struct hf_added_trie *trie, const char *text, size_t length, size_t from, size_t *start,
-                      size_t *stop, uint32_t *token) {
+static bool trie_find(const struct hf_added_trie *trie, const char *text, size_t length,
+                      size_t from, size_t *start, size_t *stop, uint32_t *token) {
     for (size_t i = from; i < length; i++) {
         if (trie->only >= 0) {
             const char *hit = memchr(text + i, trie->only, length - i);
@@ -83,8 +84,9 @@ static bool is_word_before(const char *text, size_t at) {
     return hf_class(hf_utf8_next(text, &start)) & HF_WORD;
 }
 
-bool hf_added_next(const struct hf_added *added, const struct hf_added_trie *trie, const char *text, size_t length,
-                   size_t *search, size_t done, size_t *start, size_t *stop, uint32_t *id) {
+bool hf_added_next(const struct hf_added *added, const struct hf_added_trie *trie, const char *text,
+                   size_t length, size_t *search, size_t done, size_t *start, size_t *stop,
+                   uint32_t *id) {
     uint32_t index;
     if (trie->empty) return false;
     while (trie_find(trie, text, length, *search, start, stop, &index)) {
@@ -112,36 +114,44 @@ bool hf_added_next(const struct hf_added *added, const struct hf_added_trie *tri
 }
 
 // The id that Hugging Face tokenizers gives: the model's, or the next free one.
-static uint32_t expected_id(const struct hf_added *added, const struct hf_vocab *vocab, const char *text,
-                            size_t length) {
+static uint32_t expected_id(const struct hf_added *added, const struct hf_vocab *vocab,
+                            const char *text, size_t length) {
     uint32_t id = hf_vocab_find(vocab, text, length);
     if (id != HF_NONE) return id;
-    if (added->texts.size > vocab->count || (!vocab->count && added->count)) return added->texts.size;
+    if (added->texts.size > vocab->count || (!vocab->count && added->count))
+        return added->texts.size;
     return vocab->count;
 }
 
-static enum dapt_status load_token(const struct dapt_host *host, const cJSON *object, const struct hf_vocab *vocab,
-                                   struct hf_text *content, struct hf_added *added) {
+static enum dapt_status load_token(const struct dapt_host *host, const cJSON *object,
+                                   const struct hf_vocab *vocab, struct hf_text *content,
+                                   struct hf_added *added) {
     static const char *const keys[] = {"id",     "content",    "single_word", "lstrip",
                                        "rstrip", "normalized", "special",     NULL};
     struct hf_added_token token = {0};
     char where[96];
     enum dapt_status status = hf_json_only(host, "added_tokens", object, keys);
-    if (status == DAPT_OK) status = hf_json_string(host, "added_tokens", object, "content", NULL, content);
+    if (status == DAPT_OK)
+        status = hf_json_string(host, "added_tokens", object, "content", NULL, content);
     if (status < 0) return status;
     snprintf(where, sizeof where, "added token \"%.64s\"", content->data);
     status = hf_json_uint(host, where, hf_json_member(object, "id"), HF_MAX_ID, &token.id);
-    if (status == DAPT_OK) status = hf_json_bool(host, where, object, "single_word", -1, &token.single_word);
+    if (status == DAPT_OK)
+        status = hf_json_bool(host, where, object, "single_word", -1, &token.single_word);
     if (status == DAPT_OK) status = hf_json_bool(host, where, object, "lstrip", -1, &token.lstrip);
     if (status == DAPT_OK) status = hf_json_bool(host, where, object, "rstrip", -1, &token.rstrip);
-    if (status == DAPT_OK) status = hf_json_bool(host, where, object, "normalized", -1, &token.normalized);
-    if (status == DAPT_OK) status = hf_json_bool(host, where, object, "special", -1, &token.special);
+    if (status == DAPT_OK)
+        status = hf_json_bool(host, where, object, "normalized", -1, &token.normalized);
+    if (status == DAPT_OK)
+        status = hf_json_bool(host, where, object, "special", -1, &token.special);
     if (status < 0) return status;
     if (!content->length || content->length > CONTENT_MAX)
-        return hf_fail(host, DAPT_ERROR_INVALID, "%s: 1 to %d bytes of content were expected", where, CONTENT_MAX);
+        return hf_fail(host, DAPT_ERROR_INVALID, "%s: 1 to %d bytes of content were expected",
+                       where, CONTENT_MAX);
     uint32_t expected = expected_id(added, vocab, content->data, content->length);
     if (token.id != expected)
-        return hf_fail(host, DAPT_ERROR_INVALID, "%s has id %u; the vocabulary gives it %u", where, token.id, expected);
+        return hf_fail(host, DAPT_ERROR_INVALID, "%s has id %u; the vocabulary gives it %u", where,
+                       token.id, expected);
     status = hf_vocab_add(host, &added->texts, content->data, content->length, token.id);
     if (status < 0) return status;
     if (!hf_grow(&added->tokens, &added->capacity, added->count + 1, sizeof *added->tokens))
@@ -150,25 +160,30 @@ static enum dapt_status load_token(const struct dapt_host *host, const cJSON *ob
     return DAPT_OK;
 }
 
-// A token that is normalized is searched for, and decodes to, its normalized text. It is "special" to the decoder only
-// when that text is the one of a special token: so does Hugging Face tokenizers.
-static enum dapt_status trie_token(const struct dapt_host *host, const struct hf_normalizer *normalizer,
-                                   struct hf_normalize_scratch *scratch, struct hf_added *added, size_t index) {
+// A token that is normalized is searched for, and decodes to, its normalized text. It is "special"
+// to the decoder only when that text is the one of a special token: so does Hugging Face
+// tokenizers.
+static enum dapt_status trie_token(const struct dapt_host *host,
+                                   const struct hf_normalizer *normalizer,
+                                   struct hf_normalize_scratch *scratch, struct hf_added *added,
+                                   size_t index) {
     struct hf_added_token *token = &added->tokens[index];
     size_t length;
     const char *text = hf_vocab_text(&added->texts, token->id, &length);
     if (token->normalized) {
-        enum dapt_status status = hf_normalize(normalizer, host, scratch, text, length, &text, &length);
+        enum dapt_status status = hf_normalize(normalizer, host, scratch, text, length, &text,
+                                               &length);
         if (status < 0) return status;
         if (!length)
-            return hf_fail(host, DAPT_ERROR_UNSUPPORTED, "the added token with id %u is empty when normalized",
-                           token->id);
+            return hf_fail(host, DAPT_ERROR_UNSUPPORTED,
+                           "the added token with id %u is empty when normalized", token->id);
     }
     token->shown = (struct hf_span){added->shown.length, length};
     uint32_t named = hf_vocab_find(&added->texts, text, length);
     token->skipped = named != HF_NONE && added->tokens[added->by_id[named]].special;
     struct hf_added_trie *trie = token->normalized ? &added->normalized : &added->raw;
-    if (!hf_text_append(&added->shown, text, length) || !trie_add(trie, text, length, (uint32_t)index))
+    if (!hf_text_append(&added->shown, text, length) ||
+        !trie_add(trie, text, length, (uint32_t)index))
         return hf_out_of_memory(host);
     return DAPT_OK;
 }
@@ -181,21 +196,23 @@ static bool index_ids(struct hf_added *added) {
     return true;
 }
 
-enum dapt_status hf_added_load(const struct dapt_host *host, const cJSON *list, const struct hf_vocab *vocab,
-                               const struct hf_normalizer *normalizer, struct hf_normalize_scratch *scratch,
-                               struct hf_added *added) {
+enum dapt_status hf_added_load(const struct dapt_host *host, const cJSON *list,
+                               const struct hf_vocab *vocab, const struct hf_normalizer *normalizer,
+                               struct hf_normalize_scratch *scratch, struct hf_added *added) {
     struct hf_text content = {0};
     enum dapt_status status = DAPT_OK;
     if (list && !cJSON_IsArray(list))
         return hf_fail(host, DAPT_ERROR_INVALID, "\"added_tokens\" must be a list");
-    for (const cJSON *item = list ? list->child : NULL; item && status == DAPT_OK; item = item->next)
+    for (const cJSON *item = list ? list->child : NULL; item && status == DAPT_OK;
+         item = item->next)
         status = load_token(host, item, vocab, &content, added);
     hf_text_free(&content);
     if (status == DAPT_OK && !index_ids(added)) status = hf_out_of_memory(host);
     // Special tokens come first where two have the same text when normalized.
     for (int special = 1; special >= 0; special--)
         for (size_t i = 0; i < added->count && status == DAPT_OK; i++)
-            if (added->tokens[i].special == special) status = trie_token(host, normalizer, scratch, added, i);
+            if (added->tokens[i].special == special)
+                status = trie_token(host, normalizer, scratch, added, i);
     trie_finish(&added->raw);
     trie_finish(&added->normalized);
     return status;

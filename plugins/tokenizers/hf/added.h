@@ -17,7 +17,7 @@ struct hf_added_trie {
         uint32_t child, sibling;  // 0: none (0 is the root)
         uint32_t token;           // HF_NONE: no text ends here
         unsigned char byte;
-    } *nodes;
+    } * nodes;
     size_t count, capacity;
     uint32_t roots[256];  // node of each first byte, 0: none
     int only;             // the only first byte there is, or -1
@@ -34,15 +34,16 @@ struct hf_added {
 };
 
 // `vocab` is the model's; ids of the file must be those that Hugging Face tokenizers would give.
-enum dapt_status hf_added_load(const struct dapt_host *host, const cJSON *list, const struct hf_vocab *vocab,
-                               const struct hf_normalizer *normalizer, struct hf_normalize_scratch *scratch,
-                               struct hf_added *added);
+enum dapt_status hf_added_load(const struct dapt_host *host, const cJSON *list,
+                               const struct hf_vocab *vocab, const struct hf_normalizer *normalizer,
+                               struct hf_normalize_scratch *scratch, struct hf_added *added);
 void hf_added_free(struct hf_added *added);
 // The added token with this id, or NULL.
 const struct hf_added_token *hf_added_at(const struct hf_added *added, uint32_t id);
 
-// The next token at or after *search, which moves on; `done` is where the token before ended. The match, with the
-// whitespace that the token takes along, is [*start, *stop).
-bool hf_added_next(const struct hf_added *added, const struct hf_added_trie *trie, const char *text, size_t length,
-                   size_t *search, size_t done, size_t *start, size_t *stop, uint32_t *id);
+// The next token at or after *search, which moves on; `done` is where the token before ended. The
+// match, with the whitespace that the token takes along, is [*start, *stop).
+bool hf_added_next(const struct hf_added *added, const struct hf_added_trie *trie, const char *text,
+                   size_t length, size_t *search, size_t done, size_t *start, size_t *stop,
+                   uint32_t *id);
 #endif

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum dapt_status hf_fail(const struct dapt_host *host, enum dapt_status status, const char *format, ...) {
+enum dapt_status hf_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
+                         ...) {
     char line[600];
     va_list arguments;
     va_start(arguments, format);
@@ -146,7 +147,8 @@ size_t hf_utf8_valid(const char *text, size_t length, size_t *ascii) {
         size_t step = utf8_step((const unsigned char *)text + i, length - i, &good);
         if (!good) return i;
         i += step;
-        if (i < length && !((unsigned char)text[i] & 0x80)) i += hf_ascii_prefix(text + i, length - i);
+        if (i < length && !((unsigned char)text[i] & 0x80))
+            i += hf_ascii_prefix(text + i, length - i);
     }
     return i;
 }

@@ -1,17 +1,18 @@
 // What every part of this tokenizer stands on: errors, growable arrays, UTF-8.
 //
-// Functions that return bool return false only when memory is short; the caller turns that into hf_out_of_memory().
+// Functions that return bool return false only when memory is short; the caller turns that into
+// hf_out_of_memory().
 #ifndef HF_BASE_H
 #define HF_BASE_H
 #include "dapt/plugin.h"
 
-#define HF_NONE UINT32_MAX        // no id
-#define HF_MAX_ID (1u << 22)      // ids of a file are below it
+#define HF_NONE UINT32_MAX    // no id
+#define HF_MAX_ID (1u << 22)  // ids of a file are below it
 #define HF_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
 // Records one line (control characters of quoted text become '?') and returns `status`.
-enum dapt_status hf_fail(const struct dapt_host *host, enum dapt_status status, const char *format, ...)
-    HF_PRINTF(3, 4);
+enum dapt_status hf_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
+                         ...) HF_PRINTF(3, 4);
 enum dapt_status hf_out_of_memory(const struct dapt_host *host);
 
 struct hf_text {
@@ -56,8 +57,8 @@ static inline uint32_t hf_utf8_next(const char *text, size_t *position) {
         return (uint32_t)(p[0] & 0x0f) << 12 | (uint32_t)(p[1] & 0x3f) << 6 | (p[2] & 0x3f);
     }
     *position += 4;
-    return (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 | (uint32_t)(p[2] & 0x3f) << 6 |
-           (p[3] & 0x3f);
+    return (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 |
+           (uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3f);
 }
 
 // The start of the character that ends before `position` (> 0) of valid UTF-8.
@@ -70,14 +71,16 @@ static inline size_t hf_utf8_before(const char *text, size_t position) {
 
 // Bytes of the character (returns its length, 1..4) written to `out`.
 size_t hf_utf8_put(uint32_t code, char out[4]);
-// How many leading bytes are valid UTF-8, and how many of those are ASCII up to the first that is not.
+// How many leading bytes are valid UTF-8, and how many of those are ASCII up to the first that is
+// not.
 size_t hf_utf8_valid(const char *text, size_t length, size_t *ascii);
 // How many leading bytes are ASCII.
 size_t hf_ascii_prefix(const char *text, size_t length);
 // Appends the text with each ill-formed sequence (maximal subpart) replaced by U+FFFD.
 bool hf_utf8_lossy(const char *text, size_t length, struct hf_text *out);
 
-// The byte-level alphabet (GPT-2): printable bytes stand for themselves, the others for U+0100 to U+0143.
+// The byte-level alphabet (GPT-2): printable bytes stand for themselves, the others for U+0100 to
+// U+0143.
 static inline uint32_t hf_byte_char(unsigned byte) {
     if (byte <= 0x20) return 0x100 + byte;
     if (byte >= 0x7f && byte <= 0xa0) return 0x121 + (byte - 0x7f);

@@ -12,15 +12,16 @@ struct merge_text {
 };
 
 // "a b" or ["a", "b"], into `text`. *skip: a version line of old files.
-static enum dapt_status merge_read(const struct dapt_host *host, const cJSON *item, size_t index, struct hf_text *text,
-                                   struct merge_text *merge, bool *skip) {
+static enum dapt_status merge_read(const struct dapt_host *host, const cJSON *item, size_t index,
+                                   struct hf_text *text, struct merge_text *merge, bool *skip) {
     char where[64];
     snprintf(where, sizeof where, "model BPE, merge %zu", index);
     text->length = 0;
     *skip = false;
     if (cJSON_IsArray(item)) {
         const cJSON *first = item->child, *second = first ? first->next : NULL;
-        if (!second || second->next) return hf_fail(host, DAPT_ERROR_INVALID, "%s: two strings were expected", where);
+        if (!second || second->next)
+            return hf_fail(host, DAPT_ERROR_INVALID, "%s: two strings were expected", where);
         enum dapt_status status = hf_json_text(host, where, first, text);
         merge->left_length = text->length;
         if (status == DAPT_OK) status = hf_json_text(host, where, second, text);
@@ -36,8 +37,9 @@ static enum dapt_status merge_read(const struct dapt_host *host, const cJSON *it
     const char *space = memchr(text->data, ' ', text->length);
     size_t at = space ? (size_t)(space - text->data) : 0;
     if (!*skip && (!space || memchr(space + 1, ' ', text->length - at - 1)))
-        return hf_fail(host, DAPT_ERROR_INVALID, "%s: two tokens with one space between were expected, got \"%.64s\"",
-                       where, text->data);
+        return hf_fail(host, DAPT_ERROR_INVALID,
+                       "%s: two tokens with one space between were expected, got \"%.64s\"", where,
+                       text->data);
     merge->left = text->data;
     merge->left_length = at;
     merge->right = text->data + at + 1;
@@ -54,15 +56,17 @@ static void merge_put(struct hf_bpe *bpe, struct hf_merge merge) {
     bpe->merges[at] = merge;  // of a pair that stands twice the last one counts
 }
 
-static enum dapt_status merge_resolve(const struct dapt_host *host, const struct hf_bpe *bpe, size_t index,
-                                      const struct merge_text *text, struct hf_text *joined, size_t prefix_chars,
+static enum dapt_status merge_resolve(const struct dapt_host *host, const struct hf_bpe *bpe,
+                                      size_t index, const struct merge_text *text,
+                                      struct hf_text *joined, size_t prefix_chars,
                                       struct hf_merge *merge) {
     const char *names[3] = {text->left, text->right, NULL};
     size_t lengths[3] = {text->left_length, text->right_length, 0};
     uint32_t ids[3];
     if (prefix_chars > text->right_length)
-        return hf_fail(host, DAPT_ERROR_INVALID, "model BPE, merge %zu: the second token lacks the prefix \"%.32s\"",
-                       index, bpe->prefix.data);
+        return hf_fail(host, DAPT_ERROR_INVALID,
+                       "model BPE, merge %zu: the second token lacks the prefix \"%.32s\"", index,
+                       bpe->prefix.data);
     joined->length = 0;
     if (!hf_text_append(joined, text->left, text->left_length) ||
         !hf_text_append(joined, text->right + prefix_chars, text->right_length - prefix_chars))
@@ -72,7 +76,8 @@ static enum dapt_status merge_resolve(const struct dapt_host *host, const struct
     for (int i = 0; i < 3; i++) {
         ids[i] = hf_vocab_find(bpe->vocab, names[i], lengths[i]);
         if (ids[i] == HF_NONE)
-            return hf_fail(host, DAPT_ERROR_INVALID, "model BPE, merge %zu: token \"%.*s\" is not in the vocabulary", index,
+            return hf_fail(host, DAPT_ERROR_INVALID,
+                           "model BPE, merge %zu: token \"%.*s\" is not in the vocabulary", index,
                            (int)(lengths[i] < 64 ? lengths[i] : 64), names[i]);
     }
     *merge = (struct hf_merge){ids[0], ids[1], (uint32_t)index, ids[2]};
@@ -85,11 +90,13 @@ static size_t char_count(const struct hf_text *text) {
     return count;
 }
 
-static enum dapt_status load_merges(const struct dapt_host *host, const cJSON *list, struct hf_bpe *bpe) {
+static enum dapt_status load_merges(const struct dapt_host *host, const cJSON *list,
+                                    struct hf_bpe *bpe) {
     struct hf_text text = {0}, joined = {0};
     size_t index = 0, count = 0;
     enum dapt_status status = DAPT_OK;
-    if (!cJSON_IsArray(list)) return hf_fail(host, DAPT_ERROR_INVALID, "model BPE: \"merges\" must be a list");
+    if (!cJSON_IsArray(list))
+        return hf_fail(host, DAPT_ERROR_INVALID, "model BPE: \"merges\" must be a list");
     for (const cJSON *item = list->child; item; item = item->next) count++;
     uint32_t bits = 4;
     while ((size_t)1 << bits < count * 2) bits++;
@@ -98,7 +105,8 @@ static enum dapt_status load_merges(const struct dapt_host *host, const cJSON *l
     bpe->merge_mask = (1u << bits) - 1;
     bpe->merges = malloc(((size_t)1 << bits) * sizeof *bpe->merges);
     if (!bpe->merges) return hf_out_of_memory(host);
-    for (size_t i = 0; i <= bpe->merge_mask; i++) bpe->merges[i].left = bpe->merges[i].right = HF_NONE;
+    for (size_t i = 0; i <= bpe->merge_mask; i++)
+        bpe->merges[i].left = bpe->merges[i].right = HF_NONE;
     size_t prefix_chars = char_count(&bpe->prefix);
     for (const cJSON *item = list->child; item && status == DAPT_OK; item = item->next) {
         struct merge_text parts = {0};
@@ -123,8 +131,10 @@ static enum dapt_status load_chars(const struct dapt_host *host, struct hf_bpe *
             if (!text || !length || length > 4) continue;
             uint32_t code = hf_utf8_next(text, &at);
             if (at != length) continue;
-            if (pass) bpe->chars[code].id = id + 1;
-            else if (code >= bpe->char_count) bpe->char_count = code + 1;
+            if (pass)
+                bpe->chars[code].id = id + 1;
+            else if (code >= bpe->char_count)
+                bpe->char_count = code + 1;
         }
         if (!pass) bpe->chars = calloc((size_t)bpe->char_count + 1, sizeof *bpe->chars);
         if (!bpe->chars) return hf_out_of_memory(host);
@@ -142,9 +152,10 @@ static void load_bytes(struct hf_bpe *bpe) {
     }
 }
 
-// The last character of a left part and the first of a right part; false when a part is a byte's or the unknown token,
-// which stand for text that is not theirs.
-static bool joint_of(const struct hf_bpe *bpe, const struct hf_merge *merge, uint32_t *last, uint32_t *first) {
+// The last character of a left part and the first of a right part; false when a part is a byte's or
+// the unknown token, which stand for text that is not theirs.
+static bool joint_of(const struct hf_bpe *bpe, const struct hf_merge *merge, uint32_t *last,
+                     uint32_t *first) {
     size_t left_length, right_length, at = 0;
     const char *left = hf_vocab_text(bpe->vocab, merge->left, &left_length);
     const char *right = hf_vocab_text(bpe->vocab, merge->right, &right_length);
@@ -158,19 +169,23 @@ static bool joint_of(const struct hf_bpe *bpe, const struct hf_merge *merge, uin
     return true;
 }
 
-// Which characters can merges join? Between others, words can be cut: what stands on one side never changes what
-// becomes of the other. That makes a document without pre-tokenizer as fast as one with.
+// Which characters can merges join? Between others, words can be cut: what stands on one side never
+// changes what becomes of the other. That makes a document without pre-tokenizer as fast as one
+// with.
 enum dapt_status hf_bpe_find_joints(struct hf_bpe *bpe, const struct dapt_host *host) {
     size_t lefts = 0, rights = 0;
     uint32_t last, first;
-    // ignore_merges asks for the whole word first, and its answers share the cache with those for parts.
+    // ignore_merges asks for the whole word first, and its answers share the cache with those for
+    // parts.
     if (bpe->prefix.length || bpe->suffix.length || bpe->ignore_merges) return DAPT_OK;
     for (size_t i = 0; i <= bpe->merge_mask; i++) {
         if (bpe->merges[i].left == HF_NONE) continue;
         if (!joint_of(bpe, &bpe->merges[i], &last, &first)) return DAPT_OK;
-        if (last >= bpe->char_count || first >= bpe->char_count) continue;  // such characters never become symbols
+        if (last >= bpe->char_count || first >= bpe->char_count)
+            continue;  // such characters never become symbols
         if (!bpe->chars[last].left && lefts < UINT16_MAX) bpe->chars[last].left = (uint16_t)++lefts;
-        if (!bpe->chars[first].right && rights < UINT16_MAX) bpe->chars[first].right = (uint16_t)++rights;
+        if (!bpe->chars[first].right && rights < UINT16_MAX)
+            bpe->chars[first].right = (uint16_t)++rights;
         if (!bpe->chars[last].left || !bpe->chars[first].right) return DAPT_OK;
     }
     size_t bytes = (lefts * rights + 7) / 8;
@@ -189,27 +204,35 @@ enum dapt_status hf_bpe_find_joints(struct hf_bpe *bpe, const struct dapt_host *
     return DAPT_OK;
 }
 
-static enum dapt_status load_options(const struct dapt_host *host, const cJSON *model, struct hf_bpe *bpe) {
-    static const char *const keys[] = {"type",      "dropout",       "unk_token", "continuing_subword_prefix",
-                                       "fuse_unk",  "byte_fallback", "vocab",     "end_of_word_suffix",
-                                       "merges",    "ignore_merges", NULL};
+static enum dapt_status load_options(const struct dapt_host *host, const cJSON *model,
+                                     struct hf_bpe *bpe) {
+    static const char *const keys[] = {
+        "type",     "dropout",       "unk_token", "continuing_subword_prefix",
+        "fuse_unk", "byte_fallback", "vocab",     "end_of_word_suffix",
+        "merges",   "ignore_merges", NULL};
     const cJSON *dropout = hf_json_member(model, "dropout");
     enum dapt_status status = hf_json_only(host, "model BPE", model, keys);
     if (status == DAPT_OK && dropout && !(cJSON_IsNumber(dropout) && dropout->valuedouble == 0))
         status = hf_fail(host, DAPT_ERROR_UNSUPPORTED, "model BPE: \"dropout\" must be null");
     bpe->has_unk = hf_json_member(model, "unk_token") != NULL;
-    if (status == DAPT_OK) status = hf_json_string(host, "model BPE", model, "unk_token", "", &bpe->unk_token);
     if (status == DAPT_OK)
-        status = hf_json_string(host, "model BPE", model, "continuing_subword_prefix", "", &bpe->prefix);
-    if (status == DAPT_OK) status = hf_json_string(host, "model BPE", model, "end_of_word_suffix", "", &bpe->suffix);
-    if (status == DAPT_OK) status = hf_json_bool(host, "model BPE", model, "fuse_unk", 0, &bpe->fuse_unk);
-    if (status == DAPT_OK) status = hf_json_bool(host, "model BPE", model, "byte_fallback", 0, &bpe->byte_fallback);
-    if (status == DAPT_OK) status = hf_json_bool(host, "model BPE", model, "ignore_merges", 0, &bpe->ignore_merges);
+        status = hf_json_string(host, "model BPE", model, "unk_token", "", &bpe->unk_token);
+    if (status == DAPT_OK)
+        status = hf_json_string(host, "model BPE", model, "continuing_subword_prefix", "",
+                                &bpe->prefix);
+    if (status == DAPT_OK)
+        status = hf_json_string(host, "model BPE", model, "end_of_word_suffix", "", &bpe->suffix);
+    if (status == DAPT_OK)
+        status = hf_json_bool(host, "model BPE", model, "fuse_unk", 0, &bpe->fuse_unk);
+    if (status == DAPT_OK)
+        status = hf_json_bool(host, "model BPE", model, "byte_fallback", 0, &bpe->byte_fallback);
+    if (status == DAPT_OK)
+        status = hf_json_bool(host, "model BPE", model, "ignore_merges", 0, &bpe->ignore_merges);
     return status;
 }
 
-enum dapt_status hf_bpe_load(const struct dapt_host *host, const cJSON *model, const struct hf_vocab *vocab,
-                             struct hf_bpe *bpe) {
+enum dapt_status hf_bpe_load(const struct dapt_host *host, const cJSON *model,
+                             const struct hf_vocab *vocab, struct hf_bpe *bpe) {
     bpe->vocab = vocab;
     bpe->unk = HF_NONE;
     enum dapt_status status = load_options(host, model, bpe);

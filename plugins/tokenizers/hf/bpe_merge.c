@@ -1,5 +1,5 @@
-// The joining itself: always the pair with the lowest rank, of equal ones the leftmost. Short words are searched again
-// after each join; long ones go through a heap whose entries may be out of date.
+// The joining itself: always the pair with the lowest rank, of equal ones the leftmost. Short words
+// are searched again after each join; long ones go through a heap whose entries may be out of date.
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,8 +61,10 @@ static void sift_up(uint64_t *heap, size_t at) {
     heap[at] = moved;
 }
 
-// A join takes one entry and adds at most two, and there are fewer joins than symbols: 2 * count entries are enough.
-static void push_pair(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, size_t *heaped, uint32_t at) {
+// A join takes one entry and adds at most two, and there are fewer joins than symbols: 2 * count
+// entries are enough.
+static void push_pair(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, size_t *heaped,
+                      uint32_t at) {
     const struct hf_bpe_node *left = &scratch->nodes[at];
     if (left->next == HF_NONE) return;
     const struct hf_merge *merge = hf_bpe_find(bpe, left->id, scratch->nodes[left->next].id);
@@ -71,8 +73,8 @@ static void push_pair(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, 
     sift_up(scratch->heap, (*heaped)++);
 }
 
-static bool nodes_fill(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, const uint32_t *symbols, size_t count,
-                       size_t *heaped) {
+static bool nodes_fill(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch,
+                       const uint32_t *symbols, size_t count, size_t *heaped) {
     if (!hf_grow(&scratch->nodes, &scratch->node_capacity, count, sizeof *scratch->nodes) ||
         !hf_grow(&scratch->heap, &scratch->heap_capacity, 2 * count, sizeof *scratch->heap))
         return false;
@@ -89,7 +91,8 @@ static bool nodes_fill(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch,
     return true;
 }
 
-static size_t merge_long(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, uint32_t *symbols, size_t count) {
+static size_t merge_long(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch,
+                         uint32_t *symbols, size_t count) {
     size_t heaped = 0, left = 0;
     if (!nodes_fill(bpe, scratch, symbols, count, &heaped)) return SIZE_MAX;
     struct hf_bpe_node *nodes = scratch->nodes;
@@ -114,9 +117,11 @@ static size_t merge_long(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratc
     return left;
 }
 
-size_t hf_bpe_merge(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, uint32_t *symbols, size_t count) {
+size_t hf_bpe_merge(const struct hf_bpe *bpe, struct hf_bpe_scratch *scratch, uint32_t *symbols,
+                    size_t count) {
     if (count < 2) return count;
-    return count <= SHORT_MAX ? merge_short(bpe, symbols, count) : merge_long(bpe, scratch, symbols, count);
+    return count <= SHORT_MAX ? merge_short(bpe, symbols, count)
+                              : merge_long(bpe, scratch, symbols, count);
 }
 
 void hf_bpe_scratch_free(struct hf_bpe_scratch *scratch) {

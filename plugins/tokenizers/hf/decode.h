@@ -18,7 +18,8 @@ struct hf_decode_scratch {
 };
 
 // NULL or JSON null: tokens are joined with spaces.
-enum dapt_status hf_decoder_load(const struct dapt_host *host, const cJSON *object, struct hf_decoder **decoder);
+enum dapt_status hf_decoder_load(const struct dapt_host *host, const cJSON *object,
+                                 struct hf_decoder **decoder);
 void hf_decoder_free(struct hf_decoder *decoder);
 bool hf_token_texts_add(struct hf_token_texts *list, const char *text, size_t length);
 // Decodes scratch->lists[0]; *out is its result, to be joined without anything between.

@@ -1,5 +1,5 @@
-// The tokenizer "hf": reads the tokenizer.json of Hugging Face models and gives the ids that their library gives.
-// Text that is not valid UTF-8 is read with U+FFFD for each ill-formed sequence.
+// The tokenizer "hf": reads the tokenizer.json of Hugging Face models and gives the ids that their
+// library gives. Text that is not valid UTF-8 is read with U+FFFD for each ill-formed sequence.
 #include <stdlib.h>
 
 #include "tokenizer.h"
@@ -21,7 +21,8 @@ static void handle_close(void *opaque) {
 }
 
 // Takes over one reference of the tables, also when it fails.
-static enum dapt_status handle_create(const struct dapt_host *host, struct hf_tables *tables, void **out) {
+static enum dapt_status handle_create(const struct dapt_host *host, struct hf_tables *tables,
+                                      void **out) {
     struct hf_handle *handle = calloc(1, sizeof *handle);
     *out = NULL;
     if (!handle) {
@@ -35,13 +36,15 @@ static enum dapt_status handle_create(const struct dapt_host *host, struct hf_ta
         handle_close(handle);
         return hf_out_of_memory(host);
     }
-    handle->normalize.matcher = handle->pretokenize.matcher = handle->decode.matcher = handle->matcher;
+    handle->normalize.matcher = handle->pretokenize.matcher = handle->decode.matcher =
+        handle->matcher;
     *out = handle;
     return DAPT_OK;
 }
 
-static enum dapt_status tokenizer_open(const struct dapt_host *host, const struct dapt_options *options,
-                                       const char *path_z, void **handle) {
+static enum dapt_status tokenizer_open(const struct dapt_host *host,
+                                       const struct dapt_options *options, const char *path_z,
+                                       void **handle) {
     struct hf_tables *tables;
     (void)options;
     *handle = NULL;
@@ -63,15 +66,15 @@ static int64_t tokenizer_special_id(void *opaque, enum dapt_special which) {
     return (unsigned)which < 4 ? ((struct hf_handle *)opaque)->tables->special[which] : -1;
 }
 
-static enum dapt_status tokenizer_encode(void *opaque, const char *text, size_t length, uint32_t flags,
-                                         dapt_emit_ids emit, void *context) {
+static enum dapt_status tokenizer_encode(void *opaque, const char *text, size_t length,
+                                         uint32_t flags, dapt_emit_ids emit, void *context) {
     struct hf_sink sink = {.emit = emit, .context = context};
     return hf_encode(opaque, text, length, flags & DAPT_ENCODE_SPECIAL, &sink);
 }
 
 // Ids that no token has are left out, as the library does.
-static enum dapt_status tokenizer_decode(void *opaque, const uint32_t *ids, size_t count, uint32_t flags,
-                                         dapt_emit_text emit, void *context) {
+static enum dapt_status tokenizer_decode(void *opaque, const uint32_t *ids, size_t count,
+                                         uint32_t flags, dapt_emit_text emit, void *context) {
     struct hf_handle *handle = opaque;
     const struct hf_tables *tables = handle->tables;
     struct hf_token_texts *list = &handle->decode.lists[0];
@@ -111,4 +114,6 @@ static const struct dapt_plugin_descriptor descriptors[] = {{
 }};
 
 DAPT_EXPORT const struct dapt_plugin_entry dapt_plugin_entry = {
-    .abi = DAPT_PLUGIN_ABI, .count = sizeof descriptors / sizeof *descriptors, .descriptors = descriptors};
+    .abi = DAPT_PLUGIN_ABI,
+    .count = sizeof descriptors / sizeof *descriptors,
+    .descriptors = descriptors};

@@ -8,14 +8,14 @@ enum { DEPTH_MAX = 16, STEPS_MAX = 256 };
 
 struct step;
 typedef enum dapt_status (*step_run)(const struct step *step, const struct dapt_host *host,
-                                     struct hf_normalize_scratch *scratch, const char *text, size_t length,
-                                     struct hf_text *out, bool *changed);
+                                     struct hf_normalize_scratch *scratch, const char *text,
+                                     size_t length, struct hf_text *out, bool *changed);
 struct step {
     step_run run;
     enum hf_form form;
-    struct hf_text content;   // Prepend, Replace
-    struct hf_regex *regex;   // Replace
-    bool left, right;         // Strip
+    struct hf_text content;                         // Prepend, Replace
+    struct hf_regex *regex;                         // Replace
+    bool left, right;                               // Strip
     bool clean, chinese, strip_accents, lowercase;  // Bert
 };
 
@@ -27,15 +27,16 @@ struct hf_normalizer {
 // Runs: `out` is empty; *changed false (with `out` still empty) means that the text stays.
 
 static enum dapt_status run_form(const struct step *step, const struct dapt_host *host,
-                                 struct hf_normalize_scratch *scratch, const char *text, size_t length,
-                                 struct hf_text *out, bool *changed) {
-    if (!hf_normal_form(step->form, text, length, out, changed, &scratch->form)) return hf_out_of_memory(host);
+                                 struct hf_normalize_scratch *scratch, const char *text,
+                                 size_t length, struct hf_text *out, bool *changed) {
+    if (!hf_normal_form(step->form, text, length, out, changed, &scratch->form))
+        return hf_out_of_memory(host);
     return DAPT_OK;
 }
 
 static enum dapt_status run_lowercase(const struct step *step, const struct dapt_host *host,
-                                      struct hf_normalize_scratch *scratch, const char *text, size_t length,
-                                      struct hf_text *out, bool *changed) {
+                                      struct hf_normalize_scratch *scratch, const char *text,
+                                      size_t length, struct hf_text *out, bool *changed) {
     (void)step;
     (void)scratch;
     *changed = true;
@@ -43,7 +44,8 @@ static enum dapt_status run_lowercase(const struct step *step, const struct dapt
 }
 
 // Appends the text without characters of these classes.
-static bool drop_class(const char *text, size_t length, uint8_t classes, struct hf_text *out, bool *head_lost) {
+static bool drop_class(const char *text, size_t length, uint8_t classes, struct hf_text *out,
+                       bool *head_lost) {
     if (!hf_text_reserve(out, length)) return false;
     for (size_t i = 0; i < length;) {
         size_t start = i;
@@ -58,17 +60,18 @@ static bool drop_class(const char *text, size_t length, uint8_t classes, struct 
 }
 
 static enum dapt_status run_strip_accents(const struct step *step, const struct dapt_host *host,
-                                          struct hf_normalize_scratch *scratch, const char *text, size_t length,
-                                          struct hf_text *out, bool *changed) {
+                                          struct hf_normalize_scratch *scratch, const char *text,
+                                          size_t length, struct hf_text *out, bool *changed) {
     (void)step;
     *changed = hf_ascii_prefix(text, length) < length;
     if (!*changed) return DAPT_OK;
-    return drop_class(text, length, HF_MARK, out, &scratch->head_lost) ? DAPT_OK : hf_out_of_memory(host);
+    return drop_class(text, length, HF_MARK, out, &scratch->head_lost) ? DAPT_OK
+                                                                       : hf_out_of_memory(host);
 }
 
 static enum dapt_status run_strip(const struct step *step, const struct dapt_host *host,
-                                  struct hf_normalize_scratch *scratch, const char *text, size_t length,
-                                  struct hf_text *out, bool *changed) {
+                                  struct hf_normalize_scratch *scratch, const char *text,
+                                  size_t length, struct hf_text *out, bool *changed) {
     size_t start = 0, end = length;
     while (step->left && start < end) {
         size_t next = start;
@@ -87,27 +90,30 @@ static enum dapt_status run_strip(const struct step *step, const struct dapt_hos
 }
 
 static enum dapt_status run_prepend(const struct step *step, const struct dapt_host *host,
-                                    struct hf_normalize_scratch *scratch, const char *text, size_t length,
-                                    struct hf_text *out, bool *changed) {
+                                    struct hf_normalize_scratch *scratch, const char *text,
+                                    size_t length, struct hf_text *out, bool *changed) {
     (void)scratch;
     *changed = length > 0;
     if (!*changed) return DAPT_OK;
-    if (!hf_text_append(out, step->content.data, step->content.length) || !hf_text_append(out, text, length))
+    if (!hf_text_append(out, step->content.data, step->content.length) ||
+        !hf_text_append(out, text, length))
         return hf_out_of_memory(host);
     return DAPT_OK;
 }
 
-enum dapt_status hf_replace(const struct hf_regex *regex, struct hf_matcher *matcher, const struct dapt_host *host,
-                            const char *text, size_t length, const struct hf_text *content, struct hf_text *out,
-                            bool *changed) {
+enum dapt_status hf_replace(const struct hf_regex *regex, struct hf_matcher *matcher,
+                            const struct dapt_host *host, const char *text, size_t length,
+                            const struct hf_text *content, struct hf_text *out, bool *changed) {
     struct hf_find find = {0};
     size_t start, end, done = 0;
     enum dapt_status status;
     *changed = false;
     if (!length) return DAPT_OK;
-    while ((status = hf_regex_next(regex, matcher, host, text, length, &find, &start, &end)) == DAPT_OK) {
+    while ((status = hf_regex_next(regex, matcher, host, text, length, &find, &start, &end)) ==
+           DAPT_OK) {
         *changed = true;
-        if (!hf_text_append(out, text + done, start - done) || !hf_text_append(out, content->data, content->length))
+        if (!hf_text_append(out, text + done, start - done) ||
+            !hf_text_append(out, content->data, content->length))
             return hf_out_of_memory(host);
         done = end;
     }
@@ -117,21 +123,24 @@ enum dapt_status hf_replace(const struct hf_regex *regex, struct hf_matcher *mat
 }
 
 static enum dapt_status run_replace(const struct step *step, const struct dapt_host *host,
-                                    struct hf_normalize_scratch *scratch, const char *text, size_t length,
-                                    struct hf_text *out, bool *changed) {
-    enum dapt_status status =
-        hf_replace(step->regex, scratch->matcher, host, text, length, &step->content, out, changed);
+                                    struct hf_normalize_scratch *scratch, const char *text,
+                                    size_t length, struct hf_text *out, bool *changed) {
+    enum dapt_status status = hf_replace(step->regex, scratch->matcher, host, text, length,
+                                         &step->content, out, changed);
     struct hf_find find = {0};
     size_t start, end;
     if (status == DAPT_OK && *changed && !step->content.length &&
-        hf_regex_next(step->regex, scratch->matcher, host, text, length, &find, &start, &end) == DAPT_OK && !start && end)
+        hf_regex_next(step->regex, scratch->matcher, host, text, length, &find, &start, &end) ==
+            DAPT_OK &&
+        !start && end)
         scratch->head_lost = true;
     return status;
 }
 
-// BERT: control characters go, whitespace becomes a space, Chinese characters get spaces around them.
-static bool bert_clean(const struct step *step, const char *text, size_t length, struct hf_text *out,
-                       bool *head_lost) {
+// BERT: control characters go, whitespace becomes a space, Chinese characters get spaces around
+// them.
+static bool bert_clean(const struct step *step, const char *text, size_t length,
+                       struct hf_text *out, bool *head_lost) {
     for (size_t i = 0; i < length;) {
         size_t start = i;
         uint32_t code = hf_utf8_next(text, &i);
@@ -145,7 +154,8 @@ static bool bert_clean(const struct step *step, const char *text, size_t length,
             continue;
         }
         bool apart = step->chinese && code >= 0x3400 && hf_is_chinese(code);
-        if ((apart && !hf_text_append(out, " ", 1)) || !hf_text_append(out, text + start, i - start) ||
+        if ((apart && !hf_text_append(out, " ", 1)) ||
+            !hf_text_append(out, text + start, i - start) ||
             (apart && !hf_text_append(out, " ", 1)))
             return false;
     }
@@ -153,9 +163,10 @@ static bool bert_clean(const struct step *step, const char *text, size_t length,
 }
 
 static enum dapt_status run_bert(const struct step *step, const struct dapt_host *host,
-                                 struct hf_normalize_scratch *scratch, const char *text, size_t length,
-                                 struct hf_text *out, bool *changed) {
-    bool good = hf_text_reserve(out, length) && bert_clean(step, text, length, out, &scratch->head_lost);
+                                 struct hf_normalize_scratch *scratch, const char *text,
+                                 size_t length, struct hf_text *out, bool *changed) {
+    bool good = hf_text_reserve(out, length) &&
+                bert_clean(step, text, length, out, &scratch->head_lost);
     *changed = true;
     if (good && step->strip_accents && hf_ascii_prefix(out->data, out->length) < out->length) {
         bool decomposed = false;
@@ -164,7 +175,8 @@ static enum dapt_status run_bert(const struct step *step, const struct dapt_host
         good = hf_normal_form(HF_NFD, out->data, out->length, spare, &decomposed, &scratch->form);
         if (good && !decomposed) good = hf_text_append(spare, out->data, out->length);
         out->length = 0;
-        good = good && drop_class(spare->data, spare->length, HF_NONSPACING, out, &scratch->head_lost);
+        good = good &&
+               drop_class(spare->data, spare->length, HF_NONSPACING, out, &scratch->head_lost);
     }
     if (good && step->lowercase) {
         struct hf_text *spare = &scratch->lower;
@@ -181,14 +193,17 @@ static enum dapt_status run_bert(const struct step *step, const struct dapt_host
 
 // Loading.
 
-enum dapt_status hf_pattern_load(const struct dapt_host *host, const char *where, const cJSON *object,
-                                 struct hf_text *pattern, bool *literal, struct hf_regex **regex) {
+enum dapt_status hf_pattern_load(const struct dapt_host *host, const char *where,
+                                 const cJSON *object, struct hf_text *pattern, bool *literal,
+                                 struct hf_regex **regex) {
     const cJSON *member = hf_json_member(object, "pattern");
-    const cJSON *string = hf_json_member(member, "String"), *expression = hf_json_member(member, "Regex");
+    const cJSON *string = hf_json_member(member, "String"),
+                *expression = hf_json_member(member, "Regex");
     *regex = NULL;
     if (!cJSON_IsObject(member) || !string == !expression || member->child->next)
         return hf_fail(host, DAPT_ERROR_INVALID,
-                       "%s, \"pattern\": {\"String\": ...} or {\"Regex\": ...} was expected", where);
+                       "%s, \"pattern\": {\"String\": ...} or {\"Regex\": ...} was expected",
+                       where);
     *literal = string != NULL;
     pattern->length = 0;
     enum dapt_status status = hf_json_text(host, where, string ? string : expression, pattern);
@@ -196,37 +211,50 @@ enum dapt_status hf_pattern_load(const struct dapt_host *host, const char *where
     return hf_regex_compile(host, where, pattern->data, pattern->length, *literal, regex);
 }
 
-static enum dapt_status load_replace(const struct dapt_host *host, const cJSON *object, struct step *step) {
+static enum dapt_status load_replace(const struct dapt_host *host, const cJSON *object,
+                                     struct step *step) {
     struct hf_text pattern = {0};
     bool literal;
-    enum dapt_status status = hf_pattern_load(host, "normalizer Replace", object, &pattern, &literal, &step->regex);
+    enum dapt_status status = hf_pattern_load(host, "normalizer Replace", object, &pattern,
+                                              &literal, &step->regex);
     if (status == DAPT_OK)
-        status = hf_json_string(host, "normalizer Replace", object, "content", NULL, &step->content);
-    // What the library makes of text put in where nothing was depends on what comes after; no model does that.
+        status = hf_json_string(host, "normalizer Replace", object, "content", NULL,
+                                &step->content);
+    // What the library makes of text put in where nothing was depends on what comes after; no model
+    // does that.
     if (status == DAPT_OK && hf_regex_matches_empty(step->regex))
-        status = hf_fail(host, DAPT_ERROR_UNSUPPORTED, "normalizer Replace: a pattern that may match nothing, %.100s",
+        status = hf_fail(host, DAPT_ERROR_UNSUPPORTED,
+                         "normalizer Replace: a pattern that may match nothing, %.100s",
                          pattern.data);
     hf_text_free(&pattern);
     return status;
 }
 
-static enum dapt_status load_prepend(const struct dapt_host *host, const cJSON *object, struct step *step) {
+static enum dapt_status load_prepend(const struct dapt_host *host, const cJSON *object,
+                                     struct step *step) {
     return hf_json_string(host, "normalizer Prepend", object, "prepend", NULL, &step->content);
 }
 
-static enum dapt_status load_strip(const struct dapt_host *host, const cJSON *object, struct step *step) {
-    enum dapt_status status = hf_json_bool(host, "normalizer Strip", object, "strip_left", -1, &step->left);
-    if (status == DAPT_OK) status = hf_json_bool(host, "normalizer Strip", object, "strip_right", -1, &step->right);
+static enum dapt_status load_strip(const struct dapt_host *host, const cJSON *object,
+                                   struct step *step) {
+    enum dapt_status status = hf_json_bool(host, "normalizer Strip", object, "strip_left", -1,
+                                           &step->left);
+    if (status == DAPT_OK)
+        status = hf_json_bool(host, "normalizer Strip", object, "strip_right", -1, &step->right);
     return status;
 }
 
-static enum dapt_status load_bert(const struct dapt_host *host, const cJSON *object, struct step *step) {
+static enum dapt_status load_bert(const struct dapt_host *host, const cJSON *object,
+                                  struct step *step) {
     const char *where = "normalizer BertNormalizer";
     enum dapt_status status = hf_json_bool(host, where, object, "clean_text", -1, &step->clean);
-    if (status == DAPT_OK) status = hf_json_bool(host, where, object, "handle_chinese_chars", -1, &step->chinese);
-    if (status == DAPT_OK) status = hf_json_bool(host, where, object, "lowercase", -1, &step->lowercase);
+    if (status == DAPT_OK)
+        status = hf_json_bool(host, where, object, "handle_chinese_chars", -1, &step->chinese);
+    if (status == DAPT_OK)
+        status = hf_json_bool(host, where, object, "lowercase", -1, &step->lowercase);
     if (status == DAPT_OK)  // null: as lowercase says
-        status = hf_json_bool(host, where, object, "strip_accents", step->lowercase, &step->strip_accents);
+        status = hf_json_bool(host, where, object, "strip_accents", step->lowercase,
+                              &step->strip_accents);
     return status;
 }
 
@@ -246,7 +274,10 @@ static const struct {
     {"Strip", run_strip, load_strip, 0, {"type", "strip_left", "strip_right"}},
     {"Prepend", run_prepend, load_prepend, 0, {"type", "prepend"}},
     {"Replace", run_replace, load_replace, 0, {"type", "pattern", "content"}},
-    {"BertNormalizer", run_bert, load_bert, 0,
+    {"BertNormalizer",
+     run_bert,
+     load_bert,
+     0,
      {"type", "clean_text", "handle_chinese_chars", "strip_accents", "lowercase"}},
 };
 
@@ -260,8 +291,10 @@ static enum dapt_status load(const struct dapt_host *host, const cJSON *object, 
     snprintf(where, sizeof where, "normalizer %.64s", type);
     if (!strcmp(type, "Sequence")) {
         const cJSON *list = hf_json_member(object, "normalizers"), *item;
-        if (!cJSON_IsArray(list)) return hf_fail(host, DAPT_ERROR_INVALID, "%s: \"normalizers\" must be a list", where);
-        if (depth >= DEPTH_MAX) return hf_fail(host, DAPT_ERROR_INVALID, "normalizers are nested too deep");
+        if (!cJSON_IsArray(list))
+            return hf_fail(host, DAPT_ERROR_INVALID, "%s: \"normalizers\" must be a list", where);
+        if (depth >= DEPTH_MAX)
+            return hf_fail(host, DAPT_ERROR_INVALID, "normalizers are nested too deep");
         status = hf_json_only(host, where, object, sequence_keys);
         for (item = list->child; item && status == DAPT_OK; item = item->next)
             status = load(host, item, depth + 1, normalizer);
@@ -306,8 +339,8 @@ void hf_normalizer_free(struct hf_normalizer *normalizer) {
 }
 
 enum dapt_status hf_normalize(const struct hf_normalizer *normalizer, const struct dapt_host *host,
-                              struct hf_normalize_scratch *scratch, const char *text, size_t length, const char **out,
-                              size_t *out_length) {
+                              struct hf_normalize_scratch *scratch, const char *text, size_t length,
+                              const char **out, size_t *out_length) {
     size_t next = 0;
     scratch->head_lost = false;
     for (size_t i = 0; normalizer && i < normalizer->count; i++) {

@@ -4,17 +4,21 @@
 #include "pretokenize_steps.h"
 
 static bool cut_add(struct hf_pretokenize_scratch *scratch, size_t start, size_t end, bool match) {
-    if (!hf_grow(&scratch->cuts, &scratch->cut_capacity, scratch->cut_count + 1, sizeof *scratch->cuts)) return false;
+    if (!hf_grow(&scratch->cuts, &scratch->cut_capacity, scratch->cut_count + 1,
+                 sizeof *scratch->cuts))
+        return false;
     scratch->cuts[scratch->cut_count++] = (struct hf_cut){start, end, match};
     return true;
 }
 
 enum dapt_status hf_cuts_regex(const struct hf_step *step, const struct dapt_host *host,
-                               struct hf_pretokenize_scratch *scratch, const char *text, size_t length) {
+                               struct hf_pretokenize_scratch *scratch, const char *text,
+                               size_t length) {
     struct hf_find find = {0};
     size_t start, end, done = 0;
     enum dapt_status status;
-    while ((status = hf_regex_next(step->regex, scratch->matcher, host, text, length, &find, &start, &end)) == DAPT_OK) {
+    while ((status = hf_regex_next(step->regex, scratch->matcher, host, text, length, &find, &start,
+                                   &end)) == DAPT_OK) {
         if (start > done && !cut_add(scratch, done, start, false)) return hf_out_of_memory(host);
         if (!cut_add(scratch, start, end, true)) return hf_out_of_memory(host);
         done = end;
@@ -25,7 +29,8 @@ enum dapt_status hf_cuts_regex(const struct hf_step *step, const struct dapt_hos
 }
 
 enum dapt_status hf_cuts_fast(const struct hf_step *step, const struct dapt_host *host,
-                              struct hf_pretokenize_scratch *scratch, const char *text, size_t length) {
+                              struct hf_pretokenize_scratch *scratch, const char *text,
+                              size_t length) {
     for (size_t i = 0; i < length;) {
         size_t end = step->split(text, i, length);
         if (!cut_add(scratch, i, end, true)) return hf_out_of_memory(host);
@@ -35,7 +40,8 @@ enum dapt_status hf_cuts_fast(const struct hf_step *step, const struct dapt_host
 }
 
 enum dapt_status hf_cuts_class(const struct hf_step *step, const struct dapt_host *host,
-                               struct hf_pretokenize_scratch *scratch, const char *text, size_t length) {
+                               struct hf_pretokenize_scratch *scratch, const char *text,
+                               size_t length) {
     size_t done = 0;
     for (size_t i = 0; i < length;) {
         size_t start = i;
@@ -49,7 +55,8 @@ enum dapt_status hf_cuts_class(const struct hf_step *step, const struct dapt_hos
 }
 
 enum dapt_status hf_cuts_words(const struct hf_step *step, const struct dapt_host *host,
-                               struct hf_pretokenize_scratch *scratch, const char *text, size_t length) {
+                               struct hf_pretokenize_scratch *scratch, const char *text,
+                               size_t length) {
     size_t start = 0;
     int last = -1;
     (void)step;
@@ -70,8 +77,10 @@ bool hf_rewrite_metaspace(const struct hf_step *step, const char *text, size_t l
                           struct hf_text *out) {
     size_t from = out->length;
     const struct hf_text *mark = &step->replacement;
-    if (length && (text[0] == ' ' || hf_starts(text, length, mark->data, mark->length))) first = false;
-    else first = step->scheme == HF_PREPEND_ALWAYS || (step->scheme == HF_PREPEND_FIRST && first);
+    if (length && (text[0] == ' ' || hf_starts(text, length, mark->data, mark->length)))
+        first = false;
+    else
+        first = step->scheme == HF_PREPEND_ALWAYS || (step->scheme == HF_PREPEND_FIRST && first);
     if (first && !hf_text_append(out, mark->data, mark->length)) return false;
     for (size_t i = 0; i < length;) {
         const char *space = memchr(text + i, ' ', length - i);
@@ -83,8 +92,8 @@ bool hf_rewrite_metaspace(const struct hf_step *step, const char *text, size_t l
     return out->length >= from;
 }
 
-bool hf_rewrite_prefix_space(const struct hf_step *step, const char *text, size_t length, bool first,
-                             struct hf_text *out) {
+bool hf_rewrite_prefix_space(const struct hf_step *step, const char *text, size_t length,
+                             bool first, struct hf_text *out) {
     (void)step;
     (void)first;
     if (length && text[0] != ' ' && !hf_text_append(out, " ", 1)) return false;
@@ -100,7 +109,8 @@ static bool map_bytes(const char *text, size_t length, struct hf_text *out) {
 
 static bool piece_add(struct hf_pieces *pieces, size_t start, size_t length, bool first) {
     if (!length) return true;
-    if (!hf_grow(&pieces->items, &pieces->capacity, pieces->count + 1, sizeof *pieces->items)) return false;
+    if (!hf_grow(&pieces->items, &pieces->capacity, pieces->count + 1, sizeof *pieces->items))
+        return false;
     pieces->items[pieces->count++] = (struct hf_piece){start, length, first};
     return true;
 }
@@ -119,16 +129,20 @@ static size_t apply_behavior(const struct hf_step *step, struct hf_cut *cuts, si
     case HF_CONTIGUOUS:
         for (size_t i = 0; i < count; i++) {
             struct hf_cut cut = cuts[i];
-            if (kept && cut.match == previous) cuts[kept - 1].end = cut.end;
-            else cuts[kept++] = cut;
+            if (kept && cut.match == previous)
+                cuts[kept - 1].end = cut.end;
+            else
+                cuts[kept++] = cut;
             previous = cut.match;
         }
         return kept;
     case HF_MERGED_WITH_PREVIOUS:
         for (size_t i = 0; i < count; i++) {
             struct hf_cut cut = cuts[i];
-            if (kept && cut.match && !previous) cuts[kept - 1].end = cut.end;
-            else cuts[kept++] = cut;
+            if (kept && cut.match && !previous)
+                cuts[kept - 1].end = cut.end;
+            else
+                cuts[kept++] = cut;
             previous = cut.match;
         }
         return kept;
@@ -136,8 +150,10 @@ static size_t apply_behavior(const struct hf_step *step, struct hf_cut *cuts, si
         size_t low = count;  // the kept ones gather at the end
         for (size_t i = count; i-- > 0;) {
             struct hf_cut cut = cuts[i];
-            if (low < count && cut.match && !previous) cuts[low].start = cut.start;
-            else cuts[--low] = cut;
+            if (low < count && cut.match && !previous)
+                cuts[low].start = cut.start;
+            else
+                cuts[--low] = cut;
             previous = cut.match;
         }
         memmove(cuts, cuts + low, (count - low) * sizeof *cuts);
@@ -154,8 +170,8 @@ struct state {
     int text_next, pieces_next;  // which of the two buffers is free
 };
 
-static bool rewrite_all(const struct hf_step *step, bool mapping, struct hf_pretokenize_scratch *scratch,
-                        struct state *state) {
+static bool rewrite_all(const struct hf_step *step, bool mapping,
+                        struct hf_pretokenize_scratch *scratch, struct state *state) {
     struct hf_text *out = &scratch->texts[state->text_next];
     struct hf_pieces *pieces = &scratch->pieces[state->pieces_next];
     out->length = 0;
@@ -182,12 +198,14 @@ static enum dapt_status cut_all(const struct hf_step *step, const struct dapt_ho
     for (size_t i = 0; i < state->pieces->count; i++) {
         const struct hf_piece piece = state->pieces->items[i];
         scratch->cut_count = 0;
-        enum dapt_status status = step->find(step, host, scratch, state->text + piece.start, piece.length);
+        enum dapt_status status = step->find(step, host, scratch, state->text + piece.start,
+                                             piece.length);
         if (status < 0) return status;
         size_t kept = apply_behavior(step, scratch->cuts, scratch->cut_count);
         for (size_t k = 0; k < kept; k++) {
             struct hf_cut cut = scratch->cuts[k];
-            if (!piece_add(pieces, piece.start + cut.start, cut.end - cut.start, piece.first && cut.start == 0))
+            if (!piece_add(pieces, piece.start + cut.start, cut.end - cut.start,
+                           piece.first && cut.start == 0))
                 return hf_out_of_memory(host);
         }
     }
@@ -196,20 +214,24 @@ static enum dapt_status cut_all(const struct hf_step *step, const struct dapt_ho
     return DAPT_OK;
 }
 
-enum dapt_status hf_pretokenize(const struct hf_pretokenizer *pretokenizer, const struct dapt_host *host,
-                                struct hf_pretokenize_scratch *scratch, const char *text, size_t length, bool first,
-                                const char **out, const struct hf_pieces **pieces) {
+enum dapt_status hf_pretokenize(const struct hf_pretokenizer *pretokenizer,
+                                const struct dapt_host *host,
+                                struct hf_pretokenize_scratch *scratch, const char *text,
+                                size_t length, bool first, const char **out,
+                                const struct hf_pieces **pieces) {
     struct state state = {.text = text, .pieces = &scratch->pieces[0], .pieces_next = 1};
     scratch->pieces[0].count = 0;
     if (!piece_add(&scratch->pieces[0], 0, length, first)) return hf_out_of_memory(host);
     for (size_t i = 0; pretokenizer && i < pretokenizer->count; i++) {
         const struct hf_step *step = &pretokenizer->steps[i];
-        if (step->rewrite && !rewrite_all(step, false, scratch, &state)) return hf_out_of_memory(host);
+        if (step->rewrite && !rewrite_all(step, false, scratch, &state))
+            return hf_out_of_memory(host);
         if (step->find) {
             enum dapt_status status = cut_all(step, host, scratch, &state);
             if (status < 0) return status;
         }
-        if (step->map_bytes && !rewrite_all(step, true, scratch, &state)) return hf_out_of_memory(host);
+        if (step->map_bytes && !rewrite_all(step, true, scratch, &state))
+            return hf_out_of_memory(host);
     }
     *out = state.text;
     *pieces = state.pieces;
@@ -228,14 +250,16 @@ void hf_pretokenize_scratch_free(struct hf_pretokenize_scratch *scratch) {
 }
 
 bool hf_pretokenizer_ends_in_bytes(const struct hf_pretokenizer *pretokenizer) {
-    return pretokenizer && pretokenizer->count && pretokenizer->steps[pretokenizer->count - 1].map_bytes;
+    return pretokenizer && pretokenizer->count &&
+           pretokenizer->steps[pretokenizer->count - 1].map_bytes;
 }
 
 void hf_pretokenizer_skip_mapping(struct hf_pretokenizer *pretokenizer) {
     pretokenizer->steps[pretokenizer->count - 1].map_bytes = false;
 }
 
-bool hf_pretokenizer_fast(const struct hf_pretokenizer *pretokenizer, hf_splitter *split, bool *prefix_space) {
+bool hf_pretokenizer_fast(const struct hf_pretokenizer *pretokenizer, hf_splitter *split,
+                          bool *prefix_space) {
     const struct hf_step *found = NULL;
     *prefix_space = false;
     for (size_t i = 0; i < pretokenizer->count; i++) {

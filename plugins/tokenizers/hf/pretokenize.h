@@ -28,17 +28,21 @@ enum dapt_status hf_pretokenizer_load(const struct dapt_host *host, const cJSON 
                                       struct hf_pretokenizer **pretokenizer);
 void hf_pretokenizer_free(struct hf_pretokenizer *pretokenizer);
 
-// Does it end by mapping to the byte-level alphabet? Then that last mapping can be left to the model:
+// Does it end by mapping to the byte-level alphabet? Then that last mapping can be left to the
+// model:
 bool hf_pretokenizer_ends_in_bytes(const struct hf_pretokenizer *pretokenizer);
 void hf_pretokenizer_skip_mapping(struct hf_pretokenizer *pretokenizer);
-// Is all that it does (with the mapping skipped) one of the hand-written splits? *prefix_space: after putting a space
-// before a text that begins without one.
-bool hf_pretokenizer_fast(const struct hf_pretokenizer *pretokenizer, hf_splitter *split, bool *prefix_space);
+// Is all that it does (with the mapping skipped) one of the hand-written splits? *prefix_space:
+// after putting a space before a text that begins without one.
+bool hf_pretokenizer_fast(const struct hf_pretokenizer *pretokenizer, hf_splitter *split,
+                          bool *prefix_space);
 
-// Cuts a text; `first` says that it begins the original. *out, *pieces live in the scratch (or are the text) until the
-// next call.
-enum dapt_status hf_pretokenize(const struct hf_pretokenizer *pretokenizer, const struct dapt_host *host,
-                                struct hf_pretokenize_scratch *scratch, const char *text, size_t length, bool first,
-                                const char **out, const struct hf_pieces **pieces);
+// Cuts a text; `first` says that it begins the original. *out, *pieces live in the scratch (or are
+// the text) until the next call.
+enum dapt_status hf_pretokenize(const struct hf_pretokenizer *pretokenizer,
+                                const struct dapt_host *host,
+                                struct hf_pretokenize_scratch *scratch, const char *text,
+                                size_t length, bool first, const char **out,
+                                const struct hf_pieces **pieces);
 void hf_pretokenize_scratch_free(struct hf_pretokenize_scratch *scratch);
 #endif

@@ -21,8 +21,10 @@ static struct hf_step *step_add(const struct loader *loader) {
     return NULL;
 }
 
-static enum dapt_status behavior_load(const struct loader *loader, const char *fallback, enum hf_behavior *behavior) {
-    static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+static enum dapt_status behavior_load(const struct loader *loader, const char *fallback,
+                                      enum hf_behavior *behavior) {
+    static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious",
+                                        "MergedWithNext", "Contiguous"};
     const cJSON *member = hf_json_member(loader->object, "behavior");
     const char *name = cJSON_IsString(member) ? member->valuestring : member ? "" : fallback;
     for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
@@ -30,20 +32,22 @@ static enum dapt_status behavior_load(const struct loader *loader, const char *f
             *behavior = (enum hf_behavior)i;
             return DAPT_OK;
         }
-    return hf_fail(loader->host, DAPT_ERROR_UNSUPPORTED, "%s: \"behavior\" %.40s is not supported", loader->where,
-                   name ? name : "(missing)");
+    return hf_fail(loader->host, DAPT_ERROR_UNSUPPORTED, "%s: \"behavior\" %.40s is not supported",
+                   loader->where, name ? name : "(missing)");
 }
 
 static enum dapt_status load_byte_level(const struct loader *loader) {
     struct hf_step *step = step_add(loader);
     bool use_regex = true, trim;
     if (!step) return DAPT_ERROR_INVALID;
-    enum dapt_status status =
-        hf_json_bool(loader->host, loader->where, loader->object, "add_prefix_space", -1, &step->prefix_space);
+    enum dapt_status status = hf_json_bool(loader->host, loader->where, loader->object,
+                                           "add_prefix_space", -1, &step->prefix_space);
     if (status == DAPT_OK)
-        status = hf_json_bool(loader->host, loader->where, loader->object, "use_regex", 1, &use_regex);
+        status = hf_json_bool(loader->host, loader->where, loader->object, "use_regex", 1,
+                              &use_regex);
     if (status == DAPT_OK)  // about offsets, which this program does not give
-        status = hf_json_bool(loader->host, loader->where, loader->object, "trim_offsets", 1, &trim);
+        status = hf_json_bool(loader->host, loader->where, loader->object, "trim_offsets", 1,
+                              &trim);
     if (step->prefix_space) step->rewrite = hf_rewrite_prefix_space;
     if (use_regex) {
         step->find = hf_cuts_fast;
@@ -58,19 +62,22 @@ static enum dapt_status load_split(const struct loader *loader) {
     struct hf_text pattern = {0};
     bool literal = false;
     if (!step) return DAPT_ERROR_INVALID;
-    enum dapt_status status =
-        hf_pattern_load(loader->host, loader->where, loader->object, &pattern, &literal, &step->regex);
+    enum dapt_status status = hf_pattern_load(loader->host, loader->where, loader->object, &pattern,
+                                              &literal, &step->regex);
     if (status == DAPT_OK) status = behavior_load(loader, NULL, &step->behavior);
     if (status == DAPT_OK)
-        status = hf_json_bool(loader->host, loader->where, loader->object, "invert", 0, &step->invert);
+        status = hf_json_bool(loader->host, loader->where, loader->object, "invert", 0,
+                              &step->invert);
     step->find = hf_cuts_regex;
-    if (status == DAPT_OK && !literal && (step->split = hf_splitter_for(pattern.data, pattern.length)))
+    if (status == DAPT_OK && !literal &&
+        (step->split = hf_splitter_for(pattern.data, pattern.length)))
         step->find = hf_cuts_fast;
     hf_text_free(&pattern);
     return status;
 }
 
-static enum dapt_status add_class(const struct loader *loader, uint8_t classes, enum hf_behavior behavior) {
+static enum dapt_status add_class(const struct loader *loader, uint8_t classes,
+                                  enum hf_behavior behavior) {
     struct hf_step *step = step_add(loader);
     if (!step) return DAPT_ERROR_INVALID;
     step->find = hf_cuts_class;
@@ -94,9 +101,10 @@ static enum dapt_status load_whitespace_split(const struct loader *loader) {
 
 static enum dapt_status load_digits(const struct loader *loader) {
     bool individual = false;
-    enum dapt_status status =
-        hf_json_bool(loader->host, loader->where, loader->object, "individual_digits", 0, &individual);
-    return status < 0 ? status : add_class(loader, HF_NUMBER, individual ? HF_ISOLATED : HF_CONTIGUOUS);
+    enum dapt_status status = hf_json_bool(loader->host, loader->where, loader->object,
+                                           "individual_digits", 0, &individual);
+    return status < 0 ? status
+                      : add_class(loader, HF_NUMBER, individual ? HF_ISOLATED : HF_CONTIGUOUS);
 }
 
 static enum dapt_status load_punctuation(const struct loader *loader) {
@@ -115,7 +123,8 @@ static enum dapt_status metaspace_scheme(const struct loader *loader, enum hf_sc
     const cJSON *member = hf_json_member(loader->object, "prepend_scheme");
     bool add_prefix = true;
     enum dapt_status status =  // the older spelling
-        hf_json_bool(loader->host, loader->where, loader->object, "add_prefix_space", 1, &add_prefix);
+        hf_json_bool(loader->host, loader->where, loader->object, "add_prefix_space", 1,
+                     &add_prefix);
     if (status < 0) return status;
     *scheme = add_prefix ? HF_PREPEND_ALWAYS : HF_PREPEND_NEVER;
     if (!member) return DAPT_OK;
@@ -123,12 +132,14 @@ static enum dapt_status metaspace_scheme(const struct loader *loader, enum hf_sc
         if (strcmp(member->valuestring, names[i])) continue;
         if (!add_prefix && i != HF_PREPEND_NEVER)
             return hf_fail(loader->host, DAPT_ERROR_INVALID,
-                           "%s: \"add_prefix_space\" and \"prepend_scheme\" say different things", loader->where);
+                           "%s: \"add_prefix_space\" and \"prepend_scheme\" say different things",
+                           loader->where);
         *scheme = (enum hf_scheme)i;
         return DAPT_OK;
     }
     return hf_fail(loader->host, DAPT_ERROR_UNSUPPORTED,
-                   "%s: \"prepend_scheme\" must be \"always\", \"first\" or \"never\"", loader->where);
+                   "%s: \"prepend_scheme\" must be \"always\", \"first\" or \"never\"",
+                   loader->where);
 }
 
 static enum dapt_status load_metaspace(const struct loader *loader) {
@@ -136,24 +147,28 @@ static enum dapt_status load_metaspace(const struct loader *loader) {
     bool split = true;
     size_t at = 0;
     if (!step) return DAPT_ERROR_INVALID;
-    enum dapt_status status =
-        hf_json_string(loader->host, loader->where, loader->object, "replacement", "\xe2\x96\x81", &step->replacement);
+    enum dapt_status status = hf_json_string(loader->host, loader->where, loader->object,
+                                             "replacement", "\xe2\x96\x81", &step->replacement);
     if (status == DAPT_OK) status = metaspace_scheme(loader, &step->scheme);
-    if (status == DAPT_OK) status = hf_json_bool(loader->host, loader->where, loader->object, "split", 1, &split);
+    if (status == DAPT_OK)
+        status = hf_json_bool(loader->host, loader->where, loader->object, "split", 1, &split);
     if (status < 0) return status;
     // Behind another cut, the library's notion of "first" depends on how it keeps offsets.
     if (step->scheme == HF_PREPEND_FIRST && loader->out->count > 1)
-        return hf_fail(loader->host, DAPT_ERROR_UNSUPPORTED,
-                       "%s: \"prepend_scheme\" \"first\" behind another pre-tokenizer is not supported", loader->where);
+        return hf_fail(
+            loader->host, DAPT_ERROR_UNSUPPORTED,
+            "%s: \"prepend_scheme\" \"first\" behind another pre-tokenizer is not supported",
+            loader->where);
     if (step->replacement.length) hf_utf8_next(step->replacement.data, &at);
     if (!at || at != step->replacement.length)
-        return hf_fail(loader->host, DAPT_ERROR_INVALID, "%s: \"replacement\" must be one character", loader->where);
+        return hf_fail(loader->host, DAPT_ERROR_INVALID,
+                       "%s: \"replacement\" must be one character", loader->where);
     step->rewrite = hf_rewrite_metaspace;
     if (!split) return DAPT_OK;
     step->find = hf_cuts_regex;
     step->behavior = HF_MERGED_WITH_NEXT;
-    return hf_regex_compile(loader->host, loader->where, step->replacement.data, step->replacement.length, true,
-                            &step->regex);
+    return hf_regex_compile(loader->host, loader->where, step->replacement.data,
+                            step->replacement.length, true, &step->regex);
 }
 
 static const struct {
@@ -168,7 +183,9 @@ static const struct {
     {"Digits", load_digits, {"type", "individual_digits"}},
     {"Punctuation", load_punctuation, {"type", "behavior"}},
     {"BertPreTokenizer", load_bert, {"type"}},
-    {"Metaspace", load_metaspace, {"type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"}},
+    {"Metaspace",
+     load_metaspace,
+     {"type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"}},
 };
 
 static enum dapt_status load(const struct dapt_host *host, const cJSON *object, int depth,
@@ -181,10 +198,13 @@ static enum dapt_status load(const struct dapt_host *host, const cJSON *object, 
     snprintf(where, sizeof where, "pre_tokenizer %.64s", type);
     if (!strcmp(type, "Sequence")) {
         const cJSON *list = hf_json_member(object, "pretokenizers"), *item;
-        if (!cJSON_IsArray(list)) return hf_fail(host, DAPT_ERROR_INVALID, "%s: \"pretokenizers\" must be a list", where);
-        if (depth >= DEPTH_MAX) return hf_fail(host, DAPT_ERROR_INVALID, "pre-tokenizers are nested too deep");
+        if (!cJSON_IsArray(list))
+            return hf_fail(host, DAPT_ERROR_INVALID, "%s: \"pretokenizers\" must be a list", where);
+        if (depth >= DEPTH_MAX)
+            return hf_fail(host, DAPT_ERROR_INVALID, "pre-tokenizers are nested too deep");
         status = hf_json_only(host, where, object, sequence_keys);
-        for (item = list->child; item && status == DAPT_OK; item = item->next) status = load(host, item, depth + 1, out);
+        for (item = list->child; item && status == DAPT_OK; item = item->next)
+            status = load(host, item, depth + 1, out);
         return status;
     }
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {

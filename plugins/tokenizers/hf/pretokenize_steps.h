@@ -5,7 +5,13 @@
 
 enum { HF_STEPS_MAX = 256 };
 
-enum hf_behavior { HF_ISOLATED, HF_REMOVED, HF_MERGED_WITH_PREVIOUS, HF_MERGED_WITH_NEXT, HF_CONTIGUOUS };
+enum hf_behavior {
+    HF_ISOLATED,
+    HF_REMOVED,
+    HF_MERGED_WITH_PREVIOUS,
+    HF_MERGED_WITH_NEXT,
+    HF_CONTIGUOUS
+};
 enum hf_scheme { HF_PREPEND_ALWAYS, HF_PREPEND_FIRST, HF_PREPEND_NEVER };
 
 struct hf_cut {
@@ -14,9 +20,11 @@ struct hf_cut {
 };
 
 struct hf_step;
-// Fills scratch->cuts with matches and what is between, in order, covering the piece (offsets from its start).
+// Fills scratch->cuts with matches and what is between, in order, covering the piece (offsets from
+// its start).
 typedef enum dapt_status (*hf_find_cuts)(const struct hf_step *step, const struct dapt_host *host,
-                                         struct hf_pretokenize_scratch *scratch, const char *text, size_t length);
+                                         struct hf_pretokenize_scratch *scratch, const char *text,
+                                         size_t length);
 // Rewrites one piece's text; appends to `out`.
 typedef bool (*hf_rewrite)(const struct hf_step *step, const char *text, size_t length, bool first,
                            struct hf_text *out);
@@ -30,10 +38,10 @@ struct hf_step {
     bool invert;
     struct hf_regex *regex;
     hf_splitter split;
-    uint8_t classes;            // characters that are matches of their own
-    struct hf_text replacement; // Metaspace
+    uint8_t classes;             // characters that are matches of their own
+    struct hf_text replacement;  // Metaspace
     enum hf_scheme scheme;
-    bool prefix_space;          // ByteLevel
+    bool prefix_space;  // ByteLevel
 };
 
 struct hf_pretokenizer {
@@ -42,16 +50,20 @@ struct hf_pretokenizer {
 };
 
 enum dapt_status hf_cuts_regex(const struct hf_step *step, const struct dapt_host *host,
-                               struct hf_pretokenize_scratch *scratch, const char *text, size_t length);
+                               struct hf_pretokenize_scratch *scratch, const char *text,
+                               size_t length);
 enum dapt_status hf_cuts_fast(const struct hf_step *step, const struct dapt_host *host,
-                              struct hf_pretokenize_scratch *scratch, const char *text, size_t length);
+                              struct hf_pretokenize_scratch *scratch, const char *text,
+                              size_t length);
 enum dapt_status hf_cuts_class(const struct hf_step *step, const struct dapt_host *host,
-                               struct hf_pretokenize_scratch *scratch, const char *text, size_t length);
+                               struct hf_pretokenize_scratch *scratch, const char *text,
+                               size_t length);
 // Runs of \w, and runs of neither \w nor \s, are matches.
 enum dapt_status hf_cuts_words(const struct hf_step *step, const struct dapt_host *host,
-                               struct hf_pretokenize_scratch *scratch, const char *text, size_t length);
+                               struct hf_pretokenize_scratch *scratch, const char *text,
+                               size_t length);
 bool hf_rewrite_metaspace(const struct hf_step *step, const char *text, size_t length, bool first,
                           struct hf_text *out);
-bool hf_rewrite_prefix_space(const struct hf_step *step, const char *text, size_t length, bool first,
-                             struct hf_text *out);
+bool hf_rewrite_prefix_space(const struct hf_step *step, const char *text, size_t length,
+                             bool first, struct hf_text *out);
 #endif

@@ -1,16 +1,21 @@
-// Which token begins a text, ends it, fills it up, stands for the unknown. The files beside tokenizer.json say so; the
-// first that speaks of a part decides it, a null too ("there is none"): tokenizer_config.json and
-// special_tokens_map.json by text, generation_config.json and config.json by id, then the model's unk_token.
+// Which token begins a text, ends it, fills it up, stands for the unknown. The files beside
+// tokenizer.json say so; the first that speaks of a part decides it, a null too ("there is none"):
+// tokenizer_config.json and special_tokens_map.json by text, generation_config.json and config.json
+// by id, then the model's unk_token.
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tokenizer.h"
 
-static const char *const part_names[4] = {[DAPT_SPECIAL_BOS] = "bos_token", [DAPT_SPECIAL_EOS] = "eos_token",
-                                          [DAPT_SPECIAL_PAD] = "pad_token", [DAPT_SPECIAL_UNK] = "unk_token"};
-static const char *const part_ids[4] = {[DAPT_SPECIAL_BOS] = "bos_token_id", [DAPT_SPECIAL_EOS] = "eos_token_id",
-                                        [DAPT_SPECIAL_PAD] = "pad_token_id", [DAPT_SPECIAL_UNK] = NULL};
+static const char *const part_names[4] = {[DAPT_SPECIAL_BOS] = "bos_token",
+                                          [DAPT_SPECIAL_EOS] = "eos_token",
+                                          [DAPT_SPECIAL_PAD] = "pad_token",
+                                          [DAPT_SPECIAL_UNK] = "unk_token"};
+static const char *const part_ids[4] = {[DAPT_SPECIAL_BOS] = "bos_token_id",
+                                        [DAPT_SPECIAL_EOS] = "eos_token_id",
+                                        [DAPT_SPECIAL_PAD] = "pad_token_id",
+                                        [DAPT_SPECIAL_UNK] = NULL};
 
 static enum dapt_status by_text(const struct dapt_host *host, const char *file, const cJSON *root,
                                 struct hf_tables *tables, bool decided[4]) {
@@ -43,12 +48,14 @@ static enum dapt_status by_id(const struct dapt_host *host, const char *file, co
     for (int part = 0; part < 4; part++) {
         const cJSON *member = part_ids[part] ? hf_json_member(root, part_ids[part]) : NULL;
         if (!member || decided[part]) continue;
-        if (cJSON_IsArray(member)) member = member->child;  // several may end a text; the first is the main one
+        if (cJSON_IsArray(member))
+            member = member->child;  // several may end a text; the first is the main one
         if (!member) continue;
         char where[96];
         uint32_t id;
         snprintf(where, sizeof where, "%s, \"%s\"", file, part_ids[part]);
-        if (cJSON_IsNumber(member) && member->valuedouble == -1) continue;  // some write -1 for none
+        if (cJSON_IsNumber(member) && member->valuedouble == -1)
+            continue;  // some write -1 for none
         enum dapt_status status = hf_json_uint(host, where, member, HF_MAX_ID, &id);
         if (status < 0) return status;
         decided[part] = true;
@@ -57,7 +64,8 @@ static enum dapt_status by_id(const struct dapt_host *host, const char *file, co
     return DAPT_OK;
 }
 
-enum dapt_status hf_special_load(const struct dapt_host *host, const char *folder_z, struct hf_tables *tables) {
+enum dapt_status hf_special_load(const struct dapt_host *host, const char *folder_z,
+                                 struct hf_tables *tables) {
     static const struct {
         const char *name;
         enum dapt_status (*read)(const struct dapt_host *host, const char *file, const cJSON *root,

@@ -4,15 +4,20 @@
 
 #include "unicode.h"
 
-const char hf_gpt2_pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+const char hf_gpt2_pattern[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 static const char llama3_pattern[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 static const char qwen2_pattern[] =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-enum { MAIN = HF_LETTER | HF_NUMBER | HF_SPACE };  // the classes these patterns tell apart; 0 is "other"
+enum {
+    MAIN = HF_LETTER | HF_NUMBER | HF_SPACE
+};  // the classes these patterns tell apart; 0 is "other"
 
 static inline unsigned class_at(const char *text, size_t at, size_t *next) {
     *next = at;
@@ -35,7 +40,8 @@ static inline size_t run_end(const char *text, size_t at, size_t length, unsigne
     return at;
 }
 
-// \s+(?!\S)|\s+ : the run, but for its last character when something follows and the run has more than one.
+// \s+(?!\S)|\s+ : the run, but for its last character when something follows and the run has more
+// than one.
 static size_t space_end(const char *text, size_t from, size_t end, size_t length) {
     if (end == length) return end;
     size_t last = hf_utf8_before(text, end);
@@ -60,7 +66,8 @@ size_t hf_split_gpt2(const char *text, size_t from, size_t length) {
     }
     if (text[from] == ' ' && from + 1 < length) at++;
     unsigned class = class_at(text, at, &next);
-    if (class == HF_SPACE) return space_end(text, from, run_end(text, next, length, HF_SPACE), length);
+    if (class == HF_SPACE)
+        return space_end(text, from, run_end(text, next, length, HF_SPACE), length);
     return run_end(text, next, length, class);
 }
 
@@ -113,7 +120,8 @@ static inline size_t split_cl100k(const char *text, size_t from, size_t length, 
         return at;
     }
     unsigned following = next < length ? class_at(text, next, &second) : HF_SPACE;
-    if (following == HF_LETTER && !is_newline(text[from])) return run_end(text, second, length, HF_LETTER);
+    if (following == HF_LETTER && !is_newline(text[from]))
+        return run_end(text, second, length, HF_LETTER);
     if (!class) return other_end(text, next, length);
     if (text[from] == ' ' && !following) return other_end(text, second, length);
     size_t end = run_end(text, next, length, HF_SPACE);
@@ -133,8 +141,11 @@ hf_splitter hf_splitter_for(const char *pattern, size_t length) {
     static const struct {
         const char *pattern;
         hf_splitter split;
-    } table[] = {{hf_gpt2_pattern, hf_split_gpt2}, {llama3_pattern, split_llama3}, {qwen2_pattern, split_qwen2}};
+    } table[] = {{hf_gpt2_pattern, hf_split_gpt2},
+                 {llama3_pattern, split_llama3},
+                 {qwen2_pattern, split_qwen2}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strlen(table[i].pattern) == length && !memcmp(table[i].pattern, pattern, length)) return table[i].split;
+        if (strlen(table[i].pattern) == length && !memcmp(table[i].pattern, pattern, length))
+            return table[i].split;
     return NULL;
 }

@@ -1,5 +1,5 @@
-// Hand-written splitters for the patterns that nearly every byte-level tokenizer uses; tested to cut exactly where
-// PCRE2 does.
+// Hand-written splitters for the patterns that nearly every byte-level tokenizer uses; tested to
+// cut exactly where PCRE2 does.
 #ifndef HF_SPLIT_FAST_H
 #define HF_SPLIT_FAST_H
 #include "base.h"

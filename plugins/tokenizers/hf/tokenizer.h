@@ -43,10 +43,12 @@ struct hf_handle {
 };
 
 // `path` is a folder that holds tokenizer.json, or such a file.
-enum dapt_status hf_tables_load(const struct dapt_host *host, const char *path_z, struct hf_tables **tables);
+enum dapt_status hf_tables_load(const struct dapt_host *host, const char *path_z,
+                                struct hf_tables **tables);
 void hf_tables_release(struct hf_tables *tables);
 // special.c: which ids play which part, from the files beside tokenizer.json.
-enum dapt_status hf_special_load(const struct dapt_host *host, const char *folder_z, struct hf_tables *tables);
+enum dapt_status hf_special_load(const struct dapt_host *host, const char *folder_z,
+                                 struct hf_tables *tables);
 // The id of a token's text among added tokens and the vocabulary, or -1.
 int64_t hf_tables_id(const struct hf_tables *tables, const char *text, size_t length);
 

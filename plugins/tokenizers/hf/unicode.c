@@ -13,17 +13,20 @@ static bool tables_good;
 
 enum { UNNORMALIZED = 0x80, ALL_FORMS = 1 << HF_NFC | 1 << HF_NFD | 1 << HF_NFKC | 1 << HF_NFKD };
 
-static const struct hf_range spaces[] = {{0x09, 0x0d},     {0x20, 0x20},     {0x85, 0x85},     {0xa0, 0xa0},
-                                     {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f},
-                                     {0x205f, 0x205f}, {0x3000, 0x3000}};
-// Alphabetic, yet neither letters, letter numbers nor marks; then the two joiners, which \w has too.
-static const struct hf_range other_word[] = {{0x24b6, 0x24e9},   {0x1f130, 0x1f149}, {0x1f150, 0x1f169},
-                                         {0x1f170, 0x1f189}, {0x200c, 0x200d}};
-static const struct hf_range chinese[] = {{0x4e00, 0x9fff},   {0x3400, 0x4dbf},   {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
-                                      {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf}, {0xf900, 0xfaff},   {0x2f800, 0x2fa1f}};
+static const struct hf_range spaces[] = {
+    {0x09, 0x0d},     {0x20, 0x20},     {0x85, 0x85},     {0xa0, 0xa0},     {0x1680, 0x1680},
+    {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000}};
+// Alphabetic, yet neither letters, letter numbers nor marks; then the two joiners, which \w has
+// too.
+static const struct hf_range other_word[] = {
+    {0x24b6, 0x24e9}, {0x1f130, 0x1f149}, {0x1f150, 0x1f169}, {0x1f170, 0x1f189}, {0x200c, 0x200d}};
+static const struct hf_range chinese[] = {
+    {0x4e00, 0x9fff},   {0x3400, 0x4dbf},   {0x20000, 0x2a6df}, {0x2a700, 0x2b73f},
+    {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf}, {0xf900, 0xfaff},   {0x2f800, 0x2fa1f}};
 
 static bool is_word(unsigned category) {
-    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC;
+    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) ||
+           category == UTF8PROC_CATEGORY_PC;
 }
 
 static void set_ranges(uint8_t *table, const struct hf_range *ranges, size_t count, uint8_t bit) {
@@ -33,7 +36,9 @@ static void set_ranges(uint8_t *table, const struct hf_range *ranges, size_t cou
 
 static void classes_build(void) {
     for (uint32_t code = 0; code < 0x110000; code++) {
-        hf_classes[code] = is_word((unsigned)utf8proc_get_property((utf8proc_int32_t)code)->category) ? HF_WORD : 0;
+        hf_classes[code] =
+            is_word((unsigned)utf8proc_get_property((utf8proc_int32_t)code)->category) ? HF_WORD
+                                                                                       : 0;
     }
     set_ranges(hf_classes, spaces, sizeof spaces / sizeof *spaces, HF_SPACE);
     set_ranges(hf_classes, other_word, sizeof other_word / sizeof *other_word, HF_WORD);
@@ -45,7 +50,8 @@ static void classes_build(void) {
 static bool composes_back(int32_t code, int options) {
     int32_t codes[64];
     int bound = 0;
-    utf8proc_ssize_t n = utf8proc_decompose_char(code, codes, 32, UTF8PROC_STABLE | options, &bound);
+    utf8proc_ssize_t n = utf8proc_decompose_char(code, codes, 32, UTF8PROC_STABLE | options,
+                                                 &bound);
     if (n < 0 || n > 32) {
         tables_good = false;
         return false;
@@ -54,11 +60,13 @@ static bool composes_back(int32_t code, int options) {
     return n == 1 && codes[0] == code;
 }
 
-// What a character's own decomposition says; also marks characters that compose with the one before them.
+// What a character's own decomposition says; also marks characters that compose with the one before
+// them.
 static void unstable_decomposition(int32_t code, const utf8proc_property_t *property) {
     int32_t codes[64];
     int bound = 0;
-    utf8proc_ssize_t n = utf8proc_decompose_char(code, codes, 32, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &bound);
+    utf8proc_ssize_t n = utf8proc_decompose_char(code, codes, 32,
+                                                 UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &bound);
     if (n < 0 || n > 32) {
         tables_good = false;
         return;
@@ -75,11 +83,13 @@ static void unstable_decomposition(int32_t code, const utf8proc_property_t *prop
 }
 
 static void unstable_build(void) {
-    set_ranges(unstable, hf_library_unnormalized.ranges, hf_library_unnormalized.count, UNNORMALIZED);
+    set_ranges(unstable, hf_library_unnormalized.ranges, hf_library_unnormalized.count,
+               UNNORMALIZED);
     for (int32_t code = 0xa0; code < 0x110000; code++) {
         if (code == 0xd800) code = 0xe000;
         const utf8proc_property_t *property = utf8proc_get_property(code);
-        if (property->combining_class && !(unstable[code] & UNNORMALIZED)) unstable[code] |= ALL_FORMS;
+        if (property->combining_class && !(unstable[code] & UNNORMALIZED))
+            unstable[code] |= ALL_FORMS;
         if (code >= 0xac00 && code <= 0xd7a3)
             unstable[code] |= 1 << HF_NFD | 1 << HF_NFKD;
         else if (property->decomp_seqindex != UINT16_MAX && !(unstable[code] & UNNORMALIZED))
@@ -118,7 +128,8 @@ static void marks_sort(int32_t *codes, size_t n, int32_t *spare) {
     if (n < 2) return;
     if (n <= 16) {
         for (size_t i = 1; i < n; i++)
-            for (size_t j = i; j > 0 && combining_class(codes[j - 1]) > combining_class(codes[j]); j--) {
+            for (size_t j = i; j > 0 && combining_class(codes[j - 1]) > combining_class(codes[j]);
+                 j--) {
                 int32_t code = codes[j];
                 codes[j] = codes[j - 1];
                 codes[j - 1] = code;
@@ -153,12 +164,14 @@ static bool normalize_part(enum hf_form form, const char *text, size_t length, s
     for (size_t i = 0; i < length;) {
         int bound = 0;
         int32_t code = (int32_t)hf_utf8_next(text, &i);
-        if (!hf_grow(&scratch->codes, &scratch->capacity, (count + 32) * 2, sizeof *scratch->codes)) return false;
+        if (!hf_grow(&scratch->codes, &scratch->capacity, (count + 32) * 2, sizeof *scratch->codes))
+            return false;
         if (unstable[code] & UNNORMALIZED) {
             scratch->codes[count++] = code;
             continue;
         }
-        utf8proc_ssize_t n = utf8proc_decompose_char(code, scratch->codes + count, 32, options, &bound);
+        utf8proc_ssize_t n = utf8proc_decompose_char(code, scratch->codes + count, 32, options,
+                                                     &bound);
         if (n < 0 || n > 32) return false;  // the longest decomposition there is has 18
         count += (size_t)n;
     }
@@ -171,9 +184,10 @@ static bool normalize_part(enum hf_form form, const char *text, size_t length, s
     return true;
 }
 
-// The next character at or after `from` that is unstable, or `length`; *stable is the start of the last stable one
-// before it (or `from`).
-static size_t find_unstable(uint8_t bit, const char *text, size_t from, size_t length, size_t *stable) {
+// The next character at or after `from` that is unstable, or `length`; *stable is the start of the
+// last stable one before it (or `from`).
+static size_t find_unstable(uint8_t bit, const char *text, size_t from, size_t length,
+                            size_t *stable) {
     size_t i = from;
     *stable = from;
     while (i < length) {
@@ -190,8 +204,8 @@ static size_t find_unstable(uint8_t bit, const char *text, size_t from, size_t l
     return length;
 }
 
-bool hf_normal_form(enum hf_form form, const char *text, size_t length, struct hf_text *out, bool *changed,
-                    struct hf_form_scratch *scratch) {
+bool hf_normal_form(enum hf_form form, const char *text, size_t length, struct hf_text *out,
+                    bool *changed, struct hf_form_scratch *scratch) {
     uint8_t bit = (uint8_t)(1u << form);
     size_t done = 0, stable, found = find_unstable(bit, text, 0, length, &stable);
     *changed = found < length;

@@ -1,5 +1,5 @@
-// What the tokenizer asks of Unicode: classes of characters (mostly tables of our own), normal forms and lower case
-// (utf8proc's data).
+// What the tokenizer asks of Unicode: classes of characters (mostly tables of our own), normal
+// forms and lower case (utf8proc's data).
 #ifndef HF_UNICODE_H
 #define HF_UNICODE_H
 #include "base.h"
@@ -41,10 +41,11 @@ struct hf_form_scratch {
     int32_t *codes;
     size_t capacity;
 };
-// Appends the normal form of valid UTF-8 to `out`; leaves `out` as it was and *changed false when the text is in that
-// form already. Linear in the length, but for runs of combining marks, which cost n log n.
-bool hf_normal_form(enum hf_form form, const char *text, size_t length, struct hf_text *out, bool *changed,
-                    struct hf_form_scratch *scratch);
+// Appends the normal form of valid UTF-8 to `out`; leaves `out` as it was and *changed false when
+// the text is in that form already. Linear in the length, but for runs of combining marks, which
+// cost n log n.
+bool hf_normal_form(enum hf_form form, const char *text, size_t length, struct hf_text *out,
+                    bool *changed, struct hf_form_scratch *scratch);
 // Appends the text in lower case, character by character (no context).
 bool hf_lower(const char *text, size_t length, struct hf_text *out);
 bool hf_is_chinese(uint32_t code);  // the blocks that BERT's normalizer sets apart

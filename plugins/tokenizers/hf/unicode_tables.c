@@ -1,6 +1,6 @@
-// Classes of characters as Hugging Face tokenizers has them, found by asking the library (0.23) about each character. It
-// mixes versions of Unicode: letters and numbers are newer than utf8proc's on most systems, the other classes older.
-// Listed here, they make the same ids on every machine.
+// Classes of characters as Hugging Face tokenizers has them, found by asking the library (0.23) about
+// each character. It mixes versions of Unicode: letters and numbers are newer than utf8proc's on most
+// systems, the other classes older. Listed here, they make the same ids on every machine.
 #include "unicode.h"
 
 static const struct hf_range letters[] = {
@@ -339,7 +339,8 @@ static const struct hf_range nonspacing[] = {
     {0x1e8d0, 0x1e8d6}, {0xe0100, 0xe01ef},
 };
 
-// The library normalizes with an older Unicode: these have no decomposition and no combining class there.
+// The library normalizes with an older Unicode: these have no decomposition and no combining class
+// there.
 static const struct hf_range unnormalized[] = {
     {0x7fd, 0x7fd}, {0x898, 0x89f}, {0x8ca, 0x8d3}, {0x9fe, 0x9fe}, {0xc3c, 0xc3c}, {0xd3b, 0xd3c},
     {0xeba, 0xeba}, {0x1715, 0x1715}, {0x1abf, 0x1ace}, {0x1df6, 0x1dfa}, {0x32ff, 0x32ff},

@@ -14,7 +14,8 @@ static bool slots_grow(struct hf_vocab *vocab) {
     for (uint32_t id = 0; id < vocab->size; id++) {
         const struct hf_token *token = &vocab->tokens[id];
         if (token->length == HF_NONE) continue;
-        uint32_t at = (uint32_t)hf_hash(vocab->arena.data + token->offset, token->length) & vocab->mask;
+        uint32_t at = (uint32_t)hf_hash(vocab->arena.data + token->offset, token->length) &
+                      vocab->mask;
         while (slots[at]) at = (at + 1) & vocab->mask;
         slots[at] = id + 1;
     }
@@ -26,25 +27,29 @@ static uint32_t slot_of(const struct hf_vocab *vocab, const char *text, size_t l
     uint32_t at = (uint32_t)hf_hash(text, length) & vocab->mask;
     while (vocab->slots[at]) {
         const struct hf_token *token = &vocab->tokens[vocab->slots[at] - 1];
-        if (token->length == length && !memcmp(vocab->arena.data + token->offset, text, length)) break;
+        if (token->length == length && !memcmp(vocab->arena.data + token->offset, text, length))
+            break;
         at = (at + 1) & vocab->mask;
     }
     return at;
 }
 
-enum dapt_status hf_vocab_add(const struct dapt_host *host, struct hf_vocab *vocab, const char *text, size_t length,
-                              uint32_t id) {
+enum dapt_status hf_vocab_add(const struct dapt_host *host, struct hf_vocab *vocab,
+                              const char *text, size_t length, uint32_t id) {
     int shown = length < 80 ? (int)length : 80;
     if (id >= HF_MAX_ID)
-        return hf_fail(host, DAPT_ERROR_INVALID, "token \"%.*s\" has id %u; at most %u was expected", shown, text, id,
+        return hf_fail(host, DAPT_ERROR_INVALID,
+                       "token \"%.*s\" has id %u; at most %u was expected", shown, text, id,
                        HF_MAX_ID - 1);
     if (!vocab->slots || vocab->count + 1 > vocab->mask / 2)
         if (!slots_grow(vocab)) return hf_out_of_memory(host);
     uint32_t slot = slot_of(vocab, text, length);
     if (vocab->slots[slot])
-        return hf_fail(host, DAPT_ERROR_INVALID, "token \"%.*s\" stands twice in the vocabulary (ids %u and %u)", shown,
-                       text, vocab->slots[slot] - 1, id);
-    if (!hf_grow(&vocab->tokens, &vocab->capacity, (size_t)id + 1, sizeof *vocab->tokens)) return hf_out_of_memory(host);
+        return hf_fail(host, DAPT_ERROR_INVALID,
+                       "token \"%.*s\" stands twice in the vocabulary (ids %u and %u)", shown, text,
+                       vocab->slots[slot] - 1, id);
+    if (!hf_grow(&vocab->tokens, &vocab->capacity, (size_t)id + 1, sizeof *vocab->tokens))
+        return hf_out_of_memory(host);
     while (vocab->size <= id) vocab->tokens[vocab->size++].length = HF_NONE;
     if (vocab->tokens[id].length != HF_NONE)
         return hf_fail(host, DAPT_ERROR_INVALID, "tokens \"%.*s\" and \"%.*s\" have the same id %u",
@@ -59,11 +64,13 @@ enum dapt_status hf_vocab_add(const struct dapt_host *host, struct hf_vocab *voc
     return DAPT_OK;
 }
 
-enum dapt_status hf_vocab_load(const struct dapt_host *host, const cJSON *object, struct hf_vocab *vocab) {
+enum dapt_status hf_vocab_load(const struct dapt_host *host, const cJSON *object,
+                               struct hf_vocab *vocab) {
     struct hf_text text = {0};
     enum dapt_status status = DAPT_OK;
     if (!cJSON_IsObject(object))
-        return hf_fail(host, DAPT_ERROR_INVALID, "model, \"vocab\": an object of token: id was expected");
+        return hf_fail(host, DAPT_ERROR_INVALID,
+                       "model, \"vocab\": an object of token: id was expected");
     for (const cJSON *item = object->child; item && status == DAPT_OK; item = item->next) {
         char where[128];
         uint32_t id = 0;

@@ -1,5 +1,5 @@
-// WordPiece (BERT): the longest token that begins a word, then the longest that goes on, and so forth; a word that can't
-// be had so is unknown as a whole.
+// WordPiece (BERT): the longest token that begins a word, then the longest that goes on, and so
+// forth; a word that can't be had so is unknown as a whole.
 #ifndef HF_WORDPIECE_H
 #define HF_WORDPIECE_H
 #include "vocab.h"
@@ -17,11 +17,11 @@ struct hf_wordpiece_scratch {
     struct hf_text text;
 };
 
-enum dapt_status hf_wordpiece_load(const struct dapt_host *host, const cJSON *model, const struct hf_vocab *vocab,
-                                   struct hf_wordpiece *model_out);
+enum dapt_status hf_wordpiece_load(const struct dapt_host *host, const cJSON *model,
+                                   const struct hf_vocab *vocab, struct hf_wordpiece *model_out);
 void hf_wordpiece_free(struct hf_wordpiece *model);
 enum dapt_status hf_wordpiece_encode(const struct hf_wordpiece *model, const struct dapt_host *host,
-                                     struct hf_wordpiece_scratch *scratch, const char *word, size_t length,
-                                     struct hf_ids *ids);
+                                     struct hf_wordpiece_scratch *scratch, const char *word,
+                                     size_t length, struct hf_ids *ids);
 void hf_wordpiece_scratch_free(struct hf_wordpiece_scratch *scratch);
 #endif

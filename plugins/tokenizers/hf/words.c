@@ -21,22 +21,26 @@ void hf_words_free(struct hf_words *words) {
     *words = (struct hf_words){0};
 }
 
-static struct hf_word_long *long_place(const struct hf_words *words, const char *text, size_t length) {
+static struct hf_word_long *long_place(const struct hf_words *words, const char *text,
+                                       size_t length) {
     return &words->longs[hf_hash(text, length) >> (64 - HF_WORD_LONG_BITS)];
 }
 
-static struct hf_word_huge *huge_place(const struct hf_words *words, const char *text, size_t length) {
+static struct hf_word_huge *huge_place(const struct hf_words *words, const char *text,
+                                       size_t length) {
     return &words->huges[hf_hash(text, length) >> (64 - HF_WORD_HUGE_BITS)];
 }
 
-static bool huge_get(const struct hf_words *words, const char *text, size_t length, struct hf_ids *ids) {
+static bool huge_get(const struct hf_words *words, const char *text, size_t length,
+                     struct hf_ids *ids) {
     if (length > HF_WORD_HUGE) return false;
     const struct hf_word_huge *word = huge_place(words, text, length);
     if (word->length != length || memcmp(word->text, text, length)) return false;
     return hf_ids_append(ids, word->ids, word->count);
 }
 
-static void huge_put(struct hf_words *words, const char *text, size_t length, const uint32_t *ids, size_t count) {
+static void huge_put(struct hf_words *words, const char *text, size_t length, const uint32_t *ids,
+                     size_t count) {
     if (length > HF_WORD_HUGE) return;
     struct hf_word_huge *word = huge_place(words, text, length);
     word->length = 0;
@@ -49,14 +53,16 @@ static void huge_put(struct hf_words *words, const char *text, size_t length, co
     word->count = count;
 }
 
-bool hf_words_long(const struct hf_words *words, const char *text, size_t length, struct hf_ids *ids) {
+bool hf_words_long(const struct hf_words *words, const char *text, size_t length,
+                   struct hf_ids *ids) {
     if (length > HF_WORD_LONG) return huge_get(words, text, length, ids);
     const struct hf_word_long *word = long_place(words, text, length);
     if (word->length != length || memcmp(word->text, text, length)) return false;
     return hf_ids_append(ids, word->ids, word->count);
 }
 
-void hf_words_put(struct hf_words *words, const char *text, size_t length, const uint32_t *ids, size_t count) {
+void hf_words_put(struct hf_words *words, const char *text, size_t length, const uint32_t *ids,
+                  size_t count) {
     if (!length) return;
     if (length <= HF_WORD_SHORT && count <= HF_WORD_SHORT_IDS) {
         struct hf_word_short word = {.length = (uint8_t)length, .count = (uint8_t)count};

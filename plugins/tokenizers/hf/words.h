@@ -6,13 +6,14 @@
 #include "base.h"
 
 enum {
-    HF_WORD_SHORT = 16,      // bytes of a word in the first table,
-    HF_WORD_SHORT_IDS = 3,   // and its ids
-    HF_WORD_LONG = 46,       // in the second one
+    HF_WORD_SHORT = 16,     // bytes of a word in the first table,
+    HF_WORD_SHORT_IDS = 3,  // and its ids
+    HF_WORD_LONG = 46,      // in the second one
     HF_WORD_LONG_IDS = 20,
-    HF_WORD_SHORT_BITS = 15, // log2 of the buckets, two words each
+    HF_WORD_SHORT_BITS = 15,  // log2 of the buckets, two words each
     HF_WORD_LONG_BITS = 12,
-    HF_WORD_HUGE = 1 << 13,  // bytes at most in the third, for rules and tables drawn with characters
+    HF_WORD_HUGE =
+        1 << 13,  // bytes at most in the third, for rules and tables drawn with characters
     HF_WORD_HUGE_BITS = 8
 };
 
@@ -64,8 +65,10 @@ static inline size_t hf_word_bucket(uint64_t low, uint64_t high, size_t length) 
     return (size_t)(hash >> (64 - HF_WORD_SHORT_BITS));
 }
 
-// Appends the ids of a word of 1..HF_WORD_SHORT bytes; false: not there. The caller reserved HF_WORD_SHORT_IDS.
-static inline bool hf_words_short(const struct hf_words *words, const char *text, size_t length, struct hf_ids *ids) {
+// Appends the ids of a word of 1..HF_WORD_SHORT bytes; false: not there. The caller reserved
+// HF_WORD_SHORT_IDS.
+static inline bool hf_words_short(const struct hf_words *words, const char *text, size_t length,
+                                  struct hf_ids *ids) {
     uint64_t low, high;
     hf_word_key(text, length, &low, &high);
     struct hf_word_short *bucket = words->shorts[hf_word_bucket(low, high, length)];
@@ -79,7 +82,9 @@ static inline bool hf_words_short(const struct hf_words *words, const char *text
 }
 
 // The same for longer words; makes room itself (without memory, the word is not there).
-bool hf_words_long(const struct hf_words *words, const char *text, size_t length, struct hf_ids *ids);
+bool hf_words_long(const struct hf_words *words, const char *text, size_t length,
+                   struct hf_ids *ids);
 // Remembers a word if it fits; empties nothing but the place it takes.
-void hf_words_put(struct hf_words *words, const char *text, size_t length, const uint32_t *ids, size_t count);
+void hf_words_put(struct hf_words *words, const char *text, size_t length, const uint32_t *ids,
+                  size_t count);
 #endif
