@@ -113,8 +113,11 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
         return dapt_fail(DAPT_ERROR_INVALID,
                          "run.json: its format is not \"dapt.run/1\": written by another version");
     }
-    enum dapt_status status = dapt_course_compare(
-        cJSON_GetObjectItemCaseSensitive(record, "course"), t->course);
+    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
+    if (!cJSON_IsObject(course)) {
+        return dapt_fail(DAPT_ERROR_INVALID, "run.json: \"course\" is not an object");
+    }
+    enum dapt_status status = dapt_course_compare(course, t->course);
     if (!status && (!cJSON_IsString(data) || strcmp(data->valuestring, t->data_hash) != 0)) {
         status = dapt_fail(
             DAPT_ERROR_INVALID,
@@ -128,6 +131,10 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
     if (!status) status = read_count(record, "skipped", &t->skipped);
     if (!status) status = read_count(record, "skipped_in_row", &t->bad_in_row);
     if (!status) status = read_count(record, "tokens", &t->tokens);
+    if (!status && t->step != t->updates + t->skipped) {
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "run.json: steps, updates and skipped steps do not fit together");
+    }
     if (!status && t->step > t->setup.steps) {
         status = dapt_fail(DAPT_ERROR_INVALID,
                            "the run is at step %" PRIu64 " already, beyond the %" PRIu64
@@ -165,10 +172,11 @@ static enum dapt_status newest_whole(struct dapt_trainer *t, struct dapt_arena *
     *folder = NULL;
     for (left = count; !status && left > 0 && !*record; left--) {
         *folder = dapt_run_folder_checkpoint(arena, &t->run, steps[left - 1]);
-        if (!*folder)
-            status = DAPT_ERROR_MEMORY;
-        else if (dapt_checkpoint_check(*folder, record) != DAPT_OK)
+        status = *folder ? dapt_checkpoint_check(*folder, record) : DAPT_ERROR_MEMORY;
+        if (status == DAPT_ERROR_INVALID || status == DAPT_ERROR_IO) {
             put_aside(t, steps[left - 1]);
+            status = DAPT_OK;
+        }
     }
     if (!status && count > 0 && !*record) {
         status = dapt_fail(

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/rng.h"
 #include "command.h"
 
@@ -191,6 +192,68 @@ static void test_damage(void **state) {
     }
 }
 
+// Writes run.json with one member replaced and a checksum that fits.
+static void forge(const char *path, const char *key, const char *value) {
+    struct dapt_string content;
+    char hash[33];
+    assert_ok(dapt_file_read(path, 1 << 20, &content));
+    cJSON *record = cJSON_Parse(content.data), *member = cJSON_Parse(value);
+    assert_true(record && member);
+    cJSON_DeleteItemFromObject(record, "checksum");
+    cJSON_DeleteItemFromObject(record, key);
+    cJSON_AddItemToObject(record, key, member);
+    char *text = cJSON_PrintUnformatted(record);
+    dapt_hash_text(dapt_hash_bytes(text, strlen(text)), hash);
+    cJSON_AddStringToObject(record, "checksum", hash);
+    cJSON_free(text);
+    text = cJSON_Print(record);
+    assert_ok(dapt_file_write(path, text, strlen(text)));
+    cJSON_free(text);
+    cJSON_Delete(record);
+    dapt_string_free(&content);
+}
+
+// A record that is whole but says impossible things: one clear line, no crash.
+static void test_forged(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const struct {
+        const char *key, *value, *part;
+    } cases[] = {
+        {"step", "-5", "\"step\" is not a count"},
+        {"step", "\"x\"", "\"step\" is not a count"},
+        {"step", "1e300", "\"step\" is not a count"},
+        {"step", "12", "do not fit together"},
+        {"steps", "null", "\"steps\" is not a count"},
+        {"updates", "[[]]", "\"updates\" is not a count"},
+        {"course", "null", "\"course\" is not an object"},
+        {"course", "[1]", "\"course\" is not an object"},
+        {"data", "5", "data.domain"},
+        {"format", "\"dapt.run/9\"", "another version"},
+        {"files", "{\"state.safetensors\": 3}", "not whole"},
+        {"files", "{\"state.safetensors\": \"\", \"../../../config.json\": \"0\"}", "not whole"},
+        {"files", "[]", "names no state.safetensors"},
+        {"evaluations", "\"x\"", NULL},
+        {"evaluations", "[1, {\"name\": \"held\", \"nats_before\": \"x\"}, {\"name\": 3}]", NULL},
+        {"evaluated", "{}", NULL},
+        {"best", "-1", NULL},
+        {"previous", "{\"checkpoint\": \"../..\", \"record\": 1}", NULL},
+        {"previous", "{\"checkpoint\": \"step-000005\", \"record\": \"x\"}", NULL},
+        {"tokenizer", "7", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *run = dapt_arena_format(&s->arena, "forged%zu", i);
+        begin_from(s, "all", run, "step-000020");
+        forge(
+            dapt_arena_format(&s->arena, "%s/checkpoints/step-000020/run.json", in_scratch(s, run)),
+            cases[i].key, cases[i].value);
+        write_config(s, run, NULL);
+        run_dapt(s, &o, "train", s->config, "--resume", NULL);
+        expect(&o, cases[i].part ? 1 : 0, cases[i].part);
+        if (!cases[i].part) assert_same_end(s, "whole", run);
+    }
+}
+
 static void test_all_damaged(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -304,9 +367,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_run_twice), cmocka_unit_test(test_resume_from_each),
         cmocka_unit_test(test_resume_bf16),    cmocka_unit_test(test_kills),
-        cmocka_unit_test(test_damage),         cmocka_unit_test(test_all_damaged),
-        cmocka_unit_test(test_interrupt),      cmocka_unit_test(test_other_course),
-        cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_damage),         cmocka_unit_test(test_forged),
+        cmocka_unit_test(test_all_damaged),    cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_other_course),   cmocka_unit_test(test_two_at_once),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
