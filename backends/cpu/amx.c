@@ -18,7 +18,7 @@
 #define PARTS 3             // bfloat16 of a float32
 #define TILE_VALUES (TILE * TERMS)
 // A block of op(a) and one of op(b) stay in the second-level cache, 32 rows and 32 columns of them in the first.
-#define BLOCK_ROWS 256
+#define BLOCK_ROWS 512
 #define BLOCK_COLS 256
 #define BLOCK_TERMS 128
 

@@ -8,10 +8,12 @@
 
 #define FEW_ROWS 4
 #define FEW_COLS 128     // columns of a task there
-#define TILE_FLOATS 196608
+#define TILE_FLOATS 262144
 #define MIN_TASKS 8      // tiles at least, where the product is large enough to be shared
 #define MAX_SPLIT 8
 #define SPLIT_LENGTH 256 // of a part of a sum, at least
+#define LEAST_EDGE 32    // of a tile; where the sum is long, cutting that is better than tiles below LEAST_EDGE_LONG
+#define LEAST_EDGE_LONG 192
 
 enum way { WAY_TILES, WAY_SPLIT, WAY_FEW };
 
@@ -58,7 +60,8 @@ static void matmul_prepare(struct job *job) {
         job->at = WAY_FEW;
         return;
     }
-    int64_t limit_n = n > 2 * m ? 1024 : 512, limit_m = max_i64(64, TILE_FLOATS / min_i64(n, limit_n));
+    int64_t limit_n = 512, limit_m = max_i64(64, TILE_FLOATS / min_i64(n, limit_n));
+    int64_t least = k >= 4 * SPLIT_LENGTH ? LEAST_EDGE_LONG : LEAST_EDGE;
     // Halve the tiles until there are enough of them, as long as they stay worth a call.
     for (;;) {
         job->step[1] = even_step(n, limit_n, MAX_LANES);
@@ -68,7 +71,7 @@ static void matmul_prepare(struct job *job) {
         if (job->count[0] * job->count[1] >= MIN_TASKS) break;
         bool rows = job->step[0] >= job->step[1];
         int64_t longer = rows ? job->step[0] : job->step[1];
-        if (longer <= 64 || job->step[0] * job->step[1] * k < (INT64_C(1) << 21)) break;
+        if (longer / 2 < least || job->step[0] * job->step[1] * k < (INT64_C(1) << 21)) break;
         if (rows)
             limit_m = ceil_div(longer, 2);
         else
