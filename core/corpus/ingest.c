@@ -157,9 +157,10 @@ static enum dapt_status tokenise(const struct dapt_corpus_options *options, unsi
     int64_t eos = dapt_tokenizer_special(options->tokenizer, DAPT_SPECIAL_EOS);
     uint32_t flags = options->special ? DAPT_ENCODE_SPECIAL : 0;
     struct dapt_ids *ids = &block->ids;
+    const char *all = block->text.data ? block->text.data : "";
     for (size_t i = 0; i < block->count; i++) {
         struct piece *piece = &block->pieces[i];
-        const char *text = block->text.data + piece->begin;
+        const char *text = all + piece->begin;
         if (piece->bad) continue;
         if (is_blank(text, piece->length)) {
             piece->empty = true;
