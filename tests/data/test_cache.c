@@ -76,7 +76,7 @@ static void test_miss(void **state) {
                   false)));
     assert_false(same(
         first, open_hash((struct setting){.path = path, .tokenizer = "{\"eos\": false}"}, false)));
-    open_hash((struct setting){.path = path, .tokenizer = "{\"vocab\": 301}"}, false);
+    open_hash((struct setting){.path = path, .tokenizer = "{\"vocab\": 600}"}, false);
     assert_false(same(first, open_hash((struct setting){.path = path, .special = true}, false)));
     open_hash((struct setting){.path = path, .max_tokens = 900}, false);
     assert_false(same(
@@ -205,7 +205,7 @@ static void test_compressed(void **state) {
 
 static void test_bad_records(void **state) {
     (void)state;
-    struct dapt_string file = {0};
+    struct dapt_string file = {0}, clean = {0};
     char text[3 * scale + 1];
     for (uint64_t d = 0; d < 2000; d++) {
         int length = (int)make_document(d, scale, text);
@@ -215,6 +215,8 @@ static void test_bad_records(void **state) {
             assert_ok(dapt_string_format(&file, "%s\n", bad[d / 100 % 4]));
         else
             assert_ok(dapt_string_format(&file, "{\"text\": \"%.*s\"}\n", length, text));
+        if (d % 100 != 50)
+            assert_ok(dapt_string_format(&clean, "{\"text\": \"%.*s\"}\n", length, text));
     }
     const char *path = path_in(folder, "bad.jsonl");
     assert_ok(dapt_file_write(path, file.data, file.length));
@@ -229,6 +231,11 @@ static void test_bad_records(void **state) {
     s.skip_errors = 0.02;
     assert_ok(try_open(&s, &corpus));
     assert_int_equal(dapt_corpus_report(corpus)->documents, 1980);
+    assert_ok(dapt_file_write(path_in(folder, "clean.jsonl"), clean.data, clean.length));
+    struct dapt_hash without = open_hash((struct setting){.path = path_in(folder, "clean.jsonl")},
+                                         false);
+    assert_true(same(without, hash_batches(corpus, T)));
+    dapt_string_free(&clean);
     assert_int_equal(dapt_corpus_report(corpus)->skipped, 20);
     dapt_corpus_close(&corpus);
     assert_ok(try_open(&s, &corpus));
@@ -348,6 +355,8 @@ static void test_large(void **state) {
         fseek(file, -1, SEEK_CUR);
         fputc(byte ^ 4, file);
         fclose(file);
+        struct timespec times[] = {info.st_atim, info.st_mtim};
+        assert_int_equal(utimensat(AT_FDCWD, shards.paths[0], times, 0), 0);
         assert_true(same(first, open_hash(s, false)));
     }
 }
@@ -391,6 +400,23 @@ static void test_forged(void **state) {
         dapt_corpus_close(&corpus);
         bad.length = 0;
     }
+    // A token beyond the vocabulary: would be read beyond the embedding.
+    assert_ok(dapt_string_add(&bad, good.data, good.length));
+    uint64_t tables, blocks;
+    memcpy(&tables, bad.data + base + 80, sizeof tables);
+    memcpy(&blocks, bad.data + base + 88, sizeof blocks);
+    memcpy(bad.data, &(uint16_t){300}, 2);
+    struct dapt_corpus *corpus = open_corpus((struct setting){.path = path, .sequence = T});
+    uint64_t tokens = dapt_corpus_report(corpus)->tokens;
+    dapt_corpus_close(&corpus);
+    struct dapt_hash hash = dapt_hash_bytes(bad.data, 2 * tokens);
+    memcpy(bad.data + blocks, &hash, sizeof hash);
+    hash = dapt_hash_bytes(bad.data + tables, base - tables);
+    memcpy(bad.data + base + 112, &hash, sizeof hash);
+    hash = dapt_hash_bytes(bad.data + base, trailer - 16);
+    memcpy(bad.data + base + trailer - 16, &hash, sizeof hash);
+    damage(shard, bad.data, bad.length);
+    assert_true(same(first, open_hash((struct setting){.path = path}, false)));
     dapt_string_free(&good);
     dapt_string_free(&bad);
 }

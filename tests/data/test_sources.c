@@ -141,6 +141,44 @@ static void test_borders(void **state) {
     }
 }
 
+// A carriage return that ends one read and its line feed that begins the next.
+static void test_line_ends(void **state) {
+    (void)state;
+    const char *path = path_in(folder, "ends");
+    for (size_t shift = 1; shift < 3; shift++) {
+        struct dapt_string file = {0}, out = {0}, expected = {0};
+        add_repeated(&file, "a", shift);
+        add_repeated(&file, "\r\n", 500000);
+        add_repeated(&expected, "[0]", 1);
+        add_repeated(&expected, "a", shift);
+        add_repeated(&expected, "\n", 500000);
+        assert_ok(dapt_file_write(path, file.data, file.length));
+        read_all("text", NULL, path, &out);
+        assert_string_equal(out.data, expected.data);
+        dapt_string_free(&file);
+        dapt_string_free(&out);
+        dapt_string_free(&expected);
+    }
+}
+
+// A mark that ends in the next read.
+static void test_marks(void **state) {
+    (void)state;
+    const char *path = path_in(folder, "marks");
+    for (size_t shift = 0; shift < 8; shift++) {
+        struct dapt_string file = {0}, out = {0};
+        add_repeated(&file, "y", shift);
+        add_repeated(&file, "x<|end|>", 80000);
+        assert_ok(dapt_file_write(path, file.data, file.length));
+        read_all("text", "{\"split\": \"separator\", \"separator\": \"<|end|>\"}", path, &out);
+        if (strchr(out.data, '<'))
+            fail_msg("a mark was passed over: %.40s", strchr(out.data, '<') - 20);
+        assert_string_equal(out.data + out.length - 8, "[80000]x");
+        dapt_string_free(&file);
+        dapt_string_free(&out);
+    }
+}
+
 static void test_long_lines(void **state) {
     (void)state;
     struct dapt_string file = {0}, out = {0};
@@ -230,6 +268,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cases, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_borders, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_line_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_marks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_long_lines, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_too_long, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_probes, set_up, tear_down),

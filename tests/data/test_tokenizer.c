@@ -63,8 +63,6 @@ static enum dapt_status tokenizer_encode(void *handle, const char *text, size_t 
                                          uint32_t flags, dapt_emit_ids emit, void *context) {
     const struct handle *h = handle;
     uint32_t run[64];
-    if (memmem(text, length, "BREAK", 5))
-        return h->host->fail(h->host, DAPT_ERROR_INVALID, "does not like this text");
     if (flags & DAPT_ENCODE_SPECIAL && !emit(context, &(uint32_t){256}, 1))
         return DAPT_ERROR_MEMORY;
     for (size_t i = 0; i < length;) {
@@ -74,6 +72,8 @@ static enum dapt_status tokenizer_encode(void *handle, const char *text, size_t 
                                    : (unsigned char)text[i] + (h->shift ? h->shift + 258 : 0);
         if (!emit(context, run, count)) return DAPT_ERROR_MEMORY;
     }
+    if (memmem(text, length, "BREAK", 5))
+        return h->host->fail(h->host, DAPT_ERROR_INVALID, "does not like this text");
     return DAPT_OK;
 }
 
