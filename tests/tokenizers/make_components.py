@@ -108,7 +108,8 @@ O200K = ("[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p
          "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
          "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")
 PATTERNS = [GPT2, LLAMA3, LLAMA3.replace("{1,3}", ""), O200K, "\\s+", "\\w+", "\\d", "[^\\w\\s]", "\\p{Han}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", "^a|e$", "(?<=o)r", "(?=l)", "x*",
-            "\\p{Punctuation}|\\p{Lu}", "[[:alpha:]]+", "\\h+", "(?i:HELLO|s)", "[\\s\\d]+", "[A-Za-z]{2,3}?", "\\n|\\t"]
+            "\\p{Punctuation}|\\p{Lu}", "[[:alpha:]]+", "\\h+", "(?i:HELLO|s)", "[\\s\\d]+", "[A-Za-z]{2,3}?", "\\n|\\t",
+            " ?[^(\\s|[.,!?])]+", "[a[lo]e]+"]
 BEHAVIORS = ["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
 BYTE_LEVEL = dict(type="ByteLevel", add_prefix_space=False, trim_offsets=True, use_regex=True)
 SPM_DECODER = dict(type="Sequence", decoders=[dict(type="Replace", pattern=dict(String="\u2581"), content=" "), dict(type="ByteFallback"), dict(type="Fuse"),

@@ -46,12 +46,13 @@ static enum dapt_status encode_fast(struct hf_handle *handle, const char *text, 
 // A normalized part without added tokens; `first`: it begins the text.
 static enum dapt_status encode_plain(struct hf_handle *handle, const char *text, size_t length,
                                      bool first, struct hf_sink *sink) {
-    const struct hf_pieces *pieces;
+    const struct hf_pieces *pieces = NULL;
     if (!length) return DAPT_OK;
     if (handle->tables->split) return encode_fast(handle, text, length, sink);
     enum dapt_status status = hf_pretokenize(handle->tables->pretokenizer, handle->host,
                                              &handle->pretokenize, text, length, first, &text,
                                              &pieces);
+    if (status < 0) return status;
     for (size_t i = 0; i < pieces->count && status == DAPT_OK && !sink->stopped; i++) {
         status = encode_word(handle, text + pieces->items[i].start, pieces->items[i].length);
         if (status == DAPT_OK) hand_over(handle, sink, EMIT_AT);

@@ -69,6 +69,7 @@ struct translation {
     const char *p, *end;
     struct hf_text *out;
     bool in_class, failed_memory;
+    int nested;  // classes inside the class, whose brackets are left out
 };
 
 static void put(struct translation *t, const char *text, size_t length) {
@@ -181,7 +182,19 @@ static enum dapt_status class_char(struct translation *t) {
             }
             return refuse(t, "this kind of [:...:]");
         }
-        return refuse(t, "a class inside a class");
+        // Inside, a class adds its characters. A hyphen at its edge would come to mean a range.
+        if (t->end - t->p < 2 || t->p[1] == '^' || t->p[1] == '-' || t->p[1] == ']' || t->p[-1] == '-')
+            return refuse(t, "such a class inside a class");
+        t->nested++;
+        t->p++;
+        return DAPT_OK;
+    }
+    if (*t->p == ']' && t->nested) {
+        if (t->p[-1] == '-' || (t->end - t->p > 1 && t->p[1] == '-'))
+            return refuse(t, "such a class inside a class");
+        t->nested--;
+        t->p++;
+        return DAPT_OK;
     }
     if (*t->p == '&' && t->end - t->p > 1 && t->p[1] == '&')
         return refuse(t, "an intersection (&&) of classes");
