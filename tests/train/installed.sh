@@ -42,16 +42,43 @@ END
 cat >embed.c <<'END'
 #include <dapt/dapt.h>
 #include <stdio.h>
+#include <string.h>
+struct seen { int steps, evaluations, ends; };
+static void on_event(void *user, const struct dapt_train_event *event) {
+    struct seen *seen = user;
+    seen->steps += event->kind == DAPT_TRAIN_STEP && event->loss > 0 && event->steps == 5;
+    seen->evaluations += event->kind == DAPT_TRAIN_EVALUATION && event->evaluation_count == 1;
+    seen->ends += event->kind == DAPT_TRAIN_END;
+}
+static bool on_text(void *user, const char *text, size_t length) {
+    (void)text;
+    *(size_t *)user += length;
+    return true;
+}
 int main(void) {
-    struct dapt_context *context;
-    if (dapt_context_open(NULL, &context)) { fprintf(stderr, "%s\n", dapt_last_error()); return 1; }
-    printf("%zu\n", dapt_plugin_count(context));
+    struct dapt_context *context = NULL;
+    struct seen seen = {0, 0, 0};
+    const char *sets[] = {"run=embedded", NULL};
+    struct dapt_train_options train = {.config = "config.json", .sets = sets, .callback = on_event, .user = &seen};
+    struct dapt_generate_options generate = {.model = {.model = "embedded"}, .prompt = "the", .max_tokens = 4, .ignore_end = true};
+    struct dapt_generated generated;
+    size_t bytes = 0;
+    enum dapt_status status = dapt_train(&train);
+    if (!status) status = dapt_context_open(NULL, &context);
+    if (!status) status = dapt_generate(context, &generate, on_text, &bytes, &generated);
+    if (status) fprintf(stderr, "%s\n", dapt_last_error());
+    else if (seen.steps != 5 || seen.evaluations != 2 || seen.ends != 1 || generated.tokens != 4) status = DAPT_ERROR_INTERNAL;
+    generate.model.model = "nowhere";
+    if (!status && (dapt_generate(context, &generate, on_text, &bytes, NULL) != DAPT_ERROR_INVALID ||
+                    !strstr(dapt_last_error(), "nowhere"))) status = DAPT_ERROR_INTERNAL;
+    if (!status) printf("%zu\n", dapt_plugin_count(context));
     dapt_context_close(&context);
-    return 0;
+    return status != DAPT_OK;
 }
 END
 "$@" -I"$tree/$includedir" embed.c -L"$tree/$libdir" -ldapt -Wl,-rpath,"$tree/$libdir" -o "$tree/$bindir/embed" || fail "a program can't be built"
-[ "$("$tree/$bindir/embed")" -ge 6 ] || fail "an embedding program finds no modules"
+count=$("$tree/$bindir/embed") || fail "an embedding program fails"
+[ "$count" -ge 6 ] || fail "an embedding program prints something else, or finds no modules: $count"
 for pc in dapt dapt-plugin; do
     [ -f "$tree/$libdir/pkgconfig/$pc.pc" ] || fail "$pc.pc is not installed"
     if command -v pkg-config >/dev/null; then

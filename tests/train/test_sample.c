@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "command.h"
+#include "train/checkpoint.h"
 #include "train/course.h"
 #include "train/generate.h"
 #include "train/runfolder.h"
@@ -153,6 +154,42 @@ static void test_course(void **state) {
     assert_int_equal(dapt_course_steps(5, 6, NULL), DAPT_ERROR_INVALID);
 }
 
+// The last two and the best stay; what a killed run left goes at the next start.
+static void test_prune(void **state) {
+    struct scratch *s;
+    struct dapt_run_folder run;
+    uint64_t *steps, best;
+    size_t count;
+    (void)state;
+    assert_int_equal(scratch_setup((void **)&s), 0);
+    char *path = in_scratch(s, "run");
+    static const char *const left[] = {"run/checkpoints/.part-step-000006",
+                                       "run/checkpoints/.gone-step-000001"};
+    for (int i = 0; i < 2; i++) assert_ok(dapt_mkdirs(in_scratch(s, left[i])));
+    assert_ok(dapt_file_write(in_scratch(s, "run/.latest.tmp-12-0"), "x", 1));
+    assert_int_equal(dapt_run_folder_marked(path, "best", &best), DAPT_END);
+    assert_ok(dapt_run_folder_open(path, &run));
+    for (int i = 0; i < 2; i++) assert_false(dapt_is_dir(in_scratch(s, left[i])));
+    assert_false(dapt_is_file(in_scratch(s, "run/.latest.tmp-12-0")));
+    for (uint64_t step = 1; step <= 5; step++) {
+        assert_ok(dapt_mkdirs(dapt_run_folder_checkpoint(&s->arena, &run, step)));
+    }
+    assert_ok(dapt_run_folder_mark(&run, "best", 2));
+    assert_ok(dapt_checkpoint_prune(&run, 2));
+    assert_ok(dapt_run_folder_steps(&run, &steps, &count));
+    assert_int_equal(count, 3);
+    assert_true(steps[0] == 2 && steps[1] == 4 && steps[2] == 5);
+    free(steps);
+    assert_ok(dapt_checkpoint_prune(&run, 0));  // never none at all
+    assert_ok(dapt_run_folder_steps(&run, &steps, &count));
+    assert_true(count == 2 && steps[0] == 2 && steps[1] == 5);
+    free(steps);
+    assert_ok(dapt_file_write(in_scratch(s, "run/best"), "../../x", 7));
+    assert_int_equal(dapt_run_folder_marked(path, "best", &best), DAPT_ERROR_INVALID);
+    dapt_run_folder_close(&run);
+    assert_int_equal(scratch_teardown((void **)&s), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draws),
@@ -160,6 +197,7 @@ int main(void) {
         cmocka_unit_test(test_whole_characters),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_course),
+        cmocka_unit_test(test_prune),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
