@@ -180,8 +180,8 @@ static enum dapt_status read_metadata(struct dapt_safetensors *file, const char 
             return DAPT_ERROR_MEMORY;
         struct pair *pair = &file->metadata[file->metadata_count];
         pair->key = dapt_arena_copy(&file->arena, member->string, strlen(member->string));
-        pair->value =
-            dapt_arena_copy(&file->arena, member->valuestring, strlen(member->valuestring));
+        pair->value = dapt_arena_copy(&file->arena, member->valuestring,
+                                      strlen(member->valuestring));
         if (!pair->key || !pair->value) return DAPT_ERROR_MEMORY;
         file->metadata_count++;
     }
@@ -254,7 +254,9 @@ static enum dapt_status read_header(struct dapt_safetensors *file, struct shard 
         }
     }
     cJSON_Delete(json);
-    return status ? status : check_cover(shard, file->tensors + first, file->tensor_count - first);
+    return status ? status
+                  : check_cover(shard, file->tensors ? file->tensors + first : NULL,
+                                file->tensor_count - first);
 }
 
 static enum dapt_status open_shard(struct dapt_safetensors *file, const char *path) {
@@ -427,8 +429,8 @@ const struct dapt_file_tensor *dapt_safetensors_at(const struct dapt_safetensors
 const struct dapt_file_tensor *dapt_safetensors_find(const struct dapt_safetensors *file,
                                                      const char *name) {
     const struct dapt_file_tensor key = {.name = name}, *at = &key;
-    const struct dapt_file_tensor **found =
-        bsearch(&at, file->by_name, file->tensor_count, sizeof *file->by_name, compare_name);
+    const struct dapt_file_tensor **found = bsearch(&at, file->by_name, file->tensor_count,
+                                                    sizeof *file->by_name, compare_name);
     return found ? *found : NULL;
 }
 
