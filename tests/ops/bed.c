@@ -358,3 +358,38 @@ void case_check(struct op_case *c) {
     layout_free(&l);
     case_free(c);
 }
+
+void bed_check_bits(const struct dapt_program *program, const void *const *initial) {
+    struct dapt_buffer *buffers[BUFFERS];
+    uint8_t *first[BUFFERS] = {NULL};
+    assert_true(program->buffer_count <= BUFFERS);
+    for (int i = 0; i < bed_count; i++) {
+        const struct dapt_backend *be = beds[i].backend;
+        struct dapt_executable *executable;
+        bool fresh = i == 0 || be != beds[i - 1].backend || beds[i].threads <= 1;
+        for (uint32_t b = 0; b < program->buffer_count; b++)
+            assert_int_equal(be->buffer_create(beds[i].device, program->buffers[b].role, program->buffers[b].size,
+                                               &buffers[b]), DAPT_OK);
+        assert_int_equal(be->program_compile(beds[i].device, program, buffers, &executable), DAPT_OK);
+        for (int run = 0; run < 2; run++) {
+            for (uint32_t b = 0; b < program->buffer_count; b++)
+                assert_int_equal(be->buffer_write(beds[i].device, buffers[b], 0, initial[b], program->buffers[b].size),
+                                 DAPT_OK);
+            assert_int_equal(be->program_run(beds[i].device, executable), DAPT_OK);
+            assert_int_equal(be->device_wait(beds[i].device, 0), DAPT_OK);
+            for (uint32_t b = 0; b < program->buffer_count; b++) {
+                size_t size = program->buffers[b].size;
+                uint8_t *data = malloc(size);
+                assert_non_null(data);
+                assert_int_equal(be->buffer_read(beds[i].device, buffers[b], 0, data, size), DAPT_OK);
+                if (!(fresh && run == 0) && memcmp(first[b], data, size) != 0)
+                    fail_msg("%s: run %d: buffer %u has other bits", beds[i].name, run, b);
+                free(first[b]);
+                first[b] = data;
+            }
+        }
+        be->program_destroy(beds[i].device, executable);
+        for (uint32_t b = 0; b < program->buffer_count; b++) be->buffer_destroy(beds[i].device, buffers[b]);
+    }
+    for (int b = 0; b < BUFFERS; b++) free(first[b]);
+}

@@ -43,6 +43,9 @@ void case_free(struct op_case *c);
 void case_reference(const struct op_case *c, double *outputs[DAPT_OP_OUTPUTS]);
 // Runs the reference and every device, compares, and fails the test (cmocka) where they differ. Frees the case.
 void case_check(struct op_case *c);
+// Runs a program on every device over buffers that begin as `initial`, twice; all bits of all buffers must be the same each
+// time, and for every number of threads of one device.
+void bed_check_bits(const struct dapt_program *program, const void *const *initial);
 bool bed_covered(enum dapt_opcode opcode);  // whether a case of it was checked on a device
 int64_t operand_count(const struct operand *operand);
 double bed_random(void);                    // uniform, -1 .. 1

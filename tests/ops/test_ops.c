@@ -563,6 +563,68 @@ static void test_attention_large(void **state) {
     case_check(&k);
 }
 
+// A block forward and back in one program, with scratch of different sizes and loops that follow each other at once: the
+// same bits for any number of threads.
+#define CHAIN_ROWS 192
+#define CHAIN_COLS 48
+
+static void test_chain(void **state) {
+    (void)state;
+    enum { X, W, Y, DY, DW, DX, Z, LSE, LOSS, SEED, WORD, FIRST, LAST, NORM, RSTD, TENSORS };
+    static const int64_t shapes[TENSORS][3] = {
+        [X] = {CHAIN_ROWS, CHAIN_COLS}, [W] = {CHAIN_COLS, CHAIN_COLS}, [Y] = {CHAIN_ROWS, CHAIN_COLS},
+        [DY] = {CHAIN_ROWS, CHAIN_COLS}, [DW] = {CHAIN_COLS, CHAIN_COLS}, [DX] = {CHAIN_ROWS, CHAIN_COLS},
+        [Z] = {CHAIN_ROWS, CHAIN_COLS}, [LSE] = {CHAIN_ROWS, 3}, [LOSS] = {CHAIN_ROWS}, [SEED] = {1},
+        [WORD] = {CHAIN_ROWS}, [FIRST] = {CHAIN_ROWS}, [LAST] = {CHAIN_ROWS}, [NORM] = {CHAIN_COLS}, [RSTD] = {CHAIN_ROWS},
+    };
+    struct dapt_tensor tensors[TENSORS + 2];
+    uint64_t sizes_of[2] = {0, 0};
+    for (int t = 0; t < TENSORS; t++) {
+        uint32_t buffer = t == WORD || t == FIRST || t == LAST;
+        tensors[t] = (struct dapt_tensor){.dtype = buffer ? DAPT_I32 : DAPT_F32, .rank = shapes[t][1] > 0 ? 2 : 1, .buffer = buffer,
+                                          .shape = {shapes[t][0], shapes[t][1] > 0 ? shapes[t][1] : 1, 1, 1}, .offset = sizes_of[buffer]};
+        tensors[t].stride = tensors[t].shape[1];
+        sizes_of[buffer] += (uint64_t)(tensors[t].shape[0] * tensors[t].stride) * 4;
+    }
+    for (int t = 0; t < 2; t++) {  // y and z as three heads of 16
+        struct dapt_tensor *heads = &tensors[TENSORS + t];
+        *heads = tensors[t == 0 ? Y : Z];
+        heads->rank = 3, heads->shape[1] = 3, heads->shape[2] = 16;
+    }
+    const uint32_t none = DAPT_NONE;
+    struct dapt_op ops[40] = {
+        {.opcode = DAPT_OP_RMS_NORM, .inputs = {X, NORM}, .outputs = {DX, RSTD, none, none}, .u.norm.eps = 1e-5f},
+        {.opcode = DAPT_OP_MATMUL, .inputs = {DX, W, none, X}, .outputs = {Y, none, none, none},
+         .u.matmul = {.transpose_b = true, .activation = DAPT_ACT_SILU}},
+        {.opcode = DAPT_OP_ATTENTION, .inputs = {TENSORS, TENSORS, TENSORS, FIRST, LAST}, .outputs = {TENSORS + 1, LSE, none, none},
+         .u.attention = {.sequences = 2, .scale = 0.25f}},
+        {.opcode = DAPT_OP_LM_LOSS_GRAD, .inputs = {Z, W, none, WORD, SEED}, .outputs = {LOSS, DY, DW, none}, .u.lm = {.scale = 1}},
+        {.opcode = DAPT_OP_MATMUL, .accumulate = 1, .inputs = {DY, X, none, none}, .outputs = {DW, none, none, none},
+         .u.matmul = {.transpose_a = true}},
+        {.opcode = DAPT_OP_ADD, .inputs = {X, DY}, .outputs = {X, none, none, none}},
+    };
+    const uint32_t count = 6, repeats = 6;
+    static const uint32_t inputs[] = {2, 4, 5, 5, 4, 2};
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t k = inputs[i]; k < DAPT_OP_INPUTS; k++) ops[i].inputs[k] = none;
+    for (uint32_t i = count; i < count * repeats; i++) ops[i] = ops[i - count];
+    struct dapt_buffer_info infos[2] = {{DAPT_BUFFER_WORK, sizes_of[0]}, {DAPT_BUFFER_BATCH, sizes_of[1]}};
+    float *values = malloc(sizes_of[0]);
+    int32_t *whole = malloc(sizes_of[1]);
+    assert_non_null(values);
+    assert_non_null(whole);
+    for (uint64_t i = 0; i < sizes_of[0] / 4; i++) values[i] = (float)bed_random();
+    for (int32_t i = 0; i < CHAIN_ROWS; i++) {
+        whole[i] = i * 7 % CHAIN_COLS;
+        whole[CHAIN_ROWS + i] = 0;
+        whole[2 * CHAIN_ROWS + i] = i % (CHAIN_ROWS / 2);
+    }
+    struct dapt_program program = {2, TENSORS + 2, count * repeats, infos, tensors, ops};
+    bed_check_bits(&program, (const void *const[]){values, whole});
+    free(values);
+    free(whole);
+}
+
 static void test_all_covered(void **state) {
     (void)state;
     for (int opcode = 0; opcode < DAPT_OP_COUNT; opcode++)
@@ -587,7 +649,7 @@ int main(void) {
         cmocka_unit_test(test_activate),  cmocka_unit_test(test_activate_range),  cmocka_unit_test(test_gate),
         cmocka_unit_test(test_elements),  cmocka_unit_test(test_lm_loss),         cmocka_unit_test(test_sums),
         cmocka_unit_test(test_adamw),     cmocka_unit_test(test_not_a_number),    cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_attention_large),     cmocka_unit_test(test_all_covered),
+        cmocka_unit_test(test_attention_large), cmocka_unit_test(test_chain),     cmocka_unit_test(test_all_covered),
     };
     return cmocka_run_group_tests_name("ops", tests, setup, teardown);
 }
