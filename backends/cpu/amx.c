@@ -1,11 +1,13 @@
 // c [m,n] = op(a) op(b) + beta * c on x86's matrix unit (AMX), float32 in and out.
 //
-// The unit multiplies bfloat16 and adds in float32. A float32 is exactly the sum of three bfloat16: its leading eight bits,
-// the next eight and the last eight. Of the nine products of two such sums the six largest are taken; the others are
-// below 2^-22 of the whole, as the roundings of a float32 product are. What is infinite comes out as not a number.
+// The unit multiplies bfloat16 and adds in float32. A float32 is exactly the sum of three bfloat16:
+// its leading eight bits, the next eight and the last eight. Of the nine products of two such sums
+// the six largest are taken; the others are below 2^-22 of the whole, as the roundings of a float32
+// product are. What is infinite comes out as not a number.
 //
-// Blocks of `a` and `b` are split and laid out for the unit: a tile of "left" is 16 rows x 16 pairs of terms, a tile of
-// "right" 16 pairs of terms x 16 columns. The unit adds up pairs in any order: term i is paired with term i + 16. Then 32 x 32 of c at a time stays in the unit's own registers.
+// Blocks of `a` and `b` are split and laid out for the unit: a tile of "left" is 16 rows x 16 pairs
+// of terms, a tile of "right" 16 pairs of terms x 16 columns. The unit adds up pairs in any order:
+// term i is paired with term i + 16. Then 32 x 32 of c at a time stays in the unit's own registers.
 #include <immintrin.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -13,11 +15,12 @@
 
 #include "cpu.h"
 
-#define TILE 16             // rows, and columns of 32 bits, of one tile
-#define TERMS 32            // bfloat16 in a row of a tile
-#define PARTS 3             // bfloat16 of a float32
+#define TILE 16   // rows, and columns of 32 bits, of one tile
+#define TERMS 32  // bfloat16 in a row of a tile
+#define PARTS 3   // bfloat16 of a float32
 #define TILE_VALUES (TILE * TERMS)
-// A block of op(a) and one of op(b) stay in the second-level cache, 32 rows and 32 columns of them in the first.
+// A block of op(a) and one of op(b) stay in the second-level cache, 32 rows and 32 columns of them
+// in the first.
 #define BLOCK_ROWS 512
 #define BLOCK_COLS 256
 #define BLOCK_TERMS 128
@@ -40,26 +43,30 @@ bool amx_available(void) {
     unsigned eax, ebx, ecx, edx;
     __asm__ volatile("cpuid" : "=a"(eax), "=b"(ebx), "=c"(ecx), "=d"(edx) : "a"(7), "c"(0));
     if ((edx >> 24 & 1) == 0 || (edx >> 22 & 1) == 0) return false;  // AMX-TILE, AMX-BF16
-    // The system saves the registers only of processes that asked for it: ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA.
+    // The system saves the registers only of processes that asked for it: ARCH_REQ_XCOMP_PERM,
+    // XFEATURE_XTILEDATA.
     return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
 #else
     return false;
 #endif
 }
 
-// ------------------------------------------------------------------------------------------------- laying out
+// -------------------------------------------------------------------------------------- laying out
 
 static inline void transpose(__m512 v[16]) {
     __m512 t[16];
     for (int i = 0; i < 16; i += 4) {
         __m512 a = _mm512_unpacklo_ps(v[i], v[i + 1]), b = _mm512_unpackhi_ps(v[i], v[i + 1]);
-        __m512 c = _mm512_unpacklo_ps(v[i + 2], v[i + 3]), d = _mm512_unpackhi_ps(v[i + 2], v[i + 3]);
+        __m512 c = _mm512_unpacklo_ps(v[i + 2], v[i + 3]),
+               d = _mm512_unpackhi_ps(v[i + 2], v[i + 3]);
         t[i] = _mm512_shuffle_ps(a, c, 0x44), t[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
         t[i + 2] = _mm512_shuffle_ps(b, d, 0x44), t[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
     }
     for (int i = 0; i < 4; i++) {
-        __m512 a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88), b = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
-        __m512 c = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88), d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
+        __m512 a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88),
+               b = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd);
+        __m512 c = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88),
+               d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xdd);
         v[i] = _mm512_shuffle_f32x4(a, c, 0x88), v[i + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
         v[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88), v[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
     }
@@ -69,14 +76,17 @@ static inline __mmask16 mask_of(int64_t count) {
     return count >= 16 ? 0xffff : (__mmask16)((1u << count) - 1);
 }
 
-// The 16 x 16 block that begins at `from`, `rows` x `cols` of it there, the rest 0; or its transpose.
-static inline __attribute__((always_inline)) void load_block(const float *from, int64_t stride, int64_t rows, int64_t cols,
+// The 16 x 16 block that begins at `from`, `rows` x `cols` of it there, the rest 0; or its
+// transpose.
+static inline __attribute__((always_inline)) void load_block(const float *from, int64_t stride,
+                                                             int64_t rows, int64_t cols,
                                                              bool transposed, __m512 v[16]) {
     if (rows >= 16 && cols >= 16) {
         for (int i = 0; i < 16; i++) v[i] = _mm512_loadu_ps(from + i * stride);
     } else {
         __mmask16 mask = mask_of(cols);
-        for (int i = 0; i < 16; i++) v[i] = i < rows ? _mm512_maskz_loadu_ps(mask, from + i * stride) : _mm512_setzero_ps();
+        for (int i = 0; i < 16; i++)
+            v[i] = i < rows ? _mm512_maskz_loadu_ps(mask, from + i * stride) : _mm512_setzero_ps();
     }
     if (transposed) transpose(v);
 }
@@ -89,32 +99,42 @@ static inline __m512i leading(__m512 *v) {
 }
 
 // 16 values of 16 lines each in `low` and `high`, paired and split into the parts of one tile.
-static inline __attribute__((always_inline)) void store_tile(__m512 low[16], __m512 high[16], uint16_t *to) {
+static inline __attribute__((always_inline)) void store_tile(__m512 low[16], __m512 high[16],
+                                                             uint16_t *to) {
     for (int i = 0; i < 16; i++) {
         for (int part = 0; part < PARTS - 1; part++) {
             __m512i first = leading(&low[i]), second = leading(&high[i]);
-            _mm512_store_si512(to + part * TILE_VALUES + i * TERMS, _mm512_or_si512(second, _mm512_srli_epi32(first, 16)));
+            _mm512_store_si512(to + part * TILE_VALUES + i * TERMS,
+                               _mm512_or_si512(second, _mm512_srli_epi32(first, 16)));
         }
-        __m512i first = _mm512_castps_si512(low[i]), second = _mm512_castps_si512(high[i]);  // eight bits at most are left
-        _mm512_store_si512(to + (PARTS - 1) * TILE_VALUES + i * TERMS, _mm512_or_si512(second, _mm512_srli_epi32(first, 16)));
+        __m512i first = _mm512_castps_si512(low[i]),
+                second = _mm512_castps_si512(high[i]);  // eight bits at most are left
+        _mm512_store_si512(to + (PARTS - 1) * TILE_VALUES + i * TERMS,
+                           _mm512_or_si512(second, _mm512_srli_epi32(first, 16)));
     }
 }
 
-// Lays out x [lines, terms]: op(a) as it is, op(b) by columns. `along`: terms lie side by side in memory. left: a tile has
-// lines as rows and pairs as columns; else the other way round.
-static inline __attribute__((always_inline)) void lay_out(const float *x, int64_t stride, int64_t lines, int64_t terms,
-                                                          bool along, bool left, uint16_t *to) {
+// Lays out x [lines, terms]: op(a) as it is, op(b) by columns. `along`: terms lie side by side in
+// memory. left: a tile has lines as rows and pairs as columns; else the other way round.
+static inline __attribute__((always_inline)) void lay_out(const float *x, int64_t stride,
+                                                          int64_t lines, int64_t terms, bool along,
+                                                          bool left, uint16_t *to) {
     int64_t steps = ceil_div(terms, TERMS), tiles = ceil_div(lines, TILE) * steps;
     for (int64_t i = 0; i < tiles; i++) {
         // In the order of memory: lines fastest where those lie side by side.
-        int64_t line = along ? i / steps : i % (tiles / steps), step = along ? i % steps : i / (tiles / steps);
-        int64_t lines_left = lines - line * TILE, left_low = terms - step * TERMS, left_high = left_low - TILE;
-        const float *from = x + (along ? line * TILE * stride + step * TERMS : step * TERMS * stride + line * TILE);
+        int64_t line = along ? i / steps : i % (tiles / steps),
+                step = along ? i % steps : i / (tiles / steps);
+        int64_t lines_left = lines - line * TILE, left_low = terms - step * TERMS,
+                left_high = left_low - TILE;
+        const float *from = x + (along ? line * TILE * stride + step * TERMS
+                                       : step * TERMS * stride + line * TILE);
         __m512 low[16], high[16];
-        load_block(from, stride, along ? lines_left : left_low, along ? left_low : lines_left, along != left, low);
+        load_block(from, stride, along ? lines_left : left_low, along ? left_low : lines_left,
+                   along != left, low);
         from += along ? TILE : TILE * stride;
         if (left_high > 0)
-            load_block(from, stride, along ? lines_left : left_high, along ? left_high : lines_left, along != left, high);
+            load_block(from, stride, along ? lines_left : left_high, along ? left_high : lines_left,
+                       along != left, high);
         else
             for (int k = 0; k < 16; k++) high[k] = _mm512_setzero_ps();
         store_tile(low, high, to + (line * steps + step) * PARTS * TILE_VALUES);
@@ -134,7 +154,7 @@ static void lay_right(struct blas_matrix b, int64_t terms, int64_t cols, uint16_
         lay_out(b.data, b.stride, cols, terms, false, false, to);
 }
 
-// -------------------------------------------------------------------------------------------------- the product
+// ------------------------------------------------------------------------------------- the product
 
 struct tile_config {
     uint8_t palette, start, reserved[14];
@@ -143,29 +163,30 @@ struct tile_config {
 };
 
 // One part of `a` (tiles 4, 5 hold it) times one part of b (6, 7): c is tiles 0 .. 3.
-#define LOAD_LEFT(part)                                                   \
-    _tile_loadd(4, a + (part) * TILE_VALUES, 64);                         \
-    _tile_loadd(5, a + row_step + (part) * TILE_VALUES, 64)
-#define LOAD_RIGHT(part)                                                  \
-    _tile_loadd(6, b + (part) * TILE_VALUES, 64);                         \
-    _tile_loadd(7, b + row_step + (part) * TILE_VALUES, 64)
-#define MULTIPLY(pair)                                                    \
-    _tile_dpbf16ps(0, 4, 6);                                              \
-    prefetch_lines(next + (pair) * 8 * TERMS);                            \
-    _tile_dpbf16ps(1, 4, 7);                                              \
-    prefetch_lines(next + (pair) * 8 * TERMS + 4 * TERMS);                \
-    _tile_dpbf16ps(2, 5, 6);                                              \
-    prefetch_lines(next + row_step + (pair) * 8 * TERMS);                 \
-    _tile_dpbf16ps(3, 5, 7);                                              \
-    prefetch_lines(next + row_step + (pair) * 8 * TERMS + 4 * TERMS)
+#define LOAD_LEFT(part)                         \
+    _tile_loadd(4, a + (part)*TILE_VALUES, 64); \
+    _tile_loadd(5, a + row_step + (part)*TILE_VALUES, 64)
+#define LOAD_RIGHT(part)                        \
+    _tile_loadd(6, b + (part)*TILE_VALUES, 64); \
+    _tile_loadd(7, b + row_step + (part)*TILE_VALUES, 64)
+#define MULTIPLY(pair)                                   \
+    _tile_dpbf16ps(0, 4, 6);                             \
+    prefetch_lines(next + (pair)*8 * TERMS);             \
+    _tile_dpbf16ps(1, 4, 7);                             \
+    prefetch_lines(next + (pair)*8 * TERMS + 4 * TERMS); \
+    _tile_dpbf16ps(2, 5, 6);                             \
+    prefetch_lines(next + row_step + (pair)*8 * TERMS);  \
+    _tile_dpbf16ps(3, 5, 7);                             \
+    prefetch_lines(next + row_step + (pair)*8 * TERMS + 4 * TERMS)
 
 static inline void prefetch_lines(const uint16_t *p) {
     for (int i = 0; i < 4; i++) _mm_prefetch((const char *)(p + i * TERMS), _MM_HINT_T0);
 }
 
-// 32 x 32 of c from `steps` tiles of terms; row_step: values between neighbouring rows (columns) of tiles.
-static void block_32(const uint16_t *a, const uint16_t *b, int64_t steps, int64_t row_step, bool add, float *c,
-                     int64_t stride) {
+// 32 x 32 of c from `steps` tiles of terms; row_step: values between neighbouring rows (columns) of
+// tiles.
+static void block_32(const uint16_t *a, const uint16_t *b, int64_t steps, int64_t row_step,
+                     bool add, float *c, int64_t stride) {
     size_t bytes = (size_t)stride * sizeof *c;
     const uint16_t *below = a + 2 * row_step;
     if (add) {
@@ -180,7 +201,8 @@ static void block_32(const uint16_t *a, const uint16_t *b, int64_t steps, int64_
         _tile_zero(3);
     }
     for (int64_t i = 0; i < steps; i++, a += PARTS * TILE_VALUES, b += PARTS * TILE_VALUES) {
-        // b is in the first-level cache; the next of a, then of the 32 rows below, come while the unit works.
+        // b is in the first-level cache; the next of a, then of the 32 rows below, come while the
+        // unit works.
         const uint16_t *next = i + 1 < steps ? a + PARTS * TILE_VALUES : below;
         // From the smallest product to the largest, with one operand changed at a time.
         LOAD_LEFT(2);
@@ -204,15 +226,19 @@ static void block_32(const uint16_t *a, const uint16_t *b, int64_t steps, int64_
 }
 
 // The same at the edge of c, where fewer than 32 rows or columns are left.
-static void block_edge(const uint16_t *a, const uint16_t *b, int64_t steps, int64_t row_step, bool add, float *c,
-                       int64_t stride, int64_t rows, int64_t cols, float *edge) {
+static void block_edge(const uint16_t *a, const uint16_t *b, int64_t steps, int64_t row_step,
+                       bool add, float *c, int64_t stride, int64_t rows, int64_t cols,
+                       float *edge) {
     const int64_t width = 2 * TILE;
-    for (int64_t i = 0; add && i < rows; i++) memcpy(edge + i * width, c + i * stride, (size_t)cols * sizeof *c);
+    for (int64_t i = 0; add && i < rows; i++)
+        memcpy(edge + i * width, c + i * stride, (size_t)cols * sizeof *c);
     block_32(a, b, steps, row_step, add, edge, width);
-    for (int64_t i = 0; i < rows; i++) memcpy(c + i * stride, edge + i * width, (size_t)cols * sizeof *c);
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(c + i * stride, edge + i * width, (size_t)cols * sizeof *c);
 }
 
-static void block(struct workspace *w, int64_t rows, int64_t cols, int64_t terms, bool add, float *c, int64_t stride) {
+static void block(struct workspace *w, int64_t rows, int64_t cols, int64_t terms, bool add,
+                  float *c, int64_t stride) {
     int64_t steps = ceil_div(terms, TERMS), row_step = steps * PARTS * TILE_VALUES;
     for (int64_t j = 0; j < cols; j += 2 * TILE)
         for (int64_t i = 0; i < rows; i += 2 * TILE) {
@@ -232,8 +258,8 @@ static struct blas_matrix slice(struct blas_matrix x, int64_t row, int64_t col) 
     return x;
 }
 
-void amx_multiply(void *workspace, int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b, float beta,
-                  float *c, int64_t c_stride) {
+void amx_multiply(void *workspace, int64_t m, int64_t n, int64_t k, struct blas_matrix a,
+                  struct blas_matrix b, float beta, float *c, int64_t c_stride) {
     struct workspace *w = workspace;
     struct tile_config config = {.palette = 1};
     for (int i = 0; i < 8; i++) config.row_bytes[i] = 64, config.rows[i] = TILE;
@@ -245,7 +271,8 @@ void amx_multiply(void *workspace, int64_t m, int64_t n, int64_t k, struct blas_
             for (int64_t col = 0; col < n; col += BLOCK_COLS) {
                 int64_t cols = min_i64(BLOCK_COLS, n - col);
                 lay_right(slice(b, term, col), terms, cols, w->right);
-                block(w, rows, cols, terms, term > 0 || beta != 0.0f, c + row * c_stride + col, c_stride);
+                block(w, rows, cols, terms, term > 0 || beta != 0.0f, c + row * c_stride + col,
+                      c_stride);
             }
         }
     _tile_release();

@@ -1,4 +1,5 @@
-// Attention, forward: tiles of queries against tiles of keys with a running softmax. Scores exist only as one tile.
+// Attention, forward: tiles of queries against tiles of keys with a running softmax. Scores exist
+// only as one tile.
 #include <math.h>
 
 #include "attention.h"
@@ -7,7 +8,9 @@ enum operand { OPERAND_Q, OPERAND_K, OPERAND_V, OPERAND_FIRST, OPERAND_LAST };
 #define FEW_QUERIES 4  // so few rows of a sequence (generation) are taken one by one
 
 // A thread's scratch: [size][QUERIES] of q and of the result, a tile of scores, and three rows.
-struct scratch { float *q, *y, *scores, *top, *sum, *factor; };
+struct scratch {
+    float *q, *y, *scores, *top, *sum, *factor;
+};
 
 static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t size) {
     float *p = job_private(job, thread);
@@ -29,12 +32,15 @@ static void attention_prepare(struct job *job) {
     job->private = (job->flag ? (size_t)at.size + KEYS : floats) * sizeof(float);
 }
 
-#define PAIR 2  // vectors of queries side by side, so that the chain of one maximum does not hold up the loop
+// Vectors of queries side by side, so that the chain of one maximum does not hold up the loop.
+#define PAIR 2
 
-// A pair of vectors of queries: scores [keys] -> exp(score - top), with the running top and sum brought up to date.
-static inline __attribute__((always_inline)) void soften(const struct attention *at, const struct seen *seen,
-                                                         bool all, bool capped, int64_t key, int64_t keys, int query,
-                                                         struct scratch *s) {
+// A pair of vectors of queries: scores [keys] -> exp(score - top), with the running top and sum
+// brought up to date.
+static inline __attribute__((always_inline)) void soften(const struct attention *at,
+                                                         const struct seen *seen, bool all,
+                                                         bool capped, int64_t key, int64_t keys,
+                                                         int query, struct scratch *s) {
     float *scores = s->scores + query;
     vf old[PAIR], top[PAIR], base[PAIR], sum[PAIR];
     for (int u = 0; u < PAIR; u++) old[u] = top[u] = load(s->top + query + u * LANES);
@@ -47,8 +53,10 @@ static inline __attribute__((always_inline)) void soften(const struct attention 
             if (capped || !all) store(place, z);
             top[u] = vmax(z, top[u]);
         }
-    // Where nothing was seen yet top is -inf: any finite number in its place gives zeros and no NaN.
-    for (int u = 0; u < PAIR; u++) base[u] = vselect(top[u] == splat(-INFINITY), (vf){0}, top[u]), sum[u] = (vf){0};
+    // Where nothing was seen yet top is -inf: any finite number in its place gives zeros and no
+    // NaN.
+    for (int u = 0; u < PAIR; u++)
+        base[u] = vselect(top[u] == splat(-INFINITY), (vf){0}, top[u]), sum[u] = (vf){0};
     for (int64_t j = 0; j < keys; j++)
         for (int u = 0; u < PAIR; u++) {
             float *place = scores + j * QUERIES + u * LANES;
@@ -65,9 +73,11 @@ static inline __attribute__((always_inline)) void soften(const struct attention 
     }
 }
 
-static void add_tile(const struct attention *at, const struct seen *seen, int64_t key, int64_t keys, const float *k,
-                     int64_t k_stride, const float *v, int64_t v_stride, bool started, struct scratch *s) {
-    tile_multiply(keys, QUERIES, at->size, (struct tile_a){k, k_stride, 1}, s->q, QUERIES, s->scores, QUERIES, false);
+static void add_tile(const struct attention *at, const struct seen *seen, int64_t key, int64_t keys,
+                     const float *k, int64_t k_stride, const float *v, int64_t v_stride,
+                     bool started, struct scratch *s) {
+    tile_multiply(keys, QUERIES, at->size, (struct tile_a){k, k_stride, 1}, s->q, QUERIES,
+                  s->scores, QUERIES, false);
     bool all = seen_all(seen, key, keys), capped = at->softcap > 0;
     for (int i = 0; i < QUERIES; i += PAIR * LANES) {
         if (capped)
@@ -83,7 +93,8 @@ static void add_tile(const struct attention *at, const struct seen *seen, int64_
             for (int64_t d = 0; d < at->size; d++)
                 store(s->y + d * QUERIES + i, load(s->y + d * QUERIES + i) * factor);
         }
-    tile_multiply(at->size, QUERIES, keys, (struct tile_a){v, 1, v_stride}, s->scores, QUERIES, s->y, QUERIES, started);
+    tile_multiply(at->size, QUERIES, keys, (struct tile_a){v, 1, v_stride}, s->scores, QUERIES,
+                  s->y, QUERIES, started);
 }
 
 static void attention_task(struct job *job, int64_t task, unsigned thread) {
@@ -97,8 +108,10 @@ static void attention_task(struct job *job, int64_t task, unsigned thread) {
     int64_t count = min_i64(QUERIES, at.query_rows - tile * QUERIES);
     struct scratch s = scratch_of(job, thread, at.size);
     struct seen seen;
-    seen_of(&at, job->in[OPERAND_FIRST].data.i + row, job->in[OPERAND_LAST].data.i + row, count, &seen);
-    transpose_queries(q->data.f + row * q->stride + head * at.size, q->stride, count, at.size, at.scale, s.q);
+    seen_of(&at, job->in[OPERAND_FIRST].data.i + row, job->in[OPERAND_LAST].data.i + row, count,
+            &seen);
+    transpose_queries(q->data.f + row * q->stride + head * at.size, q->stride, count, at.size,
+                      at.scale, s.q);
     for (int i = 0; i < QUERIES; i++) s.top[i] = -INFINITY, s.sum[i] = 0.0f;
     const float *keys = k->data.f + sequence * at.key_rows * k->stride + group * at.size;
     const float *values = v->data.f + sequence * at.key_rows * v->stride + group * at.size;
@@ -106,8 +119,8 @@ static void attention_task(struct job *job, int64_t task, unsigned thread) {
     for (int64_t key = seen.least_low / KEYS * KEYS; key <= seen.most_high; key += KEYS) {
         int64_t n = min_i64(KEYS, at.key_rows - key);
         if (!seen_any(&seen, key, n)) continue;
-        add_tile(&at, &seen, key, n, keys + key * k->stride, k->stride, values + key * v->stride, v->stride, started,
-                 &s);
+        add_tile(&at, &seen, key, n, keys + key * k->stride, k->stride, values + key * v->stride,
+                 v->stride, started, &s);
         started = true;
     }
     float *lse = job->out[1].data.f + row * at.heads + head;
@@ -116,11 +129,12 @@ static void attention_task(struct job *job, int64_t task, unsigned thread) {
         bool nothing = seen.low[i] > seen.high[i];
         float factor = 1.0f / s.sum[i];
         lse[i * at.heads] = nothing ? -INFINITY : s.top[i] + logf(s.sum[i]);
-        for (int64_t d = 0; d < at.size; d++) to[d] = nothing ? 0.0f : s.y[d * QUERIES + i] * factor;
+        for (int64_t d = 0; d < at.size; d++)
+            to[d] = nothing ? 0.0f : s.y[d * QUERIES + i] * factor;
     }
 }
 
-// ------------------------------------------------------------------------------------------------ few queries
+// ------------------------------------------------------------------------------------- few queries
 
 static float dot(const float *a, const float *b, int64_t length) {
     vf sum[2] = {{0}};
@@ -135,13 +149,16 @@ static float dot(const float *a, const float *b, int64_t length) {
 }
 
 // One tile of keys for one query; y, *top and *sum run on. scores: KEYS floats.
-static void add_keys(const struct attention *at, const float *q, int64_t keys, const float *k, int64_t k_stride,
-                     const float *v, int64_t v_stride, float *scores, float *y, float *top, float *sum) {
-    for (int64_t j = 0; j < KEYS; j++) scores[j] = j < keys ? at->scale * dot(q, k + j * k_stride, at->size) : -INFINITY;
+static void add_keys(const struct attention *at, const float *q, int64_t keys, const float *k,
+                     int64_t k_stride, const float *v, int64_t v_stride, float *scores, float *y,
+                     float *top, float *sum) {
+    for (int64_t j = 0; j < KEYS; j++)
+        scores[j] = j < keys ? at->scale * dot(q, k + j * k_stride, at->size) : -INFINITY;
     vf most = splat(-INFINITY), total = {0};
     for (int64_t j = 0; j < KEYS; j += LANES) {
         vf z = load(scores + j);
-        if (at->softcap > 0) z = vselect(z == splat(-INFINITY), z, at->softcap * vtanh(z / at->softcap));
+        if (at->softcap > 0)
+            z = vselect(z == splat(-INFINITY), z, at->softcap * vtanh(z / at->softcap));
         store(scores + j, z);
         most = vmax(z, most);
     }
@@ -160,7 +177,8 @@ static void add_keys(const struct attention *at, const float *q, int64_t keys, c
         bool part = rest < LANES;
         vf acc = factor * (part ? load_part(y + d, rest) : load(y + d));
         for (int64_t j = 0; j < keys; j++)
-            acc += scores[j] * (part ? load_part(v + j * v_stride + d, rest) : load(v + j * v_stride + d));
+            acc += scores[j] *
+                   (part ? load_part(v + j * v_stride + d, rest) : load(v + j * v_stride + d));
         if (part)
             store_part(y + d, acc, rest);
         else
@@ -172,7 +190,8 @@ static void few_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *q = &job->in[OPERAND_Q], *k = &job->in[OPERAND_K], *v = &job->in[OPERAND_V];
     const struct view *y = &job->out[0];
     struct attention at = attention_of(job, q, k);
-    int64_t head = task % at.heads, sequence = task / at.heads, group = head / (at.heads / at.groups);
+    int64_t head = task % at.heads, sequence = task / at.heads,
+            group = head / (at.heads / at.groups);
     const float *keys = k->data.f + sequence * at.key_rows * k->stride + group * at.size;
     const float *values = v->data.f + sequence * at.key_rows * v->stride + group * at.size;
     float *scores = job_private(job, thread), *result = scores + KEYS;
@@ -184,8 +203,9 @@ static void few_task(struct job *job, int64_t task, unsigned thread) {
         float top = -INFINITY, sum = 0.0f;
         memset(result, 0, (size_t)at.size * sizeof *result);
         for (int64_t key = low; key <= high; key += KEYS)
-            add_keys(&at, q->data.f + row * q->stride + head * at.size, min_i64(KEYS, high + 1 - key),
-                     keys + key * k->stride, k->stride, values + key * v->stride, v->stride, scores, result, &top, &sum);
+            add_keys(&at, q->data.f + row * q->stride + head * at.size,
+                     min_i64(KEYS, high + 1 - key), keys + key * k->stride, k->stride,
+                     values + key * v->stride, v->stride, scores, result, &top, &sum);
         float *to = y->data.f + row * y->stride + head * at.size;
         for (int64_t d = 0; d < at.size; d++) to[d] = low > high ? 0.0f : result[d] / sum;
         job->out[1].data.f[row * at.heads + head] = low > high ? -INFINITY : top + logf(sum);

@@ -1,7 +1,8 @@
 // What attention and its gradient share: how a tile of queries meets a tile of keys.
 //
-// Everything is computed for QUERIES queries of one head side by side in the lanes of vectors: scores as [key][query],
-// results as [channel][query]. Rows of keys and values are read where they are.
+// Everything is computed for QUERIES queries of one head side by side in the lanes of vectors:
+// scores as [key][query], results as [channel][query]. Rows of keys and values are read where they
+// are.
 #ifndef DAPT_CPU_ATTENTION_H
 #define DAPT_CPU_ATTENTION_H
 #include "tile.h"
@@ -10,23 +11,34 @@
 #define KEYS 64
 
 // The sizes of an attention op. T: rows of a sequence.
-struct attention { int64_t sequences, query_rows, key_rows, heads, groups, size, window; float scale, softcap; };
+struct attention {
+    int64_t sequences, query_rows, key_rows, heads, groups, size, window;
+    float scale, softcap;
+};
 
-static inline struct attention attention_of(const struct job *job, const struct view *q, const struct view *k) {
+static inline struct attention attention_of(const struct job *job, const struct view *q,
+                                            const struct view *k) {
     int64_t sequences = job->op.u.attention.sequences;
-    return (struct attention){sequences, q->rows / sequences, k->rows / sequences, q->inner, k->inner, q->cols,
-                              job->op.u.attention.window, job->op.u.attention.scale, job->op.u.attention.softcap};
+    return (struct attention){sequences,
+                              q->rows / sequences,
+                              k->rows / sequences,
+                              q->inner,
+                              k->inner,
+                              q->cols,
+                              job->op.u.attention.window,
+                              job->op.u.attention.scale,
+                              job->op.u.attention.softcap};
 }
 
-// Which keys (low .. high, both included) each of a tile's queries sees, and the ends of these ranges over the tile.
-// Lanes beyond the last query repeat it.
+// Which keys (low .. high, both included) each of a tile's queries sees, and the ends of these
+// ranges over the tile. Lanes beyond the last query repeat it.
 struct seen {
     _Alignas(64) int32_t low[QUERIES], high[QUERIES];
     int32_t least_low, most_low, least_high, most_high;
 };
 
-static inline void seen_of(const struct attention *at, const int32_t *first, const int32_t *last, int64_t count,
-                           struct seen *seen) {
+static inline void seen_of(const struct attention *at, const int32_t *first, const int32_t *last,
+                           int64_t count, struct seen *seen) {
     for (int64_t i = 0; i < QUERIES; i++) {
         int64_t from = i < count ? i : count - 1;
         int64_t low = max_i64(first[from], 0), high = min_i64(last[from], at->key_rows - 1);
@@ -56,8 +68,8 @@ static inline vi seen_mask(const struct seen *seen, int64_t key, int query) {
 }
 
 // to [size][QUERIES] = factor * rows, transposed; lanes beyond `count` repeat the last row.
-static inline void transpose_queries(const float *rows, int64_t stride, int64_t count, int64_t size, float factor,
-                                     float *to) {
+static inline void transpose_queries(const float *rows, int64_t stride, int64_t count, int64_t size,
+                                     float factor, float *to) {
     for (int64_t i = 0; i < QUERIES; i++) {
         const float *row = rows + (i < count ? i : count - 1) * stride;
         for (int64_t d = 0; d < size; d++) to[d * QUERIES + i] = factor * row[d];

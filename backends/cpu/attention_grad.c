@@ -1,18 +1,32 @@
 // The gradient of attention. For a tile of queries and a tile of keys, scores are computed again:
 //   P = exp(z - lse), dP = dy v^T, dS = P (dP - sum(dy y)) dz/ds
 //   dv += P^T dy, dk += dS^T (scale q), dq += scale dS k
-// Where there are many (sequence, key head) pairs, a task owns one and does all at once. Where there are few, one loop
-// owns tiles of keys (dk, dv) and a second one tiles of queries (dq). Either way each sum has one owner and one order.
+// Where there are many pairs of a sequence and a key head, a task owns one and does all at once.
+// Where there are few, one loop owns tiles of keys (dk, dv) and a second one tiles of queries (dq).
+// Either way each sum has one owner and one order.
 #include "attention.h"
 
-enum operand { OPERAND_DY, OPERAND_Q, OPERAND_K, OPERAND_V, OPERAND_Y, OPERAND_LSE, OPERAND_FIRST, OPERAND_LAST };
+enum operand {
+    OPERAND_DY,
+    OPERAND_Q,
+    OPERAND_K,
+    OPERAND_V,
+    OPERAND_Y,
+    OPERAND_LSE,
+    OPERAND_FIRST,
+    OPERAND_LAST
+};
 enum result { RESULT_DQ, RESULT_DK, RESULT_DV };
 
 #define ENOUGH_PAIRS 16
-#define WHOLE_FLOATS (INT64_C(1) << 20)  // of dk and dv in a thread's scratch, at most, to do all at once
+#define WHOLE_FLOATS \
+    (INT64_C(1) << 20)  // of dk and dv in a thread's scratch, at most, to do all at once
 
-// A thread's scratch. _t: [size][QUERIES]; rows: [QUERIES][padded]; tiles: [KEYS][QUERIES]; dk, dv: [keys][padded].
-struct scratch { float *q_t, *dy_t, *dq_t, *q_rows, *dy_rows, *scores, *slopes, *delta, *lse, *dk, *dv; };
+// A thread's scratch. _t: [size][QUERIES]; rows: [QUERIES][padded]; tiles: [KEYS][QUERIES]; dk, dv:
+// [keys][padded].
+struct scratch {
+    float *q_t, *dy_t, *dq_t, *q_rows, *dy_rows, *scores, *slopes, *delta, *lse, *dk, *dv;
+};
 
 static int64_t padded_size(int64_t size) {
     return ceil_div(size, LANES) * LANES;
@@ -20,10 +34,12 @@ static int64_t padded_size(int64_t size) {
 
 static size_t scratch_floats(int64_t size, int64_t keys) {
     int64_t padded = ceil_div(size, MAX_LANES) * MAX_LANES;
-    return (size_t)(3 * size * QUERIES + 2 * QUERIES * padded + 2 * KEYS * QUERIES + 2 * QUERIES + 2 * keys * padded);
+    return (size_t)(3 * size * QUERIES + 2 * QUERIES * padded + 2 * KEYS * QUERIES + 2 * QUERIES +
+                    2 * keys * padded);
 }
 
-static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t size, int64_t keys) {
+static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t size,
+                                 int64_t keys) {
     float *p = job_private(job, thread);
     int64_t padded = padded_size(size), t = size * QUERIES;
     struct scratch s = {.q_t = p, .dy_t = p + t, .dq_t = p + 2 * t, .q_rows = p + 3 * t};
@@ -40,7 +56,8 @@ static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t
 static void attention_grad_prepare(struct job *job) {
     struct attention at = attention_of(job, &job->in[OPERAND_Q], &job->in[OPERAND_K]);
     int64_t padded = ceil_div(at.size, MAX_LANES) * MAX_LANES;
-    job->flag = at.sequences * at.groups >= ENOUGH_PAIRS && 2 * at.key_rows * padded <= WHOLE_FLOATS;
+    job->flag = at.sequences * at.groups >= ENOUGH_PAIRS &&
+                2 * at.key_rows * padded <= WHOLE_FLOATS;
     job->count[0] = ceil_div(at.query_rows, QUERIES);
     job->count[1] = ceil_div(at.key_rows, KEYS);
     job->private = scratch_floats(at.size, job->flag ? at.key_rows : KEYS) * sizeof(float);
@@ -52,9 +69,10 @@ struct queries {
     struct seen seen;
 };
 
-static void load_queries(const struct job *job, const struct attention *at, struct queries *t, bool rows,
-                         struct scratch *s) {
-    const struct view *dy = &job->in[OPERAND_DY], *q = &job->in[OPERAND_Q], *y = &job->in[OPERAND_Y];
+static void load_queries(const struct job *job, const struct attention *at, struct queries *t,
+                         bool rows, struct scratch *s) {
+    const struct view *dy = &job->in[OPERAND_DY], *q = &job->in[OPERAND_Q],
+                      *y = &job->in[OPERAND_Y];
     const float *dy_at = dy->data.f + t->row * dy->stride + t->head * at->size;
     const float *q_at = q->data.f + t->row * q->stride + t->head * at->size;
     const float *y_at = y->data.f + t->row * y->stride + t->head * at->size;
@@ -64,7 +82,8 @@ static void load_queries(const struct job *job, const struct attention *at, stru
     for (int64_t i = 0; i < QUERIES; i++) {
         int64_t from = i < t->count ? i : t->count - 1;
         float sum = 0.0f;
-        for (int64_t d = 0; d < at->size; d++) sum += dy_at[from * dy->stride + d] * y_at[from * y->stride + d];
+        for (int64_t d = 0; d < at->size; d++)
+            sum += dy_at[from * dy->stride + d] * y_at[from * y->stride + d];
         s->delta[i] = sum;
         s->lse[i] = lse[from * at->heads];
     }
@@ -80,8 +99,9 @@ static void load_queries(const struct job *job, const struct attention *at, stru
 }
 
 // scores -> P, slopes -> dS, for one vector of queries.
-static inline __attribute__((always_inline)) void slopes_of(const struct attention *at, const struct seen *seen,
-                                                            bool all, bool capped, int64_t key, int64_t keys,
+static inline __attribute__((always_inline)) void slopes_of(const struct attention *at,
+                                                            const struct seen *seen, bool all,
+                                                            bool capped, int64_t key, int64_t keys,
                                                             int query, struct scratch *s) {
     vf lse = load(s->lse + query), delta = load(s->delta + query);
     float *scores = s->scores + query, *slopes = s->slopes + query;
@@ -104,16 +124,16 @@ static inline __attribute__((always_inline)) void slopes_of(const struct attenti
 }
 
 // Keys key .. key+keys-1. dk, dv: their rows of the sums, or NULL; dq: whether to add to dq_t.
-static void meet(const struct job *job, const struct attention *at, const struct queries *t, int64_t key, int64_t keys,
-                 struct scratch *s, float *dk, float *dv, bool dq) {
+static void meet(const struct job *job, const struct attention *at, const struct queries *t,
+                 int64_t key, int64_t keys, struct scratch *s, float *dk, float *dv, bool dq) {
     const struct view *k = &job->in[OPERAND_K], *v = &job->in[OPERAND_V];
     const float *k_at = k->data.f + (t->key_row + key) * k->stride + t->group * at->size;
     const float *v_at = v->data.f + (t->key_row + key) * v->stride + t->group * at->size;
     int64_t padded = padded_size(at->size);
-    tile_multiply(keys, QUERIES, at->size, (struct tile_a){k_at, k->stride, 1}, s->q_t, QUERIES, s->scores, QUERIES,
-                  false);
-    tile_multiply(keys, QUERIES, at->size, (struct tile_a){v_at, v->stride, 1}, s->dy_t, QUERIES, s->slopes, QUERIES,
-                  false);
+    tile_multiply(keys, QUERIES, at->size, (struct tile_a){k_at, k->stride, 1}, s->q_t, QUERIES,
+                  s->scores, QUERIES, false);
+    tile_multiply(keys, QUERIES, at->size, (struct tile_a){v_at, v->stride, 1}, s->dy_t, QUERIES,
+                  s->slopes, QUERIES, false);
     bool all = seen_all(&t->seen, key, keys), capped = at->softcap > 0;
     for (int i = 0; i < QUERIES; i += LANES) {
         if (capped)
@@ -129,21 +149,23 @@ static void meet(const struct job *job, const struct attention *at, const struct
         tile_multiply(keys, padded, t->count, ds, s->q_rows, padded, dk, padded, true);
     }
     if (dq)
-        tile_multiply(at->size, QUERIES, keys, (struct tile_a){k_at, 1, k->stride}, s->slopes, QUERIES, s->dq_t, QUERIES,
-                      true);
+        tile_multiply(at->size, QUERIES, keys, (struct tile_a){k_at, 1, k->stride}, s->slopes,
+                      QUERIES, s->dq_t, QUERIES, true);
 }
 
-static void queries_of(const struct job *job, const struct attention *at, int64_t sequence, int64_t head, int64_t tile,
-                       struct queries *t) {
+static void queries_of(const struct job *job, const struct attention *at, int64_t sequence,
+                       int64_t head, int64_t tile, struct queries *t) {
     t->row = sequence * at->query_rows + tile * QUERIES;
     t->count = min_i64(QUERIES, at->query_rows - tile * QUERIES);
     t->head = head;
     t->group = head / (at->heads / at->groups);
     t->key_row = sequence * at->key_rows;
-    seen_of(at, job->in[OPERAND_FIRST].data.i + t->row, job->in[OPERAND_LAST].data.i + t->row, t->count, &t->seen);
+    seen_of(at, job->in[OPERAND_FIRST].data.i + t->row, job->in[OPERAND_LAST].data.i + t->row,
+            t->count, &t->seen);
 }
 
-static void store_dq(const struct job *job, const struct attention *at, const struct queries *t, const float *dq_t) {
+static void store_dq(const struct job *job, const struct attention *at, const struct queries *t,
+                     const float *dq_t) {
     const struct view *dq = &job->out[RESULT_DQ];
     for (int64_t i = 0; i < t->count; i++) {
         float *to = dq->data.f + (t->row + i) * dq->stride + t->head * at->size;
@@ -151,8 +173,8 @@ static void store_dq(const struct job *job, const struct attention *at, const st
     }
 }
 
-static void store_keys(const struct job *job, const struct attention *at, int64_t row, int64_t group, int64_t keys,
-                       const struct scratch *s) {
+static void store_keys(const struct job *job, const struct attention *at, int64_t row,
+                       int64_t group, int64_t keys, const struct scratch *s) {
     int64_t padded = padded_size(at->size);
     for (int side = 0; side < 2; side++) {
         const struct view *out = &job->out[side == 0 ? RESULT_DK : RESULT_DV];
@@ -176,7 +198,8 @@ static void whole_task(struct job *job, int64_t task, unsigned thread) {
             queries_of(job, &at, sequence, head, tile, &t);
             memset(s.dq_t, 0, (size_t)(at.size * QUERIES) * sizeof(float));
             if (t.seen.most_high >= 0) load_queries(job, &at, &t, true, &s);
-            for (int64_t key = t.seen.least_low / KEYS * KEYS; key <= t.seen.most_high; key += KEYS) {
+            for (int64_t key = t.seen.least_low / KEYS * KEYS; key <= t.seen.most_high;
+                 key += KEYS) {
                 int64_t n = min_i64(KEYS, at.key_rows - key);
                 if (seen_any(&t.seen, key, n))
                     meet(job, &at, &t, key, n, &s, s.dk + key * padded, s.dv + key * padded, true);

@@ -1,4 +1,5 @@
-// The backend's entry: devices and buffers. There is one device: the processors this process may use.
+// The backend's entry: devices and buffers. There is one device: the processors this process may
+// use.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,8 @@
 
 #define HUGE_PAGE (UINT64_C(2) << 20)
 
-enum dapt_status cpu_fail(const struct dapt_host *host, enum dapt_status status, const char *format, ...) {
+enum dapt_status cpu_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
+                          ...) {
     char line[512];
     va_list arguments;
     va_start(arguments, format);
@@ -19,7 +21,7 @@ enum dapt_status cpu_fail(const struct dapt_host *host, enum dapt_status status,
     return host->fail(host, status, line);
 }
 
-// ---------------------------------------------------------------------------------------------------- the device
+// -------------------------------------------------------------------------------------- the device
 
 static enum dapt_status device_count(const struct dapt_host *host, uint32_t *count) {
     (void)host;
@@ -54,9 +56,14 @@ static void processor_name(char *name, size_t size) {
     fclose(file);
 }
 
-struct isa { const char *name; const struct op_row *const *ops; bool matrix_unit; };
+struct isa {
+    const char *name;
+    const struct op_row *const *ops;
+    bool matrix_unit;
+};
 
-// The best set of kernels for this processor. DAPT_CPU_ISA (base, avx2, avx512, amx) asks for a lesser one.
+// The best set of kernels for this processor. DAPT_CPU_ISA (base, avx2, avx512, amx) asks for a
+// lesser one.
 static struct isa choose_isa(void) {
 #if defined(DAPT_CPU_X86)
     static const char *const names[] = {"base", "avx2", "avx512", "amx"};
@@ -69,7 +76,8 @@ static struct isa choose_isa(void) {
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 #if defined(DAPT_CPU_AMX)
-    if (avx512 && limit >= 3 && amx_available()) return (struct isa){names[3], cpu_ops_avx512, true};
+    if (avx512 && limit >= 3 && amx_available())
+        return (struct isa){names[3], cpu_ops_avx512, true};
 #endif
     if (avx512 && limit >= 2) return (struct isa){names[2], cpu_ops_avx512, false};
     if (avx2 && limit >= 1) return (struct isa){names[1], cpu_ops_avx2, false};
@@ -77,7 +85,8 @@ static struct isa choose_isa(void) {
     return (struct isa){"base", cpu_ops_base, false};
 }
 
-static enum dapt_status device_info(const struct dapt_host *host, uint32_t index, struct dapt_device_info *info) {
+static enum dapt_status device_info(const struct dapt_host *host, uint32_t index,
+                                    struct dapt_device_info *info) {
     enum dapt_status status = check_index(host, index);
     if (status < 0) return status;
     *info = (struct dapt_device_info){.kind = DAPT_DEVICE_CPU,
@@ -99,12 +108,15 @@ static void device_close(struct dapt_device *device) {
 }
 
 static enum dapt_status device_open(const struct dapt_host *host, uint32_t index,
-                                    const struct dapt_device_options *options, struct dapt_device **result) {
+                                    const struct dapt_device_options *options,
+                                    struct dapt_device **result) {
     *result = NULL;
     enum dapt_status status = check_index(host, index);
     if (status < 0) return status;
     unsigned threads = options != NULL ? options->threads : 0;
-    if (threads > 4096) return cpu_fail(host, DAPT_ERROR_INVALID, "cpu: %u threads asked for, at most 4096", threads);
+    if (threads > 4096)
+        return cpu_fail(host, DAPT_ERROR_INVALID, "cpu: %u threads asked for, at most 4096",
+                        threads);
     struct dapt_device *device = calloc(1, sizeof *device);
     if (device == NULL) return cpu_fail(host, DAPT_ERROR_MEMORY, "cpu: no memory for a device");
     device->host = host;
@@ -118,7 +130,8 @@ static enum dapt_status device_open(const struct dapt_host *host, uint32_t index
     if (status >= 0 && isa.matrix_unit) {
         device->matrix_unit = aligned_alloc(64, amx_workspace() * device->threads);
         if (device->matrix_unit == NULL)
-            status = cpu_fail(host, DAPT_ERROR_MEMORY, "cpu: no memory for the workspaces of %u threads", device->threads);
+            status = cpu_fail(host, DAPT_ERROR_MEMORY,
+                              "cpu: no memory for the workspaces of %u threads", device->threads);
     }
 #endif
     if (status < 0) {
@@ -134,7 +147,7 @@ static enum dapt_status device_wait(struct dapt_device *device, double timeout) 
     return DAPT_OK;
 }
 
-// ---------------------------------------------------------------------------------------------------- memory
+// ------------------------------------------------------------------------------------------ memory
 
 void *cpu_map(uint64_t size, uint64_t *mapped) {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -166,26 +179,31 @@ enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t p
         device->scratch = aligned_alloc(64, size);
     if (device->scratch == NULL)
         return cpu_fail(device->host, DAPT_ERROR_MEMORY,
-                        "cpu: no memory for scratch of %zu bytes and %zu for each of %u threads", shared, private,
-                        device->threads);
+                        "cpu: no memory for scratch of %zu bytes and %zu for each of %u threads",
+                        shared, private, device->threads);
     device->shared = shared;
     device->private = private;
     return DAPT_OK;
 }
 
-static enum dapt_status buffer_create(struct dapt_device *device, enum dapt_buffer_role role, uint64_t size,
-                                      struct dapt_buffer **result) {
+static enum dapt_status buffer_create(struct dapt_device *device, enum dapt_buffer_role role,
+                                      uint64_t size, struct dapt_buffer **result) {
     (void)role;
     *result = NULL;
     struct dapt_buffer *buffer = calloc(1, sizeof *buffer);
-    if (buffer == NULL) return cpu_fail(device->host, DAPT_ERROR_MEMORY, "cpu: no memory for a buffer's description");
-    bool fits = size <= PTRDIFF_MAX / 2 && (device->memory == 0 || size <= device->memory - device->used);
+    if (buffer == NULL)
+        return cpu_fail(device->host, DAPT_ERROR_MEMORY,
+                        "cpu: no memory for a buffer's description");
+    bool fits = size <= PTRDIFF_MAX / 2 &&
+                (device->memory == 0 || size <= device->memory - device->used);
     if (fits) buffer->data = cpu_map(size > 0 ? size : 1, &buffer->mapped);
     if (buffer->data == NULL) {
         free(buffer);
         return cpu_fail(device->host, DAPT_ERROR_MEMORY,
-                        "cpu: a buffer of %llu MiB asked for; the machine has %llu MiB, %llu MiB are in other buffers",
-                        (unsigned long long)(size >> 20), (unsigned long long)(device->memory >> 20),
+                        "cpu: a buffer of %llu MiB asked for; the machine has %llu MiB, %llu MiB "
+                        "are in other buffers",
+                        (unsigned long long)(size >> 20),
+                        (unsigned long long)(device->memory >> 20),
                         (unsigned long long)(device->used >> 20));
     }
     buffer->size = size;
@@ -201,21 +219,22 @@ static void buffer_destroy(struct dapt_device *device, struct dapt_buffer *buffe
     free(buffer);
 }
 
-static enum dapt_status buffer_write(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset,
-                                     const void *data, uint64_t size) {
+static enum dapt_status buffer_write(struct dapt_device *device, struct dapt_buffer *buffer,
+                                     uint64_t offset, const void *data, uint64_t size) {
     (void)device;
     if (size > 0) memcpy(buffer->data + offset, data, size);
     return DAPT_OK;
 }
 
-static enum dapt_status buffer_read(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset,
-                                    void *data, uint64_t size) {
+static enum dapt_status buffer_read(struct dapt_device *device, struct dapt_buffer *buffer,
+                                    uint64_t offset, void *data, uint64_t size) {
     (void)device;
     if (size > 0) memcpy(data, buffer->data + offset, size);
     return DAPT_OK;
 }
 
-static bool supports(struct dapt_device *device, const struct dapt_program *program, const struct dapt_op *op) {
+static bool supports(struct dapt_device *device, const struct dapt_program *program,
+                     const struct dapt_op *op) {
     if ((uint32_t)op->opcode >= DAPT_OP_COUNT || device->ops[op->opcode] == NULL) return false;
     for (int side = 0; side < 2; side++) {
         const uint32_t *indices = side == 0 ? op->inputs : op->outputs;

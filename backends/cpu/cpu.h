@@ -1,41 +1,46 @@
 // The CPU backend: what its files share.
 //
-// A program becomes a flat array of jobs, one for each op, in order. A job holds resolved pointers, its task grid and
-// what it needs of scratch; running it is one or more parallel loops over tasks. Task grids and the order of every sum
-// follow from shapes alone, never from the number of threads: any thread count gives the same bits.
+// A program becomes a flat array of jobs, one for each op, in order. A job holds resolved pointers,
+// its task grid and what it needs of scratch; running it is one or more parallel loops over tasks.
+// Task grids and the order of every sum follow from shapes alone, never from the number of threads:
+// any thread count gives the same bits.
 //
-// The files that compute (the ops) are compiled once for each instruction set of isa.h and reached through one table
-// of operations for each; the best one that the processor has is chosen when a device is opened.
+// The files that compute (the ops) are compiled once for each instruction set and reached through
+// one table of operations for each; the best one that the processor has is chosen when a device is
+// opened.
 #ifndef DAPT_CPU_H
 #define DAPT_CPU_H
 #include <stdatomic.h>
 
 #include "dapt/backend.h"
 
-// ------------------------------------------------------------------------------------------------------- threads
+// ----------------------------------------------------------------------------------------- threads
 
-// A team of threads that share the tasks of one loop at a time. The caller takes part and never waits for a thread
-// that has not taken a task: on a crowded machine it does the work itself.
+// A team of threads that share the tasks of one loop at a time. The caller takes part and never
+// waits for a thread that has not taken a task: on a crowded machine it does the work itself.
 struct pool;
 typedef void (*pool_work)(void *context, int64_t task, unsigned thread);
 
 enum dapt_status pool_create(const struct dapt_host *host, unsigned threads, struct pool **pool);
 void pool_destroy(struct pool **pool);
-// Calls work(context, task, thread) for tasks 0 .. tasks-1, in no order, thread < the team's size; returns when all
-// are done. One caller at a time.
+// Calls work(context, task, thread) for tasks 0 .. tasks-1, in no order, thread < the team's size;
+// returns when all are done. One caller at a time.
 void pool_run(struct pool *pool, int64_t tasks, pool_work work, void *context);
-// Makes this thread treat denormal numbers as 0 (the team's own threads always do), or, given what it returned, sets it
-// back.
+// Makes this thread treat denormal numbers as 0 (the team's own threads always do), or, given what
+// it returned, sets it back.
 #define POOL_FLUSH UINT32_MAX
 unsigned pool_flush_denormals(unsigned mode);
 unsigned pool_processors(void);  // that this process may use, at least 1
 
-// --------------------------------------------------------------------------------------------------------- jobs
+// -------------------------------------------------------------------------------------------- jobs
 
-// An operand in memory: rows x inner x cols; neighbours in rows lie `stride` elements apart, the rest is dense.
-// Rank 1: rows x 1 x 1; rank 2: rows x 1 x cols. data NULL: not there.
+// An operand in memory: rows x inner x cols; neighbours in rows lie `stride` elements apart, the
+// rest is dense. Rank 1: rows x 1 x 1; rank 2: rows x 1 x cols. data NULL: not there.
 struct view {
-    union { float *f; int32_t *i; } data;
+    union {
+        float *f;
+        int32_t *i;
+    } data;
     int64_t rows, inner, cols, stride;
 };
 
@@ -53,7 +58,8 @@ struct job {
     struct dapt_device *device;
     struct dapt_op op;
     struct view in[DAPT_OP_INPUTS], out[DAPT_OP_OUTPUTS];
-    // The grid; its meaning is the op's own: mostly blocks of rows (step[0] each) times blocks of columns (step[1]).
+    // The grid; its meaning is the op's own: mostly blocks of rows (step[0] each) times blocks of
+    // columns (step[1]).
     int64_t step[3], count[3], tasks;
     bool flag;
     // Bytes of scratch for the whole job, and for each thread. Contents are undefined at the start.
@@ -63,7 +69,8 @@ struct job {
     const void *extra;
 };
 
-void job_loop(struct job *job, int64_t tasks, void (*work)(struct job *job, int64_t task, unsigned thread));
+void job_loop(struct job *job, int64_t tasks,
+              void (*work)(struct job *job, int64_t task, unsigned thread));
 void *job_shared(const struct job *job);                    // 64-byte aligned
 void *job_private(const struct job *job, unsigned thread);  // 64-byte aligned
 
@@ -72,7 +79,7 @@ extern const struct op_row *const cpu_ops_base[DAPT_OP_COUNT];
 extern const struct op_row *const cpu_ops_avx2[DAPT_OP_COUNT];
 extern const struct op_row *const cpu_ops_avx512[DAPT_OP_COUNT];
 
-// ---------------------------------------------------------------------------------------------------- the device
+// -------------------------------------------------------------------------------------- the device
 
 struct dapt_buffer {
     uint8_t *data;
@@ -85,40 +92,49 @@ struct dapt_device {
     unsigned threads;
     const struct op_row *const *ops;
     uint64_t memory, used;  // bytes of the machine; of the buffers made so far
-    // Scratch: shared bytes, then private bytes for each thread. One job runs at a time, so all share it.
+    // Scratch: shared bytes, then private bytes for each thread. One job runs at a time, so all
+    // share it.
     uint8_t *scratch;
     size_t shared, private;
-    uint8_t *matrix_unit;   // a workspace for each thread; NULL: products by BLAS
+    uint8_t *matrix_unit;  // a workspace for each thread; NULL: products by BLAS
 };
 
 // Records a formatted line with the host.
-enum dapt_status cpu_fail(const struct dapt_host *host, enum dapt_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+enum dapt_status cpu_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
+                          ...) __attribute__((format(printf, 3, 4)));
 // Zeroed pages; NULL when there are none.
 void *cpu_map(uint64_t size, uint64_t *mapped);
 void cpu_unmap(void *data, uint64_t mapped);
 enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t private);
 
-// c [m,n] = op(a) op(b) + beta * c, row-major, on the calling thread alone. beta is 0 (c is not read) or 1.
-struct blas_matrix { const float *data; int64_t stride; bool transposed; };
-void blas_multiply(int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b, float beta, float *c,
-                   int64_t c_stride);
-// The same on x86's matrix unit, for processors where amx_available(); `workspace`: amx_workspace() bytes, 64-byte
-// aligned, this thread's own.
+// c [m,n] = op(a) op(b) + beta * c, row-major, on the calling thread alone. beta is 0 (c is not
+// read) or 1.
+struct blas_matrix {
+    const float *data;
+    int64_t stride;
+    bool transposed;
+};
+void blas_multiply(int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b,
+                   float beta, float *c, int64_t c_stride);
+// The same on x86's matrix unit, for processors where amx_available(); `workspace`: amx_workspace()
+// bytes, 64-byte aligned, this thread's own.
 bool amx_available(void);
 size_t amx_workspace(void);
-void amx_multiply(void *workspace, int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b, float beta,
-                  float *c, int64_t c_stride);
-// The better of the two on this device, chosen by shape.
-void job_multiply(const struct job *job, unsigned thread, int64_t m, int64_t n, int64_t k, struct blas_matrix a,
+void amx_multiply(void *workspace, int64_t m, int64_t n, int64_t k, struct blas_matrix a,
                   struct blas_matrix b, float beta, float *c, int64_t c_stride);
+// The better of the two on this device, chosen by shape.
+void job_multiply(const struct job *job, unsigned thread, int64_t m, int64_t n, int64_t k,
+                  struct blas_matrix a, struct blas_matrix b, float beta, float *c,
+                  int64_t c_stride);
 void blas_single_thread(void);  // before the first use
 
 enum dapt_status cpu_program_compile(struct dapt_device *device, const struct dapt_program *program,
-                                     struct dapt_buffer *const *buffers, struct dapt_executable **executable);
+                                     struct dapt_buffer *const *buffers,
+                                     struct dapt_executable **executable);
 void cpu_program_destroy(struct dapt_device *device, struct dapt_executable *executable);
 enum dapt_status cpu_program_run(struct dapt_device *device, struct dapt_executable *executable);
-enum dapt_status cpu_timings(struct dapt_device *device, struct dapt_executable *executable, uint64_t *nanoseconds);
+enum dapt_status cpu_timings(struct dapt_device *device, struct dapt_executable *executable,
+                             uint64_t *nanoseconds);
 
 static inline int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;

@@ -1,4 +1,5 @@
-// Operations on one element at a time: add, scale, copy, fill, add_bias, activate, gate and their gradients.
+// Operations on one element at a time: add, scale, copy, fill, add_bias, activate, gate and their
+// gradients.
 #include "simd.h"
 
 #define BLOCK 16384  // elements of a task
@@ -21,12 +22,14 @@ static void flatten(struct job *job, int inputs, int outputs) {
     grid_rows(job, job->out[0].rows, job->out[0].cols, BLOCK);
 }
 
-struct values { vf v[2]; };
+struct values {
+    vf v[2];
+};
 typedef struct values (*element_function)(const struct job *job, const vf *in);
 
 // y = f(x) over one block; every call has constants for `inputs`, `outputs` and `f`.
-static inline __attribute__((always_inline)) void each(struct job *job, int64_t task, int inputs, int outputs,
-                                                       element_function f) {
+static inline __attribute__((always_inline)) void each(struct job *job, int64_t task, int inputs,
+                                                       int outputs, element_function f) {
     struct block b = grid_block(job, task, job->out[0].rows, job->out[0].cols);
     for (int64_t row = b.row; row < b.row_end; row++) {
         const float *in[3];
@@ -49,11 +52,12 @@ static inline __attribute__((always_inline)) void each(struct job *job, int64_t 
     }
 }
 
-static void run_tasks(struct job *job, void (*work)(struct job *job, int64_t task, unsigned thread)) {
+static void run_tasks(struct job *job,
+                      void (*work)(struct job *job, int64_t task, unsigned thread)) {
     job_loop(job, job->tasks, work);
 }
 
-// ------------------------------------------------------------------------------------- add, scale, copy, fill
+// -------------------------------------------------------------------------- add, scale, copy, fill
 
 static inline struct values add(const struct job *job, const vf *in) {
     (void)job;
@@ -92,7 +96,8 @@ static void copy_task(struct job *job, int64_t task, unsigned thread) {
     struct block b = grid_block(job, task, job->out[0].rows, job->out[0].cols);
     for (int64_t row = b.row; row < b.row_end; row++)
         memcpy(job->out[0].data.f + row * job->out[0].stride + b.col,
-               job->in[0].data.f + row * job->in[0].stride + b.col, (size_t)(b.col_end - b.col) * sizeof(float));
+               job->in[0].data.f + row * job->in[0].stride + b.col,
+               (size_t)(b.col_end - b.col) * sizeof(float));
 }
 static void copy_run(struct job *job) {
     run_tasks(job, copy_task);
@@ -115,7 +120,7 @@ static void fill_run(struct job *job) {
 }
 const struct op_row ISA(op_fill) = {fill_prepare, fill_run};
 
-// ---------------------------------------------------------------------------------------------------- add_bias
+// ---------------------------------------------------------------------------------------- add_bias
 
 static void add_bias_prepare(struct job *job) {
     grid_rows(job, job->out[0].rows, job->out[0].cols, BLOCK);
@@ -138,53 +143,58 @@ static void add_bias_run(struct job *job) {
 }
 const struct op_row ISA(op_add_bias) = {add_bias_prepare, add_bias_run};
 
-// -------------------------------------------------------------------------------------- activations and gates
+// --------------------------------------------------------------------------- activations and gates
 //
 // One function for each kind, so that the kind is a constant in the loop.
 
-#define FOR_KINDS(make) \
-    make(DAPT_ACT_NONE) make(DAPT_ACT_GELU) make(DAPT_ACT_GELU_TANH) make(DAPT_ACT_SILU) make(DAPT_ACT_RELU)
+#define FOR_KINDS(make)                                                                  \
+    make(DAPT_ACT_NONE) make(DAPT_ACT_GELU) make(DAPT_ACT_GELU_TANH) make(DAPT_ACT_SILU) \
+        make(DAPT_ACT_RELU)
 
-#define MAKE(kind)                                                                                           \
-    static inline struct values activate_##kind(const struct job *job, const vf *in) {                      \
-        (void)job;                                                                                           \
-        return (struct values){{activate(kind, in[0])}};                                                     \
-    }                                                                                                        \
-    static inline struct values activate_grad_##kind(const struct job *job, const vf *in) {                 \
-        (void)job;                                                                                           \
-        return (struct values){{in[0] * activate_slope(kind, in[1])}};                                       \
-    }                                                                                                        \
-    static inline struct values gate_##kind(const struct job *job, const vf *in) {                          \
-        (void)job;                                                                                           \
-        return (struct values){{activate(kind, in[0]) * in[1]}};                                             \
-    }                                                                                                        \
-    static inline struct values gate_grad_##kind(const struct job *job, const vf *in) {                     \
-        (void)job;                                                                                           \
-        return (struct values){                                                                              \
-            {in[0] * in[2] * activate_slope(kind, in[1]), in[0] * activate(kind, in[1])}};                   \
-    }                                                                                                        \
-    static void activate_task_##kind(struct job *job, int64_t task, unsigned thread) {                      \
-        (void)thread;                                                                                        \
-        each(job, task, 1, 1, activate_##kind);                                                              \
-    }                                                                                                        \
-    static void activate_grad_task_##kind(struct job *job, int64_t task, unsigned thread) {                 \
-        (void)thread;                                                                                        \
-        each(job, task, 2, 1, activate_grad_##kind);                                                         \
-    }                                                                                                        \
-    static void gate_task_##kind(struct job *job, int64_t task, unsigned thread) {                          \
-        (void)thread;                                                                                        \
-        each(job, task, 2, 1, gate_##kind);                                                                  \
-    }                                                                                                        \
-    static void gate_grad_task_##kind(struct job *job, int64_t task, unsigned thread) {                     \
-        (void)thread;                                                                                        \
-        each(job, task, 3, 2, gate_grad_##kind);                                                             \
+#define MAKE(kind)                                                                          \
+    static inline struct values activate_##kind(const struct job *job, const vf *in) {      \
+        (void)job;                                                                          \
+        return (struct values){{activate(kind, in[0])}};                                    \
+    }                                                                                       \
+    static inline struct values activate_grad_##kind(const struct job *job, const vf *in) { \
+        (void)job;                                                                          \
+        return (struct values){{in[0] * activate_slope(kind, in[1])}};                      \
+    }                                                                                       \
+    static inline struct values gate_##kind(const struct job *job, const vf *in) {          \
+        (void)job;                                                                          \
+        return (struct values){{activate(kind, in[0]) * in[1]}};                            \
+    }                                                                                       \
+    static inline struct values gate_grad_##kind(const struct job *job, const vf *in) {     \
+        (void)job;                                                                          \
+        return (struct values){                                                             \
+            {in[0] * in[2] * activate_slope(kind, in[1]), in[0] * activate(kind, in[1])}};  \
+    }                                                                                       \
+    static void activate_task_##kind(struct job *job, int64_t task, unsigned thread) {      \
+        (void)thread;                                                                       \
+        each(job, task, 1, 1, activate_##kind);                                             \
+    }                                                                                       \
+    static void activate_grad_task_##kind(struct job *job, int64_t task, unsigned thread) { \
+        (void)thread;                                                                       \
+        each(job, task, 2, 1, activate_grad_##kind);                                        \
+    }                                                                                       \
+    static void gate_task_##kind(struct job *job, int64_t task, unsigned thread) {          \
+        (void)thread;                                                                       \
+        each(job, task, 2, 1, gate_##kind);                                                 \
+    }                                                                                       \
+    static void gate_grad_task_##kind(struct job *job, int64_t task, unsigned thread) {     \
+        (void)thread;                                                                       \
+        each(job, task, 3, 2, gate_grad_##kind);                                            \
     }
 FOR_KINDS(MAKE)
 #undef MAKE
 
 typedef void (*task_function)(struct job *job, int64_t task, unsigned thread);
-struct kind_row { task_function activate, activate_grad, gate, gate_grad; };
-#define MAKE(kind) [kind] = {activate_task_##kind, activate_grad_task_##kind, gate_task_##kind, gate_grad_task_##kind},
+struct kind_row {
+    task_function activate, activate_grad, gate, gate_grad;
+};
+#define MAKE(kind)                                                               \
+    [kind] = {activate_task_##kind, activate_grad_task_##kind, gate_task_##kind, \
+              gate_grad_task_##kind},
 static const struct kind_row kinds[DAPT_ACT_COUNT] = {FOR_KINDS(MAKE)};
 #undef MAKE
 

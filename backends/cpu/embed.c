@@ -7,7 +7,7 @@ static void copy_floats(float *to, const float *from, int64_t count) {
     memcpy(to, from, (size_t)count * sizeof *to);
 }
 
-// ------------------------------------------------------------------------------------------ embed, scatter_rows
+// ----------------------------------------------------------------------------- embed, scatter_rows
 
 static void embed_prepare(struct job *job) {
     grid_rows(job, job->out[0].rows, job->out[0].cols, BLOCK);
@@ -18,8 +18,8 @@ static void embed_task(struct job *job, int64_t task, unsigned thread) {
     const int32_t *rows = job->in[1].data.i;
     struct block b = grid_block(job, task, y->rows, y->cols);
     for (int64_t n = b.row; n < b.row_end; n++)
-        copy_floats(y->data.f + n * y->stride + b.col, table->data.f + rows[n] * table->stride + b.col,
-                    b.col_end - b.col);
+        copy_floats(y->data.f + n * y->stride + b.col,
+                    table->data.f + rows[n] * table->stride + b.col, b.col_end - b.col);
 }
 static void embed_run(struct job *job) {
     job_loop(job, job->tasks, embed_task);
@@ -35,17 +35,18 @@ static void scatter_task(struct job *job, int64_t task, unsigned thread) {
     const int32_t *rows = job->in[1].data.i;
     struct block b = grid_block(job, task, x->rows, x->cols);
     for (int64_t n = b.row; n < b.row_end; n++)
-        copy_floats(table->data.f + rows[n] * table->stride + b.col, x->data.f + n * x->stride + b.col,
-                    b.col_end - b.col);
+        copy_floats(table->data.f + rows[n] * table->stride + b.col,
+                    x->data.f + n * x->stride + b.col, b.col_end - b.col);
 }
 static void scatter_run(struct job *job) {
     job_loop(job, job->tasks, scatter_task);
 }
 const struct op_row ISA(op_scatter_rows) = {scatter_prepare, scatter_run};
 
-// --------------------------------------------------------------------------------------------------- embed_grad
+// -------------------------------------------------------------------------------------- embed_grad
 //
-// A task owns a range of table rows and looks for them among all N: each row has one owner, and sums in the order of n.
+// A task owns a range of table rows and looks for them among all N: each row has one owner, and
+// sums in the order of n.
 
 static void embed_grad_prepare(struct job *job) {
     const struct view *table = &job->out[0];
@@ -78,7 +79,7 @@ static void embed_grad_run(struct job *job) {
 }
 const struct op_row ISA(op_embed_grad) = {embed_grad_prepare, embed_grad_run};
 
-// --------------------------------------------------------------------------------------------------------- rope
+// -------------------------------------------------------------------------------------------- rope
 
 static void rope_prepare(struct job *job) {
     grid_rows(job, job->out[0].rows, job->out[0].inner * job->out[0].cols, BLOCK);
@@ -100,7 +101,8 @@ static inline void store4(float *p, v4 v) {
 }
 
 // One head: pairs `half` apart. x and y may be the same.
-static void rotate_halves(const float *x, float *y, const float *cosine, const float *sine, float sign, int64_t half) {
+static void rotate_halves(const float *x, float *y, const float *cosine, const float *sine,
+                          float sign, int64_t half) {
     int64_t i = 0;
     for (; i + LANES <= half; i += LANES) {
         vf a = load(x + i), b = load(x + half + i), c = load(cosine + i), s = sign * load(sine + i);
@@ -108,7 +110,8 @@ static void rotate_halves(const float *x, float *y, const float *cosine, const f
         store(y + half + i, a * s + b * c);
     }
     for (; i + 4 <= half; i += 4) {
-        v4 a = load4(x + i), b = load4(x + half + i), c = load4(cosine + i), s = sign * load4(sine + i);
+        v4 a = load4(x + i), b = load4(x + half + i), c = load4(cosine + i),
+           s = sign * load4(sine + i);
         store4(y + i, a * c - b * s);
         store4(y + half + i, a * s + b * c);
     }
@@ -119,7 +122,8 @@ static void rotate_halves(const float *x, float *y, const float *cosine, const f
     }
 }
 
-static void rotate_pairs(const float *x, float *y, const float *cosine, const float *sine, float sign, int64_t half) {
+static void rotate_pairs(const float *x, float *y, const float *cosine, const float *sine,
+                         float sign, int64_t half) {
     for (int64_t i = 0; i < half; i++) {
         float a = x[2 * i], b = x[2 * i + 1], c = cosine[i], s = sign * sine[i];
         y[2 * i] = a * c - b * s;
@@ -143,7 +147,8 @@ static void rope_task(struct job *job, int64_t task, unsigned thread) {
                 rotate_pairs(from, to, cosine, sine, sign, half);
             else
                 rotate_halves(from, to, cosine, sine, sign, half);
-            if (to != from && rotated < y->cols) copy_floats(to + rotated, from + rotated, y->cols - rotated);
+            if (to != from && rotated < y->cols)
+                copy_floats(to + rotated, from + rotated, y->cols - rotated);
         }
     }
 }

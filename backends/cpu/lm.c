@@ -1,11 +1,11 @@
 // Output projection and cross-entropy together.
 //
 // The scored rows are taken in chunks, the vocabulary in tiles. For each chunk:
-//   1. every tile of logits: one product, and while it is in cache the largest of each row and its sum of exponentials;
-//      a gradient keeps the tile
+//   1. every tile of logits: one product, and while it is in cache the largest of each row and its
+//      sum of exponentials; a gradient keeps the tile
 //   2. log sum exp of every row from those, and the loss
-//   3. every tile again: logits become their gradient in place, which goes into dw, dbias and a partial dx; a group of
-//      neighbouring tiles shares one partial dx
+//   3. every tile again: logits become their gradient in place, which goes into dw, dbias and a
+//      partial dx; a group of neighbouring tiles shares one partial dx
 //   4. the partial dx are added in order
 #include <math.h>
 
@@ -18,26 +18,26 @@ enum result { RESULT_LOSS, RESULT_DX, RESULT_DW, RESULT_DBIAS };
 #define CHUNK_ROWS 1024
 #define TILE_FLOATS (INT64_C(1) << 18)
 #define MAX_GROUPS 16
-#define ROW_BLOCK 16   // rows of a task in the loops over rows
+#define ROW_BLOCK 16  // rows of a task in the loops over rows
 
 // Where things lie in the job's shared scratch.
 struct lm {
     int64_t rows, channels, vocabulary;
-    int64_t chunk;             // rows of a chunk
-    int64_t tile, tiles;       // columns of a tile, a multiple of MAX_LANES; how many
-    int64_t group, groups;     // tiles of a group
+    int64_t chunk;          // rows of a chunk
+    int64_t tile, tiles;    // columns of a tile, a multiple of MAX_LANES; how many
+    int64_t group, groups;  // tiles of a group
     bool grad;
-    int32_t *scored;           // [rows] numbers of the scored rows
-    float *x, *top, *sum;      // [chunk][channels]; [tiles][chunk] twice
-    float *hit, *lse;          // [chunk] logit of the target; log sum exp
-    float *dx;                 // [groups][chunk][channels]
-    float *logits;             // [tiles][chunk][tile]
+    int32_t *scored;       // [rows] numbers of the scored rows
+    float *x, *top, *sum;  // [chunk][channels]; [tiles][chunk] twice
+    float *hit, *lse;      // [chunk] logit of the target; log sum exp
+    float *dx;             // [groups][chunk][channels]
+    float *logits;         // [tiles][chunk][tile]
 };
 
 // One chunk while it is worked on.
 struct chunk {
     struct lm lm;
-    int64_t first, rows;       // its place among the scored rows
+    int64_t first, rows;  // its place among the scored rows
     struct blas_matrix x;
 };
 
@@ -68,7 +68,8 @@ static size_t lm_layout(const struct job *job, uint8_t *base, struct lm *lm) {
     lm->tiles = ceil_div(lm->vocabulary, lm->tile);
     lm->group = ceil_div(lm->tiles, MAX_GROUPS);
     lm->groups = ceil_div(lm->tiles, lm->group);
-    size_t size = 0, chunk = (size_t)lm->chunk, channels = (size_t)lm->channels, tiles = (size_t)lm->tiles;
+    size_t size = 0, chunk = (size_t)lm->chunk, channels = (size_t)lm->channels,
+           tiles = (size_t)lm->tiles;
     lm->scored = take(base, &size, (size_t)lm->rows);
     lm->x = take(base, &size, chunk * channels);
     lm->top = take(base, &size, tiles * chunk);
@@ -90,17 +91,19 @@ static int32_t target_of(const struct job *job, const struct chunk *chunk, int64
     return job->in[OPERAND_TARGETS].data.i[chunk->lm.scored[chunk->first + row]];
 }
 
-// ---------------------------------------------------------------------------------------- 1: logits of one tile
+// --------------------------------------------------------------------------- 1: logits of one tile
 
-// One row of a tile: finishes the logits and returns the largest and the sum of exponentials above it.
-static void soften_row(const struct job *job, int64_t col, int64_t cols, int64_t padded, float *z, float *top,
-                       float *sum) {
+// One row of a tile: finishes the logits and returns the largest and the sum of exponentials above
+// it.
+static void soften_row(const struct job *job, int64_t col, int64_t cols, int64_t padded, float *z,
+                       float *top, float *sum) {
     const float *bias = job->in[OPERAND_BIAS].data.f;
     float scale = job->op.u.lm.scale, cap = job->op.u.lm.softcap;
     if (bias != NULL)
         for (int64_t c = 0; c < cols; c++) z[c] += bias[col + c];
     if (cap > 0)
-        for (int64_t c = 0; c < padded; c += LANES) store(z + c, cap * vtanh(load(z + c) * (scale / cap)));
+        for (int64_t c = 0; c < padded; c += LANES)
+            store(z + c, cap * vtanh(load(z + c) * (scale / cap)));
     else if (scale != 1.0f)
         for (int64_t c = 0; c < padded; c += LANES) store(z + c, load(z + c) * scale);
     for (int64_t c = cols; c < padded; c++) z[c] = -INFINITY;
@@ -119,7 +122,8 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     int64_t col = task * lm->tile, cols = min_i64(lm->tile, lm->vocabulary - col);
     float *logits = lm->grad ? lm->logits + task * lm->chunk * lm->tile : job_private(job, thread);
     struct blas_matrix right = {w->data.f + col * w->stride, w->stride, true};
-    job_multiply(job, thread, chunk->rows, cols, lm->channels, chunk->x, right, 0.0f, logits, lm->tile);
+    job_multiply(job, thread, chunk->rows, cols, lm->channels, chunk->x, right, 0.0f, logits,
+                 lm->tile);
     for (int64_t row = 0; row < chunk->rows; row++) {
         float *z = logits + row * lm->tile;
         int64_t at = task * lm->chunk + row;
@@ -129,7 +133,7 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     }
 }
 
-// --------------------------------------------------------------------------------------------- 2: loss of rows
+// --------------------------------------------------------------------------------- 2: loss of rows
 
 static void loss_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
@@ -143,14 +147,16 @@ static void loss_task(struct job *job, int64_t task, unsigned thread) {
         for (int64_t t = 0; t < lm->tiles; t++)
             sum += lm->sum[t * lm->chunk + row] * expf(lm->top[t * lm->chunk + row] - base);
         lm->lse[row] = top + logf(sum);
-        job->out[RESULT_LOSS].data.f[lm->scored[chunk->first + row]] = (top - lm->hit[row]) + logf(sum);
+        job->out[RESULT_LOSS].data.f[lm->scored[chunk->first + row]] = (top - lm->hit[row]) +
+                                                                       logf(sum);
     }
 }
 
-// --------------------------------------------------------------------------------------------- 3: gradients
+// ------------------------------------------------------------------------------------ 3: gradients
 
 // Logits of one tile become d(sum of seed * loss) / d(x w^T + bias).
-static void slope_tile(const struct job *job, const struct chunk *chunk, int64_t col, int64_t cols, float *logits) {
+static void slope_tile(const struct job *job, const struct chunk *chunk, int64_t col, int64_t cols,
+                       float *logits) {
     const struct lm *lm = &chunk->lm;
     float cap = job->op.u.lm.softcap, factor = *job->in[OPERAND_SEED].data.f * job->op.u.lm.scale;
     for (int64_t row = 0; row < chunk->rows; row++) {
@@ -185,12 +191,13 @@ static void group_task(struct job *job, int64_t task, unsigned thread) {
             for (int64_t row = 0; row < chunk->rows; row++) sum += logits[row * lm->tile + c];
             dbias[col + c] = sum;
         }
-        struct blas_matrix transposed = {logits, lm->tile, true}, straight = {logits, lm->tile, false};
-        job_multiply(job, thread, cols, lm->channels, chunk->rows, transposed, chunk->x, add_dw ? 1.0f : 0.0f,
-                      dw->data.f + col * dw->stride, dw->stride);
+        struct blas_matrix transposed = {logits, lm->tile, true},
+                           straight = {logits, lm->tile, false};
+        job_multiply(job, thread, cols, lm->channels, chunk->rows, transposed, chunk->x,
+                     add_dw ? 1.0f : 0.0f, dw->data.f + col * dw->stride, dw->stride);
         struct blas_matrix weights = {w->data.f + col * w->stride, w->stride, false};
-        job_multiply(job, thread, chunk->rows, lm->channels, cols, straight, weights, t > task * lm->group ? 1.0f : 0.0f, dx,
-                      lm->channels);
+        job_multiply(job, thread, chunk->rows, lm->channels, cols, straight, weights,
+                     t > task * lm->group ? 1.0f : 0.0f, dx, lm->channels);
     }
 }
 
@@ -201,7 +208,8 @@ static void dx_task(struct job *job, int64_t task, unsigned thread) {
     int64_t end = min_i64(chunk->rows, (task + 1) * ROW_BLOCK), channels = lm->channels;
     for (int64_t row = task * ROW_BLOCK; row < end; row++) {
         const float *part = lm->dx + row * channels;
-        float *to = job->out[RESULT_DX].data.f + lm->scored[chunk->first + row] * job->out[RESULT_DX].stride;
+        float *to = job->out[RESULT_DX].data.f +
+                    lm->scored[chunk->first + row] * job->out[RESULT_DX].stride;
         int64_t c = 0, step = lm->chunk * channels;
         for (; c + LANES <= channels; c += LANES) {
             vf sum = load(part + c);
@@ -216,7 +224,7 @@ static void dx_task(struct job *job, int64_t task, unsigned thread) {
     }
 }
 
-// ---------------------------------------------------------------------------------------------------- the whole
+// --------------------------------------------------------------------------------------- the whole
 
 static void gather_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
@@ -224,7 +232,8 @@ static void gather_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *x = &job->in[OPERAND_X];
     int64_t end = min_i64(chunk->rows, (task + 1) * ROW_BLOCK);
     for (int64_t row = task * ROW_BLOCK; row < end; row++)
-        memcpy(chunk->lm.x + row * x->cols, x->data.f + chunk->lm.scored[chunk->first + row] * x->stride,
+        memcpy(chunk->lm.x + row * x->cols,
+               x->data.f + chunk->lm.scored[chunk->first + row] * x->stride,
                (size_t)x->cols * sizeof(float));
 }
 

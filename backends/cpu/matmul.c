@@ -1,19 +1,20 @@
 // c = act(op(a) op(b) + bias) + residual [+ c].
 //
 // Three ways, chosen by shape alone:
-//   tiles   c is cut into tiles, each one BLAS call and what is fused with it while it is in cache
-//   split   few tiles but a long sum (gradients of weights): the sum is cut too, the parts are added in order
+//   tiles   c is cut into tiles, each one product and what is fused with it while it is in cache
+//   split   few tiles but a long sum (gradients of weights): the sum is cut too, and the parts are
+//           added in order
 //   few     very few rows of a (generation): every weight is read once, by own loops
 #include "simd.h"
 
 #define FEW_ROWS 4
-#define FEW_COLS 128     // columns of a task there
+#define FEW_COLS 128  // columns of a task there
 #define TILE_FLOATS 262144
-#define MIN_TASKS 8      // tiles at least, where the product is large enough to be shared
+#define MIN_TASKS 8  // tiles at least, where the product is large enough to be shared
 #define MAX_SPLIT 8
-#define SPLIT_LENGTH 256 // of a part of a sum, at least
-#define LEAST_EDGE 32    // of a tile; where the sum is long, cutting that is better than tiles below LEAST_EDGE_LONG
-#define LEAST_EDGE_LONG 192
+#define SPLIT_LENGTH 256     // of a part of a sum, at least
+#define LEAST_EDGE 32        // of a tile
+#define LEAST_EDGE_LONG 192  // where the sum is long: cutting that is better than smaller tiles
 
 enum way { WAY_TILES, WAY_SPLIT, WAY_FEW };
 
@@ -24,8 +25,8 @@ struct plan {
     bool accumulate;     // c is added to
     bool residual_here;  // residual is c itself
     bool activation;
-    bool first;          // bias and residual can be laid down before the product, which is then added
-    bool temporary;      // the product needs a place of its own
+    bool first;      // bias and residual can be laid down before the product, which is then added
+    bool temporary;  // the product needs a place of its own
 };
 
 static struct plan plan_of(const struct job *job) {
@@ -92,24 +93,29 @@ static void matmul_prepare(struct job *job) {
         job->private = (size_t)(job->step[0] * job->step[1]) * sizeof(float);
 }
 
-// ------------------------------------------------------------------------------------------- what is fused
+// ----------------------------------------------------------------------------------- what is fused
 
-// c = act(t + bias) + residual [+ c] for one block; t may be c. Column and row numbers are those of c.
-static inline __attribute__((always_inline)) void finish_kind(const struct job *job, enum dapt_activation kind,
-                                                              bool accumulate, struct block b, const float *t,
-                                                              int64_t t_stride) {
+// c = act(t + bias) + residual [+ c] for one block; t may be c. Column and row numbers are those of
+// c.
+static inline __attribute__((always_inline)) void finish_kind(const struct job *job,
+                                                              enum dapt_activation kind,
+                                                              bool accumulate, struct block b,
+                                                              const float *t, int64_t t_stride) {
     const struct view *c = &job->out[0], *residual = &job->in[OPERAND_RESIDUAL];
     const float *bias = job->in[OPERAND_BIAS].data.f;
     int64_t length = b.col_end - b.col;
     for (int64_t row = b.row; row < b.row_end; row++) {
         const float *from = t + (row - b.row) * t_stride;
         float *to = c->data.f + row * c->stride + b.col;
-        const float *add = residual->data.f != NULL ? residual->data.f + row * residual->stride + b.col : NULL;
+        const float *add = residual->data.f != NULL
+                               ? residual->data.f + row * residual->stride + b.col
+                               : NULL;
         for (int64_t i = 0; i < length; i += LANES) {
             int64_t rest = length - i;
             bool part = rest < LANES;
             vf v = part ? load_part(from + i, rest) : load(from + i);
-            if (bias != NULL) v += part ? load_part(bias + b.col + i, rest) : load(bias + b.col + i);
+            if (bias != NULL)
+                v += part ? load_part(bias + b.col + i, rest) : load(bias + b.col + i);
             v = activate(kind, v);
             if (add != NULL) v += part ? load_part(add + i, rest) : load(add + i);
             if (accumulate) v += part ? load_part(to + i, rest) : load(to + i);
@@ -121,13 +127,16 @@ static inline __attribute__((always_inline)) void finish_kind(const struct job *
     }
 }
 
-static void finish(const struct job *job, bool accumulate, struct block b, const float *t, int64_t t_stride) {
+static void finish(const struct job *job, bool accumulate, struct block b, const float *t,
+                   int64_t t_stride) {
     switch (job->op.u.matmul.activation) {
-        case DAPT_ACT_GELU: finish_kind(job, DAPT_ACT_GELU, accumulate, b, t, t_stride); break;
-        case DAPT_ACT_GELU_TANH: finish_kind(job, DAPT_ACT_GELU_TANH, accumulate, b, t, t_stride); break;
-        case DAPT_ACT_SILU: finish_kind(job, DAPT_ACT_SILU, accumulate, b, t, t_stride); break;
-        case DAPT_ACT_RELU: finish_kind(job, DAPT_ACT_RELU, accumulate, b, t, t_stride); break;
-        default: finish_kind(job, DAPT_ACT_NONE, accumulate, b, t, t_stride); break;
+    case DAPT_ACT_GELU: finish_kind(job, DAPT_ACT_GELU, accumulate, b, t, t_stride); break;
+    case DAPT_ACT_GELU_TANH:
+        finish_kind(job, DAPT_ACT_GELU_TANH, accumulate, b, t, t_stride);
+        break;
+    case DAPT_ACT_SILU: finish_kind(job, DAPT_ACT_SILU, accumulate, b, t, t_stride); break;
+    case DAPT_ACT_RELU: finish_kind(job, DAPT_ACT_RELU, accumulate, b, t, t_stride); break;
+    default: finish_kind(job, DAPT_ACT_NONE, accumulate, b, t, t_stride); break;
     }
 }
 
@@ -135,7 +144,8 @@ static void finish(const struct job *job, bool accumulate, struct block b, const
 static bool begin(const struct job *job, struct plan plan, struct block b) {
     const struct view *c = &job->out[0], *residual = &job->in[OPERAND_RESIDUAL];
     const float *bias = job->in[OPERAND_BIAS].data.f;
-    bool keep = plan.accumulate || plan.residual_here, add = residual->data.f != NULL && !plan.residual_here;
+    bool keep = plan.accumulate || plan.residual_here,
+         add = residual->data.f != NULL && !plan.residual_here;
     if (bias == NULL && !add) return keep;
     int64_t length = b.col_end - b.col;
     for (int64_t row = b.row; row < b.row_end; row++) {
@@ -146,7 +156,8 @@ static bool begin(const struct job *job, struct plan plan, struct block b) {
             bool part = rest < LANES;
             vf v = {0};
             if (keep) v = part ? load_part(to + i, rest) : load(to + i);
-            if (bias != NULL) v += part ? load_part(bias + b.col + i, rest) : load(bias + b.col + i);
+            if (bias != NULL)
+                v += part ? load_part(bias + b.col + i, rest) : load(bias + b.col + i);
             if (from != NULL) v += part ? load_part(from + i, rest) : load(from + i);
             if (part)
                 store_part(to + i, v, rest);
@@ -157,18 +168,20 @@ static bool begin(const struct job *job, struct plan plan, struct block b) {
     return true;
 }
 
-// ------------------------------------------------------------------------------------------------ tiles, split
+// ------------------------------------------------------------------------------------ tiles, split
 
 // Operand a from row `row` of op(a), b from column `col` of op(b), both from term `k` of the sum.
 static struct blas_matrix slice_a(const struct job *job, int64_t row, int64_t k) {
     const struct view *a = &job->in[OPERAND_A];
     bool t = job->op.u.matmul.transpose_a;
-    return (struct blas_matrix){a->data.f + (t ? k * a->stride + row : row * a->stride + k), a->stride, t};
+    return (struct blas_matrix){a->data.f + (t ? k * a->stride + row : row * a->stride + k),
+                                a->stride, t};
 }
 static struct blas_matrix slice_b(const struct job *job, int64_t col, int64_t k) {
     const struct view *b = &job->in[OPERAND_B];
     bool t = job->op.u.matmul.transpose_b;
-    return (struct blas_matrix){b->data.f + (t ? col * b->stride + k : k * b->stride + col), b->stride, t};
+    return (struct blas_matrix){b->data.f + (t ? col * b->stride + k : k * b->stride + col),
+                                b->stride, t};
 }
 
 static void tile_task(struct job *job, int64_t task, unsigned thread) {
@@ -179,8 +192,8 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     float *to = plan.temporary ? job_private(job, thread) : c->data.f + b.row * c->stride + b.col;
     int64_t stride = plan.temporary ? cols : c->stride;
     bool add = plan.first && begin(job, plan, b);
-    job_multiply(job, thread, rows, cols, job->step[2], slice_a(job, b.row, 0), slice_b(job, b.col, 0), add ? 1.0f : 0.0f, to,
-                  stride);
+    job_multiply(job, thread, rows, cols, job->step[2], slice_a(job, b.row, 0),
+                 slice_b(job, b.col, 0), add ? 1.0f : 0.0f, to, stride);
     if (!plan.first) finish(job, plan.accumulate, b, to, stride);
 }
 
@@ -190,8 +203,8 @@ static void split_task(struct job *job, int64_t task, unsigned thread) {
     int64_t part = task % job->count[2], from = part * job->step[2];
     int64_t length = min_i64(sum_length(job), from + job->step[2]) - from;
     float *to = (float *)job_shared(job) + part * c->rows * c->cols + b.row * c->cols + b.col;
-    job_multiply(job, thread, b.row_end - b.row, b.col_end - b.col, length, slice_a(job, b.row, from), slice_b(job, b.col, from),
-                  0.0f, to, c->cols);
+    job_multiply(job, thread, b.row_end - b.row, b.col_end - b.col, length,
+                 slice_a(job, b.row, from), slice_b(job, b.col, from), 0.0f, to, c->cols);
 }
 
 #define JOIN_FLOATS 8192
@@ -210,7 +223,7 @@ static void join_task(struct job *job, int64_t task, unsigned thread) {
     finish(job, (job->op.accumulate & 1) != 0, b, sum + b.row * c->cols, c->cols);
 }
 
-// -------------------------------------------------------------------------------------------------- few rows
+// ---------------------------------------------------------------------------------------- few rows
 
 static float dot(const float *a, const float *b, int64_t length) {
     vf sum[4] = {{0}};
@@ -223,7 +236,8 @@ static float dot(const float *a, const float *b, int64_t length) {
 }
 
 // t [cols] = a [k] b [k, cols]: eight rows of b at a time.
-static void sum_of_rows(const float *a, const struct blas_matrix *b, int64_t k, float *t, int64_t cols) {
+static void sum_of_rows(const float *a, const struct blas_matrix *b, int64_t k, float *t,
+                        int64_t cols) {
     memset(t, 0, (size_t)cols * sizeof *t);
     for (int64_t r = 0; r < k; r += 8) {
         int64_t terms = min_i64(8, k - r);
@@ -249,19 +263,20 @@ static void few_task(struct job *job, int64_t task, unsigned thread) {
         sum_of_rows(slice_a(job, row, 0).data, &weights, k, t + row * FEW_COLS, cols);
     for (int64_t col = 0; col < cols && weights.transposed; col++)
         for (int64_t row = 0; row < c->rows; row++)
-            t[row * FEW_COLS + col] = dot(slice_a(job, row, 0).data, weights.data + col * weights.stride, k);
+            t[row * FEW_COLS + col] = dot(slice_a(job, row, 0).data,
+                                          weights.data + col * weights.stride, k);
     finish(job, (job->op.accumulate & 1) != 0, b, t, FEW_COLS);
 }
 
 static void matmul_run(struct job *job) {
     const struct view *c = &job->out[0];
     switch ((enum way)job->at) {
-        case WAY_FEW: job_loop(job, job->tasks, few_task); break;
-        case WAY_TILES: job_loop(job, job->tasks, tile_task); break;
-        case WAY_SPLIT:
-            job_loop(job, job->tasks, split_task);
-            job_loop(job, ceil_div(c->rows, max_i64(1, JOIN_FLOATS / c->cols)), join_task);
-            break;
+    case WAY_FEW: job_loop(job, job->tasks, few_task); break;
+    case WAY_TILES: job_loop(job, job->tasks, tile_task); break;
+    case WAY_SPLIT:
+        job_loop(job, job->tasks, split_task);
+        job_loop(job, ceil_div(c->rows, max_i64(1, JOIN_FLOATS / c->cols)), join_task);
+        break;
     }
 }
 const struct op_row ISA(op_matmul) = {matmul_prepare, matmul_run};

@@ -1,7 +1,7 @@
 // Normalisations of rows and their gradients; sums over rows.
 //
-// A gradient with respect to a weight is a sum over all rows, in two stages: each block of rows sums its own into one
-// row of `parts`; the parts are added in order.
+// A gradient with respect to a weight is a sum over all rows, in two stages: each block of rows
+// sums its own into one row of `parts`; the parts are added in order.
 #include "simd.h"
 
 #define BLOCK 16384
@@ -14,7 +14,8 @@ static int64_t row_count(const struct view *v) {
     return v->rows * v->inner;
 }
 
-// Blocks of whole rows: step[0] each, count[0] of them, at most MAX_PARTS if there is a sum over rows.
+// Blocks of whole rows: step[0] each, count[0] of them, at most MAX_PARTS if there is a sum over
+// rows.
 static void grid_whole_rows(struct job *job, int64_t rows, int64_t cols, bool parts) {
     job->step[0] = max_i64(1, BLOCK / max_i64(cols, 1));
     if (parts) job->step[0] = max_i64(job->step[0], ceil_div(rows, MAX_PARTS));
@@ -22,9 +23,14 @@ static void grid_whole_rows(struct job *job, int64_t rows, int64_t cols, bool pa
     job->tasks = job->count[0];
 }
 
-// ------------------------------------------------------------------------------------------------ sums over rows
+// ---------------------------------------------------------------------------------- sums over rows
 
-struct reduction { const float *parts; int64_t count, stride; float *y; bool accumulate; };
+struct reduction {
+    const float *parts;
+    int64_t count, stride;
+    float *y;
+    bool accumulate;
+};
 
 static void reduce_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
@@ -42,8 +48,8 @@ static void reduce_task(struct job *job, int64_t task, unsigned thread) {
     }
 }
 
-void ISA(reduce_parts)(struct job *job, const float *parts, int64_t count, int64_t stride, float *y, int64_t length,
-                       bool accumulate) {
+void ISA(reduce_parts)(struct job *job, const float *parts, int64_t count, int64_t stride, float *y,
+                       int64_t length, bool accumulate) {
     struct reduction r = {parts, count, stride, y, accumulate};
     job->extra = &r;
     job->length = length;
@@ -72,12 +78,13 @@ static void column_sum_task(struct job *job, int64_t task, unsigned thread) {
 static void column_sum_run(struct job *job) {
     const struct view *x = &job->in[0];
     job_loop(job, job->tasks, column_sum_task);
-    ISA(reduce_parts)(job, job_shared(job), job->count[0], x->cols, job->out[0].data.f, x->cols,
-                      (job->op.accumulate & 1) != 0);
+    ISA(reduce_parts)
+    (job, job_shared(job), job->count[0], x->cols, job->out[0].data.f, x->cols,
+     (job->op.accumulate & 1) != 0);
 }
 const struct op_row ISA(op_column_sum) = {column_sum_prepare, column_sum_run};
 
-// ----------------------------------------------------------------------------------------------------- rms_norm
+// ---------------------------------------------------------------------------------------- rms_norm
 
 static void norm_prepare(struct job *job) {
     grid_whole_rows(job, row_count(&job->in[0]), job->in[0].cols, false);
@@ -114,7 +121,7 @@ static void rms_norm_run(struct job *job) {
 }
 const struct op_row ISA(op_rms_norm) = {norm_prepare, rms_norm_run};
 
-// --------------------------------------------------------------------------------------------------- layer_norm
+// -------------------------------------------------------------------------------------- layer_norm
 
 static void layer_norm_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
@@ -155,14 +162,16 @@ static void layer_norm_run(struct job *job) {
 }
 const struct op_row ISA(op_layer_norm) = {norm_prepare, layer_norm_run};
 
-// ---------------------------------------------------------------------------------------------------- gradients
+// --------------------------------------------------------------------------------------- gradients
 
 // One row of both gradients. xh = (x - mean) * rstd, g = dy * weight:
 //   dx = rstd * (g - [centred] mean(g) - xh * mean(g * xh)); weight_sum += dy * xh; bias_sum += dy
 // weight_sum and bias_sum may be NULL.
-static inline __attribute__((always_inline)) void grad_row(const float *dy, const float *x, const float *weight,
-                                                           float mean, float rstd, bool centred, bool accumulate,
-                                                           int64_t cols, float *dx, float *weight_sum, float *bias_sum) {
+static inline __attribute__((always_inline)) void grad_row(const float *dy, const float *x,
+                                                           const float *weight, float mean,
+                                                           float rstd, bool centred,
+                                                           bool accumulate, int64_t cols, float *dx,
+                                                           float *weight_sum, float *bias_sum) {
     int64_t whole = cols / LANES * LANES, rest = cols - whole;
     vf sum_g = {0}, sum_gx = {0};
     for (int64_t c = 0; c <= whole; c += LANES) {
@@ -203,7 +212,8 @@ static inline __attribute__((always_inline)) void grad_row(const float *dy, cons
 static void norm_grad_prepare(struct job *job) {
     const struct view *x = &job->in[1];
     grid_whole_rows(job, row_count(x), x->cols, true);
-    job->shared = (size_t)(job->count[0] * x->cols) * 2 * sizeof(float);  // parts of dweight, then of dbias
+    job->shared = (size_t)(job->count[0] * x->cols) * 2 *
+                  sizeof(float);  // parts of dweight, then of dbias
 }
 
 static void rms_norm_grad_task(struct job *job, int64_t task, unsigned thread) {
@@ -221,8 +231,9 @@ static void rms_norm_grad_task(struct job *job, int64_t task, unsigned thread) {
 static void rms_norm_grad_run(struct job *job) {
     int64_t cols = job->in[1].cols;
     job_loop(job, job->tasks, rms_norm_grad_task);
-    ISA(reduce_parts)(job, job_shared(job), job->count[0], cols, job->out[1].data.f, cols,
-                      (job->op.accumulate & 2) != 0);
+    ISA(reduce_parts)
+    (job, job_shared(job), job->count[0], cols, job->out[1].data.f, cols,
+     (job->op.accumulate & 2) != 0);
 }
 const struct op_row ISA(op_rms_norm_grad) = {norm_grad_prepare, rms_norm_grad_run};
 
@@ -244,9 +255,10 @@ static void layer_norm_grad_run(struct job *job) {
     int64_t cols = job->in[1].cols;
     const float *parts = job_shared(job);
     job_loop(job, job->tasks, layer_norm_grad_task);
-    ISA(reduce_parts)(job, parts, job->count[0], cols, job->out[1].data.f, cols, (job->op.accumulate & 2) != 0);
-    if (job->out[2].data.f != NULL)
-        ISA(reduce_parts)(job, parts + job->count[0] * cols, job->count[0], cols, job->out[2].data.f, cols,
-                          (job->op.accumulate & 4) != 0);
+    ISA(reduce_parts)
+    (job, parts, job->count[0], cols, job->out[1].data.f, cols, (job->op.accumulate & 2) != 0);
+    if (job->out[2].data.f != NULL) ISA(reduce_parts)
+    (job, parts + job->count[0] * cols, job->count[0], cols, job->out[2].data.f, cols,
+     (job->op.accumulate & 4) != 0);
 }
 const struct op_row ISA(op_layer_norm_grad) = {norm_grad_prepare, layer_norm_grad_run};

@@ -5,7 +5,7 @@
 
 #define CHUNK 65536
 
-// ---------------------------------------------------------------------------------------------------------- sums
+// -------------------------------------------------------------------------------------------- sums
 //
 // Chunks in double, eight partial sums each; the chunks' sums are added in order.
 
@@ -16,7 +16,8 @@ static void sum_prepare(struct job *job) {
     job->shared = (size_t)job->tasks * sizeof(double);
 }
 
-static inline __attribute__((always_inline)) double sum_chunk(const float *x, int64_t count, bool squares) {
+static inline __attribute__((always_inline)) double sum_chunk(const float *x, int64_t count,
+                                                              bool squares) {
     double sum[16] = {0};
     int64_t i = 0;
     for (; i + 16 <= count; i += 16)
@@ -35,7 +36,8 @@ static void sum_task(struct job *job, int64_t task, unsigned thread) {
     const float *x = job->in[0].data.f + task * CHUNK;
     int64_t count = min_i64(CHUNK, job->length - task * CHUNK);
     double *sums = job_shared(job);
-    sums[task] = job->op.opcode == DAPT_OP_SUM ? sum_chunk(x, count, false) : sum_chunk(x, count, true);
+    sums[task] = job->op.opcode == DAPT_OP_SUM ? sum_chunk(x, count, false)
+                                               : sum_chunk(x, count, true);
 }
 
 static void sum_run(struct job *job) {
@@ -49,11 +51,14 @@ static void sum_run(struct job *job) {
 const struct op_row ISA(op_sum) = {sum_prepare, sum_run};
 const struct op_row ISA(op_sum_squares) = {sum_prepare, sum_run};
 
-// --------------------------------------------------------------------------------------------------------- adamw
+// ------------------------------------------------------------------------------------------- adamw
 
-struct adamw { float grad_scale, beta1, beta2, shrink, rate, correction2, eps; };
+struct adamw {
+    float grad_scale, beta1, beta2, shrink, rate, correction2, eps;
+};
 
-static inline __attribute__((always_inline)) void adamw_vector(const struct adamw *s, vf g, vf *p, vf *m, vf *v) {
+static inline __attribute__((always_inline)) void adamw_vector(const struct adamw *s, vf g, vf *p,
+                                                               vf *m, vf *v) {
     g *= s->grad_scale;
     *m = s->beta1 * *m + (1.0f - s->beta1) * g;
     *v = s->beta2 * *v + (1.0f - s->beta2) * g * g;
@@ -104,7 +109,9 @@ static void adamw_run(struct job *job) {
         .grad_scale = (float)(factor < 1.0 ? factor : 1.0),
         .beta1 = job->op.u.adamw.beta1,
         .beta2 = job->op.u.adamw.beta2,
-        .shrink = job->op.u.adamw.decay ? step[DAPT_STEP_LEARNING_RATE] * step[DAPT_STEP_WEIGHT_DECAY] : 0.0f,
+        .shrink = job->op.u.adamw.decay
+                      ? step[DAPT_STEP_LEARNING_RATE] * step[DAPT_STEP_WEIGHT_DECAY]
+                      : 0.0f,
         .rate = step[DAPT_STEP_LEARNING_RATE] / step[DAPT_STEP_CORRECTION1],
         .correction2 = 1.0f / step[DAPT_STEP_CORRECTION2],
         .eps = job->op.u.adamw.eps,

@@ -1,8 +1,9 @@
 // A team of threads for short loops: tasks are taken one by one from a shared counter.
 //
-// `ticket` holds the loop's number (high half) and its next task (low half). A thread reads the ticket, then the loop's
-// fields, then claims a task by compare-and-swap: if the loop has changed meanwhile the swap fails, so what it read is
-// never used. Before the fields change, the ticket is closed under a new number.
+// `ticket` holds the loop's number (high half) and its next task (low half). A thread reads the
+// ticket, then the loop's fields, then claims a task by compare-and-swap: if the loop has changed
+// meanwhile the swap fails, so what it read is never used. Before the fields change, the ticket is
+// closed under a new number.
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -13,8 +14,8 @@
 #define TASK_BITS 32
 #define TASK_MASK ((UINT64_C(1) << TASK_BITS) - 1)
 #define CLOSED TASK_MASK
-// Looks before a thread goes to sleep. Gaps between the loops of a program are a few microseconds; spinning longer
-// than that only takes time from others.
+// Looks before a thread goes to sleep. Gaps between the loops of a program are a few microseconds;
+// spinning longer than that only takes time from others.
 #define SPINS_IDLE 400
 #define SPINS_FINISH 2000
 
@@ -29,7 +30,11 @@ struct pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake, finished;
     unsigned threads, started;  // the caller is thread 0
-    struct member { struct pool *pool; unsigned index; pthread_t thread; } *members;
+    struct member {
+        struct pool *pool;
+        unsigned index;
+        pthread_t thread;
+    } * members;
 };
 
 static inline void relax(void) {
@@ -41,10 +46,12 @@ static inline void relax(void) {
 }
 
 unsigned pool_flush_denormals(unsigned mode) {
-    // Numbers below 1.2e-38 cost a hundred times as much as others and mean nothing here: they count as 0.
+    // Numbers below 1.2e-38 cost a hundred times as much as others and mean nothing here: they
+    // count as 0.
 #if defined(__x86_64__)
     unsigned old = __builtin_ia32_stmxcsr();
-    __builtin_ia32_ldmxcsr(mode == POOL_FLUSH ? old | 0x8040u : mode);  // flush to zero, denormals are zero
+    __builtin_ia32_ldmxcsr(mode == POOL_FLUSH ? old | 0x8040u
+                                              : mode);  // flush to zero, denormals are zero
     return old;
 #elif defined(__aarch64__)
     uint64_t old;
@@ -60,7 +67,8 @@ unsigned pool_flush_denormals(unsigned mode) {
 unsigned pool_processors(void) {
 #if defined(__linux__)
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return (unsigned)CPU_COUNT(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return (unsigned)CPU_COUNT(&set);
 #endif
     long count = sysconf(_SC_NPROCESSORS_ONLN);
     return count > 0 ? (unsigned)count : 1;
@@ -102,7 +110,8 @@ static void *member_main(void *argument) {
         if (spins < SPINS_IDLE) continue;
         pthread_mutex_lock(&pool->mutex);
         atomic_fetch_add(&pool->sleepers, 1);
-        while (!has_task(pool) && !atomic_load(&pool->stop)) pthread_cond_wait(&pool->wake, &pool->mutex);
+        while (!has_task(pool) && !atomic_load(&pool->stop))
+            pthread_cond_wait(&pool->wake, &pool->mutex);
         atomic_fetch_sub(&pool->sleepers, 1);
         pthread_mutex_unlock(&pool->mutex);
     }
@@ -146,7 +155,8 @@ void pool_run(struct pool *pool, int64_t tasks, pool_work work, void *context) {
 enum dapt_status pool_create(const struct dapt_host *host, unsigned threads, struct pool **result) {
     *result = NULL;
     struct pool *pool = aligned_alloc(64, sizeof *pool);
-    if (pool == NULL) return cpu_fail(host, DAPT_ERROR_MEMORY, "no memory for a team of %u threads", threads);
+    if (pool == NULL)
+        return cpu_fail(host, DAPT_ERROR_MEMORY, "no memory for a team of %u threads", threads);
     *pool = (struct pool){.ticket = CLOSED, .threads = threads, .started = 1};
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
@@ -161,7 +171,8 @@ enum dapt_status pool_create(const struct dapt_host *host, unsigned threads, str
     if (!ok) {
         unsigned started = pool->started;
         pool_destroy(&pool);
-        return cpu_fail(host, DAPT_ERROR_MEMORY, "%u threads asked for, the system gave %u", threads, started);
+        return cpu_fail(host, DAPT_ERROR_MEMORY, "%u threads asked for, the system gave %u",
+                        threads, started);
     }
     *result = pool;
     return DAPT_OK;

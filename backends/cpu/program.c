@@ -11,7 +11,8 @@ struct dapt_executable {
     uint64_t *nanoseconds;
 };
 
-static struct view resolve(const struct dapt_program *program, struct dapt_buffer *const *buffers, uint32_t index) {
+static struct view resolve(const struct dapt_program *program, struct dapt_buffer *const *buffers,
+                           uint32_t index) {
     if (index >= program->tensor_count) return (struct view){.data.f = NULL};
     const struct dapt_tensor *tensor = &program->tensors[index];
     struct view view = {.rows = tensor->shape[0], .inner = 1, .cols = 1, .stride = tensor->stride};
@@ -22,7 +23,8 @@ static struct view resolve(const struct dapt_program *program, struct dapt_buffe
 }
 
 enum dapt_status cpu_program_compile(struct dapt_device *device, const struct dapt_program *program,
-                                     struct dapt_buffer *const *buffers, struct dapt_executable **result) {
+                                     struct dapt_buffer *const *buffers,
+                                     struct dapt_executable **result) {
     *result = NULL;
     struct dapt_executable *executable = calloc(1, sizeof *executable);
     enum dapt_status status = DAPT_OK;
@@ -32,8 +34,8 @@ enum dapt_status cpu_program_compile(struct dapt_device *device, const struct da
         executable->nanoseconds = calloc(program->op_count + 1u, sizeof *executable->nanoseconds);
     }
     if (executable == NULL || executable->jobs == NULL || executable->nanoseconds == NULL) {
-        status = cpu_fail(device->host, DAPT_ERROR_MEMORY, "cpu: no memory for a program of %u operations",
-                          program->op_count);
+        status = cpu_fail(device->host, DAPT_ERROR_MEMORY,
+                          "cpu: no memory for a program of %u operations", program->op_count);
         goto done;
     }
     size_t shared = 0, private = 0;
@@ -41,14 +43,18 @@ enum dapt_status cpu_program_compile(struct dapt_device *device, const struct da
         struct job *job = &executable->jobs[i];
         job->op = program->ops[i];
         if ((uint32_t)job->op.opcode >= DAPT_OP_COUNT || device->ops[job->op.opcode] == NULL) {
-            status = cpu_fail(device->host, DAPT_ERROR_UNSUPPORTED, "cpu: operation %u (%s) has the unknown code %d", i,
-                              job->op.label != NULL ? job->op.label : "no label", (int)job->op.opcode);
+            status = cpu_fail(device->host, DAPT_ERROR_UNSUPPORTED,
+                              "cpu: operation %u (%s) has the unknown code %d", i,
+                              job->op.label != NULL ? job->op.label : "no label",
+                              (int)job->op.opcode);
             goto done;
         }
         job->row = device->ops[job->op.opcode];
         job->device = device;
-        for (int k = 0; k < DAPT_OP_INPUTS; k++) job->in[k] = resolve(program, buffers, job->op.inputs[k]);
-        for (int k = 0; k < DAPT_OP_OUTPUTS; k++) job->out[k] = resolve(program, buffers, job->op.outputs[k]);
+        for (int k = 0; k < DAPT_OP_INPUTS; k++)
+            job->in[k] = resolve(program, buffers, job->op.inputs[k]);
+        for (int k = 0; k < DAPT_OP_OUTPUTS; k++)
+            job->out[k] = resolve(program, buffers, job->op.outputs[k]);
         job->row->prepare(job);
         job->shared = (job->shared + 63) & ~(size_t)63;
         // Private areas of two threads never share a line, nor the same place in every page.
@@ -95,13 +101,14 @@ enum dapt_status cpu_program_run(struct dapt_device *device, struct dapt_executa
     return DAPT_OK;
 }
 
-enum dapt_status cpu_timings(struct dapt_device *device, struct dapt_executable *executable, uint64_t *nanoseconds) {
+enum dapt_status cpu_timings(struct dapt_device *device, struct dapt_executable *executable,
+                             uint64_t *nanoseconds) {
     (void)device;
     memcpy(nanoseconds, executable->nanoseconds, executable->count * sizeof *nanoseconds);
     return DAPT_OK;
 }
 
-// ----------------------------------------------------------------------------------------------- what jobs use
+// ----------------------------------------------------------------------------------- what jobs use
 
 struct loop {
     struct job *job;
@@ -113,7 +120,8 @@ static void loop_task(void *context, int64_t task, unsigned thread) {
     loop->work(loop->job, task, thread);
 }
 
-void job_loop(struct job *job, int64_t tasks, void (*work)(struct job *job, int64_t task, unsigned thread)) {
+void job_loop(struct job *job, int64_t tasks,
+              void (*work)(struct job *job, int64_t task, unsigned thread)) {
     struct loop loop = {job, work};
     pool_run(job->device->pool, tasks, loop_task, &loop);
 }
@@ -128,8 +136,9 @@ void *job_private(const struct job *job, unsigned thread) {
 
 #define UNIT_LEAST 16  // rows, columns and terms below which laying out costs more than it saves
 
-void job_multiply(const struct job *job, unsigned thread, int64_t m, int64_t n, int64_t k, struct blas_matrix a,
-                  struct blas_matrix b, float beta, float *c, int64_t c_stride) {
+void job_multiply(const struct job *job, unsigned thread, int64_t m, int64_t n, int64_t k,
+                  struct blas_matrix a, struct blas_matrix b, float beta, float *c,
+                  int64_t c_stride) {
 #if defined(DAPT_CPU_AMX)
     uint8_t *unit = job->device->matrix_unit;
     if (unit != NULL && m >= UNIT_LEAST && n >= UNIT_LEAST && k >= UNIT_LEAST) {

@@ -1,5 +1,6 @@
-// Vectors of the widest kind of the instruction set that this file is compiled for, by the compilers' vector
-// extensions: the same text serves every processor. Included only by files that compute (see cpu.h).
+// Vectors of the widest kind of the instruction set that this file is compiled for, by the
+// compilers' vector extensions: the same text serves every processor. Included only by files that
+// compute (see cpu.h).
 #ifndef DAPT_CPU_SIMD_H
 #define DAPT_CPU_SIMD_H
 #include <string.h>
@@ -101,13 +102,15 @@ static inline float hsum(vf v) {
 static inline float hmax(vf v) {
     float lane[LANES];
     memcpy(lane, &v, sizeof v);
-    for (int i = 1; i < LANES; i++) lane[0] = lane[i] > lane[0] || lane[i] != lane[i] ? lane[i] : lane[0];
+    for (int i = 1; i < LANES; i++)
+        lane[0] = lane[i] > lane[0] || lane[i] != lane[i] ? lane[i] : lane[0];
     return lane[0];
 }
 
-// ------------------------------------------------------------------------------------------------- functions
+// --------------------------------------------------------------------------------------- functions
 //
-// Polynomials fitted at Chebyshev nodes; NaN stays NaN, the ends are 0 and infinity as they should be.
+// Polynomials fitted at Chebyshev nodes; NaN stays NaN, the ends are 0 and infinity as they should
+// be.
 
 static inline vf round_even(vf x) {
 #if defined(__AVX512F__)
@@ -127,7 +130,8 @@ static inline vf scale_power(vf a, vf n) {
     return (vf)_mm512_scalef_ps((__m512)a, (__m512)n);
 #else
     vi whole = __builtin_convertvector(n, vi);
-    vi first = whole >> 1, second = whole - first;  // in two steps, so that denormal results come out right
+    vi first = whole >> 1,
+       second = whole - first;  // in two steps, so that denormal results come out right
     return a * (vf)((first + 127) << 23) * (vf)((second + 127) << 23);
 #endif
 }
@@ -136,7 +140,9 @@ static inline vf scale_power(vf a, vf n) {
 static inline vf vexp(vf x) {
     vf t = vmin(splat(89.0f), vmax(splat(-105.0f), x));  // second operand: NaN passes
     vf n = round_even(t * 1.44269504f);
-    vf r = t - n * 0.693145752f;   // ln 2 in two parts; the first has so few bits that n times it is exact
+    vf r =
+        t -
+        n * 0.693145752f;  // ln 2 in two parts; the first has so few bits that n times it is exact
     r = r - n * 1.42860677e-6f;
     vf p = r * 1.392618359e-3f + 8.363179053e-3f;
     p = p * r + 4.166655462e-2f;
@@ -197,34 +203,30 @@ static inline vf vsigmoid_slope(vf x, vf *slope) {
 static inline vf activate(enum dapt_activation kind, vf x) {
     vf unused;
     switch (kind) {
-        case DAPT_ACT_GELU: return x * vnormal(x, &unused);
-        case DAPT_ACT_GELU_TANH: return x * vsigmoid(1.59576912f * (x + 0.044715f * x * x * x));
-        case DAPT_ACT_SILU: return x * vsigmoid(x);
-        case DAPT_ACT_RELU: return vmax(splat(0.0f), x);
-        default: return x;
+    case DAPT_ACT_GELU: return x * vnormal(x, &unused);
+    case DAPT_ACT_GELU_TANH: return x * vsigmoid(1.59576912f * (x + 0.044715f * x * x * x));
+    case DAPT_ACT_SILU: return x * vsigmoid(x);
+    case DAPT_ACT_RELU: return vmax(splat(0.0f), x);
+    default: return x;
     }
 }
 static inline vf activate_slope(enum dapt_activation kind, vf x) {
     vf density, s;
     switch (kind) {
-        case DAPT_ACT_GELU:
-            s = vnormal(x, &density);
-            return s + x * density;
-        case DAPT_ACT_GELU_TANH:
-            s = vsigmoid_slope(1.59576912f * (x + 0.044715f * x * x * x), &density);
-            return s + x * density * (1.59576912f + 0.214064448f * x * x);
-        case DAPT_ACT_SILU:
-            s = vsigmoid_slope(x, &density);
-            return s + x * density;
-        case DAPT_ACT_RELU: return vselect(x > 0.0f, splat(1.0f), vselect(x == x, (vf){0}, x));
-        default: return splat(1.0f);
+    case DAPT_ACT_GELU: s = vnormal(x, &density); return s + x * density;
+    case DAPT_ACT_GELU_TANH:
+        s = vsigmoid_slope(1.59576912f * (x + 0.044715f * x * x * x), &density);
+        return s + x * density * (1.59576912f + 0.214064448f * x * x);
+    case DAPT_ACT_SILU: s = vsigmoid_slope(x, &density); return s + x * density;
+    case DAPT_ACT_RELU: return vselect(x > 0.0f, splat(1.0f), vselect(x == x, (vf){0}, x));
+    default: return splat(1.0f);
     }
 }
 
-// ------------------------------------------------------------------------------------------------- grids
+// ------------------------------------------------------------------------------------------- grids
 
-// Rows x columns cut into blocks of about `size` elements; columns are cut only where one row is longer than that.
-// step and count: [0] rows, [1] columns.
+// Rows x columns cut into blocks of about `size` elements; columns are cut only where one row is
+// longer than that. step and count: [0] rows, [1] columns.
 static inline void grid_rows(struct job *job, int64_t rows, int64_t cols, int64_t size) {
     job->step[1] = cols > size ? size : max_i64(cols, 1);
     job->count[1] = ceil_div(max_i64(cols, 1), job->step[1]);
@@ -233,9 +235,12 @@ static inline void grid_rows(struct job *job, int64_t rows, int64_t cols, int64_
     job->tasks = job->count[0] * job->count[1];
 }
 
-struct block { int64_t row, row_end, col, col_end; };
+struct block {
+    int64_t row, row_end, col, col_end;
+};
 
-static inline struct block grid_block(const struct job *job, int64_t task, int64_t rows, int64_t cols) {
+static inline struct block grid_block(const struct job *job, int64_t task, int64_t rows,
+                                      int64_t cols) {
     int64_t r = task / job->count[1], c = task % job->count[1];
     return (struct block){r * job->step[0], min_i64(rows, (r + 1) * job->step[0]), c * job->step[1],
                           min_i64(cols, (c + 1) * job->step[1])};
@@ -271,8 +276,8 @@ OP_ROW(op_sum_squares);
 OP_ROW(op_adamw);
 #undef OP_ROW
 
-// Adds `count` partial sums, each `length` floats and `stride` apart, in order, to y (or overwrites it): the second
-// stage of every sum over rows.
-void ISA(reduce_parts)(struct job *job, const float *parts, int64_t count, int64_t stride, float *y, int64_t length,
-                       bool accumulate);
+// Adds `count` partial sums, each `length` floats and `stride` apart, in order, to y (or overwrites
+// it): the second stage of every sum over rows.
+void ISA(reduce_parts)(struct job *job, const float *parts, int64_t count, int64_t stride, float *y,
+                       int64_t length, bool accumulate);
 #endif

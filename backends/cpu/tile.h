@@ -1,6 +1,7 @@
 // Small matrix products in cache, for attention: c [m,n] (+)= a [m,k] b [k,n].
 //
-// a is read one element at a time, so any two strides do (a transpose is free); b and c are rows of vectors.
+// a is read one element at a time, so any two strides do (a transpose is free); b and c are rows of
+// vectors.
 #ifndef DAPT_CPU_TILE_H
 #define DAPT_CPU_TILE_H
 #include "simd.h"
@@ -11,16 +12,22 @@
 #define TILE_VECTORS 2
 #endif
 
-struct tile_a { const float *data; int64_t row, term; };  // element (i, r) at data[i * row + r * term]
+struct tile_a {
+    const float *data;
+    int64_t row, term;
+};  // element (i, r) at data[i * row + r * term]
 
-static inline __attribute__((always_inline)) void tile_block(const int rows, const int vectors, int64_t k,
-                                                             struct tile_a a, const float *b, int64_t b_stride,
-                                                             float *c, int64_t c_stride, bool accumulate) {
+static inline __attribute__((always_inline)) void tile_block(const int rows, const int vectors,
+                                                             int64_t k, struct tile_a a,
+                                                             const float *b, int64_t b_stride,
+                                                             float *c, int64_t c_stride,
+                                                             bool accumulate) {
     vf sum[4][TILE_VECTORS];
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++) sum[i][j] = accumulate ? load(c + i * c_stride + j * LANES) : (vf){0};
+        for (int j = 0; j < vectors; j++)
+            sum[i][j] = accumulate ? load(c + i * c_stride + j * LANES) : (vf){0};
     for (int64_t r = 0; r < k; r++) {
         vf right[TILE_VECTORS];
 #pragma GCC unroll 4
@@ -38,8 +45,9 @@ static inline __attribute__((always_inline)) void tile_block(const int rows, con
         for (int j = 0; j < vectors; j++) store(c + i * c_stride + j * LANES, sum[i][j]);
 }
 
-static inline __attribute__((always_inline)) void tile_rows(const int vectors, int64_t m, int64_t k, struct tile_a a,
-                                                            const float *b, int64_t b_stride, float *c,
+static inline __attribute__((always_inline)) void tile_rows(const int vectors, int64_t m, int64_t k,
+                                                            struct tile_a a, const float *b,
+                                                            int64_t b_stride, float *c,
                                                             int64_t c_stride, bool accumulate) {
     for (; m >= 4; m -= 4, a.data += 4 * a.row, c += 4 * c_stride)
         tile_block(4, vectors, k, a, b, b_stride, c, c_stride, accumulate);
@@ -48,13 +56,16 @@ static inline __attribute__((always_inline)) void tile_rows(const int vectors, i
 }
 
 // n is a multiple of LANES.
-static __attribute__((noinline)) void tile_multiply(int64_t m, int64_t n, int64_t k, struct tile_a a, const float *b,
-                                                    int64_t b_stride, float *c, int64_t c_stride, bool accumulate) {
+static __attribute__((noinline)) void tile_multiply(int64_t m, int64_t n, int64_t k,
+                                                    struct tile_a a, const float *b,
+                                                    int64_t b_stride, float *c, int64_t c_stride,
+                                                    bool accumulate) {
     int64_t j = 0;
     for (; j + TILE_VECTORS * LANES <= n; j += TILE_VECTORS * LANES)
         tile_rows(TILE_VECTORS, m, k, a, b + j, b_stride, c + j, c_stride, accumulate);
 #if TILE_VECTORS == 4
-    for (; j + 2 * LANES <= n; j += 2 * LANES) tile_rows(2, m, k, a, b + j, b_stride, c + j, c_stride, accumulate);
+    for (; j + 2 * LANES <= n; j += 2 * LANES)
+        tile_rows(2, m, k, a, b + j, b_stride, c + j, c_stride, accumulate);
 #endif
     for (; j < n; j += LANES) tile_rows(1, m, k, a, b + j, b_stride, c + j, c_stride, accumulate);
 }

@@ -10,21 +10,27 @@
 
 #include <cmocka.h>
 
-#define GUARD 40             // words around every operand
+#define GUARD 40  // words around every operand
 #define GUARD_WORD 0x7fc5a5a5u
 #define MAX_BEDS 32
-#define BUFFERS 3            // float inputs, whole numbers, outputs
+#define BUFFERS 3  // float inputs, whole numbers, outputs
 
-struct bed { const struct dapt_backend *backend; struct dapt_device *device; uint32_t threads; char name[300]; };
+struct bed {
+    const struct dapt_backend *backend;
+    struct dapt_device *device;
+    uint32_t threads;
+    char name[300];
+};
 
 static struct bed beds[MAX_BEDS];
 static int bed_count;
 static bool covered[DAPT_OP_COUNT];
 static uint64_t random_state = 0x9e3779b97f4a7c15u;
 
-// --------------------------------------------------------------------------------------------------- the devices
+// ------------------------------------------------------------------------------------- the devices
 
-static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status, const char *line) {
+static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status,
+                                  const char *line) {
     (void)host;
     fprintf(stderr, "backend: %s\n", line);
     return status;
@@ -33,7 +39,8 @@ static void host_log(const struct dapt_host *host, enum dapt_log_level level, co
     (void)host, (void)level;
     fprintf(stderr, "%s\n", line);
 }
-static const struct dapt_host bed_host = {.struct_size = sizeof(struct dapt_host), .log = host_log, .fail = host_fail};
+static const struct dapt_host bed_host = {
+    .struct_size = sizeof(struct dapt_host), .log = host_log, .fail = host_fail};
 
 static void open_device(const struct dapt_backend *backend, uint32_t index) {
     static const uint32_t threads[] = {1, 2, 3, 5};
@@ -46,7 +53,8 @@ static void open_device(const struct dapt_backend *backend, uint32_t index) {
         struct dapt_device_options options = {.threads = variants > 1 ? threads[i] : 0};
         bed->backend = backend;
         bed->threads = options.threads;
-        snprintf(bed->name, sizeof bed->name, "%s %u (%s), %u threads", backend->name, index, info.name, options.threads);
+        snprintf(bed->name, sizeof bed->name, "%s %u (%s), %u threads", backend->name, index,
+                 info.name, options.threads);
         assert_int_equal(backend->device_open(&bed_host, index, &options, &bed->device), DAPT_OK);
     }
 }
@@ -80,7 +88,7 @@ bool bed_covered(enum dapt_opcode opcode) {
     return covered[opcode];
 }
 
-// ----------------------------------------------------------------------------------------------------- the cases
+// --------------------------------------------------------------------------------------- the cases
 
 double bed_random(void) {
     random_state ^= random_state << 13;
@@ -136,7 +144,8 @@ int32_t *case_indices(struct op_case *c, int slot, int64_t count, int64_t limit)
     o->dtype = DAPT_I32;
     o->i = malloc((size_t)count * sizeof *o->i);
     assert_non_null(o->i);
-    for (int64_t i = 0; i < count; i++) o->i[i] = (int32_t)((bed_random() * 0.5 + 0.5) * (double)limit) % (int32_t)limit;
+    for (int64_t i = 0; i < count; i++)
+        o->i[i] = (int32_t)((bed_random() * 0.5 + 0.5) * (double)limit) % (int32_t)limit;
     return o->i;
 }
 
@@ -181,35 +190,38 @@ void case_reference(const struct op_case *c, double *outputs[DAPT_OP_OUTPUTS]) {
     for (int i = 0; i < DAPT_OP_OUTPUTS; i++) outputs[i] = out[i].v;
 }
 
-// ---------------------------------------------------------------------------------------------------- the program
+// ------------------------------------------------------------------------------------- the program
 
 // The case laid out in memory.
 struct layout {
     struct dapt_tensor tensors[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS + BUFFERS];
     uint32_t tensor_count;
     struct dapt_op op;
-    uint32_t *words[BUFFERS];    // before the run
-    bool *written[BUFFERS];      // whether the op may change the word
+    uint32_t *words[BUFFERS];  // before the run
+    bool *written[BUFFERS];    // whether the op may change the word
     int64_t size[BUFFERS];
 };
 
 // Whether the op sees what an output held before: sums, and ops that change a part.
 static bool keeps_contents(const struct op_case *c, int slot) {
-    return (c->op.accumulate >> slot & 1) != 0 || c->op.opcode == DAPT_OP_SCATTER_ROWS || c->op.opcode == DAPT_OP_ADAMW ||
-           c->out[slot].in_place >= 0;
+    return (c->op.accumulate >> slot & 1) != 0 || c->op.opcode == DAPT_OP_SCATTER_ROWS ||
+           c->op.opcode == DAPT_OP_ADAMW || c->out[slot].in_place >= 0;
 }
 
-static void place(struct layout *l, const struct operand *o, uint32_t buffer, uint32_t *index, bool output, bool filled) {
+static void place(struct layout *l, const struct operand *o, uint32_t buffer, uint32_t *index,
+                  bool output, bool filled) {
     int64_t words = words_of(o), old = l->size[buffer], from = old + GUARD, length = row_length(o);
     l->size[buffer] = from + words + GUARD;
     l->words[buffer] = realloc(l->words[buffer], (size_t)l->size[buffer] * sizeof(uint32_t));
     l->written[buffer] = realloc(l->written[buffer], (size_t)l->size[buffer] * sizeof(bool));
     assert_non_null(l->words[buffer]);
     assert_non_null(l->written[buffer]);
-    for (int64_t i = old; i < l->size[buffer]; i++) l->words[buffer][i] = GUARD_WORD, l->written[buffer][i] = false;
+    for (int64_t i = old; i < l->size[buffer]; i++)
+        l->words[buffer][i] = GUARD_WORD, l->written[buffer][i] = false;
     for (int64_t row = 0; row < o->shape[0]; row++) {
         int64_t at = from + row * (length + o->gap);
-        const void *data = o->f != NULL ? (const void *)(o->f + row * length) : (const void *)(o->i + row * length);
+        const void *data = o->f != NULL ? (const void *)(o->f + row * length)
+                                        : (const void *)(o->i + row * length);
         if (filled) memcpy(l->words[buffer] + at, data, (size_t)length * sizeof(uint32_t));
         for (int64_t k = 0; output && k < length; k++) l->written[buffer][at + k] = true;
     }
@@ -233,7 +245,8 @@ static void lay_out(const struct op_case *c, struct layout *l) {
     for (int i = 0; i < DAPT_OP_INPUTS; i++) {
         if (c->in[i].rank == 0) continue;
         bool output = false;
-        for (int k = 0; k < DAPT_OP_OUTPUTS; k++) output |= c->out[k].rank > 0 && c->out[k].in_place == i;
+        for (int k = 0; k < DAPT_OP_OUTPUTS; k++)
+            output |= c->out[k].rank > 0 && c->out[k].in_place == i;
         place(l, &c->in[i], c->in[i].dtype == DAPT_I32 ? 1 : 0, &l->op.inputs[i], output, true);
     }
     for (int k = 0; k < DAPT_OP_OUTPUTS; k++) {
@@ -257,7 +270,8 @@ static void run_on(const struct bed *bed, const struct layout *l, uint32_t *afte
     for (int b = 0; b < BUFFERS; b++) {
         infos[b] = (struct dapt_buffer_info){b == 1 ? DAPT_BUFFER_BATCH : DAPT_BUFFER_WORK,
                                              (uint64_t)l->size[b] * sizeof(uint32_t)};
-        assert_int_equal(be->buffer_create(bed->device, infos[b].role, infos[b].size, &buffers[b]), DAPT_OK);
+        assert_int_equal(be->buffer_create(bed->device, infos[b].role, infos[b].size, &buffers[b]),
+                         DAPT_OK);
     }
     struct dapt_program program = {.buffer_count = BUFFERS,
                                    .tensor_count = l->tensor_count,
@@ -265,13 +279,15 @@ static void run_on(const struct bed *bed, const struct layout *l, uint32_t *afte
                                    .buffers = infos,
                                    .tensors = l->tensors,
                                    .ops = &l->op};
-    if (!be->supports(bed->device, &program, &l->op)) fail_msg("%s: %s is not supported", bed->name, l->op.label);
+    if (!be->supports(bed->device, &program, &l->op))
+        fail_msg("%s: %s is not supported", bed->name, l->op.label);
     struct dapt_executable *executable;
     assert_int_equal(be->program_compile(bed->device, &program, buffers, &executable), DAPT_OK);
     uint32_t *first = NULL;
     for (int run = 0; run < 2; run++) {
         for (int b = 0; b < BUFFERS; b++)
-            assert_int_equal(be->buffer_write(bed->device, buffers[b], 0, l->words[b], infos[b].size), DAPT_OK);
+            assert_int_equal(
+                be->buffer_write(bed->device, buffers[b], 0, l->words[b], infos[b].size), DAPT_OK);
         assert_int_equal(be->program_run(bed->device, executable), DAPT_OK);
         assert_int_equal(be->device_wait(bed->device, 0), DAPT_OK);
         for (int b = 0; b < BUFFERS; b++) {
@@ -280,7 +296,8 @@ static void run_on(const struct bed *bed, const struct layout *l, uint32_t *afte
                 assert_non_null(first);
                 memcpy(first, after[b], infos[b].size);
             }
-            assert_int_equal(be->buffer_read(bed->device, buffers[b], 0, after[b], infos[b].size), DAPT_OK);
+            assert_int_equal(be->buffer_read(bed->device, buffers[b], 0, after[b], infos[b].size),
+                             DAPT_OK);
             if (run == 1 && memcmp(first, after[b], infos[b].size) != 0)
                 fail_msg("%s: %s: two runs differ", bed->name, l->op.label);
             free(first);
@@ -291,16 +308,17 @@ static void run_on(const struct bed *bed, const struct layout *l, uint32_t *afte
     for (int b = 0; b < BUFFERS; b++) be->buffer_destroy(bed->device, buffers[b]);
 }
 
-static void check_guards(const struct bed *bed, const struct layout *l, uint32_t *const after[BUFFERS]) {
+static void check_guards(const struct bed *bed, const struct layout *l,
+                         uint32_t *const after[BUFFERS]) {
     for (int b = 0; b < BUFFERS; b++)
         for (int64_t i = 0; i < l->size[b]; i++)
             if (!l->written[b][i] && after[b][i] != l->words[b][i])
-                fail_msg("%s: %s: word %lld of buffer %d is not the op's and was written", bed->name, l->op.label,
-                         (long long)i, b);
+                fail_msg("%s: %s: word %lld of buffer %d is not the op's and was written",
+                         bed->name, l->op.label, (long long)i, b);
 }
 
-static void compare(const struct bed *bed, const struct op_case *c, const struct layout *l, uint32_t *const after[BUFFERS],
-                    double *const expected[DAPT_OP_OUTPUTS]) {
+static void compare(const struct bed *bed, const struct op_case *c, const struct layout *l,
+                    uint32_t *const after[BUFFERS], double *const expected[DAPT_OP_OUTPUTS]) {
     for (int k = 0; k < DAPT_OP_OUTPUTS; k++) {
         const struct operand *o = &c->out[k];
         if (o->rank == 0) continue;
@@ -312,7 +330,8 @@ static void compare(const struct bed *bed, const struct op_case *c, const struct
         rms = fmax(0.01, finite > 0 ? sqrt(rms / (double)finite) : 0);
         for (int64_t i = 0; i < count; i++) {
             float got;
-            memcpy(&got, after[t->buffer] + t->offset / 4 + i / length * t->stride + i % length, sizeof got);
+            memcpy(&got, after[t->buffer] + t->offset / 4 + i / length * t->stride + i % length,
+                   sizeof got);
             double want = expected[k][i];
             bool ok;
             if (c->poisoned)
@@ -322,8 +341,8 @@ static void compare(const struct bed *bed, const struct op_case *c, const struct
             else
                 ok = isnan(want) ? isnan(got) : (double)got == want;
             if (!ok)
-                fail_msg("%s: %s: output %d, element %lld of %lld: %.9g, expected %.9g", bed->name, c->name, k,
-                         (long long)i, (long long)count, (double)got, want);
+                fail_msg("%s: %s: output %d, element %lld of %lld: %.9g, expected %.9g", bed->name,
+                         c->name, k, (long long)i, (long long)count, (double)got, want);
         }
     }
 }
@@ -347,7 +366,8 @@ void case_check(struct op_case *c) {
         bool same = i > 0 && beds[i].backend == beds[i - 1].backend && beds[i].threads > 1;
         for (int b = 0; b < BUFFERS; b++) {
             if (same && memcmp(base[b], after[b], (size_t)l.size[b] * sizeof(uint32_t)) != 0)
-                fail_msg("%s: %s: bits differ from those with %u threads", beds[i].name, c->name, beds[i - 1].threads);
+                fail_msg("%s: %s: bits differ from those with %u threads", beds[i].name, c->name,
+                         beds[i - 1].threads);
             free(base[b]);
             base[b] = after[b];
         }
@@ -368,12 +388,15 @@ void bed_check_bits(const struct dapt_program *program, const void *const *initi
         struct dapt_executable *executable;
         bool fresh = i == 0 || be != beds[i - 1].backend || beds[i].threads <= 1;
         for (uint32_t b = 0; b < program->buffer_count; b++)
-            assert_int_equal(be->buffer_create(beds[i].device, program->buffers[b].role, program->buffers[b].size,
-                                               &buffers[b]), DAPT_OK);
-        assert_int_equal(be->program_compile(beds[i].device, program, buffers, &executable), DAPT_OK);
+            assert_int_equal(be->buffer_create(beds[i].device, program->buffers[b].role,
+                                               program->buffers[b].size, &buffers[b]),
+                             DAPT_OK);
+        assert_int_equal(be->program_compile(beds[i].device, program, buffers, &executable),
+                         DAPT_OK);
         for (int run = 0; run < 2; run++) {
             for (uint32_t b = 0; b < program->buffer_count; b++)
-                assert_int_equal(be->buffer_write(beds[i].device, buffers[b], 0, initial[b], program->buffers[b].size),
+                assert_int_equal(be->buffer_write(beds[i].device, buffers[b], 0, initial[b],
+                                                  program->buffers[b].size),
                                  DAPT_OK);
             assert_int_equal(be->program_run(beds[i].device, executable), DAPT_OK);
             assert_int_equal(be->device_wait(beds[i].device, 0), DAPT_OK);
@@ -381,7 +404,8 @@ void bed_check_bits(const struct dapt_program *program, const void *const *initi
                 size_t size = program->buffers[b].size;
                 uint8_t *data = malloc(size);
                 assert_non_null(data);
-                assert_int_equal(be->buffer_read(beds[i].device, buffers[b], 0, data, size), DAPT_OK);
+                assert_int_equal(be->buffer_read(beds[i].device, buffers[b], 0, data, size),
+                                 DAPT_OK);
                 if (!(fresh && run == 0) && memcmp(first[b], data, size) != 0)
                     fail_msg("%s: run %d: buffer %u has other bits", beds[i].name, run, b);
                 free(first[b]);
@@ -389,7 +413,8 @@ void bed_check_bits(const struct dapt_program *program, const void *const *initi
             }
         }
         be->program_destroy(beds[i].device, executable);
-        for (uint32_t b = 0; b < program->buffer_count; b++) be->buffer_destroy(beds[i].device, buffers[b]);
+        for (uint32_t b = 0; b < program->buffer_count; b++)
+            be->buffer_destroy(beds[i].device, buffers[b]);
     }
     for (int b = 0; b < BUFFERS; b++) free(first[b]);
 }

@@ -17,7 +17,7 @@ static void put(const struct dapt_op *op, int index, double *place, double value
     *place = (op->accumulate >> index & 1) != 0 ? *place + value : value;
 }
 
-// ------------------------------------------------------------------------------------------------------ functions
+// --------------------------------------------------------------------------------------- functions
 
 static double normal(double x) {
     return 0.5 * erfc(-x / sqrt(2.0));
@@ -28,30 +28,29 @@ static double gelu_tanh_inner(double x) {
 
 double reference_activate(enum dapt_activation kind, double x) {
     switch (kind) {
-        case DAPT_ACT_GELU: return x * normal(x);
-        case DAPT_ACT_GELU_TANH: return 0.5 * x * (1 + tanh(gelu_tanh_inner(x)));
-        case DAPT_ACT_SILU: return x / (1 + exp(-x));
-        case DAPT_ACT_RELU: return x > 0 || x != x ? x : 0;
-        default: return x;
+    case DAPT_ACT_GELU: return x * normal(x);
+    case DAPT_ACT_GELU_TANH: return 0.5 * x * (1 + tanh(gelu_tanh_inner(x)));
+    case DAPT_ACT_SILU: return x / (1 + exp(-x));
+    case DAPT_ACT_RELU: return x > 0 || x != x ? x : 0;
+    default: return x;
     }
 }
 
 static double activate_slope(enum dapt_activation kind, double x) {
     double t, s;
     switch (kind) {
-        case DAPT_ACT_GELU: return normal(x) + x * exp(-x * x / 2) / sqrt(2 * M_PI);
-        case DAPT_ACT_GELU_TANH:
-            t = tanh(gelu_tanh_inner(x));
-            return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt(2.0 / M_PI) * (1 + 3 * 0.044715 * x * x);
-        case DAPT_ACT_SILU:
-            s = 1 / (1 + exp(-x));
-            return s * (1 + x * (1 - s));
-        case DAPT_ACT_RELU: return x != x ? x : x > 0 ? 1 : 0;
-        default: return 1;
+    case DAPT_ACT_GELU: return normal(x) + x * exp(-x * x / 2) / sqrt(2 * M_PI);
+    case DAPT_ACT_GELU_TANH:
+        t = tanh(gelu_tanh_inner(x));
+        return 0.5 * (1 + t) +
+               0.5 * x * (1 - t * t) * sqrt(2.0 / M_PI) * (1 + 3 * 0.044715 * x * x);
+    case DAPT_ACT_SILU: s = 1 / (1 + exp(-x)); return s * (1 + x * (1 - s));
+    case DAPT_ACT_RELU: return x != x ? x : x > 0 ? 1 : 0;
+    default: return 1;
     }
 }
 
-// ------------------------------------------------------------------------------------------------ rows and matrices
+// ------------------------------------------------------------------------------- rows and matrices
 
 static void embed(const struct dapt_op *op, tensor *in, tensor *out) {
     (void)op;
@@ -90,7 +89,8 @@ static void matmul(const struct dapt_op *op, tensor *in, tensor *out) {
 
 static void add_bias(const struct dapt_op *op, tensor *in, tensor *out) {
     (void)op;
-    for (int64_t i = 0; i < count_of(&in[0]); i++) out[0].v[i] = in[0].v[i] + in[1].v[i % in[0].shape[1]];
+    for (int64_t i = 0; i < count_of(&in[0]); i++)
+        out[0].v[i] = in[0].v[i] + in[1].v[i % in[0].shape[1]];
 }
 
 static void column_sum(const struct dapt_op *op, tensor *in, tensor *out) {
@@ -101,7 +101,7 @@ static void column_sum(const struct dapt_op *op, tensor *in, tensor *out) {
     }
 }
 
-// ---------------------------------------------------------------------------------------------------------- norms
+// ------------------------------------------------------------------------------------------- norms
 
 static void norm(const struct dapt_op *op, tensor *in, tensor *out) {
     bool centred = op->opcode == DAPT_OP_LAYER_NORM;
@@ -125,7 +125,8 @@ static void norm_grad(const struct dapt_op *op, tensor *in, tensor *out) {
     int64_t c = last_of(&in[1]);
     double *dw = calloc((size_t)c, sizeof *dw), *db = calloc((size_t)c, sizeof *db);
     for (int64_t n = 0; n < count_of(&in[1]) / c; n++) {
-        double mean = centred ? in[3].v[n] : 0, rstd = in[centred ? 4 : 3].v[n], mean_g = 0, mean_gx = 0;
+        double mean = centred ? in[3].v[n] : 0, rstd = in[centred ? 4 : 3].v[n], mean_g = 0,
+               mean_gx = 0;
         for (int64_t i = 0; i < c; i++) {
             double g = in[0].v[n * c + i] * in[2].v[i], xh = (in[1].v[n * c + i] - mean) * rstd;
             mean_g += centred ? g / (double)c : 0;
@@ -163,27 +164,38 @@ static void rope(const struct dapt_op *op, tensor *in, tensor *out) {
     }
 }
 
-// ------------------------------------------------------------------------------------------------------ attention
+// --------------------------------------------------------------------------------------- attention
 
-struct attention { int64_t query_rows, key_rows, heads, groups, size; double scale, cap; };
+struct attention {
+    int64_t query_rows, key_rows, heads, groups, size;
+    double scale, cap;
+};
 
 static struct attention attention_of(const struct dapt_op *op, tensor *q, tensor *k) {
     int64_t s = op->u.attention.sequences;
-    return (struct attention){q->shape[0] / s, k->shape[0] / s, q->shape[1], k->shape[1], q->shape[2],
-                              (double)op->u.attention.scale, (double)op->u.attention.softcap};
+    return (struct attention){q->shape[0] / s,
+                              k->shape[0] / s,
+                              q->shape[1],
+                              k->shape[1],
+                              q->shape[2],
+                              (double)op->u.attention.scale,
+                              (double)op->u.attention.softcap};
 }
 
-static bool sees(const struct dapt_op *op, const int32_t *first, const int32_t *last, int64_t n, int64_t j) {
+static bool sees(const struct dapt_op *op, const int32_t *first, const int32_t *last, int64_t n,
+                 int64_t j) {
     if (j < first[n] || j > last[n]) return false;
     return op->u.attention.window <= 0 || j > last[n] - op->u.attention.window;
 }
 
 // The score of query row n, head h with key j of its sequence; *slope: d score / d (scale q.k).
-static double score(const struct attention *at, tensor *q, tensor *k, int64_t n, int64_t h, int64_t j, double *slope) {
+static double score(const struct attention *at, tensor *q, tensor *k, int64_t n, int64_t h,
+                    int64_t j, double *slope) {
     int64_t group = h / (at->heads / at->groups), row = n / at->query_rows * at->key_rows + j;
     double sum = 0;
     for (int64_t d = 0; d < at->size; d++)
-        sum += q->v[(n * at->heads + h) * at->size + d] * k->v[(row * at->groups + group) * at->size + d];
+        sum += q->v[(n * at->heads + h) * at->size + d] *
+               k->v[(row * at->groups + group) * at->size + d];
     sum *= at->scale;
     *slope = 1;
     if (at->cap > 0) {
@@ -203,12 +215,14 @@ static void attention(const struct dapt_op *op, tensor *in, tensor *out) {
             int64_t group = h / (at.heads / at.groups), row = n / at.query_rows * at.key_rows;
             for (int64_t d = 0; d < at.size; d++) y[d] = 0;
             for (int64_t j = 0; j < at.key_rows; j++)
-                if (sees(op, in[3].i, in[4].i, n, j)) top = fmax(top, score(&at, &in[0], &in[1], n, h, j, &slope));
+                if (sees(op, in[3].i, in[4].i, n, j))
+                    top = fmax(top, score(&at, &in[0], &in[1], n, h, j, &slope));
             for (int64_t j = 0; j < at.key_rows; j++) {
                 if (!sees(op, in[3].i, in[4].i, n, j)) continue;
                 double p = exp(score(&at, &in[0], &in[1], n, h, j, &slope) - top);
                 sum += p;
-                for (int64_t d = 0; d < at.size; d++) y[d] += p * in[2].v[((row + j) * at.groups + group) * at.size + d];
+                for (int64_t d = 0; d < at.size; d++)
+                    y[d] += p * in[2].v[((row + j) * at.groups + group) * at.size + d];
             }
             out[1].v[n * at.heads + h] = sum == 0 ? -INFINITY : top + log(sum);
             for (int64_t d = 0; sum != 0 && d < at.size; d++) y[d] /= sum;
@@ -227,7 +241,8 @@ static void attention_grad(const struct dapt_op *op, tensor *in, tensor *out) {
             for (int64_t j = 0; j < at.key_rows; j++) {
                 if (!sees(op, in[6].i, in[7].i, n, j)) continue;
                 int64_t key = ((n / at.query_rows * at.key_rows + j) * at.groups + group) * at.size;
-                double slope, dp = 0, p = exp(score(&at, q, k, n, h, j, &slope) - lse->v[n * at.heads + h]);
+                double slope, dp = 0,
+                              p = exp(score(&at, q, k, n, h, j, &slope) - lse->v[n * at.heads + h]);
                 for (int64_t d = 0; d < at.size; d++) dp += dy->v[query + d] * v->v[key + d];
                 double ds = p * (dp - delta) * slope * at.scale;
                 for (int64_t d = 0; d < at.size; d++) {
@@ -239,37 +254,41 @@ static void attention_grad(const struct dapt_op *op, tensor *in, tensor *out) {
         }
 }
 
-// --------------------------------------------------------------------------------------------------- one element
+// ------------------------------------------------------------------------------------- one element
 
 static void element(const struct dapt_op *op, tensor *in, tensor *out) {
     enum dapt_activation kind = op->u.activation.kind;
     for (int64_t i = 0; i < count_of(&out[0]); i++) {
-        double a = in[0].v != NULL ? in[0].v[i] : 0, b = in[1].v != NULL ? in[1].v[i] : 0, *y = &out[0].v[i];
+        double a = in[0].v != NULL ? in[0].v[i] : 0, b = in[1].v != NULL ? in[1].v[i] : 0,
+               *y = &out[0].v[i];
         switch (op->opcode) {
-            case DAPT_OP_ACTIVATE: *y = reference_activate(kind, a); break;
-            case DAPT_OP_ACTIVATE_GRAD: *y = a * activate_slope(kind, b); break;
-            case DAPT_OP_GATE: *y = reference_activate(kind, a) * b; break;
-            case DAPT_OP_GATE_GRAD:
-                *y = a * in[2].v[i] * activate_slope(kind, b);
-                out[1].v[i] = a * reference_activate(kind, b);
-                break;
-            case DAPT_OP_ADD: *y = a + b; break;
-            case DAPT_OP_SCALE: *y = (double)op->u.scale.factor * a; break;
-            case DAPT_OP_COPY: *y = a; break;
-            default: *y = (double)op->u.fill.value; break;
+        case DAPT_OP_ACTIVATE: *y = reference_activate(kind, a); break;
+        case DAPT_OP_ACTIVATE_GRAD: *y = a * activate_slope(kind, b); break;
+        case DAPT_OP_GATE: *y = reference_activate(kind, a) * b; break;
+        case DAPT_OP_GATE_GRAD:
+            *y = a * in[2].v[i] * activate_slope(kind, b);
+            out[1].v[i] = a * reference_activate(kind, b);
+            break;
+        case DAPT_OP_ADD: *y = a + b; break;
+        case DAPT_OP_SCALE: *y = (double)op->u.scale.factor * a; break;
+        case DAPT_OP_COPY: *y = a; break;
+        default: *y = (double)op->u.fill.value; break;
         }
     }
 }
 
-// ---------------------------------------------------------------------------------------------------- loss, sums
+// -------------------------------------------------------------------------------------- loss, sums
 
 static void lm_loss(const struct dapt_op *op, tensor *in, tensor *out) {
     bool grad = op->opcode == DAPT_OP_LM_LOSS_GRAD;
     int64_t rows = in[0].shape[0], c = in[0].shape[1], vocabulary = in[1].shape[0];
     double scale = (double)op->u.lm.scale, cap = (double)op->u.lm.softcap;
-    double *z = calloc((size_t)vocabulary, sizeof *z), *slope = calloc((size_t)vocabulary, sizeof *slope);
-    if (grad && (op->accumulate & 4) == 0) memset(out[2].v, 0, (size_t)(vocabulary * c) * sizeof(double));
-    if (grad && out[3].v != NULL && (op->accumulate & 8) == 0) memset(out[3].v, 0, (size_t)vocabulary * sizeof(double));
+    double *z = calloc((size_t)vocabulary, sizeof *z),
+           *slope = calloc((size_t)vocabulary, sizeof *slope);
+    if (grad && (op->accumulate & 4) == 0)
+        memset(out[2].v, 0, (size_t)(vocabulary * c) * sizeof(double));
+    if (grad && out[3].v != NULL && (op->accumulate & 8) == 0)
+        memset(out[3].v, 0, (size_t)vocabulary * sizeof(double));
     for (int64_t n = 0; n < rows; n++) {
         const double *x = in[0].v + n * c;
         int32_t target = in[3].i[n];
@@ -312,7 +331,8 @@ static void sum(const struct dapt_op *op, tensor *in, tensor *out) {
 
 static void adamw(const struct dapt_op *op, tensor *in, tensor *out) {
     const double *step = in[1].v;
-    double norm2 = in[2].v[0], clip = step[DAPT_STEP_CLIP], factor = 1, rate = step[DAPT_STEP_LEARNING_RATE];
+    double norm2 = in[2].v[0], clip = step[DAPT_STEP_CLIP], factor = 1,
+           rate = step[DAPT_STEP_LEARNING_RATE];
     if (!isfinite(norm2)) return;
     if (clip > 0) factor = fmin(1, clip / (sqrt(norm2) + 1e-6));
     double b1 = (double)op->u.adamw.beta1, b2 = (double)op->u.adamw.beta2;

@@ -1,5 +1,5 @@
-// Every op in double precision, written as its comment in dapt/backend.h reads and in no other way: what backends are
-// tested against.
+// Every op in double precision, written as its comment in dapt/backend.h reads and in no other way:
+// what backends are tested against.
 #ifndef DAPT_TESTS_REFERENCE_H
 #define DAPT_TESTS_REFERENCE_H
 #include "dapt/backend.h"
@@ -12,8 +12,10 @@ struct reference_tensor {
     int32_t *i;
 };
 
-// Outputs hold what was there before: op->accumulate adds to it, scatter_rows and adamw change parts of it.
-void reference_run(const struct dapt_op *op, const struct reference_tensor *in, const struct reference_tensor *out);
+// Outputs hold what was there before: op->accumulate adds to it, scatter_rows and adamw change
+// parts of it.
+void reference_run(const struct dapt_op *op, const struct reference_tensor *in,
+                   const struct reference_tensor *out);
 
 double reference_activate(enum dapt_activation kind, double x);
 #endif

@@ -1,5 +1,5 @@
-// The reference's gradients against central differences of the reference's forward ops, in double precision. The backends
-// are compared with the same reference in test_ops.c.
+// The reference's gradients against central differences of the reference's forward ops, in double
+// precision. The backends are compared with the same reference in test_ops.c.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,7 +40,9 @@ static int64_t count_of(const struct reference_tensor *t) {
 
 // A tensor of random values; trailing zero sizes are left out.
 static struct reference_tensor values(int64_t d0, int64_t d1, int64_t d2) {
-    struct reference_tensor t = {.rank = d2 > 0 ? 3 : d1 > 0 ? 2 : 1,
+    struct reference_tensor t = {.rank = d2 > 0   ? 3
+                                         : d1 > 0 ? 2
+                                                  : 1,
                                  .shape = {d0, d1 > 0 ? d1 : 1, d2 > 0 ? d2 : 1, 1}};
     t.v = pool + pool_used;
     pool_used += (size_t)count_of(&t);
@@ -53,13 +55,14 @@ static struct reference_tensor whole(int64_t count, int64_t limit) {
     struct reference_tensor t = {.rank = 1, .shape = {count, 1, 1, 1}, .i = indices + indices_used};
     indices_used += (size_t)count;
     assert_true(indices_used <= sizeof indices / sizeof *indices);
-    for (int64_t i = 0; i < count; i++) t.i[i] = (int32_t)((uniform() * 0.5 + 0.5) * (double)limit) % (int32_t)limit;
+    for (int64_t i = 0; i < count; i++)
+        t.i[i] = (int32_t)((uniform() * 0.5 + 0.5) * (double)limit) % (int32_t)limit;
     return t;
 }
 
 // sum(dy * y) of the first output.
-static double objective(const struct dapt_op *op, const struct reference_tensor *in, const struct reference_tensor *out,
-                        const struct reference_tensor *dy) {
+static double objective(const struct dapt_op *op, const struct reference_tensor *in,
+                        const struct reference_tensor *out, const struct reference_tensor *dy) {
     reference_run(op, in, out);
     double sum = 0;
     for (int64_t i = 0; i < count_of(dy); i++) sum += dy->v[i] * out[0].v[i];
@@ -80,15 +83,16 @@ static void compare(const char *name, const struct dapt_op *op, const struct ref
         *place = old;
         double want = (above - below) / (2 * STEP), error = fabs(grad->v[i] - want);
         if (!(error <= TOLERANCE * (1 + fabs(want))))
-            fail_msg("%s: gradient of input %d, element %lld: %.12g, differences give %.12g", name, slot, (long long)i,
-                     grad->v[i], want);
+            fail_msg("%s: gradient of input %d, element %lld: %.12g, differences give %.12g", name,
+                     slot, (long long)i, grad->v[i], want);
     }
     reference_run(op, in, out);
 }
 
 static void test_embed(void **unused) {
     (void)unused;
-    struct reference_tensor in[8] = {values(7, 5, 0), whole(11, 7)}, out[4] = {values(11, 5, 0)}, dy = values(11, 5, 0);
+    struct reference_tensor in[8] = {values(7, 5, 0), whole(11, 7)}, out[4] = {values(11, 5, 0)},
+                            dy = values(11, 5, 0);
     struct reference_tensor grad_in[8] = {dy, in[1]}, grad[4] = {values(7, 5, 0)};
     struct dapt_op forward = {.opcode = DAPT_OP_EMBED}, backward = {.opcode = DAPT_OP_EMBED_GRAD};
     reference_run(&backward, grad_in, grad);
@@ -98,11 +102,13 @@ static void test_embed(void **unused) {
 // What autodiff writes for a product: two products and a sum over rows.
 static void test_matmul(void **unused) {
     (void)unused;
-    struct reference_tensor in[8] = {values(6, 5, 0), values(4, 5, 0), values(4, 0, 0), values(6, 4, 0)};
+    struct reference_tensor in[8] = {values(6, 5, 0), values(4, 5, 0), values(4, 0, 0),
+                                     values(6, 4, 0)};
     struct reference_tensor out[4] = {values(6, 4, 0)}, dy = values(6, 4, 0);
     struct dapt_op forward = {.opcode = DAPT_OP_MATMUL, .u.matmul = {.transpose_b = true}};
     reference_run(&forward, in, out);
-    struct reference_tensor grad[4] = {values(6, 5, 0)}, da_in[8] = {dy, in[1]}, db_in[8] = {dy, in[0]};
+    struct reference_tensor grad[4] = {values(6, 5, 0)}, da_in[8] = {dy, in[1]},
+                            db_in[8] = {dy, in[0]};
     struct dapt_op da = {.opcode = DAPT_OP_MATMUL};
     reference_run(&da, da_in, grad);
     compare("matmul", &forward, in, out, &dy, 0, &grad[0]);
@@ -124,7 +130,8 @@ static void test_norms(void **unused) {
     struct reference_tensor in[8] = {values(5, 7, 0), values(7, 0, 0), values(7, 0, 0)};
     struct reference_tensor grad[4] = {values(5, 7, 0), values(7, 0, 0), values(7, 0, 0)};
     struct reference_tensor out[4] = {values(5, 7, 0), values(5, 0, 0), values(5, 0, 0)};
-    struct dapt_op forward = {.opcode = DAPT_OP_LAYER_NORM, .u.norm.eps = 1e-3f}, backward = forward;
+    struct dapt_op forward = {.opcode = DAPT_OP_LAYER_NORM, .u.norm.eps = 1e-3f},
+                   backward = forward;
     backward.opcode = DAPT_OP_LAYER_NORM_GRAD;
     reference_run(&forward, in, out);
     struct reference_tensor grad_in[8] = {dy, in[0], in[1], out[1], out[2]};
@@ -143,8 +150,10 @@ static void test_rope(void **unused) {
     (void)unused;
     for (int interleaved = 0; interleaved < 2; interleaved++) {
         struct reference_tensor in[8] = {values(6, 2, 8), values(9, 6, 0), whole(6, 9)};
-        struct reference_tensor out[4] = {values(6, 2, 8)}, grad[4] = {values(6, 2, 8)}, dy = values(6, 2, 8);
-        struct dapt_op forward = {.opcode = DAPT_OP_ROPE, .u.rope.interleaved = interleaved != 0}, backward = forward;
+        struct reference_tensor out[4] = {values(6, 2, 8)}, grad[4] = {values(6, 2, 8)},
+                                dy = values(6, 2, 8);
+        struct dapt_op forward = {.opcode = DAPT_OP_ROPE, .u.rope.interleaved = interleaved != 0},
+                       backward = forward;
         backward.u.rope.inverse = true;
         struct reference_tensor grad_in[8] = {dy, in[1], in[2]};
         reference_run(&backward, grad_in, grad);
@@ -153,7 +162,8 @@ static void test_rope(void **unused) {
 }
 
 static void check_attention(int32_t window, float softcap, int64_t query_rows, int64_t key_rows) {
-    const int64_t sequences = 2, heads = 4, groups = 2, size = 3, n = sequences * query_rows, m = sequences * key_rows;
+    const int64_t sequences = 2, heads = 4, groups = 2, size = 3, n = sequences * query_rows,
+                  m = sequences * key_rows;
     struct dapt_op forward = {.opcode = DAPT_OP_ATTENTION}, backward;
     forward.u.attention.sequences = (int32_t)sequences;
     forward.u.attention.window = window;
@@ -161,15 +171,17 @@ static void check_attention(int32_t window, float softcap, int64_t query_rows, i
     forward.u.attention.softcap = softcap;
     backward = forward;
     backward.opcode = DAPT_OP_ATTENTION_GRAD;
-    struct reference_tensor in[8] = {values(n, heads, size), values(m, groups, size), values(m, groups, size), whole(n, 1),
-                                     whole(n, 1)};
+    struct reference_tensor in[8] = {values(n, heads, size), values(m, groups, size),
+                                     values(m, groups, size), whole(n, 1), whole(n, 1)};
     for (int64_t i = 0; i < n; i++) {
         int32_t t = (int32_t)(i % query_rows + key_rows - query_rows);
-        in[3].i[i] = t / 4 * 4;  // documents of 4
+        in[3].i[i] = t / 4 * 4;                        // documents of 4
         in[4].i[i] = i % 5 == 3 ? in[3].i[i] - 1 : t;  // and rows that see nothing
     }
-    struct reference_tensor out[4] = {values(n, heads, size), values(n, heads, 0)}, dy = values(n, heads, size);
-    struct reference_tensor grad[4] = {values(n, heads, size), values(m, groups, size), values(m, groups, size)};
+    struct reference_tensor out[4] = {values(n, heads, size), values(n, heads, 0)},
+                            dy = values(n, heads, size);
+    struct reference_tensor grad[4] = {values(n, heads, size), values(m, groups, size),
+                                       values(m, groups, size)};
     reference_run(&forward, in, out);
     struct reference_tensor grad_in[8] = {dy, in[0], in[1], in[2], out[0], out[1], in[3], in[4]};
     reference_run(&backward, grad_in, grad);
@@ -187,13 +199,16 @@ static void test_attention(void **unused) {
 static void test_activations(void **unused) {
     for (int kind = 0; kind < DAPT_ACT_COUNT; kind++) {
         reset(unused);
-        struct reference_tensor in[8] = {values(20, 9, 0), values(20, 9, 0)}, out[4] = {values(20, 9, 0)};
-        struct reference_tensor grad[4] = {values(20, 9, 0), values(20, 9, 0)}, dy = values(20, 9, 0);
+        struct reference_tensor in[8] = {values(20, 9, 0), values(20, 9, 0)},
+                                out[4] = {values(20, 9, 0)};
+        struct reference_tensor grad[4] = {values(20, 9, 0), values(20, 9, 0)},
+                                dy = values(20, 9, 0);
         for (int64_t i = 0; i < 180; i++) {
             in[0].v[i] *= 4;
             if (fabs(in[0].v[i]) < 1e-3) in[0].v[i] = 0.5;  // relu has a corner at 0
         }
-        struct dapt_op forward = {.opcode = DAPT_OP_ACTIVATE, .u.activation.kind = (enum dapt_activation)kind};
+        struct dapt_op forward = {.opcode = DAPT_OP_ACTIVATE,
+                                  .u.activation.kind = (enum dapt_activation)kind};
         struct dapt_op backward = forward;
         backward.opcode = DAPT_OP_ACTIVATE_GRAD;
         struct reference_tensor grad_in[8] = {dy, in[0]}, gate_in[8] = {dy, in[0], in[1]};
@@ -213,11 +228,13 @@ static void test_lm_loss(void **unused) {
         forward.u.lm.softcap = variant ? 2.0f : 0.0f;
         backward = forward;
         backward.opcode = DAPT_OP_LM_LOSS_GRAD;
-        struct reference_tensor in[8] = {values(6, 4, 0), values(9, 4, 0), values(9, 0, 0), whole(6, 9), values(1, 0, 0)};
+        struct reference_tensor in[8] = {values(6, 4, 0), values(9, 4, 0), values(9, 0, 0),
+                                         whole(6, 9), values(1, 0, 0)};
         in[3].i[2] = -1;
         struct reference_tensor out[4] = {values(6, 0, 0)}, dy = values(6, 0, 0);
         for (int64_t i = 0; i < 6; i++) dy.v[i] = in[4].v[0];  // the gradient of sum(seed * loss)
-        struct reference_tensor grad[4] = {values(6, 0, 0), values(6, 4, 0), values(9, 4, 0), values(9, 0, 0)};
+        struct reference_tensor grad[4] = {values(6, 0, 0), values(6, 4, 0), values(9, 4, 0),
+                                           values(9, 0, 0)};
         reference_run(&backward, in, grad);
         for (int i = 0; i < 3; i++) compare("lm_loss", &forward, in, out, &dy, i, &grad[1 + i]);
     }
@@ -225,9 +242,12 @@ static void test_lm_loss(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_embed, reset),       cmocka_unit_test_setup(test_matmul, reset),
-        cmocka_unit_test_setup(test_norms, reset),       cmocka_unit_test_setup(test_rope, reset),
-        cmocka_unit_test_setup(test_attention, reset),   cmocka_unit_test_setup(test_activations, reset),
+        cmocka_unit_test_setup(test_embed, reset),
+        cmocka_unit_test_setup(test_matmul, reset),
+        cmocka_unit_test_setup(test_norms, reset),
+        cmocka_unit_test_setup(test_rope, reset),
+        cmocka_unit_test_setup(test_attention, reset),
+        cmocka_unit_test_setup(test_activations, reset),
         cmocka_unit_test_setup(test_lm_loss, reset),
     };
     return cmocka_run_group_tests_name("grad", tests, NULL, NULL);

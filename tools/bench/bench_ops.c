@@ -1,9 +1,10 @@
 // bench-ops [backend [threads [set [op]]]]: how fast each op runs at the shapes of training steps.
 //
-// Each op runs alone in a program of its own, again and again; the best time counts. Then: how often a step runs it and
-// what that comes to; "cpu" is the processor time of all threads, which another program beside it disturbs less.
-// Beside GFLOP/s stands the share of what the processors' BLAS reaches on one large product
-// run on every thread at once; beside GB/s (each operand counted once) the share of memcpy's.
+// Each op runs alone in a program of its own, again and again; the best time counts. Then: how
+// often a step runs it and what that comes to; "cpu" is the processor time of all threads, which
+// another program beside it disturbs less. Beside GFLOP/s stands the share of what the processors'
+// BLAS reaches on one large product run on every thread at once; beside GB/s (each operand counted
+// once) the share of memcpy's.
 #include <cblas.h>
 #include <math.h>
 #include <pthread.h>
@@ -15,7 +16,7 @@
 #include "base/threads.h"
 #include "host/loader.h"
 
-#define SECONDS 0.25   // of each measurement
+#define SECONDS 0.25  // of each measurement
 #define MAX_OPERANDS (DAPT_OP_INPUTS + DAPT_OP_OUTPUTS)
 
 static const struct dapt_backend *backend;
@@ -44,17 +45,20 @@ static double now(void) {
     return clock_of(CLOCK_MONOTONIC);
 }
 
-// ----------------------------------------------------------------------------------------------- reference points
+// -------------------------------------------------------------------------------- reference points
 
 #define PEAK_SIZE 768
 #define COPY_BYTES ((size_t)64 << 20)
-struct reference_work { float *a, *b, *c; char *from, *to; };
+struct reference_work {
+    float *a, *b, *c;
+    char *from, *to;
+};
 
 static enum dapt_status sgemm_item(void *context, size_t item, unsigned worker) {
     struct reference_work *w = (struct reference_work *)context + item;
     (void)worker;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, PEAK_SIZE, PEAK_SIZE, PEAK_SIZE, 1, w->a, PEAK_SIZE, w->b,
-                PEAK_SIZE, 0, w->c, PEAK_SIZE);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, PEAK_SIZE, PEAK_SIZE, PEAK_SIZE, 1, w->a,
+                PEAK_SIZE, w->b, PEAK_SIZE, 0, w->c, PEAK_SIZE);
     return DAPT_OK;
 }
 static enum dapt_status copy_item(void *context, size_t item, unsigned worker) {
@@ -68,7 +72,8 @@ static void measure_reference(void) {
     struct reference_work *work = calloc(threads, sizeof *work);
     size_t floats = (size_t)PEAK_SIZE * PEAK_SIZE;
     for (unsigned i = 0; i < threads; i++) {
-        work[i].a = malloc(floats * 4), work[i].b = malloc(floats * 4), work[i].c = malloc(floats * 4);
+        work[i].a = malloc(floats * 4), work[i].b = malloc(floats * 4),
+        work[i].c = malloc(floats * 4);
         work[i].from = malloc(COPY_BYTES), work[i].to = malloc(COPY_BYTES);
         for (size_t k = 0; k < floats; k++) work[i].a[k] = work[i].b[k] = 0.5f;
         memset(work[i].from, 1, COPY_BYTES);
@@ -88,11 +93,11 @@ static void measure_reference(void) {
     for (unsigned i = 0; i < threads; i++)
         free(work[i].a), free(work[i].b), free(work[i].c), free(work[i].from), free(work[i].to);
     free(work);
-    printf("BLAS sgemm %.0f GFLOP/s, memcpy %.1f GB/s (read and written), %u threads\n", peak_flops * 1e-9,
-           peak_bytes * 1e-9, threads);
+    printf("BLAS sgemm %.0f GFLOP/s, memcpy %.1f GB/s (read and written), %u threads\n",
+           peak_flops * 1e-9, peak_bytes * 1e-9, threads);
 }
 
-// ------------------------------------------------------------------------------------------------------ one op
+// ------------------------------------------------------------------------------------------ one op
 
 struct bench {
     struct dapt_op op;
@@ -109,7 +114,10 @@ static void begin(struct bench *b, enum dapt_opcode opcode) {
 
 static uint32_t add(struct bench *b, int64_t d0, int64_t d1, int64_t d2) {
     struct dapt_tensor *t = &b->tensors[b->tensor_count];
-    *t = (struct dapt_tensor){.rank = d2 > 0 ? 3 : d1 > 0 ? 2 : 1, .shape = {d0, d1 > 0 ? d1 : 1, d2 > 0 ? d2 : 1, 1}};
+    *t = (struct dapt_tensor){.rank = d2 > 0   ? 3
+                                      : d1 > 0 ? 2
+                                               : 1,
+                              .shape = {d0, d1 > 0 ? d1 : 1, d2 > 0 ? d2 : 1, 1}};
     t->stride = t->shape[1] * t->shape[2];
     t->buffer = b->tensor_count;
     return b->tensor_count++;
@@ -132,7 +140,8 @@ static void check(enum dapt_status status) {
     exit(1);
 }
 
-static void fill(struct dapt_buffer *buffer, const struct dapt_tensor *t, const int32_t *indices, bool positive) {
+static void fill(struct dapt_buffer *buffer, const struct dapt_tensor *t, const int32_t *indices,
+                 bool positive) {
     size_t count = (size_t)(t->shape[0] * t->stride);
     float *f = malloc(count * sizeof *f);
     if (f == NULL) exit(1);
@@ -141,7 +150,8 @@ static void fill(struct dapt_buffer *buffer, const struct dapt_tensor *t, const 
         state = state * 1664525u + 1013904223u;
         f[i] = (float)(state >> 8) / 16777216.0f - (positive ? 0.0f : 0.5f);
     }
-    check(backend->buffer_write(device, buffer, 0, indices != NULL ? (const void *)indices : f, count * 4));
+    check(backend->buffer_write(device, buffer, 0, indices != NULL ? (const void *)indices : f,
+                                count * 4));
     free(f);
 }
 
@@ -153,12 +163,14 @@ static void measure(const char *name, struct bench *b, int times, double flops, 
     double bytes = 0, best = 1e9, best_cpu = 1e9;
     for (uint32_t i = 0; i < b->tensor_count; i++) {
         const struct dapt_tensor *t = &b->tensors[i];
-        infos[i] = (struct dapt_buffer_info){DAPT_BUFFER_WORK, (uint64_t)(t->shape[0] * t->stride) * 4};
+        infos[i] = (struct dapt_buffer_info){DAPT_BUFFER_WORK,
+                                             (uint64_t)(t->shape[0] * t->stride) * 4};
         check(backend->buffer_create(device, infos[i].role, infos[i].size, &buffers[i]));
         fill(buffers[i], t, b->indices[i], b->op.opcode == DAPT_OP_ADAMW);
         bytes += (double)infos[i].size;
     }
-    if (b->op.opcode == DAPT_OP_ADAMW) bytes = 7.0 / 4 * bytes;  // three of its operands are read and written
+    if (b->op.opcode == DAPT_OP_ADAMW)
+        bytes = 7.0 / 4 * bytes;  // three of its operands are read and written
     struct dapt_program program = {b->tensor_count, b->tensor_count, 1, infos, b->tensors, &b->op};
     struct dapt_executable *executable;
     check(backend->program_compile(device, &program, buffers, &executable));
@@ -173,17 +185,20 @@ static void measure(const char *name, struct bench *b, int times, double flops, 
     backend->program_destroy(device, executable);
     for (uint32_t i = 0; i < b->tensor_count; i++) backend->buffer_destroy(device, buffers[i]);
     *total += best * times;
-    printf("  %-28s %10.1f us (cpu %10.1f) %3d x %9.2f ms", name, best * 1e6, best_cpu * 1e6, times, best * times * 1e3);
-    if (flops > 0) printf(" %8.1f GFLOP/s %3.0f %%", flops / best * 1e-9, 100 * flops / best / peak_flops);
-    if (flops == 0) printf(" %8.1f GB/s    %3.0f %%", bytes / best * 1e-9, 100 * bytes / best / peak_bytes);
+    printf("  %-28s %10.1f us (cpu %10.1f) %3d x %9.2f ms", name, best * 1e6, best_cpu * 1e6, times,
+           best * times * 1e3);
+    if (flops > 0)
+        printf(" %8.1f GFLOP/s %3.0f %%", flops / best * 1e-9, 100 * flops / best / peak_flops);
+    if (flops == 0)
+        printf(" %8.1f GB/s    %3.0f %%", bytes / best * 1e-9, 100 * bytes / best / peak_bytes);
     printf("\n");
     fflush(stdout);
 }
 
-// ---------------------------------------------------------------------------------------------- the ops of a step
+// ------------------------------------------------------------------------------- the ops of a step
 
-static void matmul(const char *name, int times, int64_t m, int64_t n, int64_t k, bool ta, bool tb, uint32_t accumulate,
-                   double *total) {
+static void matmul(const char *name, int times, int64_t m, int64_t n, int64_t k, bool ta, bool tb,
+                   uint32_t accumulate, double *total) {
     struct bench b;
     begin(&b, DAPT_OP_MATMUL);
     b.op.u.matmul.transpose_a = ta;
@@ -193,12 +208,14 @@ static void matmul(const char *name, int times, int64_t m, int64_t n, int64_t k,
     input(&b, 1, tb ? n : k, tb ? k : n, 0);
     output(&b, 0, m, n, 0);
     char line[96];
-    snprintf(line, sizeof line, "%s %lldx%lldx%lld", name, (long long)m, (long long)n, (long long)k);
+    snprintf(line, sizeof line, "%s %lldx%lldx%lld", name, (long long)m, (long long)n,
+             (long long)k);
     measure(line, &b, times, 2.0 * (double)m * (double)n * (double)k, total);
 }
 
 // Forward and both gradients of y [rows, out] = x [rows, in] w^T.
-static void linear(const char *name, int times, int64_t rows, int64_t in, int64_t out, double *total) {
+static void linear(const char *name, int times, int64_t rows, int64_t in, int64_t out,
+                   double *total) {
     char line[64];
     matmul(name, times, rows, out, in, false, true, 0, total);
     snprintf(line, sizeof line, "%s dx", name);
@@ -207,7 +224,8 @@ static void linear(const char *name, int times, int64_t rows, int64_t in, int64_
     matmul(line, times, out, in, rows, true, false, 1, total);
 }
 
-static void attention(const struct model *m, const int32_t *first, const int32_t *last, double *total) {
+static void attention(const struct model *m, const int32_t *first, const int32_t *last,
+                      double *total) {
     int64_t n = m->sequences * m->time, d = m->channels / m->heads;
     struct bench b;
     double pairs = (double)(m->sequences * m->heads * m->time) * (double)(m->time + 1) / 2;
@@ -231,7 +249,8 @@ static void attention(const struct model *m, const int32_t *first, const int32_t
         } else {
             output(&b, 1, n, m->heads, 0);
         }
-        measure(grad ? "attention grad" : "attention", &b, (int)m->layers, pairs * (double)d * (grad ? 10 : 4), total);
+        measure(grad ? "attention grad" : "attention", &b, (int)m->layers,
+                pairs * (double)d * (grad ? 10 : 4), total);
     }
 }
 
@@ -262,8 +281,8 @@ static void norms(const struct model *m, double *total) {
 }
 
 // Ops on equal shapes: `inputs` in, `outputs` out.
-static void element(const char *name, enum dapt_opcode opcode, int times, int64_t n, int64_t c, int inputs, int outputs,
-                    enum dapt_activation kind, double *total) {
+static void element(const char *name, enum dapt_opcode opcode, int times, int64_t n, int64_t c,
+                    int inputs, int outputs, enum dapt_activation kind, double *total) {
     struct bench b;
     begin(&b, opcode);
     if (opcode != DAPT_OP_ADD) b.op.u.activation.kind = kind;
@@ -311,15 +330,16 @@ static void ends(const struct model *m, const int32_t *ids, double *total) {
             output(&b, 1, n, c, 0);
             output(&b, 2, v, c, 0);
         }
-        measure(grad ? "lm_loss_grad" : "lm_loss (evaluation)", &b, grad, (grad ? 6.0 : 2.0) * (double)n * (double)c * (double)v,
-                total);
+        measure(grad ? "lm_loss_grad" : "lm_loss (evaluation)", &b, grad,
+                (grad ? 6.0 : 2.0) * (double)n * (double)c * (double)v, total);
     }
     begin(&b, DAPT_OP_SUM_SQUARES);
     input(&b, 0, m->parameters, 0, 0);
     output(&b, 0, 1, 0, 0);
     measure("sum_squares", &b, 1, 0, total);
     begin(&b, DAPT_OP_ADAMW);
-    b.op.u.adamw.beta1 = 0.9f, b.op.u.adamw.beta2 = 0.95f, b.op.u.adamw.eps = 1e-8f, b.op.u.adamw.decay = true;
+    b.op.u.adamw.beta1 = 0.9f, b.op.u.adamw.beta2 = 0.95f, b.op.u.adamw.eps = 1e-8f,
+    b.op.u.adamw.decay = true;
     input(&b, 0, m->parameters, 0, 0);
     input(&b, 1, DAPT_STEP_COUNT, 0, 0);
     input(&b, 2, 1, 0, 0);
@@ -328,12 +348,15 @@ static void ends(const struct model *m, const int32_t *ids, double *total) {
 }
 
 static void bench_model(const struct model *m) {
-    int64_t n = m->sequences * m->time, c = m->channels, h = m->hidden, kv = c / m->heads * m->groups;
+    int64_t n = m->sequences * m->time, c = m->channels, h = m->hidden,
+            kv = c / m->heads * m->groups;
     int layers = (int)m->layers;
     double total = 0;
-    int32_t *ids = calloc((size_t)n, 4), *first = calloc((size_t)n, 4), *last = calloc((size_t)n, 4);
+    int32_t *ids = calloc((size_t)n, 4), *first = calloc((size_t)n, 4),
+            *last = calloc((size_t)n, 4);
     if (ids == NULL || first == NULL || last == NULL) exit(1);
-    for (int64_t i = 0; i < n; i++) ids[i] = (int32_t)(i * 7919 % m->vocabulary), last[i] = (int32_t)(i % m->time);
+    for (int64_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(i * 7919 % m->vocabulary), last[i] = (int32_t)(i % m->time);
     printf("%s: %lld x %lld tokens\n", m->name, (long long)m->sequences, (long long)m->time);
     if (m->gated) {
         linear("q, o", 2 * layers, n, c, c, &total);
@@ -349,7 +372,8 @@ static void bench_model(const struct model *m) {
         linear("up", layers, n, c, h, &total);
         linear("down", layers, n, h, c, &total);
         element("activate", DAPT_OP_ACTIVATE, layers, n, h, 1, 1, DAPT_ACT_GELU_TANH, &total);
-        element("activate grad", DAPT_OP_ACTIVATE_GRAD, layers, n, h, 2, 1, DAPT_ACT_GELU_TANH, &total);
+        element("activate grad", DAPT_OP_ACTIVATE_GRAD, layers, n, h, 2, 1, DAPT_ACT_GELU_TANH,
+                &total);
     }
     element("add", DAPT_OP_ADD, 4 * layers, n, c, 2, 1, DAPT_ACT_NONE, &total);
     attention(m, first, last, &total);
