@@ -136,18 +136,6 @@ static void attention_task(struct job *job, int64_t task, unsigned thread) {
 
 // ------------------------------------------------------------------------------------- few queries
 
-static float dot(const float *a, const float *b, int64_t length) {
-    vf sum[2] = {{0}};
-    int64_t i = 0;
-    for (; i + 2 * LANES <= length; i += 2 * LANES) {
-        sum[0] += load(a + i) * load(b + i);
-        sum[1] += load(a + i + LANES) * load(b + i + LANES);
-    }
-    if (i + LANES <= length) sum[0] += load(a + i) * load(b + i), i += LANES;
-    if (i < length) sum[1] += load_part(a + i, length - i) * load_part(b + i, length - i);
-    return hsum(sum[0] + sum[1]);
-}
-
 // One tile of keys for one query; y, *top and *sum run on. scores: KEYS floats.
 static void add_keys(const struct attention *at, const float *q, int64_t keys, const float *k,
                      int64_t k_stride, const float *v, int64_t v_stride, float *scores, float *y,

@@ -7,6 +7,10 @@
 #define DAPT_CPU_ATTENTION_H
 #include "tile.h"
 
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
 #define QUERIES 64
 #define KEYS 64
 
@@ -67,12 +71,44 @@ static inline vi seen_mask(const struct seen *seen, int64_t key, int query) {
     return (load_i(seen->low + query) <= j) & (load_i(seen->high + query) >= j);
 }
 
+#if defined(__SSE__)
+// Four rows' columns d .. d+3 as columns query .. query+3 of to.
+static inline void transpose_four(const float *const row[4], int64_t d, __m128 factor, float *to) {
+    __m128 v0 = _mm_loadu_ps(row[0] + d), v1 = _mm_loadu_ps(row[1] + d);
+    __m128 v2 = _mm_loadu_ps(row[2] + d), v3 = _mm_loadu_ps(row[3] + d);
+    _MM_TRANSPOSE4_PS(v0, v1, v2, v3);
+    _mm_storeu_ps(to, _mm_mul_ps(v0, factor));
+    _mm_storeu_ps(to + QUERIES, _mm_mul_ps(v1, factor));
+    _mm_storeu_ps(to + 2 * QUERIES, _mm_mul_ps(v2, factor));
+    _mm_storeu_ps(to + 3 * QUERIES, _mm_mul_ps(v3, factor));
+}
+#endif
+
 // to [size][QUERIES] = factor * rows, transposed; lanes beyond `count` repeat the last row.
 static inline void transpose_queries(const float *rows, int64_t stride, int64_t count, int64_t size,
                                      float factor, float *to) {
-    for (int64_t i = 0; i < QUERIES; i++) {
-        const float *row = rows + (i < count ? i : count - 1) * stride;
-        for (int64_t d = 0; d < size; d++) to[d * QUERIES + i] = factor * row[d];
+    for (int64_t i = 0; i < QUERIES; i += 4) {
+        const float *row[4];
+        for (int64_t k = 0; k < 4; k++) row[k] = rows + min_i64(i + k, count - 1) * stride;
+        int64_t d = 0;
+#if defined(__SSE__)
+        for (; d + 4 <= size; d += 4)
+            transpose_four(row, d, _mm_set1_ps(factor), to + d * QUERIES + i);
+#endif
+        for (; d < size; d++)
+            for (int64_t k = 0; k < 4; k++) to[d * QUERIES + i + k] = factor * row[k][d];
     }
+}
+
+static inline float dot(const float *a, const float *b, int64_t length) {
+    vf sum[2] = {{0}};
+    int64_t i = 0;
+    for (; i + 2 * LANES <= length; i += 2 * LANES) {
+        sum[0] += load(a + i) * load(b + i);
+        sum[1] += load(a + i + LANES) * load(b + i + LANES);
+    }
+    if (i + LANES <= length) sum[0] += load(a + i) * load(b + i), i += LANES;
+    if (i < length) sum[1] += load_part(a + i, length - i) * load_part(b + i, length - i);
+    return hsum(sum[0] + sum[1]);
 }
 #endif

@@ -81,10 +81,7 @@ static void load_queries(const struct job *job, const struct attention *at, stru
     transpose_queries(dy_at, dy->stride, t->count, at->size, 1.0f, s->dy_t);
     for (int64_t i = 0; i < QUERIES; i++) {
         int64_t from = i < t->count ? i : t->count - 1;
-        float sum = 0.0f;
-        for (int64_t d = 0; d < at->size; d++)
-            sum += dy_at[from * dy->stride + d] * y_at[from * y->stride + d];
-        s->delta[i] = sum;
+        s->delta[i] = dot(dy_at + from * dy->stride, y_at + from * y->stride, at->size);
         s->lse[i] = lse[from * at->heads];
     }
     if (!rows) return;
