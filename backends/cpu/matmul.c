@@ -25,8 +25,8 @@ struct plan {
     bool accumulate;     // c is added to
     bool residual_here;  // residual is c itself
     bool activation;
-    bool first;      // bias and residual can be laid down before the product, which is then added
-    bool temporary;  // the product needs a place of its own
+    bool after;          // residual and old c are added behind the product, not laid down before it
+    bool temporary;      // the product needs a place of its own
 };
 
 static struct plan plan_of(const struct job *job) {
@@ -34,8 +34,8 @@ static struct plan plan_of(const struct job *job) {
                         .activation = job->op.u.matmul.activation != DAPT_ACT_NONE};
     const float *residual = job->in[OPERAND_RESIDUAL].data.f;
     plan.residual_here = residual != NULL && residual == job->out[0].data.f;
-    plan.first = !plan.activation && !(plan.accumulate && plan.residual_here);
-    plan.temporary = !plan.first && (plan.accumulate || residual != NULL);
+    plan.after = plan.activation || (plan.accumulate && plan.residual_here);
+    plan.temporary = plan.after && (plan.accumulate || residual != NULL);
     return plan;
 }
 
@@ -95,14 +95,14 @@ static void matmul_prepare(struct job *job) {
 
 // ----------------------------------------------------------------------------------- what is fused
 
-// c = act(t + bias) + residual [+ c] for one block; t may be c. Column and row numbers are those of
-// c.
+// c = act(t + bias) + residual [+ c] for one block; t may be c, and may hold the bias already. Column
+// and row numbers are those of c.
 static inline __attribute__((always_inline)) void finish_kind(const struct job *job,
                                                               enum dapt_activation kind,
-                                                              bool accumulate, struct block b,
+                                                              const float *bias, struct block b,
                                                               const float *t, int64_t t_stride) {
     const struct view *c = &job->out[0], *residual = &job->in[OPERAND_RESIDUAL];
-    const float *bias = job->in[OPERAND_BIAS].data.f;
+    bool accumulate = (job->op.accumulate & 1) != 0;
     int64_t length = b.col_end - b.col;
     for (int64_t row = b.row; row < b.row_end; row++) {
         const float *from = t + (row - b.row) * t_stride;
@@ -127,29 +127,29 @@ static inline __attribute__((always_inline)) void finish_kind(const struct job *
     }
 }
 
-static void finish(const struct job *job, bool accumulate, struct block b, const float *t,
+static void finish(const struct job *job, const float *bias, struct block b, const float *t,
                    int64_t t_stride) {
     switch (job->op.u.matmul.activation) {
-    case DAPT_ACT_GELU: finish_kind(job, DAPT_ACT_GELU, accumulate, b, t, t_stride); break;
-    case DAPT_ACT_GELU_TANH:
-        finish_kind(job, DAPT_ACT_GELU_TANH, accumulate, b, t, t_stride);
-        break;
-    case DAPT_ACT_SILU: finish_kind(job, DAPT_ACT_SILU, accumulate, b, t, t_stride); break;
-    case DAPT_ACT_RELU: finish_kind(job, DAPT_ACT_RELU, accumulate, b, t, t_stride); break;
-    default: finish_kind(job, DAPT_ACT_NONE, accumulate, b, t, t_stride); break;
+    case DAPT_ACT_GELU: finish_kind(job, DAPT_ACT_GELU, bias, b, t, t_stride); break;
+    case DAPT_ACT_GELU_TANH: finish_kind(job, DAPT_ACT_GELU_TANH, bias, b, t, t_stride); break;
+    case DAPT_ACT_SILU: finish_kind(job, DAPT_ACT_SILU, bias, b, t, t_stride); break;
+    case DAPT_ACT_RELU: finish_kind(job, DAPT_ACT_RELU, bias, b, t, t_stride); break;
+    default: finish_kind(job, DAPT_ACT_NONE, bias, b, t, t_stride); break;
     }
 }
 
-// Lays down what the product is added to. False: nothing, the product overwrites.
-static bool begin(const struct job *job, struct plan plan, struct block b) {
-    const struct view *c = &job->out[0], *residual = &job->in[OPERAND_RESIDUAL];
+// Lays down in `t` what the product is added to: the bias always, so that an activation merged into
+// the product changes no bit; what comes behind an activation not. False: nothing, it overwrites.
+static bool begin(const struct job *job, struct plan plan, struct block b, float *t,
+                  int64_t t_stride) {
+    const struct view *residual = &job->in[OPERAND_RESIDUAL];
     const float *bias = job->in[OPERAND_BIAS].data.f;
-    bool keep = plan.accumulate || plan.residual_here,
-         add = residual->data.f != NULL && !plan.residual_here;
+    bool keep = !plan.after && (plan.accumulate || plan.residual_here),
+         add = !plan.after && residual->data.f != NULL && !plan.residual_here;
     if (bias == NULL && !add) return keep;
     int64_t length = b.col_end - b.col;
     for (int64_t row = b.row; row < b.row_end; row++) {
-        float *to = c->data.f + row * c->stride + b.col;
+        float *to = t + (row - b.row) * t_stride;
         const float *from = add ? residual->data.f + row * residual->stride + b.col : NULL;
         for (int64_t i = 0; i < length; i += LANES) {
             int64_t rest = length - i;
@@ -191,10 +191,10 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     int64_t rows = b.row_end - b.row, cols = b.col_end - b.col;
     float *to = plan.temporary ? job_private(job, thread) : c->data.f + b.row * c->stride + b.col;
     int64_t stride = plan.temporary ? cols : c->stride;
-    bool add = plan.first && begin(job, plan, b);
+    bool add = begin(job, plan, b, to, stride);
     job_multiply(job, thread, rows, cols, job->step[2], slice_a(job, b.row, 0),
                  slice_b(job, b.col, 0), add ? 1.0f : 0.0f, to, stride);
-    if (!plan.first) finish(job, plan.accumulate, b, to, stride);
+    if (plan.after) finish(job, NULL, b, to, stride);
 }
 
 static void split_task(struct job *job, int64_t task, unsigned thread) {
@@ -220,7 +220,7 @@ static void join_task(struct job *job, int64_t task, unsigned thread) {
         for (int64_t p = 1; p < job->count[2]; p++) s += sum[p * total + i];
         sum[i] = s;
     }
-    finish(job, (job->op.accumulate & 1) != 0, b, sum + b.row * c->cols, c->cols);
+    finish(job, job->in[OPERAND_BIAS].data.f, b, sum + b.row * c->cols, c->cols);
 }
 
 // ---------------------------------------------------------------------------------------- few rows
@@ -265,7 +265,7 @@ static void few_task(struct job *job, int64_t task, unsigned thread) {
         for (int64_t row = 0; row < c->rows; row++)
             t[row * FEW_COLS + col] = dot(slice_a(job, row, 0).data,
                                           weights.data + col * weights.stride, k);
-    finish(job, (job->op.accumulate & 1) != 0, b, t, FEW_COLS);
+    finish(job, job->in[OPERAND_BIAS].data.f, b, t, FEW_COLS);
 }
 
 static void matmul_run(struct job *job) {
