@@ -264,9 +264,11 @@ void amx_multiply(void *workspace, int64_t m, int64_t n, int64_t k, struct blas_
     struct tile_config config = {.palette = 1};
     for (int i = 0; i < 8; i++) config.row_bytes[i] = 64, config.rows[i] = TILE;
     _tile_loadconfig(&config);
+    // Even steps: every block of terms reads and writes c once, so a short last one would be dear.
+    int64_t step = ceil_div(ceil_div(k, ceil_div(k, BLOCK_TERMS)), TERMS) * TERMS;
     for (int64_t row = 0; row < m; row += BLOCK_ROWS)
-        for (int64_t term = 0; term < k; term += BLOCK_TERMS) {
-            int64_t rows = min_i64(BLOCK_ROWS, m - row), terms = min_i64(BLOCK_TERMS, k - term);
+        for (int64_t term = 0; term < k; term += step) {
+            int64_t rows = min_i64(BLOCK_ROWS, m - row), terms = min_i64(step, k - term);
             lay_left(slice(a, row, term), rows, terms, w->left);
             for (int64_t col = 0; col < n; col += BLOCK_COLS) {
                 int64_t cols = min_i64(BLOCK_COLS, n - col);
