@@ -379,7 +379,8 @@ static void bench_model(const struct model *m) {
     attention(m, first, last, &total);
     norms(m, &total);
     ends(m, ids, &total);
-    printf("  sum of a step: %.1f ms, %.0f tokens/s\n", total * 1e3, (double)n / total);
+    if (total > 0)
+        printf("  sum of a step: %.1f ms, %.0f tokens/s\n", total * 1e3, (double)n / total);
     // Generation: one token, the weights read once.
     double decode = 0;
     matmul("one token, up", 1, 1, h, c, false, m->gated, 0, &decode);
