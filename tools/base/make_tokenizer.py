@@ -37,7 +37,7 @@ def main():
     tokenizer.save(os.path.join(out, "tokenizer.json"))
     with open(os.path.join(out, "tokenizer_config.json"), "w", encoding="utf-8") as file:
         json.dump({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>",
-                   "model_max_length": 512, "clean_up_tokenization_spaces": False}, file, indent=2)
+                   "model_max_length": 256, "clean_up_tokenization_spaces": False}, file, indent=2)
         file.write("\n")
 
 
