@@ -14,7 +14,7 @@
 enum operand { OPERAND_X, OPERAND_W, OPERAND_BIAS, OPERAND_TARGETS, OPERAND_SEED };
 enum result { RESULT_LOSS, RESULT_DX, RESULT_DW, RESULT_DBIAS };
 
-#define CHUNK_BYTES (INT64_C(96) << 20)  // of logits kept at a time
+#define CHUNK_BYTES (INT64_C(64) << 20)  // of logits kept at a time
 #define CHUNK_ROWS 1024
 #define TILE_FLOATS (INT64_C(1) << 18)
 #define MAX_GROUPS 16
