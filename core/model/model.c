@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "model/families.h"
 
 static const struct {
@@ -409,6 +410,24 @@ void dapt_model_close(struct dapt_model **model) {
     dapt_arena_free(&(*model)->arena);
     free(*model);
     *model = NULL;
+}
+
+enum dapt_status dapt_model_hash(const struct dapt_model *m, struct dapt_hash *hash) {
+    struct dapt_hasher *hasher = NULL;
+    enum dapt_status status = dapt_hasher_create(&hasher);
+    if (status) return status;
+    const uint64_t numbers[] = {m->layers,     m->hidden,       m->heads,    m->kv_heads,
+                                m->head_size,  m->feed_forward, m->vocab,    m->rotary,
+                                m->tied,       m->bias_qkv,     m->bias_out, m->bias_mlp,
+                                m->activation, m->weight_count};
+    dapt_hasher_add_string(hasher, m->family->type);
+    dapt_hasher_add(hasher, numbers, sizeof numbers);
+    dapt_hasher_add(hasher, &m->norm_eps, sizeof m->norm_eps);
+    dapt_hasher_add(hasher, m->windows, m->layers * sizeof *m->windows);
+    dapt_hasher_add(hasher, m->rope_frequency, m->rotary / 2 * sizeof *m->rope_frequency);
+    *hash = dapt_hasher_value(hasher);
+    dapt_hasher_destroy(&hasher);
+    return DAPT_OK;
 }
 
 double dapt_model_flops(const struct dapt_model *m, uint32_t length) {

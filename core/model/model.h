@@ -87,6 +87,11 @@ enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model);
 enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_model **model);
 void dapt_model_close(struct dapt_model **model);
 
+struct dapt_hash;
+// Of everything that decides what the forward pass computes, the weights aside. Two config.json that
+// mean the same have the same hash.
+enum dapt_status dapt_model_hash(const struct dapt_model *model, struct dapt_hash *hash);
+
 // Weights go through a sink or a source in pieces, so that no second copy of the model is ever in
 // memory.
 typedef enum dapt_status (*dapt_weights_put)(void *context, uint64_t offset, const float *values,

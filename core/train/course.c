@@ -59,7 +59,7 @@ enum dapt_status dapt_course_create(const struct dapt_config *config, cJSON **co
     if (status) return status;
     for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
         remove_key(*course, free_keys[i]);
-    // A folder may move; what is in it is known by the shapes and, for new weights, by the object.
+    // A folder may move; what its config.json means is known by the model's hash.
     if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(*course, "model")))
         remove_key(*course, "model");
     return DAPT_OK;

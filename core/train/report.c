@@ -137,6 +137,15 @@ static int longest_name(const struct dapt_train_event *event) {
     return width < 60 ? (int)width : 60;
 }
 
+// A figure of the last table: a dash for what is not known (a set that was not there at step 0).
+static const char *figure(const char *format, double value, struct dapt_small_text *small) {
+    if (isfinite(value))
+        snprintf(small->text, sizeof small->text, format, value);
+    else
+        snprintf(small->text, sizeof small->text, "-");
+    return small->text;
+}
+
 static void show_end(const struct dapt_console *console, const struct dapt_train_event *event) {
     char line[512];
     int width = longest_name(event);
@@ -151,10 +160,13 @@ static void show_end(const struct dapt_console *console, const struct dapt_train
     }
     for (size_t i = 0; i < event->evaluation_count; i++) {
         const struct dapt_evaluation *e = &event->evaluations[i];
-        snprintf(line, sizeof line, "%-*.60s  %10.4f  %10.4f   %9.4f  %9.4f  %+9.4f   %9.2f  %9.2f",
-                 width, e->name, e->nats_before, e->nats_per_token, e->bits_before,
-                 e->bits_per_byte, e->bits_per_byte - e->bits_before, exp(e->nats_before),
-                 e->perplexity);
+        struct dapt_small_text t[7];
+        snprintf(line, sizeof line, "%-*.60s  %10s  %10s   %9s  %9s  %9s   %9s  %9s", width,
+                 e->name, figure("%.4f", e->nats_before, &t[0]),
+                 figure("%.4f", e->nats_per_token, &t[1]), figure("%.4f", e->bits_before, &t[2]),
+                 figure("%.4f", e->bits_per_byte, &t[3]),
+                 figure("%+.4f", e->bits_per_byte - e->bits_before, &t[4]),
+                 figure("%.2f", exp(e->nats_before), &t[5]), figure("%.2f", e->perplexity, &t[6]));
         print_line(console, line);
     }
     if (event->text) print_line(console, event->text);

@@ -3,18 +3,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "train/checkpoint.h"
 #include "train/course.h"
 #include "train/trainer.h"
 
 // ----------------------------------------------------------------------------------------- record
 
+// What the i-th set holds, for telling later whether its figures can be compared.
+static void set_hash(const struct dapt_trainer *t, size_t i, char text[33]) {
+    struct dapt_hash hash;
+    dapt_corpus_hash(t->setup.evals[i], &hash);
+    dapt_hash_text(hash, text);
+}
+
 static void add_evaluations(const struct dapt_trainer *t, cJSON *record) {
+    char data[33];
     cJSON *list = cJSON_AddArrayToObject(record, "evaluations");
     for (size_t i = 0; list && i < t->config->data.eval_count; i++) {
         const struct dapt_evaluation *e = &t->evaluations[i];
         cJSON *item = cJSON_CreateObject();
+        set_hash(t, i, data);
         cJSON_AddStringToObject(item, "name", t->config->data.eval[i].name);
+        cJSON_AddStringToObject(item, "data", data);
         dapt_json_add_number(item, "nats_per_token", e->nats_per_token);
         dapt_json_add_number(item, "bits_per_byte", e->bits_per_byte);
         dapt_json_add_number(item, "nats_before", e->nats_before);
@@ -51,6 +62,7 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     cJSON_AddNumberToObject(record, "tokens", (double)t->tokens);
     cJSON_AddStringToObject(record, "seed", seed);
     cJSON_AddStringToObject(record, "data", t->data_hash);
+    cJSON_AddStringToObject(record, "model", t->model_hash);
     cJSON_AddStringToObject(record, "config", t->course_hash);
     cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->course, true));
     cJSON_AddItemToObject(record, "tokenizer",
@@ -59,6 +71,9 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     add_evaluations(t, record);
     add_step(record, "best", t->best);
     dapt_json_add_number(record, "best_value", t->best_value);
+    const struct dapt_evaluation *decides = dapt_trainer_deciding(t);
+    cJSON_AddItemToObject(record, "best_set",
+                          decides ? cJSON_CreateString(decides->name) : cJSON_CreateNull());
     return record;
 }
 
@@ -83,16 +98,25 @@ static uint64_t read_step(const cJSON *record, const char *key) {
     return value >= 0 && value < 0x1p53 ? (uint64_t)value : DAPT_NEVER;
 }
 
-// What the sets gave before, by name: the sets of a configuration may change between two runs.
+static bool has_text(const cJSON *object, const char *key, const char *text) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
+}
+
+// What the sets gave before, by name: the sets of a configuration may change between two runs, and
+// figures of another text are no figures before. Nor is a checkpoint the best one by another set.
 static void read_evaluations(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(record, "evaluations"), *item;
+    const struct dapt_evaluation *decides = dapt_trainer_deciding(t);
+    if (decides && !has_text(record, "best_set", decides->name)) t->best = DAPT_NEVER;
     for (size_t i = 0; i < t->config->data.eval_count; i++) {
         struct dapt_evaluation *e = &t->evaluations[i];
         bool known = false;
+        char data[33];
+        set_hash(t, i, data);
         cJSON_ArrayForEach(item, list) {
-            const cJSON *name = cJSON_GetObjectItemCaseSensitive(item, "name");
-            if (!cJSON_IsString(name) ||
-                strcmp(name->valuestring, t->config->data.eval[i].name) != 0)
+            if (!has_text(item, "name", t->config->data.eval[i].name) ||
+                !has_text(item, "data", data))
                 continue;
             e->nats_per_token = read_value(item, "nats_per_token");
             e->bits_per_byte = read_value(item, "bits_per_byte");
@@ -101,13 +125,15 @@ static void read_evaluations(struct dapt_trainer *t, const cJSON *record) {
             e->bits_before = read_value(item, "bits_before");
             known = true;
         }
-        if (!known) t->evaluated = DAPT_NEVER;
+        if (known) continue;
+        t->evaluated = DAPT_NEVER;
+        if (e == decides) t->best = DAPT_NEVER;
     }
+    if (t->best == DAPT_NEVER) t->best_value = NAN;
 }
 
 static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *format = cJSON_GetObjectItemCaseSensitive(record, "format");
-    const cJSON *data = cJSON_GetObjectItemCaseSensitive(record, "data");
     uint64_t steps = 0;
     if (!cJSON_IsString(format) || strcmp(format->valuestring, "dapt.run/1") != 0) {
         return dapt_fail(DAPT_ERROR_INVALID,
@@ -118,7 +144,12 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
         return dapt_fail(DAPT_ERROR_INVALID, "run.json: \"course\" is not an object");
     }
     enum dapt_status status = dapt_course_compare(course, t->course);
-    if (!status && (!cJSON_IsString(data) || strcmp(data->valuestring, t->data_hash) != 0)) {
+    if (!status && !has_text(record, "model", t->model_hash)) {
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "the model's config.json means another model than when the checkpoint "
+                           "was written; set it back, or start another run folder for it");
+    }
+    if (!status && !has_text(record, "data", t->data_hash)) {
         status = dapt_fail(
             DAPT_ERROR_INVALID,
             "data.domain holds other text, or is tokenised otherwise, than when the checkpoint "
@@ -188,6 +219,26 @@ static enum dapt_status newest_whole(struct dapt_trainer *t, struct dapt_arena *
     return status;
 }
 
+// A kill may fall between a checkpoint and the marks that follow it, and damaged ones were put
+// aside: the marks follow the record. Pruning keeps what RUN/best names.
+static enum dapt_status restore_marks(struct dapt_trainer *t) {
+    struct dapt_arena arena = {0};
+    char *best = NULL;
+    enum dapt_status status = dapt_run_folder_mark(&t->run, "latest", t->step);
+    if (!status && t->best != DAPT_NEVER &&
+        !(best = dapt_run_folder_checkpoint(&arena, &t->run, t->best)))
+        status = DAPT_ERROR_MEMORY;
+    if (!status && best && dapt_is_dir(best)) {
+        status = dapt_run_folder_mark(&t->run, "best", t->best);
+    } else if (!status) {
+        t->best = DAPT_NEVER;
+        t->best_value = NAN;
+        status = dapt_run_folder_unmark(&t->run, "best");
+    }
+    dapt_arena_free(&arena);
+    return status;
+}
+
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
     struct dapt_arena arena = {0};
     char *folder = NULL;
@@ -200,6 +251,7 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
         status = read_record(t, record);
         if (status) dapt_fail_in(status, "resume from %s", folder);
         if (!status) status = dapt_checkpoint_restore(folder, t->setup.engine, t->setup.model);
+        if (!status) status = restore_marks(t);
         if (!status) {
             t->checkpointed = t->step;
             dapt_report_note(&t->reporter, "resume          from %s, step %" PRIu64 " of %" PRIu64,

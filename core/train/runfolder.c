@@ -155,6 +155,14 @@ enum dapt_status dapt_run_folder_mark(const struct dapt_run_folder *run, const c
     return status;
 }
 
+enum dapt_status dapt_run_folder_unmark(const struct dapt_run_folder *run, const char *which) {
+    struct dapt_arena arena = {0};
+    char *path = dapt_path_join(&arena, run->path, which);
+    enum dapt_status status = path ? dapt_remove_tree(path) : DAPT_ERROR_MEMORY;
+    dapt_arena_free(&arena);
+    return status;
+}
+
 enum dapt_status dapt_run_folder_marked(const char *run, const char *which, uint64_t *step) {
     struct dapt_arena arena = {0};
     struct dapt_string text = {0};

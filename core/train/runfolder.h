@@ -31,8 +31,9 @@ bool dapt_run_folder_parse(const char *name, uint64_t *step);
 // Removes a folder below checkpoints/ so that a kill in between leaves no half of it under its
 // name.
 enum dapt_status dapt_run_folder_remove(struct dapt_run_folder *run, const char *name);
-// Reads and writes RUN/latest and RUN/best. DAPT_END: not there.
+// Writes, takes away and reads RUN/latest and RUN/best. DAPT_END: not there.
 enum dapt_status dapt_run_folder_mark(const struct dapt_run_folder *run, const char *which,
                                       uint64_t step);
+enum dapt_status dapt_run_folder_unmark(const struct dapt_run_folder *run, const char *which);
 enum dapt_status dapt_run_folder_marked(const char *run, const char *which, uint64_t *step);
 #endif

@@ -93,8 +93,7 @@ static bool checkpoint_is_due(const struct dapt_trainer *t) {
     return t->retry_checkpoint > 0 && dapt_seconds() >= t->retry_checkpoint;
 }
 
-// The evaluation set that decides which checkpoint is best.
-static const struct dapt_evaluation *deciding(const struct dapt_trainer *t) {
+const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *t) {
     for (size_t i = 0; i < t->config->data.eval_count; i++) {
         const char *wanted = t->config->train.best;
         if (!wanted || strcmp(wanted, t->config->data.eval[i].name) == 0) return &t->evaluations[i];
@@ -105,7 +104,7 @@ static const struct dapt_evaluation *deciding(const struct dapt_trainer *t) {
 static enum dapt_status checkpoint(struct dapt_trainer *t) {
     char name[32];
     double begin = dapt_seconds();
-    const struct dapt_evaluation *e = t->evaluated == t->step ? deciding(t) : NULL;
+    const struct dapt_evaluation *e = t->evaluated == t->step ? dapt_trainer_deciding(t) : NULL;
     bool better = e && isfinite(e->nats_per_token) &&
                   !(t->best != DAPT_NEVER && e->nats_per_token >= t->best_value);
     uint64_t best = t->best;
@@ -464,7 +463,9 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     struct dapt_hash hash;
     dapt_corpus_hash(t->setup.domain, &hash);
     dapt_hash_text(hash, t->data_hash);
-    enum dapt_status status = dapt_course_create(t->config, &t->course);
+    enum dapt_status status = dapt_model_hash(t->setup.model, &hash);
+    if (!status) dapt_hash_text(hash, t->model_hash);
+    if (!status) status = dapt_course_create(t->config, &t->course);
     if (!status) status = dapt_course_hash(t->course, t->course_hash);
     if (!status) status = dapt_course_tokenizer(t->config, &t->tokenizer);
     const char *path = t->config->tokenizer.path;
@@ -511,11 +512,6 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     status = identify(t);
     if (!status)
         status = t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);
-    if (!status && t->config->train.best && !deciding(t)) {
-        status = dapt_fail(DAPT_ERROR_INVALID,
-                           "train.best is \"%s\", expected the name of a set of data.eval",
-                           t->config->train.best);
-    }
     if (!status) status = write_config(t);
     if (!status) status = open_metrics(t);
     if (!status) log_start(t);

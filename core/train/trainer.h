@@ -18,7 +18,7 @@ struct dapt_trainer {
     struct dapt_metrics *metrics;
     cJSON *course, *tokenizer;     // see course.h
     const char *tokenizer_folder;  // whose files go into checkpoints; NULL: the model's own
-    char course_hash[33], data_hash[33];
+    char course_hash[33], data_hash[33], model_hash[33];
     struct dapt_batch **batches;          // [setup.micros] of one step
     struct dapt_evaluation *evaluations;  // [config->data.eval_count], the last ones
 
@@ -38,10 +38,13 @@ struct dapt_trainer {
 
 enum dapt_status dapt_trainer_run(const struct dapt_train_options *options);
 
+// The evaluation set that decides which checkpoint is the best one; NULL: none.
+const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *trainer);
 // resume.c: the trainer's part of run.json; NULL: no memory.
 cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
-// Finds the newest whole checkpoint, checks that it belongs to this course, and restores it. Leaves
-// the trainer at step 0 with the model's own weights when there is none.
+// Finds the newest whole checkpoint, checks that it belongs to this course, restores it, and sets
+// RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when
+// there is none.
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *trainer);
 // Adds an event to metrics.jsonl; a failure is told once and does not stop training. Takes `event`
 // over.

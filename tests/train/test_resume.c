@@ -229,6 +229,7 @@ static void test_forged(void **state) {
         {"course", "null", "\"course\" is not an object"},
         {"course", "[1]", "\"course\" is not an object"},
         {"data", "5", "data.domain"},
+        {"model", "5", "config.json"},
         {"format", "\"dapt.run/9\"", "another version"},
         {"files", "{\"state.safetensors\": 3}", "not whole"},
         {"files", "{\"state.safetensors\": \"\", \"../../../config.json\": \"0\"}", "not whole"},
@@ -342,6 +343,76 @@ static void test_other_course(void **state) {
     assert_non_null(strstr(latest_checkpoint(s, "other"), "step-000014"));
 }
 
+static void assert_mark(struct scratch *s, const char *run, const char *which, const char *step) {
+    struct dapt_string text;
+    assert_ok(dapt_file_read(dapt_path_join(&s->arena, in_scratch(s, run), which), 100, &text));
+    text.data[strcspn(text.data, "\n")] = '\0';
+    assert_string_equal(text.data, step);
+    dapt_string_free(&text);
+}
+
+// A kill right behind the last checkpoint: RUN/latest and RUN/best were still to be written.
+static void test_marks(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    begin_from(s, "all", "marks", "step-000024");
+    write_config(s, "marks", NULL);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_mark(s, "marks", "latest", "step-000024");
+    assert_mark(s, "marks", "best", "step-000024");
+}
+
+// A set that holds another text now, and one that was not there: what they gave at step 0 is not
+// known, so no change from it is told; and no earlier checkpoint is the best one by them.
+static void test_other_sets(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    begin_from(s, "all", "sets", "step-000020");
+    char *more = dapt_arena_format(&s->arena,
+                                   "{\"data\": {\"eval\": {\"held\": \"%s\", \"also\": \"%s\"}}}",
+                                   s->data, s->held);
+    write_config(s, "sets", more);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_same_end(s, "whole", "sets");
+    assert_mark(s, "sets", "best", "step-000024");
+    cJSON *metrics = read_metrics(s, "sets");
+    const cJSON *event;
+    cJSON_ArrayForEach(event, metrics) {
+        if (strcmp(cJSON_GetObjectItem(event, "event")->valuestring, "evaluation") != 0) continue;
+        assert_true(cJSON_IsNumber(cJSON_GetObjectItem(event, "bits_per_byte")));
+        assert_true(cJSON_IsNull(cJSON_GetObjectItem(event, "bits_per_byte_change")));
+    }
+    assert_int_equal(count_events(metrics, "evaluation"), 2);
+    cJSON_Delete(metrics);
+    assert_null(strstr(o.out, "nan"));
+}
+
+// A config.json whose weights have the same shapes but mean another model.
+static void test_other_model(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char shape[] =
+        "{\"model_type\": \"llama\", \"hidden_size\": 32, \"intermediate_size\": 64, "
+        "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"vocab_size\": 258, "
+        "\"tie_word_embeddings\": true, \"rope_theta\": %s}";
+    static const char *const thetas[] = {"10000", "1e4", "500000"};
+    static const char more[] =
+        "{\"model\": {\"random\": {\"config\": \"shape.json\", \"model_type\": null, "
+        "\"hidden_size\": null, \"intermediate_size\": null, \"num_hidden_layers\": null, "
+        "\"num_attention_heads\": null, \"num_key_value_heads\": null, \"vocab_size\": null, "
+        "\"max_position_embeddings\": null, \"tie_word_embeddings\": null}}, "
+        "\"train\": {\"steps\": 4}}";
+    for (size_t i = 0; i < 3; i++) {
+        char *text = dapt_arena_format(&s->arena, shape, thetas[i]);
+        assert_ok(dapt_file_write(in_scratch(s, "shape.json"), text, strlen(text)));
+        write_config(s, "meaning", more);
+        run_dapt(s, &o, "train", s->config, "--resume", NULL);
+        expect(&o, i < 2 ? 0 : 1, i < 2 ? NULL : "means another model");
+    }
+}
+
 static void test_two_at_once(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -370,6 +441,8 @@ int main(void) {
         cmocka_unit_test(test_damage),         cmocka_unit_test(test_forged),
         cmocka_unit_test(test_all_damaged),    cmocka_unit_test(test_interrupt),
         cmocka_unit_test(test_other_course),   cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_marks),          cmocka_unit_test(test_other_sets),
+        cmocka_unit_test(test_other_model),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
