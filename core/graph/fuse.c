@@ -51,9 +51,30 @@ static struct dapt_op *sole_reader(struct dapt_graph *g, const struct uses *u, s
     return NULL;
 }
 
+// Whether `next` may be done at the place of op k: nothing in between writes what it reads, or
+// touches what it writes.
+static bool movable(const struct dapt_graph *g, size_t k, const struct dapt_op *next) {
+    uint32_t target = g->values[next->outputs[0]].tensor.buffer;
+    for (const struct dapt_op *op = &g->ops[k + 1]; op < next; op++) {
+        for (int i = 0; i < DAPT_OP_INPUTS; i++)
+            if (op->inputs[i] != DAPT_NONE && g->values[op->inputs[i]].tensor.buffer == target)
+                return false;
+        for (int o = 0; o < DAPT_OP_OUTPUTS; o++) {
+            if (op->outputs[o] == DAPT_NONE) continue;
+            uint32_t written = g->values[op->outputs[o]].tensor.buffer;
+            if (written == target) return false;
+            for (int i = 0; i < DAPT_OP_INPUTS; i++)
+                if (next->inputs[i] != DAPT_NONE &&
+                    g->values[next->inputs[i]].tensor.buffer == written)
+                    return false;
+        }
+    }
+    return true;
+}
+
 // The matmul with `next` merged into it; false when they don't merge.
-static bool merged(const struct dapt_graph *g, const struct uses *u, size_t k,
-                   const struct dapt_op *next, struct dapt_op *out) {
+static bool merged(const struct dapt_graph *g, size_t k, const struct dapt_op *next,
+                   struct dapt_op *out) {
     *out = g->ops[k];
     out->outputs[0] = next->outputs[0];
     bool plain = out->inputs[3] == DAPT_NONE && out->u.matmul.activation == DAPT_ACT_NONE;
@@ -68,9 +89,7 @@ static bool merged(const struct dapt_graph *g, const struct uses *u, size_t k,
     }
     if (next->opcode != DAPT_OP_ADD || out->inputs[3] != DAPT_NONE) return false;
     dapt_value c = g->ops[k].outputs[0], other = next->inputs[next->inputs[0] == c ? 1 : 0];
-    uint32_t storage = g->values[other].tensor.buffer;
-    bool ready = g->storages[storage].role != DAPT_BUFFER_WORK || u->maker[storage] < k;
-    if (!ready || g->values[other].tensor.rank != 2) return false;
+    if (g->values[other].tensor.rank != 2) return false;
     out->inputs[3] = other;
     return true;
 }
@@ -83,7 +102,8 @@ enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports s
     for (size_t k = 0; k < graph->op_count && !graph->status; k++) {
         struct dapt_op *next, fused;
         while (graph->ops[k].opcode == DAPT_OP_MATMUL && (next = sole_reader(graph, &u, k)) &&
-               merged(graph, &u, k, next, &fused) && supports(context, graph, &fused)) {
+               merged(graph, k, next, &fused) && movable(graph, k, next) &&
+               supports(context, graph, &fused)) {
             uint32_t storage = graph->values[fused.outputs[0]].tensor.buffer;
             graph->ops[k] = fused;
             u.maker[storage] = (uint32_t)k;

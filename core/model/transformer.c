@@ -14,6 +14,7 @@ struct builder {
     int64_t n, places;  // N; rows of one layer's cache
     dapt_value rope;    // [positions, rotary]
     uint32_t row;       // of model->slots: 0 outside of layers, else layer + 1
+    bool *used;         // [parameters] whether anything was built with them
 };
 
 #define NONE DAPT_NONE
@@ -38,6 +39,7 @@ static dapt_value parameter(struct builder *x, enum dapt_slot slot, int count) {
     const struct dapt_parameter *p = &x->m->parameters[slots[slot]];
     int64_t shape[2] = {(int64_t)p->shape[0], (int64_t)p->shape[1]};
     for (int i = 1; i < count; i++) shape[0] += (int64_t)x->m->parameters[slots[slot + i]].shape[0];
+    for (int i = 0; i < count; i++) x->used[slots[slot + i]] = true;
     return dapt_graph_input(x->g, DAPT_BUFFER_PARAM, p->offset * sizeof(float), DAPT_F32, p->rank,
                             shape, p->name);
 }
@@ -245,6 +247,17 @@ static enum dapt_status outputs(struct builder *x, dapt_value h, dapt_value head
     return x->g->status;
 }
 
+// A family may name a tensor that nothing here builds with: it would be loaded and saved, and
+// silently never be trained.
+static enum dapt_status check_used(const struct builder *x) {
+    for (size_t i = 0; !x->g->status && i < x->m->parameter_count; i++)
+        if (!x->used[i])
+            x->g->status = dapt_fail(DAPT_ERROR_INTERNAL,
+                                     "a %s model has parameter %s, which no part of it uses",
+                                     x->m->family->type, x->m->parameters[i].name);
+    return x->g->status;
+}
+
 enum dapt_status dapt_model_graph(const struct dapt_model *model,
                                   const struct dapt_model_build *build, struct dapt_graph *graph,
                                   struct dapt_model_io *io) {
@@ -259,6 +272,8 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
         return dapt_fail(DAPT_ERROR_INVALID,
                          "sequences of %u tokens: the model has positions for %u", build->length,
                          model->max_positions);
+    x.used = dapt_arena_alloc(&graph->arena, model->parameter_count * sizeof *x.used);
+    if (!x.used) return DAPT_ERROR_MEMORY;
     inputs(&x);
     graph->label = "embedding";
     dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1),
@@ -276,5 +291,5 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
     x.row = graph->block = 0;
     graph->label = "head";
     h = norm(&x, h, DAPT_SLOT_FINAL_NORM);
-    return graph->status ? graph->status : outputs(&x, h, head);
+    return check_used(&x) ? graph->status : outputs(&x, h, head);
 }

@@ -215,6 +215,57 @@ static void fusion_leaves_no_separate_op(void **state) {
     dapt_model_close(&model);
 }
 
+static dapt_value work(struct dapt_graph *g) {
+    return dapt_graph_new(g, DAPT_BUFFER_WORK, DAPT_F32, 2, (int64_t[]){4, 4});
+}
+
+static dapt_value apply(struct dapt_graph *g, enum dapt_opcode opcode, dapt_value a, dapt_value b,
+                        dapt_value y) {
+    struct dapt_op op = {.opcode = opcode, .inputs = {a, b, DAPT_NONE, DAPT_NONE}, .outputs = {y}};
+    if (opcode == DAPT_OP_SCALE) op.u.scale.factor = 2;
+    dapt_graph_op(g, &op);
+    return y;
+}
+
+// y = a b + r is one op, but not where r gets another value between the product and the sum, nor
+// where the sum goes to a place that is still read in between.
+static void a_sum_is_not_moved_over_what_it_touches(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 3; variant++) {
+        struct dapt_graph *g = dapt_graph_create();
+        dapt_value a = dapt_graph_input(g, DAPT_BUFFER_CACHE, DAPT_GRAPH_NEXT, DAPT_F32, 2,
+                                        (int64_t[]){4, 4}, "a");
+        dapt_value r = apply(g, DAPT_OP_SCALE, a, DAPT_NONE, work(g));
+        dapt_value c = apply(g, DAPT_OP_MATMUL, a, a, work(g)), y = work(g);
+        if (variant == 1) r = apply(g, DAPT_OP_SCALE, r, DAPT_NONE, dapt_graph_alias(g, r));
+        if (variant == 2) {
+            dapt_value out = dapt_graph_new(g, DAPT_BUFFER_RESULT, DAPT_F32, 2, (int64_t[]){4, 4});
+            apply(g, DAPT_OP_SCALE, r, DAPT_NONE, out);
+            y = dapt_graph_alias(g, r);
+        }
+        apply(g, DAPT_OP_ADD, c, r, y);
+        assert_int_equal(g->status, DAPT_OK);
+        assert_int_equal(dapt_graph_fuse(g, fuse_all, NULL), DAPT_OK);
+        assert_int_equal(count_ops(g, DAPT_OP_ADD), variant == 0 ? 0 : 1);
+        dapt_graph_destroy(&g);
+    }
+}
+
+// A tensor that the family names and nothing builds with would be loaded and saved, but not trained.
+static void a_parameter_that_nothing_uses_is_named(void **state) {
+    (void)state;
+    struct dapt_model *model = model_of(configs[4]);
+    struct dapt_model_build b = {.mode = DAPT_MODEL_TRAIN, .sequences = 1, .length = 16};
+    struct dapt_model_io io;
+    struct dapt_graph *g = dapt_graph_create();
+    assert_int_equal(model->slots[DAPT_SLOT_COUNT + DAPT_SLOT_Q_BIAS] == DAPT_NONE, 0);
+    model->slots[DAPT_SLOT_COUNT + DAPT_SLOT_Q_BIAS] = DAPT_NONE;
+    assert_int_equal(dapt_model_graph(model, &b, g, &io), DAPT_ERROR_INTERNAL);
+    assert_non_null(strstr(dapt_error(), "model.layers.0.self_attn.q_proj.bias"));
+    dapt_graph_destroy(&g);
+    dapt_model_close(&model);
+}
+
 static void bad_operands_are_refused(void **state) {
     (void)state;
     struct dapt_tensor m = {.dtype = DAPT_F32, .rank = 2, .shape = {4, 6, 1, 1}, .stride = 6};
@@ -290,6 +341,8 @@ int main(void) {
         cmocka_unit_test(every_parameter_gets_a_gradient),
         cmocka_unit_test(recompute_saves_memory),
         cmocka_unit_test(fusion_leaves_no_separate_op),
+        cmocka_unit_test(a_sum_is_not_moved_over_what_it_touches),
+        cmocka_unit_test(a_parameter_that_nothing_uses_is_named),
         cmocka_unit_test(bad_operands_are_refused),
         cmocka_unit_test(impossible_configs_are_refused),
     };
