@@ -18,7 +18,6 @@ struct state {
     dapt_value *alias_of;  // [count] for outputs of in-place ops: the input
     uint32_t *holders;     // [storage at places] values that still wait with their gradient there
     size_t holder_capacity;
-    bool accumulate;
 };
 
 static const struct dapt_tensor *tensor(const struct state *s, dapt_value v) {
@@ -353,7 +352,6 @@ static void replace_loss(struct state *s, size_t index, dapt_value seed) {
 static enum dapt_status prepare(struct state *s, bool accumulate) {
     struct dapt_graph *g = s->g;
     s->count = g->value_count;
-    s->accumulate = accumulate;
     s->place = dapt_alloc(s->count, sizeof *s->place);
     s->written = dapt_alloc(s->count, sizeof *s->written);
     s->alias_of = dapt_alloc(s->count, sizeof *s->alias_of);

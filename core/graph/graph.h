@@ -23,7 +23,6 @@ struct dapt_storage {
     enum dapt_buffer_role role;
     uint64_t size;    // bytes
     uint64_t offset;  // bytes in the role's buffer: fixed when placed, or found by plan (work)
-    bool keep;        // a result: lives to the end of the program
 };
 
 struct dapt_graph {

@@ -192,8 +192,9 @@ static enum dapt_status check_operand(const struct dapt_op *op, const struct dap
     for (uint32_t i = 0; i < DAPT_MAX_RANK; i++)
         if (t->shape[i] < 1 || t->shape[i] > INT32_MAX || (i >= t->rank && t->shape[i] != 1))
             return fail_operand(op, operand, "has an impossible shape");
-    if (t->shape[1] * t->shape[2] > INT32_MAX || (double)dapt_tensor_count(t) > 1e15 ||
-        t->stride < row_count(t) || t->stride > INT32_MAX * (int64_t)4)
+    // In this order: what comes behind can't overflow.
+    if (t->shape[1] * t->shape[2] > INT32_MAX || t->stride < row_count(t) ||
+        t->stride > INT32_MAX * (int64_t)4 || (double)t->shape[0] * (double)t->stride > 1e15)
         return fail_operand(op, operand, "has an impossible shape or stride");
     if ((t->dtype == DAPT_I32) != !!(operand->flags & IDX) ||
         (unsigned)t->dtype >= DAPT_DTYPE_COUNT)

@@ -96,7 +96,7 @@ static dapt_value copy_value(struct rewrite *r, dapt_value v) {
         return g->status || v >= r->values ? v : r->value_copy[v];
     uint32_t storage = storage_of(r, v);
     if (r->storage_copy[storage] == DAPT_NONE) {
-        int64_t words = (int64_t)(g->storages[storage].size / 4);
+        int64_t words = (int64_t)((g->storages[storage].size + 3) / 4);
         dapt_value whole = dapt_graph_new(g, DAPT_BUFFER_WORK, DAPT_F32, 1, &words);
         if (g->status) return v;
         r->storage_copy[storage] = storage_of(r, whole);
