@@ -169,18 +169,19 @@ enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t p
     if (shared <= device->shared && private <= device->private) return DAPT_OK;
     shared = shared > device->shared ? shared : device->shared;
     private = private > device->private ? private : device->private;
-    // Between allocations contents are undefined, so there is nothing to copy.
-    free(device->scratch);
-    device->shared = device->private = 0;
+    // Between allocations contents are undefined, so there is nothing to copy; programs compiled
+    // before go on with the old one if there is no memory for another.
     size_t size;
-    device->scratch = NULL;
+    uint8_t *scratch = NULL;
     if (!__builtin_mul_overflow(private, (size_t)device->threads, &size) &&
         !__builtin_add_overflow(size, shared, &size))
-        device->scratch = aligned_alloc(64, size);
-    if (device->scratch == NULL)
+        scratch = aligned_alloc(64, size);
+    if (scratch == NULL)
         return cpu_fail(device->host, DAPT_ERROR_MEMORY,
                         "cpu: no memory for scratch of %zu bytes and %zu for each of %u threads",
                         shared, private, device->threads);
+    free(device->scratch);
+    device->scratch = scratch;
     device->shared = shared;
     device->private = private;
     return DAPT_OK;

@@ -7,7 +7,9 @@ bool hf_words_create(struct hf_words *words) {
     words->longs = calloc((size_t)1 << HF_WORD_LONG_BITS, sizeof *words->longs);
     words->huges = calloc((size_t)1 << HF_WORD_HUGE_BITS, sizeof *words->huges);
     if (words->shorts) memset(words->shorts, 0, sizeof *words->shorts << HF_WORD_SHORT_BITS);
-    return words->shorts && words->longs && words->huges;
+    bool whole = words->shorts && words->longs && words->huges;
+    if (!whole) hf_words_free(words);
+    return whole;
 }
 
 void hf_words_free(struct hf_words *words) {
