@@ -43,7 +43,7 @@ enum dapt_status dapt_device_open(const struct dapt_host *host, const struct dap
         dapt_device_close(&d);
         return status;
     }
-    if (options && options->threads) d->info.threads = options->threads;
+    if (options && options->threads && d->info.threads) d->info.threads = options->threads;
     *device = d;
     return DAPT_OK;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/threads.h"
 #include "host/module.h"
 #include "train/checkpoint.h"
 
@@ -80,7 +81,8 @@ enum dapt_status dapt_session_device(const struct dapt_modules *modules, const c
     }
     const struct dapt_backend *backend = dapt_modules_backend(modules, name);
     if (!backend) return DAPT_ERROR_INVALID;
-    struct dapt_device_options options = {.threads = threads};
+    // Only the core looks at what a container may use of its machine's processors.
+    struct dapt_device_options options = {.threads = threads ? threads : dapt_processors()};
     return dapt_device_open(dapt_host(), backend, index, &options, device);
 }
 
