@@ -34,8 +34,8 @@ uint32_t dapt_sample(const struct dapt_sampler *sampler, const float *logits, ui
                      uint64_t index) {
     uint32_t best = most_likely(logits, vocab);
     if (!(sampler->temperature > 0)) return best;
-    bool cut_k = sampler->top_k > 0 && sampler->top_k<vocab, cut_p = sampler->top_p> 0 &&
-                 sampler->top_p < 1;
+    bool cut_k = sampler->top_k > 0 && sampler->top_k < vocab;
+    bool cut_p = sampler->top_p > 0 && sampler->top_p < 1;
     uint32_t count = vocab;
     double total = 0;
     for (uint32_t i = 0; i < vocab; i++) {
@@ -261,6 +261,15 @@ static bool ends_text(const struct generation *g, uint32_t id) {
     return false;
 }
 
+// Drawing sorts them and divides by their sum: all of them must be numbers.
+static enum dapt_status check_logits(const struct generation *g) {
+    for (uint32_t i = 0; i < g->vocab; i++)
+        if (!isfinite(g->logits[i]))
+            return dapt_fail(DAPT_ERROR_INVALID, "%s: the model's output is not finite",
+                             g->session.folder);
+    return DAPT_OK;
+}
+
 static enum dapt_status run(struct generation *g, struct dapt_generated *generated) {
     struct stream *s = &g->stream;
     double begin = dapt_seconds();
@@ -271,11 +280,9 @@ static enum dapt_status run(struct generation *g, struct dapt_generated *generat
     double ready = dapt_seconds();
     generated->prompt_seconds = ready - begin;
     while (!status && !s->stopped && generated->tokens < g->max_tokens && !dapt_cancelled()) {
+        status = check_logits(g);
+        if (status) break;
         uint32_t id = dapt_sample(&g->sampler, g->logits, g->vocab, s->ids.count);
-        if (!isfinite(g->logits[id])) {
-            return dapt_fail(DAPT_ERROR_INVALID, "%s: the model's output is not finite",
-                             g->session.folder);
-        }
         generated->ended = ends_text(g, id);
         if (generated->ended) break;
         status = stream_add(s, id);
