@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 
+// Seconds on a clock that only goes forward.
+double dapt_seconds(void);
 // Processors that this process may use, at least 1.
 unsigned dapt_processors(void);
 

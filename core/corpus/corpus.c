@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/threads.h"
 #include "corpus/internal.h"
@@ -25,12 +24,6 @@ struct opening {
     bool settled;
     struct dapt_stamp verified;  // the shard's, when last verified; zero: never
 };
-
-static double now_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static enum dapt_status find_cache(struct opening *o) {
     const char *home = getenv("HOME"), *xdg = getenv("XDG_CACHE_HOME");
@@ -207,7 +200,7 @@ static void fill_report(struct dapt_corpus *corpus, bool cached, double seconds)
 enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
                                   const struct dapt_corpus_options *options,
                                   struct dapt_corpus **out) {
-    double start = now_seconds();
+    double start = dapt_seconds();
     struct opening o = {.options = options};
     bool cached = false;
     struct dapt_corpus *corpus = *out = dapt_alloc(1, sizeof *corpus);
@@ -217,7 +210,7 @@ enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
     if (!status) status = hash_corpus(corpus, o.key, list);
     if (!status) {
         write_seen(&o);
-        fill_report(corpus, cached, now_seconds() - start);
+        fill_report(corpus, cached, dapt_seconds() - start);
     } else {
         if (options->name) dapt_fail_in(status, "%s", options->name);
         dapt_corpus_close(out);

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/threads.h"
 #include "base/utf8.h"
@@ -55,7 +54,7 @@ struct ingest {
     size_t blocks, block_limit, window;
     bool writing, stop;
     uint64_t records, tokens, bytes, warned;
-    struct timespec start, told;
+    double start, told;  // dapt_seconds
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
@@ -233,22 +232,17 @@ static enum dapt_status write_block(struct ingest *in, const struct block *block
     return status;
 }
 
-static double seconds_since(const struct timespec *then, const struct timespec *now) {
-    return (double)(now->tv_sec - then->tv_sec) + 1e-9 * (double)(now->tv_nsec - then->tv_nsec);
-}
-
 static void tell_progress(struct ingest *in) {
-    struct timespec now;
     char line[256];
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (seconds_since(&in->told, &now) < 0.2) return;
+    double now = dapt_seconds();
+    if (now - in->told < 0.2) return;
     in->told = now;
     const char *name = in->inputs->options->name;
     double megabytes = 1e-6 * (double)in->bytes;
     snprintf(line, sizeof line,
              "%s%stokenising: file %zu of %zu, %.0f MB, %.1f MB/s, %.1f M tokens", name ? name : "",
              name ? ": " : "", in->first + 1, in->inputs->count, megabytes,
-             megabytes / seconds_since(&in->start, &now), 1e-6 * (double)in->tokens);
+             megabytes / (now - in->start), 1e-6 * (double)in->tokens);
     dapt_log_status(line);
 }
 
@@ -376,10 +370,10 @@ enum dapt_status dapt_ingest(const struct dapt_inputs *inputs, struct dapt_shard
                         .writer = writer,
                         .counts = counts,
                         .block_limit = 4 * (size_t)threads,
-                        .window = threads};
-    *counts = (struct dapt_shard_counts){.files = inputs->count};
-    clock_gettime(CLOCK_MONOTONIC, &in.start);
+                        .window = threads,
+                        .start = dapt_seconds()};
     in.told = in.start;
+    *counts = (struct dapt_shard_counts){.files = inputs->count};
     in.readings = dapt_alloc(inputs->count + 1, sizeof *in.readings);
     enum dapt_status status =
         in.readings ? dapt_tokenizer_prepare(options->tokenizer, threads) : DAPT_ERROR_MEMORY;

@@ -2,12 +2,12 @@
 // kept.
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "base/threads.h"
 #include "corpus/internal.h"
+#include "host/input.h"
 #include "host/json.h"
 
 static const uint32_t key_version =
@@ -115,23 +115,11 @@ enum dapt_status dapt_inputs_quick_key(const struct dapt_inputs *inputs, struct 
     return status;
 }
 
-// Without the ending of a compression that the host undoes.
-static char *inner_path(struct dapt_arena *arena, const char *path) {
-    static const char *const endings[] = {".gz", ".zst", ".xz", ".bz2"};
-    size_t length = strlen(path);
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-        if (length > strlen(endings[i]) &&
-            strcasecmp(path + length - strlen(endings[i]), endings[i]) == 0) {
-            length -= strlen(endings[i]);
-            break;
-        }
-    return dapt_arena_copy(arena, path, length);
-}
-
 // The source that is surest to read the file; NULL in `source` when none is.
 static enum dapt_status probe(struct dapt_inputs *inputs, const char *path,
                               const struct dapt_plugin_descriptor **source) {
-    char head[4096], *inner = inner_path(&inputs->arena, path);
+    char head[4096];
+    const char *inner = dapt_input_stem(&inputs->arena, path);
     size_t size = 0;
     int64_t count = 1;
     const struct dapt_host *host = dapt_host();

@@ -4,8 +4,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/threads.h"
 
 void dapt_report(const struct dapt_reporter *reporter, const struct dapt_train_event *event) {
     reporter->callback(reporter->user, event);
@@ -18,12 +19,6 @@ void dapt_report_note(const struct dapt_reporter *reporter, const char *format, 
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     dapt_report(reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_NOTE, .text = line});
-}
-
-double dapt_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 const char *dapt_count_text(uint64_t count, struct dapt_small_text *small) {

@@ -30,5 +30,4 @@ struct dapt_small_text {
 const char *dapt_count_text(uint64_t count, struct dapt_small_text *small);     // "7,904"
 const char *dapt_bytes_text(uint64_t bytes, struct dapt_small_text *small);     // "12.3 MiB"
 const char *dapt_duration_text(double seconds, struct dapt_small_text *small);  // "3 m 20 s"
-double dapt_seconds(void);  // a clock that only goes forward
 #endif
