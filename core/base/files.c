@@ -236,9 +236,10 @@ enum dapt_status dapt_mkdirs(const char *path) {
         while (*p && *p != '/') p++;
         char kept = *p;
         *p = '\0';
-        if (mkdir(copy, 0777) != 0 && !dapt_is_dir(copy)) {
+        if (mkdir(copy, 0777) == 0)
+            status = sync_parent(copy);
+        else if (!dapt_is_dir(copy))
             status = dapt_fail_errno("%s: folder cannot be made", copy);
-        }
         *p = kept;
     }
     dapt_arena_free(&arena);

@@ -21,7 +21,7 @@ enum dapt_status dapt_writer_commit(struct dapt_writer **writer);  // closes eit
 void dapt_writer_abort(struct dapt_writer **writer);               // removes the temporary file; NULL inside is fine
 enum dapt_status dapt_file_write(const char *path, const void *data, size_t size);  // the three together
 
-enum dapt_status dapt_mkdirs(const char *path);                    // as mkdir -p
+enum dapt_status dapt_mkdirs(const char *path);                    // as mkdir -p, and sync
 enum dapt_status dapt_remove_tree(const char *path);               // as rm -rf; a missing path is fine
 enum dapt_status dapt_sync_dir(const char *path);
 enum dapt_status dapt_rename(const char *from, const char *to);    // and sync the folder of `to`
