@@ -97,6 +97,19 @@ static enum dapt_status check_tied(const struct dapt_file_tensor *a,
         a->file, a->name, b->name);
 }
 
+static enum dapt_status fail_stranger(const struct dapt_model *m,
+                                      const struct dapt_file_tensor *t) {
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "%s: tensor %s belongs to no part of a %s model with this config.json",
+                     t->file, t->name, m->family->type);
+}
+
+static enum dapt_status fail_missing(const struct dapt_model *m, const char *folder, size_t i) {
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "%s: tensor %s is missing: a %s model with this config.json needs it", folder,
+                     m->parameters[i].name, m->family->type);
+}
+
 enum dapt_status dapt_model_load(const struct dapt_model *model, const char *folder,
                                  dapt_weights_put put, void *context) {
     struct dapt_safetensors *file = NULL;
@@ -109,10 +122,7 @@ enum dapt_status dapt_model_load(const struct dapt_model *model, const char *fol
         const struct dapt_parameter *p = find_parameter(model, t->name);
         if (!p && is_buffer(model->family, t->name)) continue;
         if (!p) {
-            status = dapt_fail(
-                DAPT_ERROR_INVALID,
-                "%s: tensor %s belongs to no part of a %s model with this config.json", t->file,
-                t->name, model->family->type);
+            status = fail_stranger(model, t);
             break;
         }
         const struct dapt_file_tensor *twin = source[p - model->parameters];
@@ -126,11 +136,7 @@ enum dapt_status dapt_model_load(const struct dapt_model *model, const char *fol
         source[p - model->parameters] = t;
     }
     for (size_t i = 0; !status && i < model->parameter_count; i++)
-        if (!source[i])
-            status = dapt_fail(
-                DAPT_ERROR_INVALID,
-                "%s: tensor %s is missing: a %s model with this config.json needs it", folder,
-                model->parameters[i].name, model->family->type);
+        if (!source[i]) status = fail_missing(model, folder, i);
     dapt_safetensors_close(&file);
     free(source);
     free(piece);
@@ -192,17 +198,32 @@ static bool writable(enum dapt_file_dtype dtype) {
     return dtype == DAPT_FILE_F32 || dtype == DAPT_FILE_F16 || dtype == DAPT_FILE_BF16;
 }
 
-// As in the folder that the model came from.
-static void entries_of_file(const struct dapt_model *m, const struct dapt_safetensors *file,
-                            struct dapt_file_entry *entries, struct saving *s) {
-    for (size_t i = 0; i < dapt_safetensors_count(file); i++) {
+// As in the folder that the model came from, which someone may have changed since it was loaded:
+// what is written must still be the whole model and nothing else.
+static enum dapt_status entries_of_file(const struct dapt_model *m,
+                                        const struct dapt_safetensors *file,
+                                        struct dapt_file_entry *entries, struct saving *s) {
+    bool *there = dapt_alloc(m->parameter_count, sizeof *there);
+    enum dapt_status status = there ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < dapt_safetensors_count(file); i++) {
         const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
+        const struct dapt_parameter *p = find_parameter(m, t->name);
         s->originals[i] = t;
-        s->parameters[i] = find_parameter(m, t->name);
+        s->parameters[i] = p;
         entries[i] = (struct dapt_file_entry){.name = t->name, .dtype = t->dtype, .rank = t->rank};
-        if (s->parameters[i] && !writable(t->dtype)) entries[i].dtype = DAPT_FILE_F32;
+        if (p && !writable(t->dtype)) entries[i].dtype = DAPT_FILE_F32;
         memcpy(entries[i].shape, t->shape, sizeof entries[i].shape);
+        if (p) {
+            status = check_shape(p, t);
+            there[p - m->parameters] = true;
+        } else if (!is_buffer(m->family, t->name)) {
+            status = fail_stranger(m, t);
+        }
     }
+    for (size_t i = 0; !status && i < m->parameter_count; i++)
+        if (!there[i]) status = fail_missing(m, m->folder, i);
+    free(there);
+    return status;
 }
 
 static enum dapt_status entries_of_family(const struct dapt_model *m,
@@ -289,10 +310,9 @@ enum dapt_status dapt_model_save(const struct dapt_model *model, const char *fol
     s.originals = dapt_alloc(count, sizeof *s.originals);
     s.piece = dapt_alloc_aligned(PIECE, sizeof *s.piece);
     if (!entries || !s.parameters || !s.originals || !s.piece) status = DAPT_ERROR_MEMORY;
-    if (!status && file)
-        entries_of_file(model, file, entries, &s);
-    else if (!status)
-        status = entries_of_family(model, entries, &s);
+    if (!status)
+        status = file ? entries_of_file(model, file, entries, &s)
+                      : entries_of_family(model, entries, &s);
     static const char *const metadata[] = {"format", "pt", NULL};
     if (!status)
         status = dapt_safetensors_write(folder, "model", entries, count, metadata,

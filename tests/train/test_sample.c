@@ -190,6 +190,56 @@ static void test_prune(void **state) {
     assert_int_equal(scratch_teardown((void **)&s), 0);
 }
 
+static enum dapt_status ones(void *context, uint64_t offset, float *values, uint64_t count) {
+    (void)context;
+    (void)offset;
+    for (uint64_t i = 0; i < count; i++) values[i] = 1;
+    return DAPT_OK;
+}
+
+static void save_llama(struct scratch *s, int layers, const char *folder) {
+    struct dapt_json *config;
+    struct dapt_model *model;
+    char *text = dapt_arena_format(
+        &s->arena,
+        "{\"model_type\": \"llama\", \"hidden_size\": 8, \"intermediate_size\": 16, "
+        "\"num_hidden_layers\": %d, \"num_attention_heads\": 2, \"vocab_size\": 10}",
+        layers);
+    assert_ok(dapt_json_parse("test", text, strlen(text), &config));
+    assert_ok(dapt_model_from_json(config, &model));
+    assert_ok(dapt_mkdirs(in_scratch(s, folder)));
+    assert_ok(dapt_model_save(model, in_scratch(s, folder), NULL, ones, NULL));
+    dapt_model_close(&model);
+}
+
+// A model is written like the one in the folder that it came from. Where that folder holds other
+// tensors by now, a checkpoint would lack some of the model, or hold what was never trained.
+static void test_changed_folder(void **state) {
+    struct scratch *s;
+    struct dapt_model *model;
+    (void)state;
+    assert_int_equal(scratch_setup((void **)&s), 0);
+    save_llama(s, 2, "two");
+    save_llama(s, 1, "one");
+    save_llama(s, 3, "three");
+    assert_ok(dapt_model_open(in_scratch(s, "two"), &model));
+    assert_ok(dapt_mkdirs(in_scratch(s, "out")));
+    assert_ok(dapt_model_save(model, in_scratch(s, "out"), NULL, ones, NULL));
+    assert_true(
+        same_file(in_scratch(s, "two/model.safetensors"), in_scratch(s, "out/model.safetensors")));
+    static const char *const others[][2] = {{"one/model.safetensors", "model.layers.1."},
+                                            {"three/model.safetensors", "model.layers.2."}};
+    for (size_t i = 0; i < 2; i++) {
+        assert_ok(
+            dapt_copy_file(in_scratch(s, others[i][0]), in_scratch(s, "two/model.safetensors")));
+        assert_int_equal(dapt_model_save(model, in_scratch(s, "out"), NULL, ones, NULL),
+                         DAPT_ERROR_INVALID);
+        assert_non_null(strstr(dapt_error(), others[i][1]));
+    }
+    dapt_model_close(&model);
+    assert_int_equal(scratch_teardown((void **)&s), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draws),
@@ -198,6 +248,7 @@ int main(void) {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_course),
         cmocka_unit_test(test_prune),
+        cmocka_unit_test(test_changed_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
