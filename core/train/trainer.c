@@ -101,18 +101,30 @@ const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *t
     return NULL;
 }
 
+// Whether this step's evaluation is better than that of any checkpoint: then it is the best now.
+static bool take_best(struct dapt_trainer *t) {
+    const struct dapt_evaluation *e = t->evaluated == t->step ? dapt_trainer_deciding(t) : NULL;
+    if (!e || !isfinite(e->nats_per_token)) return false;
+    if (t->best != DAPT_NEVER && e->nats_per_token >= t->best_value) return false;
+    t->best = t->step;
+    t->best_value = e->nats_per_token;
+    return true;
+}
+
+// The evaluation of a step whose checkpoint is there already: it was stopped before, or its sets
+// are others now.
+static void judge_checkpoint(struct dapt_trainer *t) {
+    if (t->checkpointed != t->step || !take_best(t)) return;
+    if (dapt_run_folder_mark(&t->run, "best", t->step))
+        dapt_log(DAPT_LOG_WARNING, "%s", dapt_error());
+}
+
 static enum dapt_status checkpoint(struct dapt_trainer *t) {
     char name[32];
     double begin = dapt_seconds();
-    const struct dapt_evaluation *e = t->evaluated == t->step ? dapt_trainer_deciding(t) : NULL;
-    bool better = e && isfinite(e->nats_per_token) &&
-                  !(t->best != DAPT_NEVER && e->nats_per_token >= t->best_value);
     uint64_t best = t->best;
     double best_value = t->best_value;
-    if (better) {  // in the record of this very checkpoint
-        t->best = t->step;
-        t->best_value = e->nats_per_token;
-    }
+    bool better = take_best(t);  // in the record of this very checkpoint
     dapt_metrics_sync(t->metrics);
     enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine,
                                                     t->setup.model, t->tokenizer_folder,
@@ -385,6 +397,7 @@ static enum dapt_status loop(struct dapt_trainer *t) {
     enum dapt_status status = DAPT_OK;
     for (;;) {
         if (evaluation_is_due(t)) status = evaluate(t);
+        if (!status) judge_checkpoint(t);
         if (!status && checkpoint_is_due(t)) status = checkpoint_on_the_way(t);
         if (status == DAPT_ERROR_CANCELLED ||
             (!status && t->step < t->setup.steps && dapt_cancelled()))

@@ -361,6 +361,12 @@ static void test_marks(void **state) {
     expect(&o, 0, NULL);
     assert_mark(s, "marks", "latest", "step-000024");
     assert_mark(s, "marks", "best", "step-000024");
+    // An evaluation that was stopped, and is made up for when the checkpoint is there already.
+    begin_from(s, "all", "late", "step-000020");
+    write_config(s, "late", NULL);
+    run_dapt(s, &o, "train", s->config, "--resume", "--set", "train.steps=20", NULL);
+    expect(&o, 0, NULL);
+    assert_mark(s, "late", "best", "step-000020");
 }
 
 // A set that holds another text now, and one that was not there: what they gave at step 0 is not
