@@ -215,6 +215,11 @@ enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
         .weight_decay = setup->config->train.optimizer.weight_decay,
         .replay_share = setup->config->data.replay.share};
     setup->schedule->at(setup->schedule_handle, step, setup->steps, point);
+    if (point->replay_share != setup->config->data.replay.share)
+        return dapt_fail(DAPT_ERROR_UNSUPPORTED,
+                         "train.schedule \"%s\": asks for a replay share of %g at step %" PRIu64
+                         "; mixing in replay is not offered by this version",
+                         setup->config->train.schedule.plugin, point->replay_share, step);
     if (isfinite(point->learning_rate) && point->learning_rate >= 0 &&
         isfinite(point->weight_decay))
         return DAPT_OK;
