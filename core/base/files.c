@@ -236,10 +236,13 @@ enum dapt_status dapt_mkdirs(const char *path) {
         while (*p && *p != '/') p++;
         char kept = *p;
         *p = '\0';
-        if (mkdir(copy, 0777) == 0)
+        int reason = mkdir(copy, 0777) == 0 ? 0 : errno;  // the look for a folder changes errno
+        if (reason == 0) {
             status = sync_parent(copy);
-        else if (!dapt_is_dir(copy))
+        } else if (!dapt_is_dir(copy)) {
+            errno = reason;
             status = dapt_fail_errno("%s: folder cannot be made", copy);
+        }
         *p = kept;
     }
     dapt_arena_free(&arena);

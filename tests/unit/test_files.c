@@ -121,6 +121,8 @@ static void test_folders(void **state) {
     assert_true(dapt_is_dir("x/y/z"));
     put("x/file", "1");
     assert_true(dapt_mkdirs("x/file/y") < 0);
+    assert_true(dapt_mkdirs("/sys/dapt-test") < 0);  // not allowed: not "No such file"
+    assert_null(strstr(dapt_error(), "No such"));
     put("kept", "1");
     assert_int_equal(symlink("../kept", "x/link"), 0);
     assert_int_equal(symlink("..", "x/up"), 0);
