@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/threads.h"
+#include "base/utf8.h"
 #include "dapt/dapt.h"
 #include "host/module_dir.h"
 #include "train/evaluate.h"
@@ -127,6 +128,10 @@ enum dapt_status dapt_tokenize(struct dapt_context *context, const struct dapt_m
                                void *user) {
     struct dapt_session session;
     struct dapt_ids ids = {0};
+    size_t good = dapt_utf8_check(text, length);
+    if (good < length)
+        return dapt_fail(DAPT_ERROR_INVALID, "the text is not UTF-8: byte %zu is 0x%02x", good,
+                         (unsigned char)text[good]);
     enum dapt_status status = dapt_session_open(context->modules, model, &session);
     if (!status) {
         status = dapt_tokenizer_encode(session.tokenizer, text, length,
@@ -196,6 +201,7 @@ static enum dapt_status evaluate_set(const struct dapt_session *session,
                                                  .special = cutting->special,
                                                  .cache = options->cache,
                                                  .max_tokens = options->max_tokens,
+                                                 .vocab = session->model->vocab,
                                                  .threads = options->model.threads,
                                                  .name = data->name};
     struct dapt_corpus *corpus = NULL;

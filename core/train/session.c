@@ -118,6 +118,13 @@ enum dapt_status dapt_session_folder(struct dapt_arena *arena, const char *path,
     char *checkpoints = dapt_path_join(arena, path, "checkpoints");
     if (!checkpoints) return DAPT_ERROR_MEMORY;
     if (dapt_is_dir(checkpoints)) return newest_checkpoint(arena, path, checkpoints, folder);
+    char *config = dapt_path_join(arena, path, "config.json");
+    char *tokenizer = dapt_path_join(arena, path, "tokenizer.json");
+    if (!config || !tokenizer) return DAPT_ERROR_MEMORY;
+    if (!dapt_is_file(config) && !dapt_is_file(tokenizer)) {
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "%s: holds no config.json; expected a model, a checkpoint or a run", path);
+    }
     *folder = dapt_arena_copy(arena, path, strlen(path));
     return *folder ? DAPT_OK : DAPT_ERROR_MEMORY;
 }

@@ -75,6 +75,11 @@ static enum tool_exit run_eval(void *arguments) {
         if (!words[i] || !split_data(words[i], &data[i])) {
             result = tool_usage("eval: --data is \"%s\", expected NAME=PATH", a->data.items[i]);
         }
+        for (size_t k = 0; result == TOOL_OK && k < i; k++) {
+            if (strcmp(data[k].name, data[i].name) == 0)
+                result = tool_usage("eval: two sets are named \"%s\"; --data NAME=PATH",
+                                    data[i].name);
+        }
     }
     if (result == TOOL_OK) {
         struct dapt_context *context = NULL;

@@ -1,6 +1,7 @@
 // dapt generate
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "tool.h"
 
@@ -11,6 +12,19 @@ struct generate_arguments {
     double temperature, top_p;
     bool ignore_end, continuation, stats;
 };
+
+// What is left to print before the continuation; nothing is printed of a text that fails at once.
+struct output {
+    const char *prompt;
+    bool begun;
+};
+
+static bool print_text(void *user, const char *text, size_t length) {
+    struct output *output = user;
+    const char *prompt = output->begun ? "" : output->prompt;
+    output->begun = true;
+    return tool_emit(NULL, prompt, strlen(prompt)) && tool_emit(NULL, text, length);
+}
 
 static enum tool_exit run_generate(void *arguments) {
     const struct generate_arguments *a = arguments;
@@ -25,13 +39,11 @@ static enum tool_exit run_generate(void *arguments) {
                                             .top_p = a->top_p,
                                             .seed = a->seed,
                                             .ignore_end = a->ignore_end};
-    if (!a->continuation) {
-        fputs(a->prompt, stdout);
-        fflush(stdout);
-    }
+    struct output output = {.prompt = a->continuation ? "" : a->prompt};
     enum dapt_status status = dapt_context_open(NULL, &context);
-    if (!status) status = dapt_generate(context, &options, tool_emit, NULL, &generated);
-    putchar('\n');
+    if (!status) status = dapt_generate(context, &options, print_text, &output, &generated);
+    if (!status && !output.begun) print_text(&output, "", 0);
+    if (output.begun) putchar('\n');
     if (!status && a->stats) {
         fflush(stdout);
         fprintf(stderr, "%u prompt tokens in %.3f s; %u tokens in %.3f s (%.1f tokens/s)%s\n",
