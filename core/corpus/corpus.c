@@ -166,6 +166,25 @@ static enum dapt_status plan(struct dapt_corpus *corpus, const struct dapt_data_
     return status;
 }
 
+// A tokenizer may have more ids than the model, as long as the text needs none of them.
+static enum dapt_status check_ids(const struct dapt_corpus *corpus,
+                                  const struct dapt_corpus_options *options) {
+    const struct dapt_shard *shard = &corpus->shard;
+    const uint16_t *narrow = shard->token_size == 2 ? shard->tokens : NULL;
+    const uint32_t *wide = narrow ? NULL : shard->tokens;
+    uint32_t vocab = dapt_tokenizer_vocab_size(options->tokenizer), largest = 0;
+    if (options->vocab == 0 || vocab <= options->vocab) return DAPT_OK;
+    for (uint64_t i = 0; i < shard->counts.tokens; i++) {
+        uint32_t id = narrow ? narrow[i] : wide[i];
+        if (id > largest) largest = id;
+    }
+    if (largest < options->vocab) return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "the tokenizer gives id %" PRIu32 ", but the model's vocabulary has %" PRIu32
+                     " entries: is this the model's own tokenizer?",
+                     largest, options->vocab);
+}
+
 static enum dapt_status hash_corpus(struct dapt_corpus *corpus, struct dapt_hash key,
                                     const struct dapt_data_list *list) {
     struct dapt_hasher *hasher = NULL;
@@ -207,6 +226,7 @@ enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
     if (!corpus) return DAPT_ERROR_MEMORY;
     enum dapt_status status = open_shard(&o, list, &corpus->shard, &cached);
     if (!status) status = plan(corpus, list, options);
+    if (!status) status = check_ids(corpus, options);
     if (!status) status = hash_corpus(corpus, o.key, list);
     if (!status) {
         write_seen(&o);

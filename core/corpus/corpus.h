@@ -46,6 +46,7 @@ struct dapt_corpus_options {
     const char *cache;  // folder of shards, made when missing
     double skip_errors;
     uint64_t max_tokens;  // stop after the document that passes it; 0: no limit
+    uint32_t vocab;       // ids that the model knows: a text with others is refused; 0: not checked
     unsigned threads;     // 0: all processors
     const char *name;     // for messages: "domain", "eval general"
 };

@@ -97,7 +97,9 @@ enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const c
     if (!status) status = dapt_options_create(descriptor->options, options, others, &t->options);
     if (!status) {
         status = t->api->open(dapt_host(), t->options, path ? path : "", &t->handles[0]);
-        if (status)
+        if (status && path && !strstr(dapt_error(), path))
+            dapt_fail_in(status, "tokenizer '%s': %s", descriptor->id, path);
+        else if (status)
             dapt_fail_in(status, "tokenizer '%s'", descriptor->id);
         else
             t->count = 1;

@@ -60,6 +60,7 @@ static enum dapt_status open_corpus(struct dapt_setup *setup, const struct dapt_
                                           .cache = config->data.cache,
                                           .skip_errors = config->data.skip_errors,
                                           .max_tokens = max_tokens,
+                                          .vocab = setup->model->vocab,
                                           .threads = config->backend.threads,
                                           .name = name};
     struct dapt_string line = {0};
@@ -84,6 +85,12 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
     enum dapt_status status = dapt_tokenizer_open(setup->modules, config->tokenizer.plugin,
                                                   config->tokenizer.options, config->tokenizer.path,
                                                   &setup->tokenizer);
+    uint32_t vocab = status ? 0 : dapt_tokenizer_vocab_size(setup->tokenizer);
+    if (vocab > setup->model->vocab) {  // told before hours of tokenising; the text decides
+        dapt_log(DAPT_LOG_WARNING,
+                 "the tokenizer has %" PRIu32 " ids, the model's vocabulary only %" PRIu32 " entries",
+                 vocab, setup->model->vocab);
+    }
     if (!status)
         status = open_corpus(setup, reporter, "domain", &config->data.domain, 0, &setup->domain);
     if (!status && config->data.eval_count > 0) {
