@@ -83,6 +83,7 @@ enum dapt_status dapt_run_folder_open(const char *path, struct dapt_run_folder *
     run->path = dapt_arena_copy(&run->arena, path, strlen(path));
     run->checkpoints = run->path ? dapt_path_join(&run->arena, path, "checkpoints") : NULL;
     if (!run->checkpoints) status = DAPT_ERROR_MEMORY;
+    run->made = !dapt_is_dir(path);
     if (!status) status = dapt_mkdirs(run->checkpoints);
     if (!status) status = lock(run);
     if (!status) status = sweep(run->checkpoints, keep_checkpoint);
@@ -92,6 +93,16 @@ enum dapt_status dapt_run_folder_open(const char *path, struct dapt_run_folder *
         dapt_run_folder_close(run);
     }
     return status;
+}
+
+void dapt_run_folder_discard(struct dapt_run_folder *run) {
+    struct dapt_arena arena = {0};
+    char *path = run->path ? dapt_path_join(&arena, run->path, ".lock") : NULL;
+    if (path && run->made && run->lock >= 0 && rmdir(run->checkpoints) == 0) {
+        unlink(path);
+        rmdir(run->path);
+    }
+    dapt_arena_free(&arena);
 }
 
 void dapt_run_folder_close(struct dapt_run_folder *run) {

@@ -16,9 +16,12 @@ struct dapt_run_folder {
     struct dapt_arena arena;
     char *path, *checkpoints;
     int lock;
+    bool made;  // the folder was not there before
 };
 // Makes the folders, locks the run against other processes, and clears what a killed run left.
 enum dapt_status dapt_run_folder_open(const char *path, struct dapt_run_folder *run);
+// Of a run that did not begin: removes the folder if dapt_run_folder_open made it.
+void dapt_run_folder_discard(struct dapt_run_folder *run);
 void dapt_run_folder_close(struct dapt_run_folder *run);  // a zeroed struct is fine
 
 // The steps that have a checkpoint, ascending. `*steps` is freed by the caller.

@@ -326,6 +326,30 @@ static void log_start(struct dapt_trainer *t) {
     dapt_trainer_log(t, event);
 }
 
+// A word as a shell takes it.
+static enum dapt_status add_word(struct dapt_string *text, const char *word) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-+=:,./@%";
+    if (*word && word[strspn(word, plain)] == '\0') return dapt_string_format(text, "%s", word);
+    enum dapt_status status = dapt_string_format(text, "'");
+    for (; !status && *word; word++)
+        status = *word == '\'' ? dapt_string_format(text, "'\\''")
+                               : dapt_string_format(text, "%c", *word);
+    return status ? status : dapt_string_format(text, "'");
+}
+
+// The command that goes on with this run: with the same --set, else it could mean another one.
+static enum dapt_status add_command(const struct dapt_trainer *t, struct dapt_string *text) {
+    const char *const *sets = t->options->sets;
+    enum dapt_status status = dapt_string_format(text, "dapt train ");
+    if (!status) status = add_word(text, t->options->config);
+    for (; !status && sets && *sets; sets++) {
+        status = dapt_string_format(text, " --set ");
+        if (!status) status = add_word(text, *sets);
+    }
+    return status ? status : dapt_string_format(text, " --resume");
+}
+
 // Someone asked to stop: what was trained is written, and how to go on is said.
 static enum dapt_status stop(struct dapt_trainer *t) {
     struct dapt_string text = {0};
@@ -339,9 +363,9 @@ static enum dapt_status stop(struct dapt_trainer *t) {
     if (t->step == 0)
         status = dapt_string_format(&text, "stopped before the first step; nothing was trained");
     else
-        status = dapt_string_format(
-            &text, "stopped at step %" PRIu64 " of %" PRIu64 "; to go on: dapt train %s --resume",
-            t->step, t->setup.steps, t->options->config);
+        status = dapt_string_format(&text, "stopped at step %" PRIu64 " of %" PRIu64 "; to go on: ",
+                                    t->step, t->setup.steps);
+    if (!status && t->step > 0) status = add_command(t, &text);
     cJSON *event = event_at(t, "stop");
     dapt_trainer_log(t, event);
     if (!status) {
@@ -525,6 +549,7 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     status = identify(t);
     if (!status)
         status = t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);
+    t->accepted = !status;
     if (!status) status = write_config(t);
     if (!status) status = open_metrics(t);
     if (!status) log_start(t);
@@ -537,6 +562,7 @@ static void finish(struct dapt_trainer *t) {
     free(t->evaluations);
     dapt_metrics_close(&t->metrics);
     dapt_setup_close(&t->setup);
+    if (!t->accepted) dapt_run_folder_discard(&t->run);
     dapt_run_folder_close(&t->run);
     cJSON_Delete(t->course);
     cJSON_Delete(t->tokenizer);

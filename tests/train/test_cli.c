@@ -80,12 +80,16 @@ static void test_failures(void **state) {
     write_config(s, "x", "{\"backend\": {\"name\": \"abacus\"}}");
     run_dapt(s, &o, "train", s->config, NULL);
     expect(&o, 1, "abacus");
+    assert_false(dapt_is_dir(in_scratch(s, "x")));  // none of these began a run
+    run_dapt(s, &o, "eval", empty, "--data", "a=b", "--data", "a=c", NULL);
+    expect_line(&o, 2, "two sets are named \"a\"");
     run_dapt(s, &o, "eval", in_scratch(s, "gone"), "--data", "a=b", NULL);
     expect_line(&o, 1, "gone: no such folder");
     run_dapt(s, &o, "generate", empty, "--prompt", "a", "--tokenizer", "bytes", NULL);
-    expect(&o, 1, "empty/config.json");
+    expect_line(&o, 1, "empty: holds no config.json");
+    assert_string_equal(o.out, "");  // not the prompt either
     run_dapt(s, &o, "tokenize", empty, s->config, NULL);
-    expect_line(&o, 1, "tokenizer.json");
+    expect_line(&o, 1, "empty: holds no config.json");
     run_dapt(s, &o, "tokenize", empty, in_scratch(s, "gone"), NULL);
     expect_line(&o, 1, "gone");
     run_dapt(s, &o, "verify", empty, NULL);

@@ -11,8 +11,8 @@ struct train_arguments {
     bool resume, help_config, schema;
 };
 
-// The first signal asks training to finish its step and write a checkpoint; the second one ends the
-// program at once.
+// The first signal asks training to finish its step and write a checkpoint; a second one (but a
+// terminal's closing, which may be told twice) ends the program at once.
 static void on_signal(int number) {
     (void)number;
     signal(SIGINT, SIG_DFL);
@@ -21,10 +21,12 @@ static void on_signal(int number) {
 }
 
 static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)  // else: nohup
+        sigaction(SIGHUP, &action, NULL);
 }
 
 static enum tool_exit run_train(void *arguments) {

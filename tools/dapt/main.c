@@ -36,7 +36,7 @@ static void print_overview(FILE *out) {
             "  0    done, and all that was to hold holds\n"
             "  1    failed; the last line on standard error says why\n"
             "  2    the command line is wrong\n"
-            "  130  stopped by Ctrl-C or SIGTERM; training wrote a checkpoint and goes on with "
+            "  130  stopped by Ctrl-C, SIGTERM or SIGHUP; training wrote a checkpoint and goes on with "
             "--resume\n");
 }
 
