@@ -62,7 +62,7 @@ static enum dapt_status load_tensor(const struct dapt_parameter *p,
                                     const struct dapt_file_tensor *t, float *piece,
                                     dapt_weights_put put, void *context) {
     enum dapt_status status = check_shape(p, t);
-    for (uint64_t at = 0; at < p->count && !status; at += PIECE) {
+    for (uint64_t at = 0; put && at < p->count && !status; at += PIECE) {
         uint64_t n = p->count - at < PIECE ? p->count - at : PIECE;
         status = dapt_file_tensor_floats(t, at, n, piece);
         for (uint64_t i = 0; i < n && !status; i++)
@@ -129,7 +129,7 @@ enum dapt_status dapt_model_load(const struct dapt_model *model, const char *fol
         if (twin && !model->tied)
             status = dapt_fail(DAPT_ERROR_INVALID, "%s: %s and %s are the same parameter", t->file,
                                twin->name, t->name);
-        else if (twin && !(status = check_shape(p, t)))
+        else if (twin && put && !(status = check_shape(p, t)))
             status = check_tied(twin, t, piece);
         else if (!status)
             status = load_tensor(p, t, piece, put, context);

@@ -28,11 +28,29 @@ static enum dapt_status open_random(const struct dapt_config *config, struct dap
     return status ? status : dapt_model_from_json(copy, model);
 }
 
+// A run has many models, and its newest one changes: a configuration names one for good.
+static enum dapt_status refuse_run(const char *path) {
+    struct dapt_arena arena = {0};
+    char *checkpoints = dapt_path_join(&arena, path, "checkpoints");
+    enum dapt_status status = checkpoints ? DAPT_OK : DAPT_ERROR_MEMORY;
+    if (!status && dapt_is_dir(checkpoints))
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "model %s: is the folder of a run; expected one of its checkpoints, as "
+                           "%s/step-000500",
+                           path, checkpoints);
+    dapt_arena_free(&arena);
+    return status;
+}
+
 static enum dapt_status open_model(struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     struct dapt_small_text count;
-    enum dapt_status status = config->model ? dapt_model_open(config->model, &setup->model)
-                                            : open_random(config, &setup->model);
+    enum dapt_status status = config->model ? refuse_run(config->model) : DAPT_OK;
+    if (!status)
+        status = config->model ? dapt_model_open(config->model, &setup->model)
+                               : open_random(config, &setup->model);
+    // Before the text is tokenised; the weights themselves come after.
+    if (!status && config->model) status = dapt_model_load(setup->model, config->model, NULL, NULL);
     if (status) return status;
     const struct dapt_model *model = setup->model;
     dapt_report_note(reporter, "model           %s, %s, %s parameters, all trained",

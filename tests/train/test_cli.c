@@ -80,6 +80,18 @@ static void test_failures(void **state) {
     write_config(s, "x", "{\"backend\": {\"name\": \"abacus\"}}");
     run_dapt(s, &o, "train", s->config, NULL);
     expect(&o, 1, "abacus");
+    // Weights that don't fit the model are found before the text is looked at.
+    static const char shape[] =
+        "{\"model_type\": \"llama\", \"hidden_size\": 32, \"intermediate_size\": 64, "
+        "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"vocab_size\": 258}";
+    assert_ok(dapt_mkdirs(in_scratch(s, "hollow")));
+    assert_ok(dapt_file_write(in_scratch(s, "hollow/config.json"), shape, strlen(shape)));
+    write_config(s, "x", "{\"model\": \"hollow\", \"data\": {\"domain\": \"missing.jsonl\"}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect_line(&o, 1, "hollow holds neither model.safetensors nor");
+    assert_ok(dapt_mkdirs(in_scratch(s, "hollow/checkpoints")));
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect_line(&o, 1, "hollow: is the folder of a run");
     assert_false(dapt_is_dir(in_scratch(s, "x")));  // none of these began a run
     run_dapt(s, &o, "eval", empty, "--data", "a=b", "--data", "a=c", NULL);
     expect_line(&o, 2, "two sets are named \"a\"");
