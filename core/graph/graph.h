@@ -39,7 +39,7 @@ struct dapt_graph {
     size_t forward_count;                        // ops before autodiff; 0 until then
     const char *label;                           // of ops added now
     uint64_t role_size[DAPT_BUFFER_ROLE_COUNT];  // bytes of each role's buffer
-    enum dapt_status status;  // first failure of any builder call; checked once, by finish
+    enum dapt_status status;  // first failure of any builder call; every rewrite returns it
 };
 
 enum dapt_recompute { DAPT_RECOMPUTE_NONE, DAPT_RECOMPUTE_BLOCK };
@@ -74,8 +74,8 @@ const struct dapt_tensor *dapt_graph_tensor(const struct dapt_graph *graph, dapt
 
 // The gradient of `loss` (an LM_LOSS output; d objective / d loss = `seed` [1] for every scored
 // row) with respect to every PARAM value, written to the GRAD role at the parameter's own offset.
-// `accumulate`: added to what is there. Linear-time reverse mode over the op list; each op's rule
-// stands in autodiff.c's table.
+// `accumulate`: added to what is there. Reverse mode over the op list; each op's rule stands in
+// autodiff.c's table.
 enum dapt_status dapt_graph_autodiff(struct dapt_graph *graph, dapt_value loss, dapt_value seed,
                                      bool accumulate);
 // Trades memory for time: forward values of a block that the backward pass needs are computed again

@@ -392,23 +392,24 @@ enum dapt_status dapt_engine_finish(struct dapt_engine *engine, bool update,
 
 // ------------------------------------------------------------------------------------ forward only
 
+// Runs a batch and reads `each` results of every place of it.
+static enum dapt_status forward(struct dapt_engine *engine, enum lane_kind kind,
+                                const struct dapt_batch *batch, uint64_t each, float *results) {
+    uint64_t count = (uint64_t)batch->sequences * batch->length * each;
+    enum dapt_status status = run_batch(engine, kind, batch);
+    return status ? status
+                  : dapt_buffer_read(engine->lanes[kind].buffers[DAPT_BUFFER_RESULT], 0, results,
+                                     count * sizeof *results);
+}
+
 enum dapt_status dapt_engine_losses(struct dapt_engine *engine, const struct dapt_batch *batch,
                                     float *losses) {
-    const struct lane *lane = &engine->lanes[LANE_LOSS];
-    enum dapt_status status = run_batch(engine, LANE_LOSS, batch);
-    return status ? status
-                  : dapt_buffer_read(lane->buffers[DAPT_BUFFER_RESULT], 0, losses,
-                                     (uint64_t)batch->sequences * batch->length * sizeof *losses);
+    return forward(engine, LANE_LOSS, batch, 1, losses);
 }
 
 enum dapt_status dapt_engine_logits(struct dapt_engine *engine, const struct dapt_batch *batch,
                                     float *logits) {
-    const struct lane *lane = &engine->lanes[LANE_LOGITS];
-    enum dapt_status status = run_batch(engine, LANE_LOGITS, batch);
-    return status ? status
-                  : dapt_buffer_read(lane->buffers[DAPT_BUFFER_RESULT], 0, logits,
-                                     (uint64_t)batch->sequences * batch->length *
-                                         engine->model->vocab * sizeof *logits);
+    return forward(engine, LANE_LOGITS, batch, engine->model->vocab, logits);
 }
 
 // -------------------------------------------------------------------------------------- generation

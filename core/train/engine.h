@@ -15,7 +15,8 @@ struct dapt_engine_options {
 };
 
 struct dapt_engine;
-// `model` and `device` outlive the engine. Programs are compiled on first use.
+// `model` and `device` outlive the engine. Programs of training are compiled here, others on first
+// use.
 enum dapt_status dapt_engine_create(const struct dapt_model *model,
                                     struct dapt_device_handle *device,
                                     const struct dapt_engine_options *options,

@@ -88,7 +88,7 @@ enum dapt_train_event_kind {
     DAPT_TRAIN_STEP,  // step, loss, norm, learning_rate, tokens_per_second, seconds_left
     DAPT_TRAIN_SKIP,  // a step that was not finite and changed nothing: step, bad_in_row, text
     DAPT_TRAIN_EVALUATION,  // evaluations of every set
-    DAPT_TRAIN_CHECKPOINT,  // text: its folder
+    DAPT_TRAIN_CHECKPOINT,  // text: its name, "step-000500": a folder in RUN/checkpoints
     DAPT_TRAIN_TROUBLE,  // text: what failed without ending the run (a checkpoint on a full disk)
     DAPT_TRAIN_STOP,     // stopped on request; text says how to go on
     DAPT_TRAIN_END       // done; evaluations of every set, before and after
@@ -170,8 +170,8 @@ struct dapt_generated {
     bool ended;  // at an end-of-text token; else max_tokens or the model's positions were used up
     double prompt_seconds, seconds;  // reading the prompt; generating
 };
-// Streams the continuation (not the prompt) as whole UTF-8 characters. `emit` returns false to
-// stop.
+// Streams the continuation (not the prompt) as whole UTF-8 characters; only where it ends inside of
+// one do the bytes that there are come last. `emit` returns false to stop.
 DAPT_EXPORT enum dapt_status dapt_generate(struct dapt_context *context,
                                            const struct dapt_generate_options *options,
                                            dapt_emit_text emit, void *user,
