@@ -31,7 +31,6 @@ struct dapt_safetensors {
     const struct dapt_file_tensor **by_name;
     struct pair *metadata;
     size_t metadata_count, metadata_capacity;
-    bool sharded;
 };
 
 static int compare_name(const void *a, const void *b) {
@@ -367,7 +366,6 @@ static enum dapt_status open_index(struct dapt_safetensors *file, const char *pa
     }
     if (!status) status = sort_names(file);
     if (!status) status = check_index(file, path, map, count);
-    file->sharded = true;
     free(map);
     cJSON_Delete(json);
     dapt_string_free(&text);
@@ -438,11 +436,4 @@ const char *dapt_safetensors_metadata(const struct dapt_safetensors *file, const
     for (size_t i = 0; i < file->metadata_count; i++)
         if (strcmp(file->metadata[i].key, key) == 0) return file->metadata[i].value;
     return NULL;
-}
-
-uint64_t dapt_safetensors_shard_size(const struct dapt_safetensors *file) {
-    uint64_t largest = 0;
-    for (size_t i = 0; file->sharded && i < file->shard_count; i++)
-        largest = file->shards[i].size > largest ? file->shards[i].size : largest;
-    return largest;
 }

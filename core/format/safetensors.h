@@ -48,8 +48,6 @@ const struct dapt_file_tensor *dapt_safetensors_at(const struct dapt_safetensors
 const struct dapt_file_tensor *dapt_safetensors_find(const struct dapt_safetensors *file,
                                                      const char *name);
 const char *dapt_safetensors_metadata(const struct dapt_safetensors *file, const char *key);
-// Bytes of the largest shard's data; 0: not sharded.
-uint64_t dapt_safetensors_shard_size(const struct dapt_safetensors *file);
 
 // Elements [begin, begin + count) as float (F32, F16, BF16, F64) or int64 (I64, I32); other types
 // are refused by name.
@@ -61,16 +59,17 @@ enum dapt_status dapt_file_tensor_ints(const struct dapt_file_tensor *tensor, ui
 // Writing. Tensors are described first, then their data is produced one after another in bounded
 // memory: `produce` fills `bytes` with [begin, begin + size) of tensor `index` in the file's dtype
 // (rounded to nearest even). `shard_size` > 0: split as transformers does (greedy in order,
-// model-00001-of-0000N.safetensors + index with total_size). Files are written atomically.
+// model-00001-of-0000N.safetensors + index with total_size); and wherever an entry says so. Files
+// are written atomically.
 struct dapt_file_entry {
     const char *name;
     enum dapt_file_dtype dtype;
     uint32_t rank;
     uint64_t shape[DAPT_FILE_MAX_RANK];
+    bool new_file;  // it begins the next shard
 };
 typedef enum dapt_status (*dapt_file_produce)(void *context, size_t index, uint64_t begin,
                                               uint64_t size, void *bytes);
-struct dapt_hash;
 enum dapt_status dapt_safetensors_write(const char *folder, const char *stem,
                                         const struct dapt_file_entry *entries, size_t count,
                                         const char *const *metadata /* key, value, ..., NULL */,

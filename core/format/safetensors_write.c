@@ -24,9 +24,9 @@ struct write_job {
 static enum dapt_status add_json_string(struct dapt_string *json, const char *text) {
     cJSON *value = cJSON_CreateStringReference(text);
     char *printed = value ? cJSON_PrintUnformatted(value) : NULL;
-    enum dapt_status status =
-        printed ? dapt_string_add(json, printed, strlen(printed))
-                : dapt_fail(DAPT_ERROR_MEMORY, "no memory for a safetensors header");
+    enum dapt_status status = printed ? dapt_string_add(json, printed, strlen(printed))
+                                      : dapt_fail(DAPT_ERROR_MEMORY,
+                                                  "no memory for a safetensors header");
     cJSON_free(printed);
     cJSON_Delete(value);
     return status;
@@ -126,8 +126,8 @@ static enum dapt_status write_index(struct write_job *job,
         if (!status) status = add_json_string(&json, job->files[sorted[i] - job->entries]);
     }
     if (!status) status = dapt_string_format(&json, "\n  }\n}\n");
-    char *path =
-        dapt_arena_format(&job->arena, "%s/%s.safetensors.index.json", job->folder, job->stem);
+    char *path = dapt_arena_format(&job->arena, "%s/%s.safetensors.index.json", job->folder,
+                                   job->stem);
     if (!status) status = path ? dapt_file_write(path, json.data, json.length) : DAPT_ERROR_MEMORY;
     dapt_string_free(&json);
     return status;
@@ -135,9 +135,10 @@ static enum dapt_status write_index(struct write_job *job,
 
 // The end of the shard that begins with tensor `first`: as many as fit, at least one.
 static size_t shard_end(const struct write_job *job, size_t first, uint64_t limit) {
-    uint64_t size = 0;
-    size_t end = first;
-    while (end < job->count && (end == first || limit == 0 || size + job->sizes[end] <= limit))
+    uint64_t size = job->sizes[first];
+    size_t end = first + 1;
+    while (end < job->count && !job->entries[end].new_file &&
+           (limit == 0 || size + job->sizes[end] <= limit))
         size += job->sizes[end++];
     return end;
 }
@@ -190,11 +191,11 @@ enum dapt_status dapt_safetensors_write(const char *folder, const char *stem,
     job.sizes = dapt_alloc(count + 1, sizeof *job.sizes);
     job.files = dapt_alloc(count + 1, sizeof *job.files);
     job.chunk = dapt_alloc_aligned(chunk_size, 1);
-    enum dapt_status status =
-        sorted && job.sizes && job.files && job.chunk ? DAPT_OK : DAPT_ERROR_MEMORY;
+    enum dapt_status status = sorted && job.sizes && job.files && job.chunk ? DAPT_OK
+                                                                            : DAPT_ERROR_MEMORY;
     if (!status && count == 0)
-        status =
-            dapt_fail(DAPT_ERROR_INTERNAL, "writing %s/%s.safetensors: no tensors", folder, stem);
+        status = dapt_fail(DAPT_ERROR_INTERNAL, "writing %s/%s.safetensors: no tensors", folder,
+                           stem);
     if (!status) status = sort_entries(&job, sorted);
     if (!status) status = measure(&job);
     if (!status) status = name_files(&job, shard_size, &shards);

@@ -106,8 +106,8 @@ enum dapt_status dapt_model_load(const struct dapt_model *model, const char *fol
 // New weights: normal with each parameter's init_scale, a pure function of the seed.
 enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
                                  dapt_weights_put put, void *context);
-// Writes a folder that transformers loads: model.safetensors under the same names and dtypes (or
-// shards, by the same rule) as those of the model's folder, config.json, and the tokenizer and
+// Writes a folder that transformers loads: model.safetensors under the same names and dtypes, or
+// shards that hold the same tensors, as in the model's folder; config.json, and the tokenizer and
 // generation files found in `tokenizer_folder` (NULL: the model's own). The folder exists. A model's
 // folder that holds other tensors by now is an error that names one. New models are written as
 // float32, or as "torch_dtype"/"dtype" of their config says.

@@ -210,7 +210,11 @@ static enum dapt_status entries_of_file(const struct dapt_model *m,
         const struct dapt_parameter *p = find_parameter(m, t->name);
         s->originals[i] = t;
         s->parameters[i] = p;
-        entries[i] = (struct dapt_file_entry){.name = t->name, .dtype = t->dtype, .rank = t->rank};
+        entries[i] = (struct dapt_file_entry){
+            .name = t->name,
+            .dtype = t->dtype,
+            .rank = t->rank,
+            .new_file = i > 0 && t->file != dapt_safetensors_at(file, i - 1)->file};
         if (p && !writable(t->dtype)) entries[i].dtype = DAPT_FILE_F32;
         memcpy(entries[i].shape, t->shape, sizeof entries[i].shape);
         if (p) {
@@ -315,8 +319,7 @@ enum dapt_status dapt_model_save(const struct dapt_model *model, const char *fol
                       : entries_of_family(model, entries, &s);
     static const char *const metadata[] = {"format", "pt", NULL};
     if (!status)
-        status = dapt_safetensors_write(folder, "model", entries, count, metadata,
-                                        file ? dapt_safetensors_shard_size(file) : 0, produce, &s);
+        status = dapt_safetensors_write(folder, "model", entries, count, metadata, 0, produce, &s);
     if (!status) status = save_config(model, folder);
     if (!status && (tokenizer_folder || model->folder))
         status = copy_beside(tokenizer_folder ? tokenizer_folder : model->folder, folder);

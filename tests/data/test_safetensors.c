@@ -151,7 +151,6 @@ static void test_good(void **state) {
     assert_fails(dapt_file_tensor_floats(scalar, 0, 1, &wrong), DAPT_ERROR_UNSUPPORTED, "I32");
     assert_fails(dapt_file_tensor_ints(scalar, 1, 1, &value), DAPT_ERROR_INTERNAL, "'s'");
     assert_null(dapt_safetensors_find(file, "t"));
-    assert_int_equal(dapt_safetensors_shard_size(file), 0);
     dapt_safetensors_close(&file);
     assert_null(file);
 }
@@ -236,9 +235,12 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
 }
 
 static const struct dapt_file_entry entries[] = {
-    {"model.embed", DAPT_FILE_F32, 2, {3, 5}}, {"z \"quoted\" \xc3\xa9\n", DAPT_FILE_BF16, 1, {7}},
-    {"scalar", DAPT_FILE_F64, 0, {0}},         {"none", DAPT_FILE_F16, 2, {0, 4}},
-    {"big", DAPT_FILE_U8, 1, {5000001}},       {"a", DAPT_FILE_I64, 4, {1, 2, 3, 1}},
+    {"model.embed", DAPT_FILE_F32, 2, {3, 5}, false},
+    {"z \"quoted\" \xc3\xa9\n", DAPT_FILE_BF16, 1, {7}, false},
+    {"scalar", DAPT_FILE_F64, 0, {0}, false},
+    {"none", DAPT_FILE_F16, 2, {0, 4}, false},
+    {"big", DAPT_FILE_U8, 1, {5000001}, false},
+    {"a", DAPT_FILE_I64, 4, {1, 2, 3, 1}, false},
 };
 enum { entry_count = sizeof entries / sizeof *entries };
 
@@ -247,7 +249,9 @@ static void check_written(const char *path, bool sharded) {
     assert_ok(dapt_safetensors_open(path, &file));
     assert_int_equal(dapt_safetensors_count(file), entry_count);
     assert_string_equal(dapt_safetensors_metadata(file, "format"), "pt");
-    assert_int_equal(dapt_safetensors_shard_size(file) > 0, sharded);
+    assert_int_equal(strcmp(dapt_safetensors_at(file, 0)->file,
+                            dapt_safetensors_at(file, entry_count - 1)->file) != 0,
+                     sharded);
     for (size_t i = 0; i < entry_count; i++) {
         const struct dapt_file_tensor *tensor = dapt_safetensors_find(file, entries[i].name);
         assert_non_null(tensor);
@@ -258,6 +262,18 @@ static void check_written(const char *path, bool sharded) {
         for (uint64_t k = 0; k < tensor->count * dapt_file_dtype_size(tensor->dtype); k++)
             if (((const uint8_t *)tensor->data)[k] != content(i, k))
                 fail_msg("tensor %zu, byte %zu", i, (size_t)k);
+    }
+    dapt_safetensors_close(&file);
+}
+
+// The number of the shard, of three, that each tensor is in.
+static void check_places(const char *path, const int *numbers) {
+    struct dapt_safetensors *file = NULL;
+    assert_ok(dapt_safetensors_open(path, &file));
+    for (size_t i = 0; i < entry_count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "/model-%05d-of-00003.safetensors", numbers[i]);
+        assert_string_equal(strrchr(dapt_safetensors_at(file, i)->file, '/'), name);
     }
     dapt_safetensors_close(&file);
 }
@@ -284,11 +300,18 @@ static void test_round_trip(void **state) {
     check_written(many, true);
     check_written(path_in(many, "model.safetensors.index.json"), true);
     assert_true(dapt_is_file(path_in(many, "model-00001-of-00003.safetensors")));
-    struct dapt_safetensors *file = NULL;
-    assert_ok(dapt_safetensors_open(many, &file));
-    uint64_t size = dapt_safetensors_shard_size(file);
-    dapt_safetensors_close(&file);
-    assert_int_equal(size, 5000001);
+    check_places(many, (const int[]){1, 1, 1, 1, 2, 3});  // only what does not fit begins another
+
+    // As told, whatever the sizes are.
+    const char *told = path_in(folder, "told");
+    struct dapt_file_entry marked[entry_count];
+    memcpy(marked, entries, sizeof entries);
+    marked[1].new_file = marked[5].new_file = true;
+    assert_ok(dapt_mkdirs(told));
+    assert_ok(
+        dapt_safetensors_write(told, "model", marked, entry_count, metadata, 0, produce, NULL));
+    check_written(told, true);
+    check_places(told, (const int[]){1, 2, 2, 2, 2, 3});
 
     // What fails half-way leaves what was there.
     size_t calls = 3;

@@ -240,6 +240,46 @@ static void test_changed_folder(void **state) {
     assert_int_equal(scratch_teardown((void **)&s), 0);
 }
 
+static enum dapt_status copy_tensor(void *context, size_t index, uint64_t begin, uint64_t size,
+                                    void *bytes) {
+    const struct dapt_file_tensor *t = dapt_safetensors_at(context, index);
+    memcpy(bytes, (const char *)t->data + begin, size);
+    return DAPT_OK;
+}
+
+// Shards come back as they were, though the second tensor would fit into the first file.
+static void test_shards(void **state) {
+    struct scratch *s;
+    struct dapt_model *model;
+    struct dapt_safetensors *file;
+    struct dapt_file_entry entries[64] = {0};
+    (void)state;
+    assert_int_equal(scratch_setup((void **)&s), 0);
+    save_llama(s, 2, "whole");
+    assert_ok(dapt_safetensors_open(in_scratch(s, "whole"), &file));
+    size_t count = dapt_safetensors_count(file);
+    assert_true(count > 4 && count <= 64);
+    for (size_t i = 0; i < count; i++) {
+        const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
+        entries[i] = (struct dapt_file_entry){
+            .name = t->name, .dtype = t->dtype, .rank = t->rank, .new_file = i == 1 || i == 4};
+        memcpy(entries[i].shape, t->shape, sizeof t->shape);
+    }
+    assert_ok(dapt_mkdirs(in_scratch(s, "cut")));
+    assert_ok(dapt_safetensors_write(in_scratch(s, "cut"), "model", entries, count, NULL, 0,
+                                     copy_tensor, file));
+    dapt_safetensors_close(&file);
+    assert_ok(dapt_copy_file(in_scratch(s, "whole/config.json"), in_scratch(s, "cut/config.json")));
+    assert_ok(dapt_model_open(in_scratch(s, "cut"), &model));
+    assert_ok(dapt_mkdirs(in_scratch(s, "out")));
+    assert_ok(dapt_model_save(model, in_scratch(s, "out"), NULL, ones, NULL));
+    assert_true(dapt_is_file(in_scratch(s, "out/model-00003-of-00003.safetensors")));
+    assert_true(same_file(in_scratch(s, "cut/model.safetensors.index.json"),
+                          in_scratch(s, "out/model.safetensors.index.json")));
+    dapt_model_close(&model);
+    assert_int_equal(scratch_teardown((void **)&s), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draws),
@@ -249,6 +289,7 @@ int main(void) {
         cmocka_unit_test(test_course),
         cmocka_unit_test(test_prune),
         cmocka_unit_test(test_changed_folder),
+        cmocka_unit_test(test_shards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
