@@ -204,7 +204,11 @@ static enum dapt_status read_rope(struct dapt_model *m) {
             type);
     if (!(theta > 0) || !(factor > 0) || !(share > 0 && share <= 1) || !(low > 0) ||
         !(high > low || !llama3) || !(original >= 1))
-        return dapt_json_fail(scaling ? scaling : c, "rope settings are out of range");
+        return dapt_json_fail(
+            scaling ? scaling : c,
+            "rope settings are out of range; expected rope_theta and factor above 0, "
+            "partial_rotary_factor above 0 and at most 1, low_freq_factor above 0 and below "
+            "high_freq_factor, original_max_position_embeddings of at least 1");
     m->rotary = (uint32_t)(m->head_size * share);
     if (m->rotary < 2 || m->rotary % 2)
         return dapt_json_fail(c, "%u rotary dimensions a head: expected an even number", m->rotary);
