@@ -62,9 +62,9 @@ static void open_device(const struct dapt_backend *backend, uint32_t index) {
 void bed_open(void) {
     const char *folder = getenv("DAPT_TEST_BUILD"), *names = getenv("DAPT_TEST_BACKENDS");
     if (folder == NULL) fail_msg("DAPT_TEST_BUILD must name the build folder");
-    char list[256];
+    char list[256], *rest;  // strtok: drivers use it too
     snprintf(list, sizeof list, "%s", names != NULL && *names != '\0' ? names : "cpu");
-    for (char *name = strtok(list, ","); name != NULL; name = strtok(NULL, ",")) {
+    for (char *name = strtok_r(list, ",", &rest); name != NULL; name = strtok_r(NULL, ",", &rest)) {
         char path[4096];
         snprintf(path, sizeof path, "%s/backends/%s/%s.so", folder, name, name);
         void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);

@@ -497,7 +497,8 @@ static int teardown(void **state) {
     return 0;
 }
 
-int main(void) {
+// A pattern as the only argument chooses tests: "*attention*".
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_embed),     cmocka_unit_test(test_scatter_rows),
         cmocka_unit_test(test_matmul),    cmocka_unit_test(test_bias_and_column_sum),
@@ -509,5 +510,6 @@ int main(void) {
         cmocka_unit_test(test_attention), cmocka_unit_test(test_attention_large),
         cmocka_unit_test(test_chain),     cmocka_unit_test(test_all_covered),
     };
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("ops", tests, setup, teardown);
 }

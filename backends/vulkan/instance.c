@@ -1,0 +1,359 @@
+// libvulkan, the instance, and the devices that have what is needed: Vulkan 1.2, timeline semaphores, buffer device
+// addresses, and a queue that computes.
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <dlfcn.h>
+
+#include "vk.h"
+
+static struct vk_instance instance;
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
+
+enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format, ...) {
+    char line[768];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    return host->fail(host, status, line);
+}
+
+// ------------------------------------------------------------------------------------------------- validation
+
+static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                                 VkDebugUtilsMessageTypeFlagsEXT types,
+                                                 const VkDebugUtilsMessengerCallbackDataEXT *data, void *context) {
+    (void)context;
+    // The loader speaks of drivers that it could not load as "general": no fault of ours.
+    if (types == VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT) return VK_FALSE;
+    char line[2048];
+    snprintf(line, sizeof line, "vulkan: validation: %s", data->pMessage);
+    instance.host->log(instance.host, DAPT_LOG_ERROR, line);
+    if (severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT) abort();
+    return VK_FALSE;
+}
+
+static const VkDebugUtilsMessengerCreateInfoEXT messenger_info = {
+    .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+    .messageSeverity =
+        VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+    .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT |
+                   VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
+    .pfnUserCallback = on_message,
+};
+
+static bool flag_set(const char *name) {
+    const char *value = getenv(name);
+    return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
+}
+
+static VkResult create(void) {
+    PFN_vkCreateInstance create_instance = (PFN_vkCreateInstance)instance.get(NULL, "vkCreateInstance");
+    PFN_vkEnumerateInstanceVersion version = (PFN_vkEnumerateInstanceVersion)instance.get(NULL, "vkEnumerateInstanceVersion");
+    uint32_t offered = 0;
+    if (create_instance == NULL || version == NULL || version(&offered) != VK_SUCCESS || offered < VK_API_VERSION_1_2)
+        return VK_ERROR_INCOMPATIBLE_DRIVER;
+    static const char *const layers[] = {"VK_LAYER_KHRONOS_validation"};
+    static const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
+    static const VkValidationFeatureEnableEXT features[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+    VkValidationFeaturesEXT validation = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+                                          .pNext = &messenger_info,
+                                          .enabledValidationFeatureCount = 1,
+                                          .pEnabledValidationFeatures = features};
+    VkApplicationInfo application = {
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "dapt", .apiVersion = VK_API_VERSION_1_2};
+    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
+    if (instance.labels) {
+        info.enabledExtensionCount = 1;
+        info.ppEnabledExtensionNames = extensions;
+    }
+    if (instance.validating) {
+        info.pNext = &validation;
+        info.enabledLayerCount = 1;
+        info.ppEnabledLayerNames = layers;
+    }
+    return create_instance(&info, NULL, &instance.handle);
+}
+
+static bool has_debug_utils(void) {
+    PFN_vkEnumerateInstanceExtensionProperties list =
+        (PFN_vkEnumerateInstanceExtensionProperties)instance.get(NULL, "vkEnumerateInstanceExtensionProperties");
+    VkExtensionProperties found[128];
+    uint32_t count = 128;
+    if (list == NULL || list(NULL, &count, found) < 0) return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(found[i].extensionName, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) == 0) return true;
+    return false;
+}
+
+// ------------------------------------------------------------------------------------------------- the devices
+
+static bool has_extension(const VkExtensionProperties *list, uint32_t count, const char *name) {
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(list[i].extensionName, name) == 0) return true;
+    return false;
+}
+
+// A queue that computes; one that does nothing else has longer time-outs and shares no time with a desktop.
+static bool find_queue(struct vk_adapter *a) {
+    VkQueueFamilyProperties families[16];
+    uint32_t count = 16;
+    int best = 0;
+    instance.api.GetPhysicalDeviceQueueFamilyProperties(a->handle, &count, families);
+    for (uint32_t i = 0; i < count; i++) {
+        VkQueueFlags flags = families[i].queueFlags;
+        if (!(flags & VK_QUEUE_COMPUTE_BIT)) continue;
+        int score = 1 + (families[i].timestampValidBits > 0) * 2 + !(flags & VK_QUEUE_GRAPHICS_BIT);
+        if (score <= best) continue;
+        best = score;
+        a->queue_family = i;
+        a->timestamp_bits = families[i].timestampValidBits;
+        a->sparse &= (flags & VK_QUEUE_SPARSE_BINDING_BIT) != 0;
+    }
+    return best > 0;
+}
+
+static const char *vendor_name(uint32_t id) {
+    static const struct { uint32_t id; const char *name; } vendors[] = {
+        {0x1002, "AMD"}, {0x1010, "Imagination"}, {0x106b, "Apple"}, {0x10de, "NVIDIA"}, {0x13b5, "Arm"},
+        {0x14e4, "Broadcom"}, {0x1ae0, "Google"}, {0x5143, "Qualcomm"}, {0x8086, "Intel"}, {0x10005, "Mesa"},
+    };
+    for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++)
+        if (vendors[i].id == id) return vendors[i].name;
+    return "unknown vendor";
+}
+
+static bool float_type(uint32_t component, enum dapt_dtype *dtype) {
+    static const struct { uint32_t component; enum dapt_dtype dtype; } types[] = {
+        {VK_COMPONENT_TYPE_FLOAT16_KHR, DAPT_F16},
+        {VK_COMPONENT_TYPE_FLOAT32_KHR, DAPT_F32},
+        {VK_DAPT_COMPONENT_BFLOAT16, DAPT_BF16},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].component == component) return *dtype = types[i].dtype, true;
+    return false;
+}
+
+static void find_matrices(struct vk_adapter *a) {
+    VkCooperativeMatrixPropertiesKHR found[64];
+    uint32_t count = 64;
+    for (uint32_t i = 0; i < count; i++)
+        found[i] = (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
+    if (instance.api.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(a->handle, &count, found) < 0) return;
+    for (uint32_t i = 0; i < count && a->info.matrix_count < 16; i++) {
+        struct dapt_matrix_shape shape = {.m = found[i].MSize, .n = found[i].NSize, .k = found[i].KSize};
+        bool floats = float_type((uint32_t)found[i].AType, &shape.ab) && float_type((uint32_t)found[i].CType, &shape.c);
+        if (floats && (uint32_t)found[i].AType == (uint32_t)found[i].BType && (uint32_t)found[i].scope == (uint32_t)VK_SCOPE_SUBGROUP_KHR)
+            a->info.matrix[a->info.matrix_count++] = shape;
+    }
+}
+
+// DAPT_VK_LIMITS lowers what kernels may rely on, to test on one device what another would do.
+static void clamp(struct vk_limits *limits) {
+    const char *text = getenv("DAPT_VK_LIMITS");
+    for (; text != NULL && *text != '\0'; text += *text == ',') {
+        char name[32];
+        unsigned long long value;
+        if (sscanf(text, "%31[a-z_]=%llu", name, &value) == 2) {
+            if (strcmp(name, "shared") == 0 && value < limits->shared_memory) limits->shared_memory = (uint32_t)value;
+            if (strcmp(name, "invocations") == 0 && value < limits->invocations) limits->invocations = (uint32_t)value;
+            if (strcmp(name, "groups") == 0 && value < limits->groups) limits->groups = (uint32_t)value;
+            if (strcmp(name, "subgroup") == 0) limits->subgroup = (uint32_t)value;
+            if (strcmp(name, "allocation") == 0 && value < limits->allocation) limits->allocation = value;
+            if (strcmp(name, "memory") == 0) limits->memory = value;
+        }
+        text += strcspn(text, ",");
+    }
+}
+
+static uint32_t min_u32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+static void fill_info(struct vk_adapter *a) {
+    struct dapt_device_info *info = &a->info;
+    static const enum dapt_device_kind kinds[] = {
+        [VK_PHYSICAL_DEVICE_TYPE_OTHER] = DAPT_DEVICE_VIRTUAL, [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = DAPT_DEVICE_INTEGRATED,
+        [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = DAPT_DEVICE_DISCRETE, [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = DAPT_DEVICE_VIRTUAL,
+        [VK_PHYSICAL_DEVICE_TYPE_CPU] = DAPT_DEVICE_SOFTWARE,
+    };
+    const VkPhysicalDeviceProperties *p = &a->properties;
+    info->kind = (size_t)p->deviceType < sizeof kinds / sizeof *kinds ? kinds[p->deviceType] : DAPT_DEVICE_VIRTUAL;
+    snprintf(info->name, sizeof info->name, "%s", p->deviceName);
+    snprintf(info->vendor, sizeof info->vendor, "%s", vendor_name(p->vendorID));
+    snprintf(info->driver, sizeof info->driver, "%.48s %.64s", a->properties12.driverName, a->properties12.driverInfo);
+    char *at = info->uuid;
+    for (uint32_t i = 0; i < VK_UUID_SIZE; i++)
+        at += snprintf(at, 4, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", a->properties11.deviceUUID[i]);
+    info->memory = a->heap;
+    info->max_buffer = a->sparse ? p->limits.sparseAddressSpaceSize : a->limits.allocation;
+    info->dtypes = 1u << DAPT_F32;
+    info->subgroup_min = a->subgroup_min;
+    info->subgroup_max = a->subgroup_max;
+    info->shared_memory = a->limits.shared_memory;
+}
+
+static bool fill_features(struct vk_adapter *a) {
+    VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &features12};
+    instance.api.GetPhysicalDeviceFeatures2(a->handle, &features);
+    a->sparse = features.features.sparseBinding;
+    a->float16 = features12.shaderFloat16;
+    return features12.timelineSemaphore && features12.bufferDeviceAddress;
+}
+
+static void fill_properties(struct vk_adapter *a, bool subgroup_control) {
+    VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+    a->properties12 = (VkPhysicalDeviceVulkan12Properties){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES,
+                                                           .pNext = subgroup_control ? &sizes : NULL};
+    a->properties11 = (VkPhysicalDeviceVulkan11Properties){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES,
+                                                           .pNext = &a->properties12};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                              .pNext = &a->properties11};
+    instance.api.GetPhysicalDeviceProperties2(a->handle, &properties);
+    a->properties = properties.properties;
+    a->subgroup_control = subgroup_control && (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
+    a->subgroup_min = subgroup_control ? sizes.minSubgroupSize : a->properties11.subgroupSize;
+    a->subgroup_max = subgroup_control ? sizes.maxSubgroupSize : a->properties11.subgroupSize;
+    const VkPhysicalDeviceLimits *l = &a->properties.limits;
+    a->limits = (struct vk_limits){.shared_memory = l->maxComputeSharedMemorySize,
+                                   .invocations = min_u32(l->maxComputeWorkGroupInvocations, l->maxComputeWorkGroupSize[0]),
+                                   .allocation = a->properties11.maxMemoryAllocationSize};
+    a->limits.groups = min_u32(l->maxComputeWorkGroupCount[0],
+                               min_u32(l->maxComputeWorkGroupCount[1], l->maxComputeWorkGroupCount[2]));
+    clamp(&a->limits);
+}
+
+static void fill_memory(struct vk_adapter *a) {
+    VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+    instance.api.GetPhysicalDeviceMemoryProperties2(a->handle, &memory);
+    for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++) {
+        const VkMemoryHeap *heap = &memory.memoryProperties.memoryHeaps[i];
+        if ((heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && heap->size > a->heap) a->heap = heap->size;
+    }
+}
+
+// Everything about one physical device; false where it lacks what is needed.
+static bool examine(struct vk_adapter *a, VkPhysicalDevice handle) {
+    *a = (struct vk_adapter){.handle = handle};
+    instance.api.GetPhysicalDeviceProperties(handle, &a->properties);
+    if (a->properties.apiVersion < VK_API_VERSION_1_2 || !fill_features(a) || !find_queue(a)) return false;
+    VkExtensionProperties *list = NULL;
+    uint32_t count = 0;
+    if (instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, NULL) < 0) return false;
+    list = calloc(count + 1u, sizeof *list);
+    if (list == NULL || instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, list) < 0) count = 0;
+    a->memory_budget = has_extension(list, count, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    fill_properties(a, has_extension(list, count, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME));
+    fill_memory(a);
+    fill_info(a);
+    if (instance.api.GetPhysicalDeviceCooperativeMatrixPropertiesKHR != NULL &&
+        has_extension(list, count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
+        find_matrices(a);
+    free(list);
+    return true;
+}
+
+static int rank(const struct vk_adapter *a) {
+    static const int ranks[] = {[DAPT_DEVICE_DISCRETE] = 0, [DAPT_DEVICE_INTEGRATED] = 1, [DAPT_DEVICE_VIRTUAL] = 2,
+                                [DAPT_DEVICE_CPU] = 3, [DAPT_DEVICE_SOFTWARE] = 3};
+    return ranks[a->info.kind];
+}
+
+static void list_adapters(void) {
+    VkPhysicalDevice handles[VK_MAX_ADAPTERS];
+    uint32_t count = VK_MAX_ADAPTERS;
+    if (instance.api.EnumeratePhysicalDevices(instance.handle, &count, handles) < 0) count = 0;
+    for (int wanted = 0; wanted <= 3; wanted++)
+        for (uint32_t i = 0; i < count; i++) {
+            struct vk_adapter *a = &instance.adapters[instance.count];
+            if (examine(a, handles[i]) && rank(a) == wanted) instance.count++;
+        }
+    if (instance.count == 0)
+        snprintf(instance.reason, sizeof instance.reason,
+                 "none of %u devices has Vulkan 1.2 with timeline semaphores and buffer device addresses", count);
+}
+
+static void open_instance(void) {
+    const char *reason = NULL;
+    instance.get = vk_library_open(&instance.library, &reason);
+    if (instance.get == NULL) {
+        snprintf(instance.reason, sizeof instance.reason, "no Vulkan library: %s", reason);
+        return;
+    }
+    instance.validating = flag_set("DAPT_VK_VALIDATE");
+    instance.labels = instance.validating || (flag_set("DAPT_VK_LABELS") && has_debug_utils());
+    VkResult result = create();
+    if (result != VK_SUCCESS) {
+        snprintf(instance.reason, sizeof instance.reason, "vkCreateInstance: %s%s", vk_result_name(result),
+                 result == VK_ERROR_LAYER_NOT_PRESENT ? " (DAPT_VK_VALIDATE needs the Khronos validation layer)" : "");
+        return;
+    }
+    const char *missing = vk_load_instance(instance.get, instance.handle, &instance.api);
+    if (missing != NULL) {
+        snprintf(instance.reason, sizeof instance.reason, "the Vulkan library lacks %s", missing);
+        return;
+    }
+    if (instance.validating)
+        instance.api.CreateDebugUtilsMessengerEXT(instance.handle, &messenger_info, NULL, &instance.messenger);
+    list_adapters();
+}
+
+struct vk_instance *vk_instance(const struct dapt_host *host) {
+    pthread_mutex_lock(&opening);
+    bool first = instance.host == NULL;
+    instance.host = host;
+    if (first) open_instance();
+    pthread_mutex_unlock(&opening);
+    return &instance;
+}
+
+__attribute__((destructor)) static void close_instance(void) {
+    if (instance.messenger != VK_NULL_HANDLE)
+        instance.api.DestroyDebugUtilsMessengerEXT(instance.handle, instance.messenger, NULL);
+    if (instance.handle != VK_NULL_HANDLE && instance.api.DestroyInstance != NULL)
+        instance.api.DestroyInstance(instance.handle, NULL);
+    if (instance.library != NULL) dlclose(instance.library);
+    memset(&instance, 0, sizeof instance);
+}
+
+// ------------------------------------------------------------------------------------------------- the list
+
+enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count) {
+    const struct vk_instance *i = vk_instance(host);
+    *count = i->count;
+    if (i->count > 0) return DAPT_OK;
+    char line[320];
+    snprintf(line, sizeof line, "vulkan: no device: %s", i->reason);
+    host->log(host, DAPT_LOG_INFO, line);
+    return DAPT_OK;
+}
+
+enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index, struct dapt_device_info *info) {
+    const struct vk_instance *i = vk_instance(host);
+    if (index >= i->count)
+        return vk_fail(host, DAPT_ERROR_INVALID, "vulkan: device %u asked for, there are %u%s%s", index, i->count,
+                       i->count > 0 ? "" : ": ", i->reason);
+    *info = i->adapters[index].info;
+    return DAPT_OK;
+}
+
+void vk_memory_budget(const struct vk_adapter *a, uint64_t *total, uint64_t *available) {
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+                                                .pNext = a->memory_budget ? &budget : NULL};
+    instance.api.GetPhysicalDeviceMemoryProperties2(a->handle, &memory);
+    *total = *available = 0;
+    for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++) {
+        const VkMemoryHeap *heap = &memory.memoryProperties.memoryHeaps[i];
+        if (!(heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) || heap->size <= *total) continue;
+        *total = heap->size;
+        uint64_t left = a->memory_budget ? budget.heapBudget[i] : 0, taken = a->memory_budget ? budget.heapUsage[i] : 0;
+        *available = left > taken ? left - taken : 0;
+    }
+}

@@ -1,0 +1,136 @@
+// The builder of passes, and which function lowers which op.
+#include "lower.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l) = {
+    [DAPT_OP_EMBED] = vk_op_embed,
+    [DAPT_OP_EMBED_GRAD] = vk_op_embed_grad,
+    [DAPT_OP_SCATTER_ROWS] = vk_op_scatter_rows,
+    [DAPT_OP_MATMUL] = vk_op_matmul,
+    [DAPT_OP_ADD_BIAS] = vk_op_element,
+    [DAPT_OP_COLUMN_SUM] = vk_op_column_sum,
+    [DAPT_OP_RMS_NORM] = vk_op_norm,
+    [DAPT_OP_RMS_NORM_GRAD] = vk_op_norm_grad,
+    [DAPT_OP_LAYER_NORM] = vk_op_norm,
+    [DAPT_OP_LAYER_NORM_GRAD] = vk_op_norm_grad,
+    [DAPT_OP_ROPE] = vk_op_rope,
+    [DAPT_OP_ATTENTION] = vk_op_attention,
+    [DAPT_OP_ATTENTION_GRAD] = vk_op_attention_grad,
+    [DAPT_OP_ACTIVATE] = vk_op_element,
+    [DAPT_OP_ACTIVATE_GRAD] = vk_op_element,
+    [DAPT_OP_GATE] = vk_op_element,
+    [DAPT_OP_GATE_GRAD] = vk_op_element,
+    [DAPT_OP_ADD] = vk_op_element,
+    [DAPT_OP_SCALE] = vk_op_element,
+    [DAPT_OP_COPY] = vk_op_element,
+    [DAPT_OP_FILL] = vk_op_element,
+    [DAPT_OP_LM_LOSS] = vk_op_lm_loss,
+    [DAPT_OP_LM_LOSS_GRAD] = vk_op_lm_loss,
+    [DAPT_OP_SUM] = vk_op_sum,
+    [DAPT_OP_SUM_SQUARES] = vk_op_sum,
+    [DAPT_OP_ADAMW] = vk_op_adamw,
+};
+
+// -------------------------------------------------------------------------------------------------------- passes
+
+struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader) {
+    static struct vk_pass spare;  // where a pass goes that nobody will run
+    struct vk_passes *list = l->passes;
+    if (list->count == list->room) {
+        uint32_t room = 2 * list->room + 16;
+        struct vk_pass *larger = realloc(list->at, room * sizeof *larger);
+        if (larger == NULL) {
+            l->status = vk_fail(l->device->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program's passes");
+            memset(&spare, 0, sizeof spare);
+            return &spare;
+        }
+        list->at = larger;
+        list->room = room;
+    }
+    struct vk_pass *p = &list->at[list->count++];
+    *p = (struct vk_pass){.shader = shader, .op = l->index, .groups = {1, 1, 1}, .work = 1e8};
+    return p;
+}
+
+bool vk_dense(const struct vk_view *v) {
+    return v->rows == 1 || v->stride == v->inner * v->cols;
+}
+
+static void touch(struct vk_pass *p, const struct vk_view *v, bool write) {
+    p->addresses[p->address_count++] = v->address;
+    if (v->address == 0) return;
+    uint64_t width = (uint64_t)(v->inner * v->cols) * 4, step = (uint64_t)v->stride * 4;
+    struct vk_access *a = &p->access[p->access_count++];
+    *a = (struct vk_access){.begin = v->address, .end = v->address + (uint64_t)(v->rows - 1) * step + width,
+                            .stride = vk_dense(v) ? 0 : step, .width = width, .write = write};
+}
+
+void vk_reads(struct vk_pass *p, const struct vk_view *v) {
+    touch(p, v, false);
+}
+void vk_writes(struct vk_pass *p, const struct vk_view *v) {
+    touch(p, v, true);
+}
+
+void vk_word(struct vk_pass *p, int64_t value) {
+    p->words[p->word_count++] = (uint32_t)value;
+}
+void vk_float(struct vk_pass *p, float value) {
+    memcpy(&p->words[p->word_count++], &value, sizeof value);
+}
+void vk_constant(struct vk_pass *p, int64_t value) {
+    p->constants[p->constant_count++] = (uint32_t)value;
+}
+
+void vk_groups(struct vk_pass *p, int64_t x, int64_t y, int64_t z) {
+    p->groups[0] = (uint32_t)x;
+    p->groups[1] = (uint32_t)y;
+    p->groups[2] = (uint32_t)z;
+}
+
+// -------------------------------------------------------------------------------------------------- views, shapes
+
+struct vk_view vk_scratch(struct vk_lowering *l, int64_t rows, int64_t cols) {
+    struct vk_view v = {.address = VK_SCRATCH + l->scratch, .rows = rows, .inner = 1, .cols = cols, .stride = cols};
+    l->scratch += ((uint64_t)(rows * cols) * 4 + 255) & ~UINT64_C(255);
+    if (l->scratch > l->peak) l->peak = l->scratch;
+    return v;
+}
+
+struct vk_view vk_rows(const struct vk_view *v, int64_t from, int64_t count) {
+    struct vk_view part = *v;
+    part.address += (uint64_t)(from * v->stride) * 4;
+    part.rows = count;
+    return part;
+}
+
+bool vk_accumulates(const struct vk_lowering *l, int output) {
+    return (l->op->accumulate >> output & 1) != 0;
+}
+
+int64_t vk_power_above(int64_t value) {
+    int64_t power = 1;
+    while (power < value) power *= 2;
+    return power;
+}
+
+int64_t vk_workgroup(const struct vk_lowering *l) {
+    return l->device->limits.invocations >= 256 ? 256 : 128;
+}
+
+struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols) {
+    int64_t all = vk_workgroup(l), width = min_i64(vk_power_above(cols), all);
+    return (struct vk_shape){width, all / width};
+}
+
+void vk_shape_constants(struct vk_pass *p, struct vk_shape shape) {
+    vk_constant(p, shape.width);
+    vk_constant(p, shape.height);
+}
+
+void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape, int64_t rows, int64_t cols) {
+    int64_t limit = l->device->limits.groups;
+    vk_groups(p, min_i64(ceil_div(cols, shape.width), limit), min_i64(ceil_div(rows, shape.height), limit), 1);
+}

@@ -1,0 +1,124 @@
+// Operations become passes: one dispatch of one shader each. A pass holds its pipeline's constants, its push constants
+// (addresses first, then words) and the memory that it touches, from which barriers follow.
+#ifndef DAPT_VK_LOWER_H
+#define DAPT_VK_LOWER_H
+#include "vk.h"
+
+// An operand on the device: rows x inner x cols; neighbours in rows lie `stride` elements apart, the rest is dense.
+// Rank 1: rows x 1 x 1; rank 2: rows x 1 x cols. address 0: not there.
+struct vk_view {
+    uint64_t address;
+    int64_t rows, inner, cols, stride;
+};
+
+// Scratch of ops has addresses from here on until a program is recorded: then the scratch buffer's is put in.
+#define VK_SCRATCH (UINT64_C(1) << 63)
+
+// The largest head size of attention.
+#define VK_MAX_HEAD 256
+
+struct vk_access {
+    uint64_t begin, end;      // bytes; within them, every `stride` bytes, `width` bytes are touched
+    uint64_t stride, width;
+    bool write;
+};
+
+#define VK_PUSH_WORDS 32
+#define VK_PASS_ACCESSES 14
+
+struct vk_pass {
+    enum vk_shader shader;
+    uint32_t op;              // of the program
+    uint32_t groups[3];
+    uint32_t constant_count, constants[VK_MAX_CONSTANTS];
+    uint32_t address_count, word_count;
+    uint64_t addresses[VK_PUSH_WORDS / 2];
+    uint32_t words[VK_PUSH_WORDS];
+    uint32_t access_count;
+    struct vk_access access[VK_PASS_ACCESSES];
+    double work;              // a rough count of its operations
+    bool barrier;             // before it
+    VkPipeline pipeline;
+};
+
+struct vk_passes { struct vk_pass *at; uint32_t count, room; };
+
+// One op while it is lowered.
+struct vk_lowering {
+    struct dapt_device *device;
+    const struct dapt_op *op;
+    uint32_t index;
+    struct vk_view in[DAPT_OP_INPUTS], out[DAPT_OP_OUTPUTS];
+    struct vk_passes *passes;
+    uint64_t scratch, peak;   // bytes of scratch taken by this op, now and at most
+    enum dapt_status status;  // the first error
+};
+
+// Rows by opcode.
+extern void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l);
+
+// A new pass, never NULL; valid until the next one.
+struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader);
+// Each adds the next address; an absent operand is address 0.
+void vk_reads(struct vk_pass *p, const struct vk_view *v);
+void vk_writes(struct vk_pass *p, const struct vk_view *v);    // reads too, where it likes
+void vk_word(struct vk_pass *p, int64_t value);
+void vk_float(struct vk_pass *p, float value);
+void vk_constant(struct vk_pass *p, int64_t value);
+void vk_groups(struct vk_pass *p, int64_t x, int64_t y, int64_t z);
+// A dense matrix in scratch, its contents undefined.
+struct vk_view vk_scratch(struct vk_lowering *l, int64_t rows, int64_t cols);
+// Rows [from, from + count) of a view.
+struct vk_view vk_rows(const struct vk_view *v, int64_t from, int64_t count);
+bool vk_dense(const struct vk_view *v);
+bool vk_accumulates(const struct vk_lowering *l, int output);
+
+// Workgroups of shaders that take elements: `width` x `height` invocations, over cols and rows; and as many of them as
+// cover rows x cols, or as the device allows: shaders loop.
+struct vk_shape { int64_t width, height; };
+int64_t vk_workgroup(const struct vk_lowering *l);    // invocations of a base row: 256, or 128 where less is allowed
+struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols);
+void vk_shape_constants(struct vk_pass *p, struct vk_shape shape);    // constants 0 and 1
+void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape, int64_t rows, int64_t cols);
+int64_t vk_power_above(int64_t value);                // the smallest power of two that is not below
+
+// Sums over rows, in two stages where there are many: y [C] (+)= sum of x [N,C].
+void vk_lower_column_sum(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y, bool accumulate);
+
+// c = act(op(a) op(b) + bias) + residual, c += where accumulate.
+struct vk_matmul {
+    struct vk_view a, b, bias, residual, c;    // bias, residual: address 0 where absent
+    bool transpose_a, transpose_b, accumulate;
+    enum dapt_activation activation;
+};
+void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m);
+
+void vk_op_embed(struct vk_lowering *l);
+void vk_op_embed_grad(struct vk_lowering *l);
+void vk_op_scatter_rows(struct vk_lowering *l);
+void vk_op_matmul(struct vk_lowering *l);
+void vk_op_column_sum(struct vk_lowering *l);
+void vk_op_norm(struct vk_lowering *l);
+void vk_op_norm_grad(struct vk_lowering *l);
+void vk_op_rope(struct vk_lowering *l);
+void vk_op_attention(struct vk_lowering *l);
+void vk_op_attention_grad(struct vk_lowering *l);
+void vk_op_element(struct vk_lowering *l);
+void vk_op_lm_loss(struct vk_lowering *l);
+void vk_op_sum(struct vk_lowering *l);
+void vk_op_adamw(struct vk_lowering *l);
+
+static inline int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+static inline int64_t min_i64(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static inline int64_t max_i64(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+// hazard.c: marks the passes that need a barrier before them: where one of them and a pass since the last barrier touch
+// the same memory and one of the two writes.
+enum dapt_status vk_mark_barriers(struct dapt_device *device, struct vk_passes *passes);
+#endif

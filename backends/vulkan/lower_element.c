@@ -1,0 +1,49 @@
+// Ops that work element by element: one shader text, a row each.
+#include "lower.h"
+
+static const struct { enum vk_shader shader; int inputs, outputs; } rows[DAPT_OP_COUNT] = {
+    [DAPT_OP_ADD_BIAS] = {SHADER_ADD, 2, 1},
+    [DAPT_OP_ACTIVATE] = {SHADER_ACTIVATE, 1, 1},
+    [DAPT_OP_ACTIVATE_GRAD] = {SHADER_ACTIVATE_GRAD, 2, 1},
+    [DAPT_OP_GATE] = {SHADER_GATE, 2, 1},
+    [DAPT_OP_GATE_GRAD] = {SHADER_GATE_GRAD, 3, 2},
+    [DAPT_OP_ADD] = {SHADER_ADD, 2, 1},
+    [DAPT_OP_SCALE] = {SHADER_SCALE, 1, 1},
+    [DAPT_OP_COPY] = {SHADER_COPY, 1, 1},
+    [DAPT_OP_FILL] = {SHADER_FILL, 0, 1},
+};
+
+static int64_t activation_of(const struct dapt_op *op) {
+    switch (op->opcode) {
+        case DAPT_OP_ACTIVATE:
+        case DAPT_OP_ACTIVATE_GRAD:
+        case DAPT_OP_GATE:
+        case DAPT_OP_GATE_GRAD: return op->u.activation.kind;
+        default: return DAPT_ACT_NONE;
+    }
+}
+
+void vk_op_element(struct vk_lowering *l) {
+    const struct dapt_op *op = l->op;
+    struct vk_view in[3] = {l->in[0], l->in[1], l->in[2]}, out[2] = {l->out[0], l->out[1]};
+    int inputs = rows[op->opcode].inputs, outputs = rows[op->opcode].outputs;
+    int64_t count = out[0].rows, cols = out[0].inner * out[0].cols;
+    bool flat = op->opcode != DAPT_OP_ADD_BIAS;
+    // A bias is a matrix whose rows are all the same.
+    if (op->opcode == DAPT_OP_ADD_BIAS) in[1] = (struct vk_view){in[1].address, 1, 1, cols, 0};
+    for (int i = 0; i < inputs; i++) flat = flat && vk_dense(&in[i]);
+    for (int i = 0; i < outputs; i++) flat = flat && vk_dense(&out[i]);
+    if (flat) cols *= count, count = 1;
+    struct vk_pass *p = vk_pass(l, rows[op->opcode].shader);
+    struct vk_shape shape = vk_element_shape(l, cols);
+    vk_shape_constants(p, shape);
+    vk_constant(p, activation_of(op));
+    for (int i = 0; i < 3; i++) vk_reads(p, i < inputs ? &in[i] : &(struct vk_view){0});
+    for (int i = 0; i < 2; i++) vk_writes(p, i < outputs ? &out[i] : &(struct vk_view){0});
+    vk_word(p, count);
+    vk_word(p, cols);
+    for (int i = 0; i < 3; i++) vk_word(p, in[i].stride);
+    for (int i = 0; i < 2; i++) vk_word(p, out[i].stride);
+    vk_float(p, op->opcode == DAPT_OP_SCALE ? op->u.scale.factor : op->opcode == DAPT_OP_FILL ? op->u.fill.value : 0.0f);
+    vk_element_groups(l, p, shape, count, cols);
+}

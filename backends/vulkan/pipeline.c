@@ -1,0 +1,209 @@
+// Pipelines: a shader row and its constants, made on first use; and the driver's cache of them on disk.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vk.h"
+
+#define PUSH_BYTES 128
+#define CACHE_LIMIT (64 << 20)
+
+struct vk_pipeline {
+    struct vk_pipeline *next;
+    enum vk_shader shader;
+    uint32_t count, constants[VK_MAX_CONSTANTS];
+    VkPipeline handle;
+};
+
+// -------------------------------------------------------------------------------------------------- the cache file
+//
+// A head of ours before the driver's data: whatever does not fit to the byte is a miss.
+
+struct cache_head {
+    char magic[8];
+    uint32_t vendor, device, driver, size;
+    uint8_t uuid[VK_UUID_SIZE];
+    uint64_t hash;
+};
+
+static uint64_t hash_bytes(const uint8_t *data, size_t size) {
+    uint64_t hash = UINT64_C(14695981039346656037);  // FNV-1a
+    for (size_t i = 0; i < size; i++) hash = (hash ^ data[i]) * UINT64_C(1099511628211);
+    return hash;
+}
+
+static struct cache_head head_for(const struct dapt_device *d, const uint8_t *data, size_t size) {
+    const VkPhysicalDeviceProperties *p = &d->adapter->properties;
+    struct cache_head head;
+    memset(&head, 0, sizeof head);
+    memcpy(head.magic, "daptvk1", 8);
+    head.vendor = p->vendorID;
+    head.device = p->deviceID;
+    head.driver = p->driverVersion;
+    head.size = (uint32_t)size;
+    memcpy(head.uuid, p->pipelineCacheUUID, sizeof head.uuid);
+    head.hash = hash_bytes(data, size);
+    return head;
+}
+
+// Makes the folders of a path that ends in a file name.
+static bool make_folders(char *path) {
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
+        *slash = '/';
+        if (!made) return false;
+    }
+    return true;
+}
+
+// $XDG_CACHE_HOME/dapt or ~/.cache/dapt; DAPT_VK_CACHE=0 turns it off. Relative folders are not trusted.
+static void find_cache(struct dapt_device *d) {
+    const char *off = getenv("DAPT_VK_CACHE"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char folder[400];
+    if (off != NULL && strcmp(off, "0") == 0) return;
+    if (cache != NULL && cache[0] == '/')
+        snprintf(folder, sizeof folder, "%s", cache);
+    else if (home != NULL && home[0] == '/')
+        snprintf(folder, sizeof folder, "%s/.cache", home);
+    else
+        return;
+    const VkPhysicalDeviceProperties *p = &d->adapter->properties;
+    snprintf(d->cache_path, sizeof d->cache_path, "%s/dapt/vulkan-%04x-%04x-%08x.cache", folder, p->vendorID, p->deviceID,
+             p->driverVersion);
+}
+
+static void *read_cache(const struct dapt_device *d, size_t *size) {
+    struct cache_head head, expected;
+    uint8_t *data = NULL;
+    FILE *file = d->cache_path[0] != '\0' ? fopen(d->cache_path, "rb") : NULL;
+    *size = 0;
+    if (file == NULL) return NULL;
+    if (fread(&head, sizeof head, 1, file) == 1 && head.size > 0 && head.size <= CACHE_LIMIT) data = malloc(head.size);
+    if (data != NULL && fread(data, 1, head.size, file) == head.size && fgetc(file) == EOF) {
+        expected = head_for(d, data, head.size);
+        if (memcmp(&head, &expected, sizeof head) == 0) *size = head.size;
+    }
+    fclose(file);
+    if (*size > 0) return data;
+    free(data);
+    return NULL;
+}
+
+// A cache that can't be written is no error: the next start compiles again.
+static void write_cache(struct dapt_device *d) {
+    size_t size = 0;
+    uint8_t *data = NULL;
+    char path[560];
+    if (d->cache_path[0] == '\0' || !d->cache_dirty || !make_folders(d->cache_path)) return;
+    if (d->api.GetPipelineCacheData(d->handle, d->cache, &size, NULL) != VK_SUCCESS || size == 0 || size > CACHE_LIMIT) return;
+    if ((data = malloc(size)) == NULL) return;
+    snprintf(path, sizeof path, "%s.%ld", d->cache_path, (long)getpid());
+    FILE *file = d->api.GetPipelineCacheData(d->handle, d->cache, &size, data) == VK_SUCCESS ? fopen(path, "wb") : NULL;
+    if (file != NULL) {
+        struct cache_head head = head_for(d, data, size);
+        bool ok = fwrite(&head, sizeof head, 1, file) == 1 && fwrite(data, 1, size, file) == size;
+        ok = fclose(file) == 0 && ok;
+        if (!ok || rename(path, d->cache_path) != 0) unlink(path);
+    }
+    free(data);
+}
+
+// ---------------------------------------------------------------------------------------------------- open, close
+
+enum dapt_status vk_pipeline_open(struct dapt_device *d) {
+    VkPushConstantRange range = {VK_SHADER_STAGE_COMPUTE_BIT, 0, PUSH_BYTES};
+    VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+                                         .pushConstantRangeCount = 1,
+                                         .pPushConstantRanges = &range};
+    VkResult result = d->api.CreatePipelineLayout(d->handle, &layout, NULL, &d->layout);
+    if (result != VK_SUCCESS) return vk_fail_call(d, result, "no pipeline layout");
+    find_cache(d);
+    size_t size;
+    void *data = read_cache(d, &size);
+    VkPipelineCacheCreateInfo cache = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, .initialDataSize = size, .pInitialData = data};
+    result = d->api.CreatePipelineCache(d->handle, &cache, NULL, &d->cache);
+    free(data);
+    return result == VK_SUCCESS ? DAPT_OK : vk_fail_call(d, result, "no pipeline cache");
+}
+
+void vk_pipeline_close(struct dapt_device *d) {
+    while (d->pipelines != NULL) {
+        struct vk_pipeline *p = d->pipelines;
+        d->pipelines = p->next;
+        d->api.DestroyPipeline(d->handle, p->handle, NULL);
+        free(p);
+    }
+    for (int i = 0; i < SHADER_COUNT; i++)
+        if (d->modules[i] != VK_NULL_HANDLE) d->api.DestroyShaderModule(d->handle, d->modules[i], NULL);
+    if (d->cache != VK_NULL_HANDLE) {
+        if (d->lost == DAPT_OK) write_cache(d);
+        d->api.DestroyPipelineCache(d->handle, d->cache, NULL);
+    }
+    if (d->layout != VK_NULL_HANDLE) d->api.DestroyPipelineLayout(d->handle, d->layout, NULL);
+}
+
+// ------------------------------------------------------------------------------------------------------- pipelines
+
+static VkResult get_module(struct dapt_device *d, enum vk_shader shader) {
+    const struct vk_shader_row *row = &vk_shader_rows[shader];
+    if (d->modules[shader] != VK_NULL_HANDLE) return VK_SUCCESS;
+    VkShaderModuleCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = row->size, .pCode = row->code};
+    return d->api.CreateShaderModule(d->handle, &info, NULL, &d->modules[shader]);
+}
+
+static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
+    VkResult result = get_module(d, p->shader);
+    if (result != VK_SUCCESS) return result;
+    VkSpecializationMapEntry entries[VK_MAX_CONSTANTS];
+    for (uint32_t i = 0; i < p->count; i++) entries[i] = (VkSpecializationMapEntry){i, i * 4, 4};
+    VkSpecializationInfo constants = {p->count, entries, p->count * 4, p->constants};
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = d->limits.subgroup};
+    bool sized = d->adapter->subgroup_control && d->limits.subgroup >= d->adapter->subgroup_min &&
+                 d->limits.subgroup <= d->adapter->subgroup_max;
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = sized ? &subgroup : NULL,
+                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                  .module = d->modules[p->shader],
+                  .pName = "main",
+                  .pSpecializationInfo = &constants},
+        .layout = d->layout,
+    };
+    return d->api.CreateComputePipelines(d->handle, d->cache, 1, &info, NULL, &p->handle);
+}
+
+enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader, const uint32_t *constants, uint32_t count,
+                                 VkPipeline *pipeline) {
+    for (struct vk_pipeline *p = d->pipelines; p != NULL; p = p->next)
+        if (p->shader == shader && p->count == count && memcmp(p->constants, constants, count * 4) == 0) {
+            *pipeline = p->handle;
+            return DAPT_OK;
+        }
+    struct vk_pipeline *p = calloc(1, sizeof *p);
+    if (p == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a pipeline");
+    p->shader = shader;
+    p->count = count;
+    memcpy(p->constants, constants, count * 4);
+    VkResult result = create(d, p);
+    if (result != VK_SUCCESS) {
+        free(p);
+        char what[80];
+        snprintf(what, sizeof what, "shader %s", vk_shader_rows[shader].name);
+        return vk_fail_call(d, result, what);
+    }
+    vk_name(d, VK_OBJECT_TYPE_PIPELINE, (uint64_t)(uintptr_t)p->handle, vk_shader_rows[shader].name);
+    p->next = d->pipelines;
+    d->pipelines = p;
+    d->cache_dirty = true;
+    *pipeline = p->handle;
+    return DAPT_OK;
+}

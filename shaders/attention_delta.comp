@@ -1,0 +1,20 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "lib/base.glsl"
+// delta[n,h] = dy[n,h] . y[n,h]: what the gradient of the softmax subtracts.
+layout(push_constant, std430) uniform Push {
+    Inputs dy, y;
+    Floats delta;
+    uint rows, heads, size, stride_dy, stride_y;
+} p;
+
+void main() {
+    uint across = gl_NumWorkGroups.x * WIDTH;
+    for (uint i = gl_GlobalInvocationID.x; i < p.rows * p.heads; i += across) {
+        uint n = i / p.heads, h = i % p.heads;
+        float sum = 0.0;
+        for (uint d = 0; d < p.size; d++)
+            sum += p.dy.at[n * p.stride_dy + h * p.size + d] * p.y.at[n * p.stride_y + h * p.size + d];
+        p.delta.at[i] = sum;
+    }
+}

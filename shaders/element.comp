@@ -1,0 +1,35 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "lib/base.glsl"
+// One output element from one element of each operand. The row in meson.build says which: Y, and Z for a second
+// output, are expressions of a, b and c, elements of the operands (INPUTS of them), and of p.value.
+layout(constant_id = 2) const uint ACTIVATION = 0;
+#include "lib/activation.glsl"
+
+layout(push_constant, std430) uniform Push {
+    Inputs a, b, c;
+    Floats y, z;
+    uint rows, cols;
+    uint stride_a, stride_b, stride_c, stride_y, stride_z;   // 0: the same row each time
+    float value;
+} p;
+
+void main() {
+    uint down = gl_NumWorkGroups.y * HEIGHT, across = gl_NumWorkGroups.x * WIDTH;
+    for (uint row = gl_GlobalInvocationID.y; row < p.rows; row += down)
+        for (uint col = gl_GlobalInvocationID.x; col < p.cols; col += across) {
+#if INPUTS > 0
+            float a = p.a.at[row * p.stride_a + col];
+#endif
+#if INPUTS > 1
+            float b = p.b.at[row * p.stride_b + col];
+#endif
+#if INPUTS > 2
+            float c = p.c.at[row * p.stride_c + col];
+#endif
+            p.y.at[row * p.stride_y + col] = Y;
+#ifdef Z
+            p.z.at[row * p.stride_z + col] = Z;
+#endif
+        }
+}

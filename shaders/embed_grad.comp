@@ -1,0 +1,28 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "lib/base.glsl"
+// dtable[v] += sum of dy[n] with rows[n] == v, n ascending. `order` holds the n sorted by rows[n]: whoever is first of
+// its row adds up all that follow with the same row.
+layout(push_constant, std430) uniform Push {
+    Inputs dy;
+    Indices rows;
+    Words order;
+    Floats dtable;
+    uint count, cols;
+} p;
+
+void main() {
+    uint down = gl_NumWorkGroups.y * HEIGHT, across = gl_NumWorkGroups.x * WIDTH;
+    for (uint i = gl_GlobalInvocationID.y; i < p.count; i += down) {
+        int row = p.rows.at[p.order.at[i]];
+        if (i > 0 && p.rows.at[p.order.at[i - 1]] == row) continue;
+        uint end = i + 1;
+        while (end < p.count && p.rows.at[p.order.at[end]] == row) end++;
+        for (uint col = gl_GlobalInvocationID.x; col < p.cols; col += across) {
+            uint to = uint(row) * p.cols + col;
+            float sum = p.dtable.at[to];
+            for (uint k = i; k < end; k++) sum += p.dy.at[p.order.at[k] * p.cols + col];
+            p.dtable.at[to] = sum;
+        }
+    }
+}

@@ -1,0 +1,47 @@
+// What every shader begins with: memory by address, the workgroup's shape in constants 0 and 1, numbers.
+// A shader's own constants begin at 2; its push constants are addresses first, then words, within 128 bytes.
+#extension GL_EXT_buffer_reference : require
+#extension GL_EXT_buffer_reference_uvec2 : require
+#extension GL_EXT_control_flow_attributes : require
+
+layout(local_size_x_id = 0, local_size_y_id = 1) in;
+layout(constant_id = 0) const uint WIDTH = 1;
+layout(constant_id = 1) const uint HEIGHT = 1;
+
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer Floats { float at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Inputs { float at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Indices { int at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer Words { uint at[]; };
+
+#define MINUS_INFINITY uintBitsToFloat(0xff800000u)
+
+bool finite(float x) {
+    return (floatBitsToUint(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+bool is_nan(float x) {
+    return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// Built-in functions need not pass on what is not a number.
+float safe_exp(float x) {
+    return is_nan(x) ? x : exp(x);
+}
+float safe_log(float x) {
+    return is_nan(x) ? x : log(x);
+}
+// Built-in tanh may overflow for large and cancel for small arguments.
+float safe_tanh(float x) {
+    float t = safe_exp(-2.0 * abs(x)), square = x * x;
+    float small = x * (1.0 - square * (0.33333333 - square * (0.13333333 - square * (0.053968254 - square * 0.021869489))));
+    return square < 0.0625 ? small : sign(x) * (1.0 - t) / (1.0 + t);
+}
+
+float cap(float x, float limit) {
+    return limit > 0.0 ? limit * safe_tanh(x / limit) : x;
+}
+// d cap / dx, from what cap() returned.
+float cap_slope(float capped, float limit) {
+    float t = capped / limit;
+    return limit > 0.0 ? 1.0 - t * t : 1.0;
+}

@@ -1,0 +1,44 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "lib/base.glsl"
+#include "lib/reduce.glsl"
+// rms_norm: y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + eps). With LAYER: y = (x - mean) * rstd * weight + bias.
+// WIDTH invocations a row, HEIGHT rows a workgroup.
+layout(constant_id = 2) const bool HAS_BIAS = false;
+
+layout(push_constant, std430) uniform Push {
+    Inputs x, weight, bias;
+    Floats y, mean, rstd;
+    uint rows, cols, inner, stride_x, stride_y;
+    float eps;
+} p;
+
+void main() {
+    uint lane = gl_LocalInvocationID.x;
+    for (uint base = gl_WorkGroupID.x * HEIGHT; base < p.rows; base += gl_NumWorkGroups.x * HEIGHT) {
+        uint row = base + gl_LocalInvocationID.y, n = row / p.inner, i = row % p.inner;
+        uint from = n * p.stride_x + i * p.cols, to = n * p.stride_y + i * p.cols;
+        uint cols = row < p.rows ? p.cols : 0;
+        float mean = 0.0, squares = 0.0;
+#ifdef LAYER
+        for (uint c = lane; c < cols; c += WIDTH) mean += p.x.at[from + c];
+        mean = sum_width(mean) / float(p.cols);
+#endif
+        for (uint c = lane; c < cols; c += WIDTH) {
+            float x = p.x.at[from + c] - mean;
+            squares += x * x;
+        }
+        float rstd = 1.0 / sqrt(sum_width(squares) / float(p.cols) + p.eps);
+        for (uint c = lane; c < cols; c += WIDTH) {
+            float y = (p.x.at[from + c] - mean) * rstd * p.weight.at[c];
+            if (HAS_BIAS) y += p.bias.at[c];
+            p.y.at[to + c] = y;
+        }
+        if (lane == 0 && row < p.rows) {
+            p.rstd.at[row] = rstd;
+#ifdef LAYER
+            p.mean.at[row] = mean;
+#endif
+        }
+    }
+}

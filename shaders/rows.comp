@@ -1,0 +1,23 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "lib/base.glsl"
+// Rows by number. embed: y[n] = x[rows[n]]; with SCATTER, y[rows[n]] = x[n].
+layout(push_constant, std430) uniform Push {
+    Inputs x;
+    Indices rows;
+    Floats y;
+    uint count, cols, stride_x, stride_y;
+} p;
+
+void main() {
+    uint down = gl_NumWorkGroups.y * HEIGHT, across = gl_NumWorkGroups.x * WIDTH;
+    for (uint n = gl_GlobalInvocationID.y; n < p.count; n += down) {
+        uint row = uint(p.rows.at[n]);
+        for (uint col = gl_GlobalInvocationID.x; col < p.cols; col += across)
+#ifdef SCATTER
+            p.y.at[row * p.stride_y + col] = p.x.at[n * p.stride_x + col];
+#else
+            p.y.at[n * p.stride_y + col] = p.x.at[row * p.stride_x + col];
+#endif
+    }
+}
