@@ -16,13 +16,7 @@ layout(constant_id = 10) const bool HAS_RESIDUAL = false;
 layout(constant_id = 11) const bool ACCUMULATE = false;
 layout(constant_id = 12) const uint ACTIVATION = 0;
 #include "lib/activation.glsl"
-
-layout(push_constant, std430) uniform Push {
-    Inputs a, b, bias, residual;
-    Floats c;
-    uint m, n, k, chunk;
-    uint stride_a, stride_b, stride_residual, stride_c;
-} p;
+#include "lib/matmul.glsl"
 
 const uint ROWS = BM / TM, COLS = BN / TN, PAD = 1;   // invocations down and across
 shared float tile_a[BK * (BM + PAD)];
@@ -44,15 +38,6 @@ void load_b(uint col, uint term, uint end) {
         uint at = TRANSPOSE_B ? (col + c) * p.stride_b + term + t : (term + t) * p.stride_b + col + c;
         tile_b[t * (BN + PAD) + c] = inside ? p.b.at[at] : 0.0;
     }
-}
-
-void store(uint row, uint col, float value) {
-    if (row >= p.m || col >= p.n) return;
-    if (HAS_BIAS) value += p.bias.at[col];
-    value = act(value);
-    if (HAS_RESIDUAL) value += p.residual.at[row * p.stride_residual + col];
-    uint at = (gl_WorkGroupID.z * p.m + row) * p.stride_c + col;
-    p.c.at[at] = ACCUMULATE ? p.c.at[at] + value : value;
 }
 
 void main() {

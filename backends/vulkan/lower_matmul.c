@@ -1,14 +1,20 @@
 // Matrix products: which tile, and whether the terms are split among workgroups.
 #include "lower.h"
 
-// Tiles of matmul.comp. The invocations of a workgroup are bm / tm * bn / tn.
-struct tile { int64_t bm, bn, bk, tm, tn; };
+// How a product is cut: bm x bn of c a workgroup, tm x tn of it an invocation, bk terms at a time. Rows for GPUs share
+// tiles among bm / tm * bn / tn invocations; those of matmul_lane.comp share nothing: tm is bm.
+struct tile { enum vk_shader shader; int64_t bm, bn, bk, tm, tn; };
 
-static const struct tile tiles[] = {
-    {128, 128, 8, 8, 8},
-    {64, 64, 16, 8, 4},
-    {32, 32, 16, 4, 4},
-    {16, 64, 16, 4, 4},
+static const struct tile tiles[] = {   // largest first
+    {SHADER_MATMUL, 128, 128, 8, 8, 8},
+    {SHADER_MATMUL, 64, 64, 16, 8, 4},
+    {SHADER_MATMUL, 32, 32, 16, 4, 4},
+};
+static const struct tile few_rows = {SHADER_MATMUL, 16, 64, 16, 4, 4};
+static const struct tile software[] = {
+    {SHADER_MATMUL_LANE, 16, 16, 1, 16, 2},
+    {SHADER_MATMUL_LANE, 4, 32, 1, 4, 4},
+    {SHADER_MATMUL_LANE, 1, 32, 1, 1, 4},
 };
 
 static int64_t tile_invocations(const struct tile *t) {
@@ -19,16 +25,22 @@ static int64_t tile_count(const struct tile *t, int64_t m, int64_t n) {
     return ceil_div(m, t->bm) * ceil_div(n, t->bn);
 }
 
-// The largest tile that still leaves `wanted` workgroups and wastes little at the edges.
+// Workgroups that keep the device busy.
+static int64_t wanted_groups(const struct vk_lowering *l) {
+    return l->device->software ? 8 : 128;
+}
+
+// The largest tile that still leaves enough workgroups and wastes little at the edges.
 static const struct tile *choose_tile(const struct vk_lowering *l, int64_t m, int64_t n) {
-    int64_t wanted = l->device->software ? 8 : 128, count = (int64_t)(sizeof tiles / sizeof *tiles);
-    if (m <= 16) return &tiles[count - 1];
-    for (int64_t i = 0; i < count - 2; i++) {
+    const int64_t last = (int64_t)(sizeof tiles / sizeof *tiles) - 1;
+    if (l->device->software) return &software[m > 4 ? 0 : m > 1 ? 1 : 2];
+    if (m <= 16) return &few_rows;
+    for (int64_t i = 0; i < last; i++) {
         const struct tile *t = &tiles[i];
         bool fits = tile_invocations(t) <= l->device->limits.invocations && m > t->bm / 2 && n > t->bn / 2;
-        if (fits && tile_count(t, m, n) >= wanted) return t;
+        if (fits && tile_count(t, m, n) >= wanted_groups(l)) return t;
     }
-    return &tiles[count - 2];
+    return &tiles[last];
 }
 
 #define MIN_CHUNK 256         // terms of a part
@@ -36,19 +48,19 @@ static const struct tile *choose_tile(const struct vk_lowering *l, int64_t m, in
 
 // How many terms each workgroup sums: all, unless there are few tiles and many terms.
 static int64_t choose_chunk(const struct vk_lowering *l, const struct tile *t, int64_t m, int64_t n, int64_t k) {
-    int64_t wanted = l->device->software ? 8 : 128, count = tile_count(t, m, n);
-    int64_t parts = min_i64(min_i64(ceil_div(wanted, count), k / MIN_CHUNK), MAX_PARTS);
+    int64_t needed = ceil_div(wanted_groups(l), tile_count(t, m, n));
+    int64_t parts = min_i64(min_i64(needed, k / MIN_CHUNK), MAX_PARTS);
     if (parts < 2) return k;
     return ceil_div(ceil_div(k, parts), t->bk) * t->bk;
 }
 
-// A pass of matmul.comp; with more than one part, c is [parts * m, n] and nothing is fused.
+// One pass; with more than one part, c is [parts * m, n] and nothing is fused.
 static void multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct tile *t, int64_t k, int64_t chunk,
                      const struct vk_view *c) {
     int64_t rows = m->c.rows, cols = m->c.cols, parts = ceil_div(k, chunk);
     const struct vk_view none = {0};
     bool fused = parts == 1;
-    struct vk_pass *p = vk_pass(l, SHADER_MATMUL);
+    struct vk_pass *p = vk_pass(l, t->shader);
     vk_shape_constants(p, (struct vk_shape){tile_invocations(t), 1});
     vk_constant(p, t->bm);
     vk_constant(p, t->bn);

@@ -77,14 +77,16 @@ void vk_op_embed_grad(struct vk_lowering *l) {
 
 #define SUM_COLUMNS 32        // that a workgroup takes
 #define MAX_CHUNKS 64
+#define MAX_CHUNKS_SOFTWARE 8
 #define MIN_CHUNK 64          // rows
 
-static int64_t chunk_rows(int64_t rows) {
-    return max_i64(MIN_CHUNK, ceil_div(rows, MAX_CHUNKS));
+static int64_t chunk_rows(const struct vk_lowering *l, int64_t rows) {
+    return max_i64(MIN_CHUNK, ceil_div(rows, l->device->software ? MAX_CHUNKS_SOFTWARE : MAX_CHUNKS));
 }
 
+// A processor does not like to wait for others: nothing is shared there.
 static struct vk_shape sum_shape(const struct vk_lowering *l) {
-    return (struct vk_shape){SUM_COLUMNS, vk_workgroup(l) / SUM_COLUMNS};
+    return (struct vk_shape){SUM_COLUMNS, l->device->software ? 1 : vk_workgroup(l) / SUM_COLUMNS};
 }
 
 static void sum_rows(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y, int64_t chunk,
@@ -103,7 +105,7 @@ static void sum_rows(struct vk_lowering *l, const struct vk_view *x, const struc
 }
 
 void vk_lower_column_sum(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y, bool accumulate) {
-    int64_t chunk = chunk_rows(x->rows), chunks = ceil_div(x->rows, chunk);
+    int64_t chunk = chunk_rows(l, x->rows), chunks = ceil_div(x->rows, chunk);
     if (chunks == 1) {
         sum_rows(l, x, y, chunk, accumulate);
         return;
@@ -124,6 +126,7 @@ static int64_t norm_rows(const struct vk_view *x) {
     return x->rows * x->inner;
 }
 static struct vk_shape norm_shape(const struct vk_lowering *l, int64_t cols) {
+    if (l->device->software) return (struct vk_shape){1, 16};
     int64_t all = vk_workgroup(l), width = min_i64(vk_power_above(ceil_div(cols, 4)), all);
     return (struct vk_shape){width, all / width};
 }
@@ -156,7 +159,7 @@ void vk_op_norm(struct vk_lowering *l) {
 // dweight and dbias: each chunk of rows to a row of parts, then the parts in order.
 static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_view *mean, const struct vk_view *rstd) {
     const struct vk_view *dy = &l->in[0], *x = &l->in[1];
-    int64_t rows = norm_rows(x), chunk = chunk_rows(rows), chunks = ceil_div(rows, chunk);
+    int64_t rows = norm_rows(x), chunk = chunk_rows(l, rows), chunks = ceil_div(rows, chunk);
     struct vk_view weight = vk_scratch(l, chunks, x->cols), bias = {0};
     if (layer) bias = vk_scratch(l, chunks, x->cols);
     struct vk_pass *p = vk_pass(l, layer ? SHADER_LAYER_NORM_WEIGHT : SHADER_RMS_NORM_WEIGHT);

@@ -3,6 +3,7 @@ shared float reduce_part[WIDTH * HEIGHT];
 
 // Over x: all invocations of one y receive the sum of theirs. Every invocation of the workgroup takes part.
 float sum_width(float value) {
+    if (WIDTH == 1) return value;
     uint x = gl_LocalInvocationID.x, at = gl_LocalInvocationID.y * WIDTH + x;
     reduce_part[at] = value;
     barrier();
@@ -17,6 +18,7 @@ float sum_width(float value) {
 
 // Over y, in its order: invocations of y = 0 receive the sum.
 float sum_height(float value) {
+    if (HEIGHT == 1) return value;
     uint x = gl_LocalInvocationID.x, y = gl_LocalInvocationID.y;
     reduce_part[y * WIDTH + x] = value;
     barrier();

@@ -1,0 +1,54 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "lib/base.glsl"
+#include "lib/attention_lane.glsl"
+// dk and dv with one key an invocation (see attention_grad_kv.comp): over the query heads that share it, in order, and
+// the queries that see any key of this workgroup.
+layout(push_constant, std430) uniform Push {
+    Inputs dy, q, k, v, lse, delta;
+    Indices first, last;
+    Floats dk, dv;
+    uint queries, keys, stride_dy, stride_q, stride_k, stride_v, stride_dk, stride_dv;
+    float scale, softcap;
+} p;
+
+void main() {
+    uint row = gl_GlobalInvocationID.x, group = gl_WorkGroupID.y, sequence = gl_WorkGroupID.z;
+    uint m = sequence * p.keys + min(row, p.keys - 1);
+    int begin = int(gl_WorkGroupID.x * WIDTH), end = begin + int(WIDTH);
+    float k[SIZE], v[SIZE], sum_k[SIZE], sum_v[SIZE];
+    [[unroll]] for (uint d = 0; d < SIZE; d++) {
+        k[d] = p.k.at[m * p.stride_k + group * SIZE + d] * p.scale;
+        v[d] = p.v.at[m * p.stride_v + group * SIZE + d];
+        sum_k[d] = sum_v[d] = 0.0;
+    }
+    for (uint i = 0; i < p.queries; i++) {
+        uint n = sequence * p.queries + i;
+        ivec2 seen = range(p.first, p.last, n, p.keys);
+        if (seen.y <= begin || seen.x >= end) continue;
+        bool sees = int(row) >= seen.x && int(row) < seen.y;
+        for (uint head = group * (HEADS / GROUPS); head < (group + 1) * (HEADS / GROUPS); head++) {
+            uint q = n * p.stride_q + head * SIZE, dy = n * p.stride_dy + head * SIZE;
+            float score = 0.0, slope = 0.0, factor = p.scale;
+            [[unroll]] for (uint d = 0; d < SIZE; d++) {
+                score += k[d] * p.q.at[q + d];
+                slope += v[d] * p.dy.at[dy + d];
+            }
+            if (CAPPED) {
+                score = cap(score, p.softcap);
+                factor *= cap_slope(score, p.softcap);
+            }
+            float w = sees ? safe_exp(score - p.lse.at[n * HEADS + head]) : 0.0;
+            float ds = sees ? w * (slope - p.delta.at[n * HEADS + head]) * factor : 0.0;
+            [[unroll]] for (uint d = 0; d < SIZE; d++) {
+                sum_k[d] += ds * p.q.at[q + d];
+                sum_v[d] += w * p.dy.at[dy + d];
+            }
+        }
+    }
+    if (row >= p.keys) return;
+    [[unroll]] for (uint d = 0; d < SIZE; d++) {
+        p.dk.at[m * p.stride_dk + group * SIZE + d] = sum_k[d];
+        p.dv.at[m * p.stride_dv + group * SIZE + d] = sum_v[d];
+    }
+}
