@@ -115,7 +115,6 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index, co
     d->instance = vk_instance(host);
     d->adapter = &d->instance->adapters[index];
     d->limits = d->adapter->limits;
-    d->software = info.kind == DAPT_DEVICE_SOFTWARE;
     VkResult result = create_device(d);
     if (result != VK_SUCCESS) {
         status = vk_fail_call(d, result, "cannot be opened");

@@ -164,6 +164,7 @@ static void clamp(struct vk_limits *limits) {
             if (strcmp(name, "subgroup") == 0) limits->subgroup = (uint32_t)value;
             if (strcmp(name, "allocation") == 0 && value < limits->allocation) limits->allocation = value;
             if (strcmp(name, "memory") == 0) limits->memory = value;
+            if (strcmp(name, "software") == 0) limits->software = value != 0;
         }
         text += strcspn(text, ",");
     }
@@ -225,6 +226,7 @@ static void fill_properties(struct vk_adapter *a, bool subgroup_control) {
                                    .allocation = a->properties11.maxMemoryAllocationSize};
     a->limits.groups = min_u32(l->maxComputeWorkGroupCount[0],
                                min_u32(l->maxComputeWorkGroupCount[1], l->maxComputeWorkGroupCount[2]));
+    a->limits.software = a->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     clamp(&a->limits);
 }
 

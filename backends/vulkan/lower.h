@@ -14,6 +14,9 @@ struct vk_view {
 // Scratch of ops has addresses from here on until a program is recorded: then the scratch buffer's is put in.
 #define VK_SCRATCH (UINT64_C(1) << 63)
 
+// Mesa's software rasteriser leaves a loop after 65535 rounds, without a word: loops of shaders stay below.
+#define VK_LOOP_LIMIT 32768
+
 // The largest head size of attention.
 #define VK_MAX_HEAD 256
 

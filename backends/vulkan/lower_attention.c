@@ -11,9 +11,9 @@
 struct attention { int64_t queries, keys, heads, groups, size, sequences, lanes; };
 
 static struct attention attention_of(const struct vk_lowering *l, const struct vk_view *q, const struct vk_view *k) {
-    int64_t sequences = l->op->u.attention.sequences, largest = l->device->software ? LANE_SIZE_SOFTWARE : LANE_SIZE;
+    int64_t sequences = l->op->u.attention.sequences, largest = l->device->limits.software ? LANE_SIZE_SOFTWARE : LANE_SIZE;
     struct attention a = {q->rows / sequences, k->rows / sequences, q->inner, k->inner, q->cols, sequences, 0};
-    if (a.size <= largest) a.lanes = l->device->software ? 16 : 64;
+    if (a.size <= largest) a.lanes = l->device->limits.software ? 16 : 64;
     return a;
 }
 

@@ -10,7 +10,7 @@ enum { LOSS, DX, DW, DBIAS };
 static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t row, bool gradient) {
     struct vk_view targets = vk_rows(&l->in[TARGETS], row, logits->rows), loss = vk_rows(&l->out[LOSS], row, logits->rows);
     struct vk_pass *p = vk_pass(l, SHADER_LM_SOFTMAX);
-    int64_t width = l->device->software ? 8 : min_i64(vk_power_above(logits->cols), vk_workgroup(l));
+    int64_t width = l->device->limits.software ? 8 : min_i64(vk_power_above(logits->cols), vk_workgroup(l));
     vk_shape_constants(p, (struct vk_shape){width, 1});
     vk_constant(p, gradient);
     vk_writes(p, logits);

@@ -27,13 +27,13 @@ static int64_t tile_count(const struct tile *t, int64_t m, int64_t n) {
 
 // Workgroups that keep the device busy.
 static int64_t wanted_groups(const struct vk_lowering *l) {
-    return l->device->software ? 8 : 128;
+    return l->device->limits.software ? 8 : 128;
 }
 
 // The largest tile that still leaves enough workgroups and wastes little at the edges.
 static const struct tile *choose_tile(const struct vk_lowering *l, int64_t m, int64_t n) {
     const int64_t last = (int64_t)(sizeof tiles / sizeof *tiles) - 1;
-    if (l->device->software) return &software[m > 4 ? 0 : m > 1 ? 1 : 2];
+    if (l->device->limits.software) return &software[m > 4 ? 0 : m > 1 ? 1 : 2];
     if (m <= 16) return &few_rows;
     for (int64_t i = 0; i < last; i++) {
         const struct tile *t = &tiles[i];
@@ -50,6 +50,7 @@ static const struct tile *choose_tile(const struct vk_lowering *l, int64_t m, in
 static int64_t choose_chunk(const struct vk_lowering *l, const struct tile *t, int64_t m, int64_t n, int64_t k) {
     int64_t needed = ceil_div(wanted_groups(l), tile_count(t, m, n));
     int64_t parts = min_i64(min_i64(needed, k / MIN_CHUNK), MAX_PARTS);
+    parts = max_i64(parts, ceil_div(k, VK_LOOP_LIMIT));
     if (parts < 2) return k;
     return ceil_div(ceil_div(k, parts), t->bk) * t->bk;
 }

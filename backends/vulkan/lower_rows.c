@@ -81,12 +81,13 @@ void vk_op_embed_grad(struct vk_lowering *l) {
 #define MIN_CHUNK 64          // rows
 
 static int64_t chunk_rows(const struct vk_lowering *l, int64_t rows) {
-    return max_i64(MIN_CHUNK, ceil_div(rows, l->device->software ? MAX_CHUNKS_SOFTWARE : MAX_CHUNKS));
+    int64_t chunk = ceil_div(rows, l->device->limits.software ? MAX_CHUNKS_SOFTWARE : MAX_CHUNKS);
+    return min_i64(max_i64(MIN_CHUNK, chunk), VK_LOOP_LIMIT);
 }
 
 // A processor does not like to wait for others: nothing is shared there.
 static struct vk_shape sum_shape(const struct vk_lowering *l) {
-    return (struct vk_shape){SUM_COLUMNS, l->device->software ? 1 : vk_workgroup(l) / SUM_COLUMNS};
+    return (struct vk_shape){SUM_COLUMNS, l->device->limits.software ? 1 : vk_workgroup(l) / SUM_COLUMNS};
 }
 
 static void sum_rows(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y, int64_t chunk,
@@ -126,7 +127,7 @@ static int64_t norm_rows(const struct vk_view *x) {
     return x->rows * x->inner;
 }
 static struct vk_shape norm_shape(const struct vk_lowering *l, int64_t cols) {
-    if (l->device->software) return (struct vk_shape){1, 16};
+    if (l->device->limits.software) return (struct vk_shape){1, 16};
     int64_t all = vk_workgroup(l), width = min_i64(vk_power_above(ceil_div(cols, 4)), all);
     return (struct vk_shape){width, all / width};
 }

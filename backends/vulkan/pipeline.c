@@ -149,17 +149,22 @@ void vk_pipeline_close(struct dapt_device *d) {
 
 // ------------------------------------------------------------------------------------------------------- pipelines
 
-static VkResult get_module(struct dapt_device *d, enum vk_shader shader) {
+static enum dapt_status get_module(struct dapt_device *d, enum vk_shader shader) {
     const struct vk_shader_row *row = &vk_shader_rows[shader];
-    if (d->modules[shader] != VK_NULL_HANDLE) return VK_SUCCESS;
-    VkShaderModuleCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = row->size, .pCode = row->code};
-    return d->api.CreateShaderModule(d->handle, &info, NULL, &d->modules[shader]);
+    if (d->modules[shader] != VK_NULL_HANDLE) return DAPT_OK;
+    uint32_t *code;
+    size_t size;
+    enum dapt_status status = vk_shader_source(d, shader, &code, &size);
+    if (status < 0) return status;
+    VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+                                     .codeSize = code != NULL ? size : row->size,
+                                     .pCode = code != NULL ? code : row->code};
+    VkResult result = d->api.CreateShaderModule(d->handle, &info, NULL, &d->modules[shader]);
+    free(code);
+    return result == VK_SUCCESS ? DAPT_OK : vk_fail_call(d, result, row->name);
 }
 
 static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
-    VkResult result = get_module(d, p->shader);
-    if (result != VK_SUCCESS) return result;
     VkSpecializationMapEntry entries[VK_MAX_CONSTANTS];
     for (uint32_t i = 0; i < p->count; i++) entries[i] = (VkSpecializationMapEntry){i, i * 4, 4};
     VkSpecializationInfo constants = {p->count, entries, p->count * 4, p->constants};
@@ -188,6 +193,8 @@ enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader, c
             *pipeline = p->handle;
             return DAPT_OK;
         }
+    enum dapt_status status = get_module(d, shader);
+    if (status < 0) return status;
     struct vk_pipeline *p = calloc(1, sizeof *p);
     if (p == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a pipeline");
     p->shader = shader;

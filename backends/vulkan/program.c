@@ -171,7 +171,6 @@ static enum dapt_status record(struct dapt_device *d, struct dapt_executable *e)
 // ----------------------------------------------------------------------------------------------- compile, destroy
 
 bool vk_supports(struct dapt_device *device, const struct dapt_program *program, const struct dapt_op *op) {
-    (void)device;
     if ((uint32_t)op->opcode >= DAPT_OP_COUNT || vk_lower[op->opcode] == NULL) return false;
     for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
         uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
@@ -182,6 +181,11 @@ bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
         // Shaders count elements of one tensor in 31 bits; flat ranges are cut.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }
+    // Loops over tokens that can't be split; only software devices count rounds.
+    bool tokens = op->opcode == DAPT_OP_EMBED_GRAD || op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD;
+    if (tokens && device->adapter->info.kind == DAPT_DEVICE_SOFTWARE &&
+        program->tensors[op->inputs[1]].shape[0] > 2 * VK_LOOP_LIMIT - 1)
+        return false;
     bool attention = op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD;
     return !attention || program->tensors[op->inputs[0]].shape[2] <= VK_MAX_HEAD;
 }

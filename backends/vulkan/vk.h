@@ -23,6 +23,7 @@ struct vk_limits {
     uint32_t subgroup;        // asked-for subgroup size; 0: the driver's choice
     uint64_t allocation;      // bytes of one allocation
     uint64_t memory;          // bytes in all that buffers may take; 0: no limit of ours
+    bool software;            // kernels for a processor that poses as a GPU
 };
 
 // A physical device that has what is needed.
@@ -106,7 +107,6 @@ struct dapt_device {
     bool cache_dirty;
 
     bool unified;             // the host sees all device memory
-    bool software;
 };
 
 enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index, const struct dapt_device_options *options,
@@ -158,6 +158,8 @@ void vk_transfer_close(struct dapt_device *device);
 // A shader with its specialization constants; made once, kept for the device's life.
 enum dapt_status vk_pipeline_get(struct dapt_device *device, enum vk_shader shader, const uint32_t *constants,
                                  uint32_t count, VkPipeline *pipeline);
+// source.c: the shader compiled from DAPT_SHADER_DIR, the caller's to free; NULL where that is not set.
+enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader shader, uint32_t **code, size_t *size);
 enum dapt_status vk_pipeline_open(struct dapt_device *device);
 void vk_pipeline_close(struct dapt_device *device);
 
