@@ -22,12 +22,20 @@ void main() {
         v[d] = p.v.at[m * p.stride_v + group * SIZE + d];
         sum_k[d] = sum_v[d] = 0.0;
     }
+    // From the first to the last query that sees a key of this workgroup.
+    uint from = p.queries, to = 0;
     for (uint i = 0; i < p.queries; i++) {
+        ivec2 seen = range(p.first, p.last, sequence * p.queries + i, p.keys);
+        bool any = seen.y > begin && seen.x < end;
+        from = any ? min(from, i) : from;
+        to = any ? i + 1 : to;
+    }
+    for (uint i = from; i < to; i++) {
         uint n = sequence * p.queries + i;
         ivec2 seen = range(p.first, p.last, n, p.keys);
-        if (seen.y <= begin || seen.x >= end) continue;
         bool sees = int(row) >= seen.x && int(row) < seen.y;
-        for (uint head = group * (HEADS / GROUPS); head < (group + 1) * (HEADS / GROUPS); head++) {
+        [[unroll]] for (uint h = 0; h < HEADS / GROUPS; h++) {
+            uint head = group * (HEADS / GROUPS) + h;
             uint q = n * p.stride_q + head * SIZE, dy = n * p.stride_dy + head * SIZE;
             float score = 0.0, slope = 0.0, factor = p.scale;
             [[unroll]] for (uint d = 0; d < SIZE; d++) {
