@@ -2,8 +2,9 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/attention.glsl"
-// y = softmax(score) v, lse = log sum exp of scores, tile by tile of keys with a running maximum (Milakov and Gimelshein
-// 2018; Dao et al. 2022). One workgroup: SIDE queries of one head of one sequence.
+// y = softmax(score) v, lse = log sum exp of scores, tile by tile of keys with a running maximum
+// (Milakov and Gimelshein 2018; Dao et al. 2022). One workgroup: SIDE queries of one head of one
+// sequence.
 layout(push_constant, std430) uniform Push {
     Inputs q, k, v;
     Indices first, last;

@@ -2,8 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/attention.glsl"
-// dv = sum over queries of p dy; dk = sum of ds q, with p and ds as for dq. One workgroup: SIDE keys of one key head of one
-// sequence, over all the query heads that share it, in order.
+// dv = sum over queries of p dy; dk = sum of ds q, with p and ds as for dq. One workgroup: SIDE
+// keys of one key head of one sequence, over all the query heads that share it, in order.
 layout(push_constant, std430) uniform Push {
     Inputs dy, q, k, v, lse, delta;
     Indices first, last;

@@ -2,8 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/attention.glsl"
-// dq = scale * sum over keys of ds k, ds = p * (dy . v - delta) * slope of the cap, p = exp(score - lse).
-// One workgroup: SIDE queries of one head of one sequence.
+// dq = scale * sum over keys of ds k, ds = p * (dy . v - delta) * slope of the cap, p = exp(score -
+// lse). One workgroup: SIDE queries of one head of one sequence.
 layout(push_constant, std430) uniform Push {
     Inputs dy, q, k, v, lse, delta;
     Indices first, last;

@@ -2,7 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/attention_lane.glsl"
-// Attention with one query an invocation: keys and values are the same for all, no memory is shared, nobody waits.
+// Attention with one query an invocation: keys and values are the same for all, no memory is
+// shared, nobody waits.
 layout(push_constant, std430) uniform Push {
     Inputs q, k, v;
     Indices first, last;
@@ -27,7 +28,7 @@ void main() {
             int key = at + int(j);
             uint from = k + uint(min(key, all.y - 1)) * p.stride_k;
             float s = 0.0;
-            [[unroll]] for (uint d = 0; d < SIZE; d++) s += q[d] * p.k.at[from + d];
+            [[unroll]] for (uint d = 0; d < SIZE; d++) s = fma(q[d], p.k.at[from + d], s);
             if (CAPPED) s = cap(s, p.softcap);
             score[j] = key >= own.x && key < own.y ? s : MINUS_INFINITY;
             most = score[j] > most ? score[j] : most;
@@ -40,7 +41,7 @@ void main() {
             uint from = v + uint(min(at + int(j), all.y - 1)) * p.stride_v;
             float w = safe_exp(score[j] - base);
             total += w;
-            [[unroll]] for (uint d = 0; d < SIZE; d++) sum[d] += w * p.v.at[from + d];
+            [[unroll]] for (uint d = 0; d < SIZE; d++) sum[d] = fma(w, p.v.at[from + d], sum[d]);
         }
     }
     if (row >= p.queries) return;

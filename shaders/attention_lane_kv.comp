@@ -2,8 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/attention_lane.glsl"
-// dk and dv with one key an invocation (see attention_grad_kv.comp): over the query heads that share it, in order, and
-// the queries that see any key of this workgroup.
+// dk and dv with one key an invocation (see attention_grad_kv.comp): over the query heads that
+// share it, in order, and the queries that see any key of this workgroup.
 layout(push_constant, std430) uniform Push {
     Inputs dy, q, k, v, lse, delta;
     Indices first, last;
@@ -25,13 +25,13 @@ void main() {
     // From the first to the last query that sees a key of this workgroup.
     uint from = p.queries, to = 0;
     for (uint i = 0; i < p.queries; i++) {
-        ivec2 seen = range(p.first, p.last, sequence * p.queries + i, p.keys);
+        ivec2 seen = range(p.first, p.last, sequence * p.queries + min(i, p.queries - 1), p.keys);
         bool any = seen.y > begin && seen.x < end;
         from = any ? min(from, i) : from;
         to = any ? i + 1 : to;
     }
     for (uint i = from; i < to; i++) {
-        uint n = sequence * p.queries + i;
+        uint n = sequence * p.queries + min(i, to - 1);
         ivec2 seen = range(p.first, p.last, n, p.keys);
         bool sees = int(row) >= seen.x && int(row) < seen.y;
         [[unroll]] for (uint h = 0; h < HEADS / GROUPS; h++) {
@@ -39,8 +39,8 @@ void main() {
             uint q = n * p.stride_q + head * SIZE, dy = n * p.stride_dy + head * SIZE;
             float score = 0.0, slope = 0.0, factor = p.scale;
             [[unroll]] for (uint d = 0; d < SIZE; d++) {
-                score += k[d] * p.q.at[q + d];
-                slope += v[d] * p.dy.at[dy + d];
+                score = fma(k[d], p.q.at[q + d], score);
+                slope = fma(v[d], p.dy.at[dy + d], slope);
             }
             if (CAPPED) {
                 score = cap(score, p.softcap);
@@ -49,8 +49,8 @@ void main() {
             float w = sees ? safe_exp(score - p.lse.at[n * HEADS + head]) : 0.0;
             float ds = sees ? w * (slope - p.delta.at[n * HEADS + head]) * factor : 0.0;
             [[unroll]] for (uint d = 0; d < SIZE; d++) {
-                sum_k[d] += ds * p.q.at[q + d];
-                sum_v[d] += w * p.dy.at[dy + d];
+                sum_k[d] = fma(ds, p.q.at[q + d], sum_k[d]);
+                sum_v[d] = fma(w, p.dy.at[dy + d], sum_v[d]);
             }
         }
     }

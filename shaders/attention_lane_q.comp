@@ -2,7 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/attention_lane.glsl"
-// dq with one query an invocation (see attention_grad_q.comp); and delta = dy . y for the pass that follows.
+// dq with one query an invocation (see attention_grad_q.comp); and delta = dy . y for the pass that
+// follows.
 layout(push_constant, std430) uniform Push {
     Inputs dy, q, k, v, y, lse;
     Indices first, last;
@@ -24,11 +25,11 @@ void main() {
         sum[d] = 0.0;
     }
     for (int key = all.x; key < all.y; key++) {
-        uint from_k = k + uint(key) * p.stride_k, from_v = v + uint(key) * p.stride_v;
+        uint here = uint(min(key, all.y - 1)), from_k = k + here * p.stride_k, from_v = v + here * p.stride_v;
         float score = 0.0, slope = 0.0, factor = p.scale;
         [[unroll]] for (uint d = 0; d < SIZE; d++) {
-            score += q[d] * p.k.at[from_k + d];
-            slope += dy[d] * p.v.at[from_v + d];
+            score = fma(q[d], p.k.at[from_k + d], score);
+            slope = fma(dy[d], p.v.at[from_v + d], slope);
         }
         if (CAPPED) {
             score = cap(score, p.softcap);
@@ -36,7 +37,7 @@ void main() {
         }
         bool sees = key >= own.x && key < own.y;
         float ds = sees ? safe_exp(score - lse) * (slope - delta) * factor : 0.0;
-        [[unroll]] for (uint d = 0; d < SIZE; d++) sum[d] += ds * p.k.at[from_k + d];
+        [[unroll]] for (uint d = 0; d < SIZE; d++) sum[d] = fma(ds, p.k.at[from_k + d], sum[d]);
     }
     if (row >= p.queries) return;
     [[unroll]] for (uint d = 0; d < SIZE; d++) p.dq.at[n * p.stride_dq + head * SIZE + d] = sum[d];

@@ -3,7 +3,8 @@
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
 // Sums over rows, one chunk of rows a workgroup in y. column_sum: y[chunk][c] (+)= sum of x[r][c].
-// With NORM: y = sum of dy * xh, z = sum of dy, where xh = (x - mean) * rstd; NORM 1: RMS, without mean and z.
+// With NORM: y = sum of dy * xh, z = sum of dy, where xh = (x - mean) * rstd; NORM 1: RMS, without
+// mean and z.
 layout(constant_id = 2) const bool ACCUMULATE = false;
 
 layout(push_constant, std430) uniform Push {

@@ -1,8 +1,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// One output element from one element of each operand. The row in meson.build says which: Y, and Z for a second
-// output, are expressions of a, b and c, elements of the operands (INPUTS of them), and of p.value.
+// One output element from one element of each operand. The row in meson.build says which: Y, and Z
+// for a second output, are expressions of a, b and c, elements of the operands (INPUTS of them),
+// and of p.value.
 layout(constant_id = 2) const uint ACTIVATION = 0;
 #include "lib/activation.glsl"
 

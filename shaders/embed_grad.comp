@@ -1,8 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// dtable[v] += sum of dy[n] with rows[n] == v, n ascending. `order` holds the n sorted by rows[n]: whoever is first of
-// its row adds up all that follow with the same row.
+// dtable[v] += sum of dy[n] with rows[n] == v, n ascending. `order` holds the n sorted by rows[n]:
+// whoever is first of its row adds up all that follow with the same row.
 layout(push_constant, std430) uniform Push {
     Inputs dy;
     Indices rows;

@@ -1,8 +1,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// One pass of a stable radix sort of the numbers 0 .. count-1 by rows[n], four bits at a time, by one workgroup: each
-// invocation owns a run of neighbours, so that equal rows keep their order. FIRST: the input is 0, 1, 2, ...
+// One pass of a stable radix sort of the numbers 0 .. count-1 by rows[n], four bits at a time, by
+// one workgroup: each invocation owns a run of neighbours, so that equal rows keep their order.
+// FIRST: the input is 0, 1, 2, ...
 layout(constant_id = 2) const bool FIRST = false;
 
 layout(push_constant, std430) uniform Push {
@@ -28,7 +29,8 @@ void main() {
     for (uint d = 0; d < DIGITS; d++) place[d * WIDTH + lane] = 0;
     for (uint i = begin; i < end; i++) place[digit(item(i)) * WIDTH + lane]++;
     barrier();
-    // Exclusive sums over the whole table: of DIGITS neighbours by each invocation, then over invocations.
+    // Exclusive sums over the whole table: of DIGITS neighbours by each invocation, then over
+    // invocations.
     uint sum = 0;
     for (uint k = 0; k < DIGITS; k++) sum += place[lane * DIGITS + k];
     total[lane] = sum;

@@ -61,7 +61,7 @@ void score_row(uint row, int target) {
 
 void main() {
     for (uint row = gl_WorkGroupID.x; row < p.rows; row += gl_NumWorkGroups.x) {
-        int target = p.targets.at[row];
+        int target = p.targets.at[min(row, p.rows - 1)];
         if (target >= 0) {
             score_row(row, target);
         } else {

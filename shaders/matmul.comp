@@ -1,9 +1,10 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// c = act(op(a) op(b) + bias) + residual, or c += ...: a tile of BM x BN a workgroup, TM x TN of it an invocation, BK terms
-// at a time through shared memory. Rows and columns of an invocation lie apart, so that neighbours read and write
-// neighbours. With more than one workgroup in z each sums `chunk` terms into its own slice of c.
+// c = act(op(a) op(b) + bias) + residual, or c += ...: a tile of BM x BN a workgroup, TM x TN of it
+// an invocation, BK terms at a time through shared memory. Rows and columns of an invocation lie
+// apart, so that neighbours read and write neighbours. With more than one workgroup in z each sums
+// `chunk` terms into its own slice of c.
 layout(constant_id = 2) const uint BM = 64;
 layout(constant_id = 3) const uint BN = 64;
 layout(constant_id = 4) const uint BK = 16;

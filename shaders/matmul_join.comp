@@ -1,7 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// The end of a matmul whose terms were split: c = act(sum of parts + bias) + residual, or c += ..., parts in order.
+// The end of a matmul whose terms were split: c = act(sum of parts + bias) + residual, or c += ...,
+// parts in order.
 layout(constant_id = 2) const bool HAS_BIAS = false;
 layout(constant_id = 3) const bool HAS_RESIDUAL = false;
 layout(constant_id = 4) const bool ACCUMULATE = false;

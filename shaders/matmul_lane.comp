@@ -1,8 +1,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// Products without shared memory: an invocation has TM rows, which are those of all the workgroup, so that elements of a
-// are the same for all, and TN columns. For processors that pose as GPUs, and for few rows.
+// Products without shared memory: an invocation has TM rows, which are those of all the workgroup,
+// so that elements of a are the same for all, and TN columns. For processors that pose as GPUs, and
+// for few rows.
 layout(constant_id = 2) const uint BM = 8;
 layout(constant_id = 3) const uint BN = 16;
 layout(constant_id = 4) const uint BK = 1;
@@ -27,11 +28,13 @@ void main() {
     [[unroll]] for (uint i = 0; i < TM; i++) at_a[i] = min(row + i, p.m - 1) * (TRANSPOSE_A ? 1 : p.stride_a) + begin * step_a;
     [[unroll]] for (uint j = 0; j < TN; j++)
         at_b[j] = min(col + j * WIDTH, p.n - 1) * (TRANSPOSE_B ? p.stride_b : 1) + begin * step_b;
-    for (uint term = 0; term < end - begin; term++) {
+    // Mesa's rasteriser makes loads that are the same for all once more, when the loop is over.
+    for (uint next = 0; next < end - begin; next++) {
+        uint term = min(next, end - begin - 1);
         [[unroll]] for (uint j = 0; j < TN; j++) right[j] = p.b.at[at_b[j] + term * step_b];
         [[unroll]] for (uint i = 0; i < TM; i++) {
             float left = p.a.at[at_a[i] + term * step_a];
-            [[unroll]] for (uint j = 0; j < TN; j++) sum[i * TN + j] += left * right[j];
+            [[unroll]] for (uint j = 0; j < TN; j++) sum[i * TN + j] = fma(left, right[j], sum[i * TN + j]);
         }
     }
     [[unroll]] for (uint i = 0; i < TM; i++)

@@ -2,8 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// rms_norm: y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + eps). With LAYER: y = (x - mean) * rstd * weight + bias.
-// WIDTH invocations a row, HEIGHT rows a workgroup.
+// rms_norm: y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + eps). With LAYER: y = (x - mean) *
+// rstd * weight + bias. WIDTH invocations a row, HEIGHT rows a workgroup.
 layout(constant_id = 2) const bool HAS_BIAS = false;
 
 layout(push_constant, std430) uniform Push {

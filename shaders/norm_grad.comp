@@ -2,8 +2,9 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// With xh = (x - mean) * rstd and g = dy * weight: dx = rstd * (g - mean(g) - xh * mean(g * xh)); without LAYER the mean
-// of x and the term mean(g) are left out. WIDTH invocations a row, HEIGHT rows a workgroup.
+// With xh = (x - mean) * rstd and g = dy * weight: dx = rstd * (g - mean(g) - xh * mean(g * xh));
+// without LAYER the mean of x and the term mean(g) are left out. WIDTH invocations a row, HEIGHT
+// rows a workgroup.
 layout(constant_id = 2) const bool ACCUMULATE = false;
 
 layout(push_constant, std430) uniform Push {

@@ -1,8 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// Rotates the first R elements of each head by the angles of its row's position; copies the rest. Invocations in x take
-// a pair, or one element of the rest; in y a head of a row.
+// Rotates the first R elements of each head by the angles of its row's position; copies the rest.
+// Invocations in x take a pair, or one element of the rest; in y a head of a row.
 layout(constant_id = 2) const bool INTERLEAVED = false;
 layout(constant_id = 3) const bool INVERSE = false;
 

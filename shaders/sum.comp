@@ -2,8 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// y[workgroup] (+)= sum of x, or of its squares, over the workgroup's chunk. Each invocation sums with a correction term
-// (Neumaier 1974), so that long sums lose nothing.
+// y[workgroup] (+)= sum of x, or of its squares, over the workgroup's chunk. Each invocation sums
+// with a correction term (Neumaier 1974), so that long sums lose nothing.
 layout(constant_id = 2) const bool SQUARES = false;
 layout(constant_id = 3) const bool ACCUMULATE = false;
 

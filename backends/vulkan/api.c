@@ -4,17 +4,19 @@
 #include <stddef.h>
 #include <string.h>
 
-struct entry { const char *name; size_t offset; bool optional; };
+struct entry {
+    const char *name;
+    size_t offset;
+    bool optional;
+};
 
 #define ROW(function) {"vk" #function, offsetof(TABLE, function), OPTIONAL},
 #define TABLE struct vk_instance_api
 #define OPTIONAL false
-static const struct entry instance_entries[] = {
-    VK_INSTANCE_FUNCTIONS(ROW)
+static const struct entry instance_entries[] = {VK_INSTANCE_FUNCTIONS(ROW)
 #undef OPTIONAL
 #define OPTIONAL true
-    VK_OPTIONAL_FUNCTIONS(ROW)
-};
+                                                    VK_OPTIONAL_FUNCTIONS(ROW)};
 #undef TABLE
 #undef OPTIONAL
 #define TABLE struct vk_device_api
@@ -41,15 +43,18 @@ PFN_vkGetInstanceProcAddr vk_library_open(void **library, const char **reason) {
     return get;
 }
 
-const char *vk_load_instance(PFN_vkGetInstanceProcAddr get, VkInstance instance, struct vk_instance_api *api) {
+const char *vk_load_instance(PFN_vkGetInstanceProcAddr get, VkInstance instance,
+                             struct vk_instance_api *api) {
     for (size_t i = 0; i < sizeof instance_entries / sizeof *instance_entries; i++) {
-        const char *missing = store(&instance_entries[i], get(instance, instance_entries[i].name), api);
+        const char *missing = store(&instance_entries[i], get(instance, instance_entries[i].name),
+                                    api);
         if (missing != NULL) return missing;
     }
     return NULL;
 }
 
-const char *vk_load_device(PFN_vkGetDeviceProcAddr get, VkDevice device, struct vk_device_api *api) {
+const char *vk_load_device(PFN_vkGetDeviceProcAddr get, VkDevice device,
+                           struct vk_device_api *api) {
     for (size_t i = 0; i < sizeof device_entries / sizeof *device_entries; i++) {
         const char *missing = store(&device_entries[i], get(device, device_entries[i].name), api);
         if (missing != NULL) return missing;

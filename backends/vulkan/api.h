@@ -6,6 +6,7 @@
 
 #include "dapt/backend.h"
 
+// clang-format off
 #define VK_INSTANCE_FUNCTIONS(X)                                                                     \
     X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties)                    \
     X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceFeatures2)                                    \
@@ -30,6 +31,7 @@
     X(CreateShaderModule) X(DestroyShaderModule) X(CreatePipelineLayout) X(DestroyPipelineLayout)    \
     X(CreateComputePipelines) X(DestroyPipeline) X(CreatePipelineCache) X(DestroyPipelineCache)      \
     X(GetPipelineCacheData)
+// clang-format on
 
 // Cooperative matrices are younger than some headers.
 #ifndef VK_KHR_cooperative_matrix
@@ -56,12 +58,15 @@ struct vk_instance_api {
     VK_INSTANCE_FUNCTIONS(MEMBER)
     VK_OPTIONAL_FUNCTIONS(MEMBER)
 };
-struct vk_device_api { VK_DEVICE_FUNCTIONS(MEMBER) };
+struct vk_device_api {
+    VK_DEVICE_FUNCTIONS(MEMBER)
+};
 #undef MEMBER
 
 // libvulkan's door. NULL: there is no library, and *reason says why (valid until the next dlopen).
 PFN_vkGetInstanceProcAddr vk_library_open(void **library, const char **reason);
 // Fill the tables. The name of the first function that is missing, or NULL.
-const char *vk_load_instance(PFN_vkGetInstanceProcAddr get, VkInstance instance, struct vk_instance_api *api);
+const char *vk_load_instance(PFN_vkGetInstanceProcAddr get, VkInstance instance,
+                             struct vk_instance_api *api);
 const char *vk_load_device(PFN_vkGetDeviceProcAddr get, VkDevice device, struct vk_device_api *api);
 #endif

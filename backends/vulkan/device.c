@@ -1,4 +1,5 @@
-// One open device: a queue, a timeline that counts what was submitted, and what to say when it fails.
+// One open device: a queue, a timeline that counts what was submitted, and what to say when it
+// fails.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,10 @@
 #define CLOSE_SECONDS 60.0
 
 const char *vk_result_name(VkResult result) {
-    static const struct { VkResult result; const char *name; } names[] = {
+    static const struct {
+        VkResult result;
+        const char *name;
+    } names[] = {
         {VK_ERROR_OUT_OF_HOST_MEMORY, "out of host memory"},
         {VK_ERROR_OUT_OF_DEVICE_MEMORY, "out of device memory"},
         {VK_ERROR_INITIALIZATION_FAILED, "initialization failed"},
@@ -33,20 +37,24 @@ const char *vk_result_name(VkResult result) {
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what) {
     if (result == VK_ERROR_DEVICE_LOST) device->lost = DAPT_ERROR_DEVICE;
     bool lost = result == VK_ERROR_DEVICE_LOST;
-    return vk_fail(device->host, result == VK_ERROR_OUT_OF_HOST_MEMORY ? DAPT_ERROR_MEMORY : DAPT_ERROR_DEVICE,
-                   "vulkan: device %s: %s: %s%s%s", device->adapter->info.name, what, vk_result_name(result),
-                   lost && device->running != NULL ? ", last submitted: " : "",
-                   lost && device->running != NULL ? device->running : "");
+    return vk_fail(
+        device->host, result == VK_ERROR_OUT_OF_HOST_MEMORY ? DAPT_ERROR_MEMORY : DAPT_ERROR_DEVICE,
+        "vulkan: device %s: %s: %s%s%s", device->adapter->info.name, what, vk_result_name(result),
+        lost && device->running != NULL ? ", last submitted: " : "",
+        lost && device->running != NULL ? device->running : "");
 }
 
 void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, const char *name) {
     if (!device->instance->labels) return;
-    VkDebugUtilsObjectNameInfoEXT info = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
-                                          .objectType = type, .objectHandle = handle, .pObjectName = name};
+    VkDebugUtilsObjectNameInfoEXT info = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
+        .objectType = type,
+        .objectHandle = handle,
+        .pObjectName = name};
     device->instance->api.SetDebugUtilsObjectNameEXT(device->handle, &info);
 }
 
-// ------------------------------------------------------------------------------------------------ open and close
+// ---------------------------------------------------------------------------------- open and close
 
 static VkResult create_device(struct dapt_device *d) {
     const struct vk_adapter *a = d->adapter;
@@ -54,13 +62,16 @@ static VkResult create_device(struct dapt_device *d) {
     uint32_t count = 0;
     if (a->memory_budget) extensions[count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
     VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES, .subgroupSizeControl = VK_TRUE};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+        .subgroupSizeControl = VK_TRUE};
     if (a->subgroup_control) extensions[count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
-    VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                                   .pNext = a->subgroup_control ? &sizes : NULL,
-                                                   .timelineSemaphore = VK_TRUE,
-                                                   .bufferDeviceAddress = VK_TRUE};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &features12};
+    VkPhysicalDeviceVulkan12Features features12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .pNext = a->subgroup_control ? &sizes : NULL,
+        .timelineSemaphore = VK_TRUE,
+        .bufferDeviceAddress = VK_TRUE};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                          .pNext = &features12};
     features.features.sparseBinding = a->sparse;
     float priority = 1.0f;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -85,24 +96,29 @@ static VkResult create_queue(struct dapt_device *d) {
     if (result != VK_SUCCESS) return result;
     VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
                                       .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
-    VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+    VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
+                                       .pNext = &type};
     return d->api.CreateSemaphore(d->handle, &semaphore, NULL, &d->timeline);
 }
 
 // The host sees all device memory where the largest device-local heap has a type that it can map.
 static bool is_unified(const struct dapt_device *d) {
-    const VkMemoryPropertyFlags all = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT | VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
+    const VkMemoryPropertyFlags all = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT |
+                                      VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
                                       VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    if (d->adapter->info.kind == DAPT_DEVICE_DISCRETE) return false;  // host reads over the bus are slow: stage
+    if (d->adapter->info.kind == DAPT_DEVICE_DISCRETE)
+        return false;  // host reads over the bus are slow: stage
     for (uint32_t i = 0; i < d->memory.memoryTypeCount; i++) {
         const VkMemoryType *type = &d->memory.memoryTypes[i];
-        if ((type->propertyFlags & all) == all && d->memory.memoryHeaps[type->heapIndex].size == d->adapter->heap)
+        if ((type->propertyFlags & all) == all &&
+            d->memory.memoryHeaps[type->heapIndex].size == d->adapter->heap)
             return true;
     }
     return false;
 }
 
-enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index, const struct dapt_device_options *options,
+enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
+                                const struct dapt_device_options *options,
                                 struct dapt_device **device) {
     (void)options;
     struct dapt_device_info info;
@@ -122,11 +138,13 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index, co
     }
     const char *missing = vk_load_device(d->instance->api.GetDeviceProcAddr, d->handle, &d->api);
     if (missing != NULL) {
-        status = vk_fail(host, DAPT_ERROR_UNSUPPORTED, "vulkan: device %s lacks %s", info.name, missing);
+        status = vk_fail(host, DAPT_ERROR_UNSUPPORTED, "vulkan: device %s lacks %s", info.name,
+                         missing);
         d->api.DestroyDevice = NULL;
         goto done;
     }
-    VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+    VkPhysicalDeviceMemoryProperties2 memory = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
     d->instance->api.GetPhysicalDeviceMemoryProperties2(d->adapter->handle, &memory);
     d->memory = memory.memoryProperties;
     d->unified = is_unified(d);
@@ -147,7 +165,8 @@ done:
 
 void vk_device_close(struct dapt_device *d) {
     if (d == NULL) return;
-    bool hangs = d->timeline != VK_NULL_HANDLE && d->lost == DAPT_OK && vk_wait(d, d->submitted, CLOSE_SECONDS) < 0;
+    bool hangs = d->timeline != VK_NULL_HANDLE && d->lost == DAPT_OK &&
+                 vk_wait(d, d->submitted, CLOSE_SECONDS) < 0;
     // What still runs can't be taken apart; the end of the process will.
     if (d->handle != VK_NULL_HANDLE && d->api.DestroyDevice != NULL && !hangs) {
         d->api.DeviceWaitIdle(d->handle);
@@ -162,18 +181,21 @@ void vk_device_close(struct dapt_device *d) {
     free(d);
 }
 
-// -------------------------------------------------------------------------------------------- submitting, waiting
+// ----------------------------------------------------------------------------- submitting, waiting
 
-enum dapt_status vk_commands_begin(struct dapt_device *d, bool reusable, VkCommandBuffer *commands) {
+enum dapt_status vk_commands_begin(struct dapt_device *d, bool reusable,
+                                   VkCommandBuffer *commands) {
     VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
                                             .commandPool = d->pool,
                                             .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                             .commandBufferCount = 1};
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
-                                      .flags = reusable ? VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT
-                                                        : VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
+                                      .flags = reusable
+                                                   ? VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT
+                                                   : VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
     VkResult result = VK_SUCCESS;
-    if (*commands == VK_NULL_HANDLE) result = d->api.AllocateCommandBuffers(d->handle, &allocate, commands);
+    if (*commands == VK_NULL_HANDLE)
+        result = d->api.AllocateCommandBuffers(d->handle, &allocate, commands);
     if (result == VK_SUCCESS) result = d->api.BeginCommandBuffer(*commands, &begin);
     return result == VK_SUCCESS ? DAPT_OK : vk_fail_call(d, result, "no command buffer");
 }
@@ -184,24 +206,28 @@ enum dapt_status vk_commands_end(struct dapt_device *d, VkCommandBuffer commands
 }
 
 void vk_full_barrier(struct dapt_device *d, VkCommandBuffer commands) {
-    const VkPipelineStageFlags stages =
-        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT;
+    const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT |
+                                        VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT;
     VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
-        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT |
-                         VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
+                         VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT |
+                         VK_ACCESS_HOST_READ_BIT,
     };
-    d->api.CmdPipelineBarrier(commands, stages & ~(VkPipelineStageFlags)VK_PIPELINE_STAGE_HOST_BIT, stages, 0, 1,
-                              &barrier, 0, NULL, 0, NULL);
+    d->api.CmdPipelineBarrier(commands, stages & ~(VkPipelineStageFlags)VK_PIPELINE_STAGE_HOST_BIT,
+                              stages, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
 enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, const char *what) {
-    if (d->lost < 0) return vk_fail(d->host, d->lost, "vulkan: device %s was lost before", d->adapter->info.name);
+    if (d->lost < 0)
+        return vk_fail(d->host, d->lost, "vulkan: device %s was lost before",
+                       d->adapter->info.name);
     uint64_t value = d->submitted + 1;
-    VkTimelineSemaphoreSubmitInfo timeline = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-                                              .signalSemaphoreValueCount = 1,
-                                              .pSignalSemaphoreValues = &value};
+    VkTimelineSemaphoreSubmitInfo timeline = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .signalSemaphoreValueCount = 1,
+        .pSignalSemaphoreValues = &value};
     VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                            .pNext = &timeline,
                            .commandBufferCount = 1,
@@ -217,11 +243,14 @@ enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, cons
 
 bool vk_idle(struct dapt_device *d) {
     uint64_t value = 0;
-    return d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &value) == VK_SUCCESS && value >= d->submitted;
+    return d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &value) == VK_SUCCESS &&
+           value >= d->submitted;
 }
 
 enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) {
-    if (d->lost < 0) return vk_fail(d->host, d->lost, "vulkan: device %s was lost before", d->adapter->info.name);
+    if (d->lost < 0)
+        return vk_fail(d->host, d->lost, "vulkan: device %s was lost before",
+                       d->adapter->info.name);
     VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
                                 .semaphoreCount = 1,
                                 .pSemaphores = &d->timeline,
@@ -230,8 +259,9 @@ enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) 
     VkResult result = d->api.WaitSemaphores(d->handle, &info, nanoseconds);
     if (result == VK_SUCCESS) return DAPT_OK;
     if (result != VK_TIMEOUT) return vk_fail_call(d, result, "waiting failed");
-    return vk_fail(d->host, DAPT_ERROR_DEVICE, "vulkan: device %s did not finish within %g s%s%s", d->adapter->info.name,
-                   timeout, d->running != NULL ? ", last submitted: " : "", d->running != NULL ? d->running : "");
+    return vk_fail(d->host, DAPT_ERROR_DEVICE, "vulkan: device %s did not finish within %g s%s%s",
+                   d->adapter->info.name, timeout, d->running != NULL ? ", last submitted: " : "",
+                   d->running != NULL ? d->running : "");
 }
 
 enum dapt_status vk_device_wait(struct dapt_device *device, double timeout) {

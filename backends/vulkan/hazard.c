@@ -1,5 +1,5 @@
-// Where barriers are needed. What passes since the last barrier touched is kept; a pass that meets any of it, one of the
-// two writing, needs a barrier, which empties the list.
+// Where barriers are needed. What passes since the last barrier touched is kept; a pass that meets
+// any of it, one of the two writing, needs a barrier, which empties the list.
 #include <stdlib.h>
 
 #include "lower.h"
@@ -14,12 +14,17 @@ static bool meet(const struct vk_access *a, const struct vk_access *b) {
     return wraps || !(at_a + a->width <= at_b || at_b + b->width <= at_a);
 }
 
-struct pending { struct vk_access *at; uint32_t count, room; };
+struct pending {
+    struct vk_access *at;
+    uint32_t count, room;
+};
 
 static bool conflicts(const struct pending *pending, const struct vk_pass *p) {
     for (uint32_t i = 0; i < p->access_count; i++)
         for (uint32_t k = 0; k < pending->count; k++)
-            if ((p->access[i].write || pending->at[k].write) && meet(&p->access[i], &pending->at[k])) return true;
+            if ((p->access[i].write || pending->at[k].write) &&
+                meet(&p->access[i], &pending->at[k]))
+                return true;
     return false;
 }
 
@@ -34,7 +39,8 @@ enum dapt_status vk_mark_barriers(struct dapt_device *device, struct vk_passes *
             struct vk_access *larger = realloc(pending.at, room * sizeof *larger);
             if (larger == NULL) {
                 free(pending.at);
-                return vk_fail(device->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program's hazards");
+                return vk_fail(device->host, DAPT_ERROR_MEMORY,
+                               "vulkan: no memory for a program's hazards");
             }
             pending.at = larger;
             pending.room = room;

@@ -1,5 +1,5 @@
-// libvulkan, the instance, and the devices that have what is needed: Vulkan 1.2, timeline semaphores, buffer device
-// addresses, and a queue that computes.
+// libvulkan, the instance, and the devices that have what is needed: Vulkan 1.2, timeline
+// semaphores, buffer device addresses, and a queue that computes.
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,7 +12,8 @@
 static struct vk_instance instance;
 static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 
-enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format, ...) {
+enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
+                         ...) {
     char line[768];
     va_list arguments;
     va_start(arguments, format);
@@ -21,11 +22,12 @@ enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, 
     return host->fail(host, status, line);
 }
 
-// ------------------------------------------------------------------------------------------------- validation
+// -------------------------------------------------------------------------------------- validation
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
                                                  VkDebugUtilsMessageTypeFlagsEXT types,
-                                                 const VkDebugUtilsMessengerCallbackDataEXT *data, void *context) {
+                                                 const VkDebugUtilsMessengerCallbackDataEXT *data,
+                                                 void *context) {
     (void)context;
     // The loader speaks of drivers that it could not load as "general": no fault of ours.
     if (types == VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT) return VK_FALSE;
@@ -38,9 +40,10 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
 
 static const VkDebugUtilsMessengerCreateInfoEXT messenger_info = {
     .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
-    .messageSeverity =
-        VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-    .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT |
+    .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                       VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+    .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT |
+                   VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT |
                    VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
     .pfnUserCallback = on_message,
 };
@@ -51,21 +54,27 @@ static bool flag_set(const char *name) {
 }
 
 static VkResult create(void) {
-    PFN_vkCreateInstance create_instance = (PFN_vkCreateInstance)instance.get(NULL, "vkCreateInstance");
-    PFN_vkEnumerateInstanceVersion version = (PFN_vkEnumerateInstanceVersion)instance.get(NULL, "vkEnumerateInstanceVersion");
+    PFN_vkCreateInstance create_instance = (PFN_vkCreateInstance)instance.get(NULL,
+                                                                              "vkCreateInstance");
+    PFN_vkEnumerateInstanceVersion version = (PFN_vkEnumerateInstanceVersion)instance.get(
+        NULL, "vkEnumerateInstanceVersion");
     uint32_t offered = 0;
-    if (create_instance == NULL || version == NULL || version(&offered) != VK_SUCCESS || offered < VK_API_VERSION_1_2)
+    if (create_instance == NULL || version == NULL || version(&offered) != VK_SUCCESS ||
+        offered < VK_API_VERSION_1_2)
         return VK_ERROR_INCOMPATIBLE_DRIVER;
     static const char *const layers[] = {"VK_LAYER_KHRONOS_validation"};
     static const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
-    static const VkValidationFeatureEnableEXT features[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+    static const VkValidationFeatureEnableEXT features[] = {
+        VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
     VkValidationFeaturesEXT validation = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
                                           .pNext = &messenger_info,
                                           .enabledValidationFeatureCount = 1,
                                           .pEnabledValidationFeatures = features};
-    VkApplicationInfo application = {
-        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "dapt", .apiVersion = VK_API_VERSION_1_2};
-    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
+    VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                                     .pApplicationName = "dapt",
+                                     .apiVersion = VK_API_VERSION_1_2};
+    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                 .pApplicationInfo = &application};
     if (instance.labels) {
         info.enabledExtensionCount = 1;
         info.ppEnabledExtensionNames = extensions;
@@ -80,7 +89,8 @@ static VkResult create(void) {
 
 static bool has_debug_utils(void) {
     PFN_vkEnumerateInstanceExtensionProperties list =
-        (PFN_vkEnumerateInstanceExtensionProperties)instance.get(NULL, "vkEnumerateInstanceExtensionProperties");
+        (PFN_vkEnumerateInstanceExtensionProperties)instance.get(
+            NULL, "vkEnumerateInstanceExtensionProperties");
     VkExtensionProperties found[128];
     uint32_t count = 128;
     if (list == NULL || list(NULL, &count, found) < 0) return false;
@@ -89,7 +99,7 @@ static bool has_debug_utils(void) {
     return false;
 }
 
-// ------------------------------------------------------------------------------------------------- the devices
+// ------------------------------------------------------------------------------------- the devices
 
 static bool has_extension(const VkExtensionProperties *list, uint32_t count, const char *name) {
     for (uint32_t i = 0; i < count; i++)
@@ -97,7 +107,8 @@ static bool has_extension(const VkExtensionProperties *list, uint32_t count, con
     return false;
 }
 
-// A queue that computes; one that does nothing else has longer time-outs and shares no time with a desktop.
+// A queue that computes; one that does nothing else has longer time-outs and shares no time with a
+// desktop.
 static bool find_queue(struct vk_adapter *a) {
     VkQueueFamilyProperties families[16];
     uint32_t count = 16;
@@ -117,9 +128,13 @@ static bool find_queue(struct vk_adapter *a) {
 }
 
 static const char *vendor_name(uint32_t id) {
-    static const struct { uint32_t id; const char *name; } vendors[] = {
-        {0x1002, "AMD"}, {0x1010, "Imagination"}, {0x106b, "Apple"}, {0x10de, "NVIDIA"}, {0x13b5, "Arm"},
-        {0x14e4, "Broadcom"}, {0x1ae0, "Google"}, {0x5143, "Qualcomm"}, {0x8086, "Intel"}, {0x10005, "Mesa"},
+    static const struct {
+        uint32_t id;
+        const char *name;
+    } vendors[] = {
+        {0x1002, "AMD"},   {0x1010, "Imagination"}, {0x106b, "Apple"},  {0x10de, "NVIDIA"},
+        {0x13b5, "Arm"},   {0x14e4, "Broadcom"},    {0x1ae0, "Google"}, {0x5143, "Qualcomm"},
+        {0x8086, "Intel"}, {0x10005, "Mesa"},
     };
     for (size_t i = 0; i < sizeof vendors / sizeof *vendors; i++)
         if (vendors[i].id == id) return vendors[i].name;
@@ -127,7 +142,10 @@ static const char *vendor_name(uint32_t id) {
 }
 
 static bool float_type(uint32_t component, enum dapt_dtype *dtype) {
-    static const struct { uint32_t component; enum dapt_dtype dtype; } types[] = {
+    static const struct {
+        uint32_t component;
+        enum dapt_dtype dtype;
+    } types[] = {
         {VK_COMPONENT_TYPE_FLOAT16_KHR, DAPT_F16},
         {VK_COMPONENT_TYPE_FLOAT32_KHR, DAPT_F32},
         {VK_DAPT_COMPONENT_BFLOAT16, DAPT_BF16},
@@ -141,12 +159,17 @@ static void find_matrices(struct vk_adapter *a) {
     VkCooperativeMatrixPropertiesKHR found[64];
     uint32_t count = 64;
     for (uint32_t i = 0; i < count; i++)
-        found[i] = (VkCooperativeMatrixPropertiesKHR){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
-    if (instance.api.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(a->handle, &count, found) < 0) return;
+        found[i] = (VkCooperativeMatrixPropertiesKHR){
+            .sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
+    if (instance.api.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(a->handle, &count, found) < 0)
+        return;
     for (uint32_t i = 0; i < count && a->info.matrix_count < 16; i++) {
-        struct dapt_matrix_shape shape = {.m = found[i].MSize, .n = found[i].NSize, .k = found[i].KSize};
-        bool floats = float_type((uint32_t)found[i].AType, &shape.ab) && float_type((uint32_t)found[i].CType, &shape.c);
-        if (floats && (uint32_t)found[i].AType == (uint32_t)found[i].BType && (uint32_t)found[i].scope == (uint32_t)VK_SCOPE_SUBGROUP_KHR)
+        struct dapt_matrix_shape shape = {
+            .m = found[i].MSize, .n = found[i].NSize, .k = found[i].KSize};
+        bool floats = float_type((uint32_t)found[i].AType, &shape.ab) &&
+                      float_type((uint32_t)found[i].CType, &shape.c);
+        if (floats && (uint32_t)found[i].AType == (uint32_t)found[i].BType &&
+            (uint32_t)found[i].scope == (uint32_t)VK_SCOPE_SUBGROUP_KHR)
             a->info.matrix[a->info.matrix_count++] = shape;
     }
 }
@@ -158,11 +181,15 @@ static void clamp(struct vk_limits *limits) {
         char name[32];
         unsigned long long value;
         if (sscanf(text, "%31[a-z_]=%llu", name, &value) == 2) {
-            if (strcmp(name, "shared") == 0 && value < limits->shared_memory) limits->shared_memory = (uint32_t)value;
-            if (strcmp(name, "invocations") == 0 && value < limits->invocations) limits->invocations = (uint32_t)value;
-            if (strcmp(name, "groups") == 0 && value < limits->groups) limits->groups = (uint32_t)value;
+            if (strcmp(name, "shared") == 0 && value < limits->shared_memory)
+                limits->shared_memory = (uint32_t)value;
+            if (strcmp(name, "invocations") == 0 && value < limits->invocations)
+                limits->invocations = (uint32_t)value;
+            if (strcmp(name, "groups") == 0 && value < limits->groups)
+                limits->groups = (uint32_t)value;
             if (strcmp(name, "subgroup") == 0) limits->subgroup = (uint32_t)value;
-            if (strcmp(name, "allocation") == 0 && value < limits->allocation) limits->allocation = value;
+            if (strcmp(name, "allocation") == 0 && value < limits->allocation)
+                limits->allocation = value;
             if (strcmp(name, "memory") == 0) limits->memory = value;
             if (strcmp(name, "software") == 0) limits->software = value != 0;
         }
@@ -177,18 +204,23 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
 static void fill_info(struct vk_adapter *a) {
     struct dapt_device_info *info = &a->info;
     static const enum dapt_device_kind kinds[] = {
-        [VK_PHYSICAL_DEVICE_TYPE_OTHER] = DAPT_DEVICE_VIRTUAL, [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = DAPT_DEVICE_INTEGRATED,
-        [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = DAPT_DEVICE_DISCRETE, [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = DAPT_DEVICE_VIRTUAL,
+        [VK_PHYSICAL_DEVICE_TYPE_OTHER] = DAPT_DEVICE_VIRTUAL,
+        [VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU] = DAPT_DEVICE_INTEGRATED,
+        [VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU] = DAPT_DEVICE_DISCRETE,
+        [VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU] = DAPT_DEVICE_VIRTUAL,
         [VK_PHYSICAL_DEVICE_TYPE_CPU] = DAPT_DEVICE_SOFTWARE,
     };
     const VkPhysicalDeviceProperties *p = &a->properties;
-    info->kind = (size_t)p->deviceType < sizeof kinds / sizeof *kinds ? kinds[p->deviceType] : DAPT_DEVICE_VIRTUAL;
+    info->kind = (size_t)p->deviceType < sizeof kinds / sizeof *kinds ? kinds[p->deviceType]
+                                                                      : DAPT_DEVICE_VIRTUAL;
     snprintf(info->name, sizeof info->name, "%s", p->deviceName);
     snprintf(info->vendor, sizeof info->vendor, "%s", vendor_name(p->vendorID));
-    snprintf(info->driver, sizeof info->driver, "%.48s %.64s", a->properties12.driverName, a->properties12.driverInfo);
+    snprintf(info->driver, sizeof info->driver, "%.48s %.64s", a->properties12.driverName,
+             a->properties12.driverInfo);
     char *at = info->uuid;
     for (uint32_t i = 0; i < VK_UUID_SIZE; i++)
-        at += snprintf(at, 4, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", a->properties11.deviceUUID[i]);
+        at += snprintf(at, 4, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+                       a->properties11.deviceUUID[i]);
     info->memory = a->heap;
     info->max_buffer = a->sparse ? p->limits.sparseAddressSpaceSize : a->limits.allocation;
     info->dtypes = 1u << DAPT_F32;
@@ -198,8 +230,10 @@ static void fill_info(struct vk_adapter *a) {
 }
 
 static bool fill_features(struct vk_adapter *a) {
-    VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &features12};
+    VkPhysicalDeviceVulkan12Features features12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                          .pNext = &features12};
     instance.api.GetPhysicalDeviceFeatures2(a->handle, &features);
     a->sparse = features.features.sparseBinding;
     a->float16 = features12.shaderFloat16;
@@ -209,33 +243,40 @@ static bool fill_features(struct vk_adapter *a) {
 static void fill_properties(struct vk_adapter *a, bool subgroup_control) {
     VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
-    a->properties12 = (VkPhysicalDeviceVulkan12Properties){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES,
-                                                           .pNext = subgroup_control ? &sizes : NULL};
-    a->properties11 = (VkPhysicalDeviceVulkan11Properties){.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES,
-                                                           .pNext = &a->properties12};
-    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
-                                              .pNext = &a->properties11};
+    a->properties12 = (VkPhysicalDeviceVulkan12Properties){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES,
+        .pNext = subgroup_control ? &sizes : NULL};
+    a->properties11 = (VkPhysicalDeviceVulkan11Properties){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES,
+        .pNext = &a->properties12};
+    VkPhysicalDeviceProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &a->properties11};
     instance.api.GetPhysicalDeviceProperties2(a->handle, &properties);
     a->properties = properties.properties;
-    a->subgroup_control = subgroup_control && (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
+    a->subgroup_control = subgroup_control &&
+                          (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     a->subgroup_min = subgroup_control ? sizes.minSubgroupSize : a->properties11.subgroupSize;
     a->subgroup_max = subgroup_control ? sizes.maxSubgroupSize : a->properties11.subgroupSize;
     const VkPhysicalDeviceLimits *l = &a->properties.limits;
-    a->limits = (struct vk_limits){.shared_memory = l->maxComputeSharedMemorySize,
-                                   .invocations = min_u32(l->maxComputeWorkGroupInvocations, l->maxComputeWorkGroupSize[0]),
-                                   .allocation = a->properties11.maxMemoryAllocationSize};
-    a->limits.groups = min_u32(l->maxComputeWorkGroupCount[0],
-                               min_u32(l->maxComputeWorkGroupCount[1], l->maxComputeWorkGroupCount[2]));
+    a->limits = (struct vk_limits){
+        .shared_memory = l->maxComputeSharedMemorySize,
+        .invocations = min_u32(l->maxComputeWorkGroupInvocations, l->maxComputeWorkGroupSize[0]),
+        .allocation = a->properties11.maxMemoryAllocationSize};
+    a->limits.groups = min_u32(
+        l->maxComputeWorkGroupCount[0],
+        min_u32(l->maxComputeWorkGroupCount[1], l->maxComputeWorkGroupCount[2]));
     a->limits.software = a->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     clamp(&a->limits);
 }
 
 static void fill_memory(struct vk_adapter *a) {
-    VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+    VkPhysicalDeviceMemoryProperties2 memory = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
     instance.api.GetPhysicalDeviceMemoryProperties2(a->handle, &memory);
     for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++) {
         const VkMemoryHeap *heap = &memory.memoryProperties.memoryHeaps[i];
-        if ((heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && heap->size > a->heap) a->heap = heap->size;
+        if ((heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && heap->size > a->heap)
+            a->heap = heap->size;
     }
 }
 
@@ -243,12 +284,16 @@ static void fill_memory(struct vk_adapter *a) {
 static bool examine(struct vk_adapter *a, VkPhysicalDevice handle) {
     *a = (struct vk_adapter){.handle = handle};
     instance.api.GetPhysicalDeviceProperties(handle, &a->properties);
-    if (a->properties.apiVersion < VK_API_VERSION_1_2 || !fill_features(a) || !find_queue(a)) return false;
+    if (a->properties.apiVersion < VK_API_VERSION_1_2 || !fill_features(a) || !find_queue(a))
+        return false;
     VkExtensionProperties *list = NULL;
     uint32_t count = 0;
-    if (instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, NULL) < 0) return false;
+    if (instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, NULL) < 0)
+        return false;
     list = calloc(count + 1u, sizeof *list);
-    if (list == NULL || instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, list) < 0) count = 0;
+    if (list == NULL ||
+        instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, list) < 0)
+        count = 0;
     a->memory_budget = has_extension(list, count, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     fill_properties(a, has_extension(list, count, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME));
     fill_memory(a);
@@ -261,8 +306,11 @@ static bool examine(struct vk_adapter *a, VkPhysicalDevice handle) {
 }
 
 static int rank(const struct vk_adapter *a) {
-    static const int ranks[] = {[DAPT_DEVICE_DISCRETE] = 0, [DAPT_DEVICE_INTEGRATED] = 1, [DAPT_DEVICE_VIRTUAL] = 2,
-                                [DAPT_DEVICE_CPU] = 3, [DAPT_DEVICE_SOFTWARE] = 3};
+    static const int ranks[] = {[DAPT_DEVICE_DISCRETE] = 0,
+                                [DAPT_DEVICE_INTEGRATED] = 1,
+                                [DAPT_DEVICE_VIRTUAL] = 2,
+                                [DAPT_DEVICE_CPU] = 3,
+                                [DAPT_DEVICE_SOFTWARE] = 3};
     return ranks[a->info.kind];
 }
 
@@ -277,7 +325,9 @@ static void list_adapters(void) {
         }
     if (instance.count == 0)
         snprintf(instance.reason, sizeof instance.reason,
-                 "none of %u devices has Vulkan 1.2 with timeline semaphores and buffer device addresses", count);
+                 "none of %u devices has Vulkan 1.2 with timeline semaphores and buffer device "
+                 "addresses",
+                 count);
 }
 
 static void open_instance(void) {
@@ -291,8 +341,11 @@ static void open_instance(void) {
     instance.labels = instance.validating || (flag_set("DAPT_VK_LABELS") && has_debug_utils());
     VkResult result = create();
     if (result != VK_SUCCESS) {
-        snprintf(instance.reason, sizeof instance.reason, "vkCreateInstance: %s%s", vk_result_name(result),
-                 result == VK_ERROR_LAYER_NOT_PRESENT ? " (DAPT_VK_VALIDATE needs the Khronos validation layer)" : "");
+        snprintf(instance.reason, sizeof instance.reason, "vkCreateInstance: %s%s",
+                 vk_result_name(result),
+                 result == VK_ERROR_LAYER_NOT_PRESENT
+                     ? " (DAPT_VK_VALIDATE needs the Khronos validation layer)"
+                     : "");
         return;
     }
     const char *missing = vk_load_instance(instance.get, instance.handle, &instance.api);
@@ -301,7 +354,8 @@ static void open_instance(void) {
         return;
     }
     if (instance.validating)
-        instance.api.CreateDebugUtilsMessengerEXT(instance.handle, &messenger_info, NULL, &instance.messenger);
+        instance.api.CreateDebugUtilsMessengerEXT(instance.handle, &messenger_info, NULL,
+                                                  &instance.messenger);
     list_adapters();
 }
 
@@ -323,7 +377,7 @@ __attribute__((destructor)) static void close_instance(void) {
     memset(&instance, 0, sizeof instance);
 }
 
-// ------------------------------------------------------------------------------------------------- the list
+// ---------------------------------------------------------------------------------------- the list
 
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count) {
     const struct vk_instance *i = vk_instance(host);
@@ -335,11 +389,12 @@ enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count) 
     return DAPT_OK;
 }
 
-enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index, struct dapt_device_info *info) {
+enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,
+                                struct dapt_device_info *info) {
     const struct vk_instance *i = vk_instance(host);
     if (index >= i->count)
-        return vk_fail(host, DAPT_ERROR_INVALID, "vulkan: device %u asked for, there are %u%s%s", index, i->count,
-                       i->count > 0 ? "" : ": ", i->reason);
+        return vk_fail(host, DAPT_ERROR_INVALID, "vulkan: device %u asked for, there are %u%s%s",
+                       index, i->count, i->count > 0 ? "" : ": ", i->reason);
     *info = i->adapters[index].info;
     return DAPT_OK;
 }
@@ -347,15 +402,17 @@ enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index, st
 void vk_memory_budget(const struct vk_adapter *a, uint64_t *total, uint64_t *available) {
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
-    VkPhysicalDeviceMemoryProperties2 memory = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
-                                                .pNext = a->memory_budget ? &budget : NULL};
+    VkPhysicalDeviceMemoryProperties2 memory = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+        .pNext = a->memory_budget ? &budget : NULL};
     instance.api.GetPhysicalDeviceMemoryProperties2(a->handle, &memory);
     *total = *available = 0;
     for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++) {
         const VkMemoryHeap *heap = &memory.memoryProperties.memoryHeaps[i];
         if (!(heap->flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) || heap->size <= *total) continue;
         *total = heap->size;
-        uint64_t left = a->memory_budget ? budget.heapBudget[i] : 0, taken = a->memory_budget ? budget.heapUsage[i] : 0;
+        uint64_t left = a->memory_budget ? budget.heapBudget[i] : 0,
+                 taken = a->memory_budget ? budget.heapUsage[i] : 0;
         *available = left > taken ? left - taken : 0;
     }
 }

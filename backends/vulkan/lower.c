@@ -33,7 +33,7 @@ void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l) = {
     [DAPT_OP_ADAMW] = vk_op_adamw,
 };
 
-// -------------------------------------------------------------------------------------------------------- passes
+// ------------------------------------------------------------------------------------------ passes
 
 struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader) {
     static struct vk_pass spare;  // where a pass goes that nobody will run
@@ -42,7 +42,8 @@ struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader) {
         uint32_t room = 2 * list->room + 16;
         struct vk_pass *larger = realloc(list->at, room * sizeof *larger);
         if (larger == NULL) {
-            l->status = vk_fail(l->device->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program's passes");
+            l->status = vk_fail(l->device->host, DAPT_ERROR_MEMORY,
+                                "vulkan: no memory for a program's passes");
             memset(&spare, 0, sizeof spare);
             return &spare;
         }
@@ -63,8 +64,11 @@ static void touch(struct vk_pass *p, const struct vk_view *v, bool write) {
     if (v->address == 0) return;
     uint64_t width = (uint64_t)(v->inner * v->cols) * 4, step = (uint64_t)v->stride * 4;
     struct vk_access *a = &p->access[p->access_count++];
-    *a = (struct vk_access){.begin = v->address, .end = v->address + (uint64_t)(v->rows - 1) * step + width,
-                            .stride = vk_dense(v) ? 0 : step, .width = width, .write = write};
+    *a = (struct vk_access){.begin = v->address,
+                            .end = v->address + (uint64_t)(v->rows - 1) * step + width,
+                            .stride = vk_dense(v) ? 0 : step,
+                            .width = width,
+                            .write = write};
 }
 
 void vk_reads(struct vk_pass *p, const struct vk_view *v) {
@@ -90,10 +94,11 @@ void vk_groups(struct vk_pass *p, int64_t x, int64_t y, int64_t z) {
     p->groups[2] = (uint32_t)z;
 }
 
-// -------------------------------------------------------------------------------------------------- views, shapes
+// ----------------------------------------------------------------------------------- views, shapes
 
 struct vk_view vk_scratch(struct vk_lowering *l, int64_t rows, int64_t cols) {
-    struct vk_view v = {.address = VK_SCRATCH + l->scratch, .rows = rows, .inner = 1, .cols = cols, .stride = cols};
+    struct vk_view v = {
+        .address = VK_SCRATCH + l->scratch, .rows = rows, .inner = 1, .cols = cols, .stride = cols};
     l->scratch += ((uint64_t)(rows * cols) * 4 + 255) & ~UINT64_C(255);
     if (l->scratch > l->peak) l->peak = l->scratch;
     return v;
@@ -130,7 +135,9 @@ void vk_shape_constants(struct vk_pass *p, struct vk_shape shape) {
     vk_constant(p, shape.height);
 }
 
-void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape, int64_t rows, int64_t cols) {
+void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
+                       int64_t rows, int64_t cols) {
     int64_t limit = l->device->limits.groups;
-    vk_groups(p, min_i64(ceil_div(cols, shape.width), limit), min_i64(ceil_div(rows, shape.height), limit), 1);
+    vk_groups(p, min_i64(ceil_div(cols, shape.width), limit),
+              min_i64(ceil_div(rows, shape.height), limit), 1);
 }

@@ -1,27 +1,30 @@
-// Operations become passes: one dispatch of one shader each. A pass holds its pipeline's constants, its push constants
-// (addresses first, then words) and the memory that it touches, from which barriers follow.
+// Operations become passes: one dispatch of one shader each. A pass holds its pipeline's constants,
+// its push constants (addresses first, then words) and the memory that it touches, from which
+// barriers follow.
 #ifndef DAPT_VK_LOWER_H
 #define DAPT_VK_LOWER_H
 #include "vk.h"
 
-// An operand on the device: rows x inner x cols; neighbours in rows lie `stride` elements apart, the rest is dense.
-// Rank 1: rows x 1 x 1; rank 2: rows x 1 x cols. address 0: not there.
+// An operand on the device: rows x inner x cols; neighbours in rows lie `stride` elements apart,
+// the rest is dense. Rank 1: rows x 1 x 1; rank 2: rows x 1 x cols. address 0: not there.
 struct vk_view {
     uint64_t address;
     int64_t rows, inner, cols, stride;
 };
 
-// Scratch of ops has addresses from here on until a program is recorded: then the scratch buffer's is put in.
+// Scratch of ops has addresses from here on until a program is recorded: then the scratch buffer's
+// is put in.
 #define VK_SCRATCH (UINT64_C(1) << 63)
 
-// Mesa's software rasteriser leaves a loop after 65535 rounds, without a word: loops of shaders stay below.
+// Mesa's software rasteriser leaves a loop after 65535 rounds, without a word: loops of shaders
+// stay below.
 #define VK_LOOP_LIMIT 32768
 
 // The largest head size of attention.
 #define VK_MAX_HEAD 256
 
 struct vk_access {
-    uint64_t begin, end;      // bytes; within them, every `stride` bytes, `width` bytes are touched
+    uint64_t begin, end;  // bytes; within them, every `stride` bytes, `width` bytes are touched
     uint64_t stride, width;
     bool write;
 };
@@ -31,7 +34,7 @@ struct vk_access {
 
 struct vk_pass {
     enum vk_shader shader;
-    uint32_t op;              // of the program
+    uint32_t op;  // of the program
     uint32_t groups[3];
     uint32_t constant_count, constants[VK_MAX_CONSTANTS];
     uint32_t address_count, word_count;
@@ -39,12 +42,15 @@ struct vk_pass {
     uint32_t words[VK_PUSH_WORDS];
     uint32_t access_count;
     struct vk_access access[VK_PASS_ACCESSES];
-    double work;              // a rough count of its operations
-    bool barrier;             // before it
+    double work;   // a rough count of its operations
+    bool barrier;  // before it
     VkPipeline pipeline;
 };
 
-struct vk_passes { struct vk_pass *at; uint32_t count, room; };
+struct vk_passes {
+    struct vk_pass *at;
+    uint32_t count, room;
+};
 
 // One op while it is lowered.
 struct vk_lowering {
@@ -64,7 +70,7 @@ extern void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l);
 struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader);
 // Each adds the next address; an absent operand is address 0.
 void vk_reads(struct vk_pass *p, const struct vk_view *v);
-void vk_writes(struct vk_pass *p, const struct vk_view *v);    // reads too, where it likes
+void vk_writes(struct vk_pass *p, const struct vk_view *v);  // reads too, where it likes
 void vk_word(struct vk_pass *p, int64_t value);
 void vk_float(struct vk_pass *p, float value);
 void vk_constant(struct vk_pass *p, int64_t value);
@@ -76,21 +82,26 @@ struct vk_view vk_rows(const struct vk_view *v, int64_t from, int64_t count);
 bool vk_dense(const struct vk_view *v);
 bool vk_accumulates(const struct vk_lowering *l, int output);
 
-// Workgroups of shaders that take elements: `width` x `height` invocations, over cols and rows; and as many of them as
-// cover rows x cols, or as the device allows: shaders loop.
-struct vk_shape { int64_t width, height; };
-int64_t vk_workgroup(const struct vk_lowering *l);    // invocations of a base row: 256, or 128 where less is allowed
+// Workgroups of shaders that take elements: `width` x `height` invocations, over cols and rows; and
+// as many of them as cover rows x cols, or as the device allows: shaders loop.
+struct vk_shape {
+    int64_t width, height;
+};
+int64_t vk_workgroup(
+    const struct vk_lowering *l);  // invocations of a base row: 256, or 128 where less is allowed
 struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols);
-void vk_shape_constants(struct vk_pass *p, struct vk_shape shape);    // constants 0 and 1
-void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape, int64_t rows, int64_t cols);
-int64_t vk_power_above(int64_t value);                // the smallest power of two that is not below
+void vk_shape_constants(struct vk_pass *p, struct vk_shape shape);  // constants 0 and 1
+void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
+                       int64_t rows, int64_t cols);
+int64_t vk_power_above(int64_t value);  // the smallest power of two that is not below
 
 // Sums over rows, in two stages where there are many: y [C] (+)= sum of x [N,C].
-void vk_lower_column_sum(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y, bool accumulate);
+void vk_lower_column_sum(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
+                         bool accumulate);
 
 // c = act(op(a) op(b) + bias) + residual, c += where accumulate.
 struct vk_matmul {
-    struct vk_view a, b, bias, residual, c;    // bias, residual: address 0 where absent
+    struct vk_view a, b, bias, residual, c;  // bias, residual: address 0 where absent
     bool transpose_a, transpose_b, accumulate;
     enum dapt_activation activation;
 };
@@ -121,7 +132,7 @@ static inline int64_t max_i64(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-// hazard.c: marks the passes that need a barrier before them: where one of them and a pass since the last barrier touch
-// the same memory and one of the two writes.
+// hazard.c: marks the passes that need a barrier before them: where one of them and a pass since
+// the last barrier touch the same memory and one of the two writes.
 enum dapt_status vk_mark_barriers(struct dapt_device *device, struct vk_passes *passes);
 #endif

@@ -1,23 +1,30 @@
-// Attention: with one row an invocation where heads are small (or the device is a processor), else in tiles that a
-// workgroup shares. Gradients in two passes, by queries and by keys, so that every sum has one owner.
+// Attention: with one row an invocation where heads are small (or the device is a processor), else
+// in tiles that a workgroup shares. Gradients in two passes, by queries and by keys, so that every
+// sum has one owner.
 #include "lower.h"
 
-#define SIDE 32               // queries and keys of a tile, as in lib/attention.glsl
+#define SIDE 32  // queries and keys of a tile, as in lib/attention.glsl
 #define TILE_INVOCATIONS 128
-#define KEY_VALUES 64         // of keys that attention_lane.comp takes at a time, at most 8 keys
-#define LANE_SIZE 32          // largest head with one row an invocation
+#define KEY_VALUES 64  // of keys that attention_lane.comp takes at a time, at most 8 keys
+#define LANE_SIZE 32   // largest head with one row an invocation
 #define LANE_SIZE_SOFTWARE 64
 
-struct attention { int64_t queries, keys, heads, groups, size, sequences, lanes; };
+struct attention {
+    int64_t queries, keys, heads, groups, size, sequences, lanes;
+};
 
-static struct attention attention_of(const struct vk_lowering *l, const struct vk_view *q, const struct vk_view *k) {
-    int64_t sequences = l->op->u.attention.sequences, largest = l->device->limits.software ? LANE_SIZE_SOFTWARE : LANE_SIZE;
-    struct attention a = {q->rows / sequences, k->rows / sequences, q->inner, k->inner, q->cols, sequences, 0};
+static struct attention attention_of(const struct vk_lowering *l, const struct vk_view *q,
+                                     const struct vk_view *k) {
+    int64_t sequences = l->op->u.attention.sequences,
+            largest = l->device->limits.software ? LANE_SIZE_SOFTWARE : LANE_SIZE;
+    struct attention a = {
+        q->rows / sequences, k->rows / sequences, q->inner, k->inner, q->cols, sequences, 0};
     if (a.size <= largest) a.lanes = l->device->limits.software ? 16 : 64;
     return a;
 }
 
-static struct vk_pass *begin(struct vk_lowering *l, const struct attention *a, enum vk_shader lanes, enum vk_shader tiles) {
+static struct vk_pass *begin(struct vk_lowering *l, const struct attention *a, enum vk_shader lanes,
+                             enum vk_shader tiles) {
     struct vk_pass *p = vk_pass(l, a->lanes > 0 ? lanes : tiles);
     vk_shape_constants(p, (struct vk_shape){a->lanes > 0 ? a->lanes : TILE_INVOCATIONS, 1});
     vk_constant(p, a->size);
@@ -30,7 +37,8 @@ static struct vk_pass *begin(struct vk_lowering *l, const struct attention *a, e
     return p;
 }
 
-static void end(struct vk_lowering *l, struct vk_pass *p, const struct attention *a, int64_t rows, int64_t heads) {
+static void end(struct vk_lowering *l, struct vk_pass *p, const struct attention *a, int64_t rows,
+                int64_t heads) {
     vk_float(p, l->op->u.attention.scale);
     vk_float(p, l->op->u.attention.softcap);
     vk_groups(p, ceil_div(rows, a->lanes > 0 ? a->lanes : SIDE), heads, a->sequences);
@@ -54,7 +62,8 @@ void vk_op_attention(struct vk_lowering *l) {
 enum { DY, Q, K, V, Y, LSE, FIRST, LAST };
 enum { DQ, DK, DV };
 
-static void lower_delta(struct vk_lowering *l, const struct attention *a, const struct vk_view *delta) {
+static void lower_delta(struct vk_lowering *l, const struct attention *a,
+                        const struct vk_view *delta) {
     const struct vk_view *dy = &l->in[DY], *y = &l->in[Y];
     struct vk_pass *p = vk_pass(l, SHADER_ATTENTION_DELTA);
     struct vk_shape shape = {vk_workgroup(l), 1};
@@ -75,7 +84,8 @@ static void read_all(struct vk_lowering *l, struct vk_pass *p, const int *which,
 }
 
 // By queries. One row an invocation makes delta as well, at its end; else delta was made before.
-static void grad_queries(struct vk_lowering *l, const struct attention *a, const struct vk_view *delta) {
+static void grad_queries(struct vk_lowering *l, const struct attention *a,
+                         const struct vk_view *delta) {
     struct vk_pass *p = begin(l, a, SHADER_ATTENTION_LANE_Q, SHADER_ATTENTION_GRAD_Q);
     read_all(l, p, (const int[]){DY, Q, K, V}, 4);
     if (a->lanes > 0) {
@@ -94,7 +104,8 @@ static void grad_queries(struct vk_lowering *l, const struct attention *a, const
     end(l, p, a, a->queries, a->heads);
 }
 
-static void grad_keys(struct vk_lowering *l, const struct attention *a, const struct vk_view *delta) {
+static void grad_keys(struct vk_lowering *l, const struct attention *a,
+                      const struct vk_view *delta) {
     struct vk_pass *p = begin(l, a, SHADER_ATTENTION_LANE_KV, SHADER_ATTENTION_GRAD_KV);
     read_all(l, p, (const int[]){DY, Q, K, V, LSE}, 5);
     vk_reads(p, delta);

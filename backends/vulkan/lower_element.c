@@ -1,7 +1,10 @@
 // Ops that work element by element: one shader text, a row each.
 #include "lower.h"
 
-static const struct { enum vk_shader shader; int inputs, outputs; } rows[DAPT_OP_COUNT] = {
+static const struct {
+    enum vk_shader shader;
+    int inputs, outputs;
+} rows[DAPT_OP_COUNT] = {
     [DAPT_OP_ADD_BIAS] = {SHADER_ADD, 2, 1},
     [DAPT_OP_ACTIVATE] = {SHADER_ACTIVATE, 1, 1},
     [DAPT_OP_ACTIVATE_GRAD] = {SHADER_ACTIVATE_GRAD, 2, 1},
@@ -15,11 +18,11 @@ static const struct { enum vk_shader shader; int inputs, outputs; } rows[DAPT_OP
 
 static int64_t activation_of(const struct dapt_op *op) {
     switch (op->opcode) {
-        case DAPT_OP_ACTIVATE:
-        case DAPT_OP_ACTIVATE_GRAD:
-        case DAPT_OP_GATE:
-        case DAPT_OP_GATE_GRAD: return op->u.activation.kind;
-        default: return DAPT_ACT_NONE;
+    case DAPT_OP_ACTIVATE:
+    case DAPT_OP_ACTIVATE_GRAD:
+    case DAPT_OP_GATE:
+    case DAPT_OP_GATE_GRAD: return op->u.activation.kind;
+    default: return DAPT_ACT_NONE;
     }
 }
 
@@ -44,6 +47,8 @@ void vk_op_element(struct vk_lowering *l) {
     vk_word(p, cols);
     for (int i = 0; i < 3; i++) vk_word(p, in[i].stride);
     for (int i = 0; i < 2; i++) vk_word(p, out[i].stride);
-    vk_float(p, op->opcode == DAPT_OP_SCALE ? op->u.scale.factor : op->opcode == DAPT_OP_FILL ? op->u.fill.value : 0.0f);
+    vk_float(p, op->opcode == DAPT_OP_SCALE  ? op->u.scale.factor
+                : op->opcode == DAPT_OP_FILL ? op->u.fill.value
+                                             : 0.0f);
     vk_element_groups(l, p, shape, count, cols);
 }

@@ -1,16 +1,21 @@
-// Output projection and cross-entropy in chunks of rows: logits of a chunk in scratch, turned into their gradient there.
+// Output projection and cross-entropy in chunks of rows: logits of a chunk in scratch, turned into
+// their gradient there.
 #include "lower.h"
 
 enum { X, W, BIAS, TARGETS, SEED };
 enum { LOSS, DX, DW, DBIAS };
 
-#define CHUNK_BYTES (INT64_C(64) << 20)   // of logits
+#define CHUNK_BYTES (INT64_C(64) << 20)  // of logits
 #define MIN_ROWS 16
 
-static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t row, bool gradient) {
-    struct vk_view targets = vk_rows(&l->in[TARGETS], row, logits->rows), loss = vk_rows(&l->out[LOSS], row, logits->rows);
+static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t row,
+                    bool gradient) {
+    struct vk_view targets = vk_rows(&l->in[TARGETS], row, logits->rows),
+                   loss = vk_rows(&l->out[LOSS], row, logits->rows);
     struct vk_pass *p = vk_pass(l, SHADER_LM_SOFTMAX);
-    int64_t width = l->device->limits.software ? 8 : min_i64(vk_power_above(logits->cols), vk_workgroup(l));
+    int64_t width = l->device->limits.software
+                        ? 8
+                        : min_i64(vk_power_above(logits->cols), vk_workgroup(l));
     vk_shape_constants(p, (struct vk_shape){width, 1});
     vk_constant(p, gradient);
     vk_writes(p, logits);
@@ -24,14 +29,20 @@ static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t
     vk_groups(p, min_i64(logits->rows, l->device->limits.groups), 1, 1);
 }
 
-static void chunk_gradients(struct vk_lowering *l, const struct vk_view *logits, const struct vk_view *x, int64_t row) {
+static void chunk_gradients(struct vk_lowering *l, const struct vk_view *logits,
+                            const struct vk_view *x, int64_t row) {
     bool first = row == 0;
-    struct vk_matmul dx = {.a = *logits, .b = l->in[W], .c = vk_rows(&l->out[DX], row, logits->rows)};
-    struct vk_matmul dw = {.a = *logits, .b = *x, .c = l->out[DW], .transpose_a = true,
+    struct vk_matmul dx = {
+        .a = *logits, .b = l->in[W], .c = vk_rows(&l->out[DX], row, logits->rows)};
+    struct vk_matmul dw = {.a = *logits,
+                           .b = *x,
+                           .c = l->out[DW],
+                           .transpose_a = true,
                            .accumulate = !first || vk_accumulates(l, DW)};
     vk_lower_matmul(l, &dx);
     vk_lower_matmul(l, &dw);
-    if (l->out[DBIAS].address != 0) vk_lower_column_sum(l, logits, &l->out[DBIAS], !first || vk_accumulates(l, DBIAS));
+    if (l->out[DBIAS].address != 0)
+        vk_lower_column_sum(l, logits, &l->out[DBIAS], !first || vk_accumulates(l, DBIAS));
 }
 
 void vk_op_lm_loss(struct vk_lowering *l) {
@@ -43,7 +54,8 @@ void vk_op_lm_loss(struct vk_lowering *l) {
         l->scratch = 0;  // each chunk may use what the one before did
         struct vk_view x = vk_rows(&l->in[X], row, min_i64(chunk, rows - row));
         struct vk_view logits = vk_scratch(l, x.rows, vocabulary);
-        struct vk_matmul z = {.a = x, .b = l->in[W], .bias = l->in[BIAS], .c = logits, .transpose_b = true};
+        struct vk_matmul z = {
+            .a = x, .b = l->in[W], .bias = l->in[BIAS], .c = logits, .transpose_b = true};
         vk_lower_matmul(l, &z);
         softmax(l, &logits, row, gradient);
         if (gradient) chunk_gradients(l, &logits, &x, row);

@@ -1,18 +1,23 @@
 // Matrix products: which tile, and whether the terms are split among workgroups.
 #include "lower.h"
 
-// How a product is cut: bm x bn of c a workgroup, tm x tn of it an invocation, bk terms at a time. Rows for GPUs share
-// tiles among bm / tm * bn / tn invocations; those of matmul_lane.comp share nothing: tm is bm.
-struct tile { enum vk_shader shader; int64_t bm, bn, bk, tm, tn; };
+// How a product is cut: bm x bn of c a workgroup, tm x tn of it an invocation, bk terms at a time.
+// Rows for GPUs share tiles among bm / tm * bn / tn invocations; those of matmul_lane.comp share
+// nothing: tm is bm.
+struct tile {
+    enum vk_shader shader;
+    int64_t bm, bn, bk, tm, tn;
+};
 
-static const struct tile tiles[] = {   // largest first
+static const struct tile tiles[] = {
+    // largest first
     {SHADER_MATMUL, 128, 128, 8, 8, 8},
     {SHADER_MATMUL, 64, 64, 16, 8, 4},
     {SHADER_MATMUL, 32, 32, 16, 4, 4},
 };
 static const struct tile few_rows = {SHADER_MATMUL, 16, 64, 16, 4, 4};
 static const struct tile software[] = {
-    {SHADER_MATMUL_LANE, 16, 16, 1, 16, 2},
+    {SHADER_MATMUL_LANE, 32, 16, 1, 32, 2},
     {SHADER_MATMUL_LANE, 4, 32, 1, 4, 4},
     {SHADER_MATMUL_LANE, 1, 32, 1, 1, 4},
 };
@@ -37,17 +42,19 @@ static const struct tile *choose_tile(const struct vk_lowering *l, int64_t m, in
     if (m <= 16) return &few_rows;
     for (int64_t i = 0; i < last; i++) {
         const struct tile *t = &tiles[i];
-        bool fits = tile_invocations(t) <= l->device->limits.invocations && m > t->bm / 2 && n > t->bn / 2;
+        bool fits = tile_invocations(t) <= l->device->limits.invocations && m > t->bm / 2 &&
+                    n > t->bn / 2;
         if (fits && tile_count(t, m, n) >= wanted_groups(l)) return t;
     }
     return &tiles[last];
 }
 
-#define MIN_CHUNK 256         // terms of a part
+#define MIN_CHUNK 256  // terms of a part
 #define MAX_PARTS 32
 
 // How many terms each workgroup sums: all, unless there are few tiles and many terms.
-static int64_t choose_chunk(const struct vk_lowering *l, const struct tile *t, int64_t m, int64_t n, int64_t k) {
+static int64_t choose_chunk(const struct vk_lowering *l, const struct tile *t, int64_t m, int64_t n,
+                            int64_t k) {
     int64_t needed = ceil_div(wanted_groups(l), tile_count(t, m, n));
     int64_t parts = min_i64(min_i64(needed, k / MIN_CHUNK), MAX_PARTS);
     parts = max_i64(parts, ceil_div(k, VK_LOOP_LIMIT));
@@ -56,8 +63,8 @@ static int64_t choose_chunk(const struct vk_lowering *l, const struct tile *t, i
 }
 
 // One pass; with more than one part, c is [parts * m, n] and nothing is fused.
-static void multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct tile *t, int64_t k, int64_t chunk,
-                     const struct vk_view *c) {
+static void multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct tile *t,
+                     int64_t k, int64_t chunk, const struct vk_view *c) {
     int64_t rows = m->c.rows, cols = m->c.cols, parts = ceil_div(k, chunk);
     const struct vk_view none = {0};
     bool fused = parts == 1;
@@ -91,7 +98,8 @@ static void multiply(struct vk_lowering *l, const struct vk_matmul *m, const str
     p->work = 2.0 * (double)rows * (double)cols * (double)k;
 }
 
-static void join(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_view *parts, int64_t count) {
+static void join(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_view *parts,
+                 int64_t count) {
     struct vk_pass *p = vk_pass(l, SHADER_MATMUL_JOIN);
     struct vk_shape shape = vk_element_shape(l, m->c.cols);
     vk_shape_constants(p, shape);
@@ -125,8 +133,14 @@ void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m) {
 }
 
 void vk_op_matmul(struct vk_lowering *l) {
-    struct vk_matmul m = {.a = l->in[0], .b = l->in[1], .bias = l->in[2], .residual = l->in[3], .c = l->out[0],
-                          .transpose_a = l->op->u.matmul.transpose_a, .transpose_b = l->op->u.matmul.transpose_b,
-                          .accumulate = vk_accumulates(l, 0), .activation = l->op->u.matmul.activation};
+    struct vk_matmul m = {.a = l->in[0],
+                          .b = l->in[1],
+                          .bias = l->in[2],
+                          .residual = l->in[3],
+                          .c = l->out[0],
+                          .transpose_a = l->op->u.matmul.transpose_a,
+                          .transpose_b = l->op->u.matmul.transpose_b,
+                          .accumulate = vk_accumulates(l, 0),
+                          .activation = l->op->u.matmul.activation};
     vk_lower_matmul(l, &m);
 }

@@ -1,7 +1,7 @@
 // Rows by number, sums over rows, norms, rotary positions, and what works on flat ranges.
 #include "lower.h"
 
-// ----------------------------------------------------------------------------------------------- rows by number
+// ---------------------------------------------------------------------------------- rows by number
 
 static void lower_lookup(struct vk_lowering *l, enum vk_shader shader) {
     const struct vk_view *x = &l->in[0], *rows = &l->in[1], *y = &l->out[0];
@@ -35,7 +35,7 @@ static void lower_zero(struct vk_lowering *l, const struct vk_view *y) {
     l->status = zero.status;
 }
 
-#define DIGIT_BITS 4   // of embed_sort.comp
+#define DIGIT_BITS 4  // of embed_sort.comp
 #define SORTERS 128
 
 // The numbers 0 .. count-1 ordered by rows[n], equals in their order.
@@ -73,12 +73,12 @@ void vk_op_embed_grad(struct vk_lowering *l) {
     vk_element_groups(l, p, shape, rows->rows, table->cols);
 }
 
-// ---------------------------------------------------------------------------------------------- sums over rows
+// ---------------------------------------------------------------------------------- sums over rows
 
-#define SUM_COLUMNS 32        // that a workgroup takes
+#define SUM_COLUMNS 32  // that a workgroup takes
 #define MAX_CHUNKS 64
 #define MAX_CHUNKS_SOFTWARE 8
-#define MIN_CHUNK 64          // rows
+#define MIN_CHUNK 64  // rows
 
 static int64_t chunk_rows(const struct vk_lowering *l, int64_t rows) {
     int64_t chunk = ceil_div(rows, l->device->limits.software ? MAX_CHUNKS_SOFTWARE : MAX_CHUNKS);
@@ -87,11 +87,12 @@ static int64_t chunk_rows(const struct vk_lowering *l, int64_t rows) {
 
 // A processor does not like to wait for others: nothing is shared there.
 static struct vk_shape sum_shape(const struct vk_lowering *l) {
-    return (struct vk_shape){SUM_COLUMNS, l->device->limits.software ? 1 : vk_workgroup(l) / SUM_COLUMNS};
+    return (struct vk_shape){SUM_COLUMNS,
+                             l->device->limits.software ? 1 : vk_workgroup(l) / SUM_COLUMNS};
 }
 
-static void sum_rows(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y, int64_t chunk,
-                     bool accumulate) {
+static void sum_rows(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
+                     int64_t chunk, bool accumulate) {
     struct vk_pass *p = vk_pass(l, SHADER_COLUMN_SUM);
     int64_t cols = x->inner * x->cols;
     vk_shape_constants(p, sum_shape(l));
@@ -102,10 +103,12 @@ static void sum_rows(struct vk_lowering *l, const struct vk_view *x, const struc
     vk_word(p, cols);
     vk_word(p, chunk);
     vk_word(p, x->stride);
-    vk_groups(p, min_i64(ceil_div(cols, SUM_COLUMNS), l->device->limits.groups), ceil_div(x->rows, chunk), 1);
+    vk_groups(p, min_i64(ceil_div(cols, SUM_COLUMNS), l->device->limits.groups),
+              ceil_div(x->rows, chunk), 1);
 }
 
-void vk_lower_column_sum(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y, bool accumulate) {
+void vk_lower_column_sum(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
+                         bool accumulate) {
     int64_t chunk = chunk_rows(l, x->rows), chunks = ceil_div(x->rows, chunk);
     if (chunks == 1) {
         sum_rows(l, x, y, chunk, accumulate);
@@ -120,7 +123,7 @@ void vk_op_column_sum(struct vk_lowering *l) {
     vk_lower_column_sum(l, &l->in[0], &l->out[0], vk_accumulates(l, 0));
 }
 
-// -------------------------------------------------------------------------------------------------------- norms
+// ------------------------------------------------------------------------------------------- norms
 
 // Rows of a norm, of rank 2 or 3; elements of a row by several invocations.
 static int64_t norm_rows(const struct vk_view *x) {
@@ -131,7 +134,8 @@ static struct vk_shape norm_shape(const struct vk_lowering *l, int64_t cols) {
     int64_t all = vk_workgroup(l), width = min_i64(vk_power_above(ceil_div(cols, 4)), all);
     return (struct vk_shape){width, all / width};
 }
-static void norm_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape, int64_t rows) {
+static void norm_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
+                        int64_t rows) {
     vk_groups(p, min_i64(ceil_div(rows, shape.height), l->device->limits.groups), 1, 1);
 }
 
@@ -158,7 +162,8 @@ void vk_op_norm(struct vk_lowering *l) {
 }
 
 // dweight and dbias: each chunk of rows to a row of parts, then the parts in order.
-static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_view *mean, const struct vk_view *rstd) {
+static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_view *mean,
+                             const struct vk_view *rstd) {
     const struct vk_view *dy = &l->in[0], *x = &l->in[1];
     int64_t rows = norm_rows(x), chunk = chunk_rows(l, rows), chunks = ceil_div(rows, chunk);
     struct vk_view weight = vk_scratch(l, chunks, x->cols), bias = {0};
@@ -180,7 +185,8 @@ static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_
     vk_word(p, x->inner);
     vk_groups(p, ceil_div(x->cols, SUM_COLUMNS), chunks, 1);
     sum_rows(l, &weight, &l->out[1], chunks, vk_accumulates(l, 1));
-    if (layer && l->out[2].address != 0) sum_rows(l, &bias, &l->out[2], chunks, vk_accumulates(l, 2));
+    if (layer && l->out[2].address != 0)
+        sum_rows(l, &bias, &l->out[2], chunks, vk_accumulates(l, 2));
 }
 
 void vk_op_norm_grad(struct vk_lowering *l) {
@@ -207,7 +213,7 @@ void vk_op_norm_grad(struct vk_lowering *l) {
     norm_weight_grad(l, layer, mean, rstd);
 }
 
-// --------------------------------------------------------------------------------------------------------- rope
+// -------------------------------------------------------------------------------------------- rope
 
 void vk_op_rope(struct vk_lowering *l) {
     const struct vk_view *x = &l->in[0], *table = &l->in[1], *y = &l->out[0];
@@ -230,19 +236,19 @@ void vk_op_rope(struct vk_lowering *l) {
     vk_element_groups(l, p, shape, y->rows * y->inner, places);
 }
 
-// -------------------------------------------------------------------------------------------------- flat ranges
+// ------------------------------------------------------------------------------------- flat ranges
 //
 // They may be longer than a shader can count: cut into pieces.
 
 #define PIECE (INT64_C(1) << 30)
-#define SUM_CHUNK 16384       // elements of a workgroup
+#define SUM_CHUNK 16384  // elements of a workgroup
 
 static struct vk_view flat(const struct vk_view *v) {
     return (struct vk_view){v->address, v->rows * v->inner * v->cols, 1, 1, 1};
 }
 
-static void sum_pass(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y, int64_t chunk, bool squares,
-                     bool accumulate) {
+static void sum_pass(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
+                     int64_t chunk, bool squares, bool accumulate) {
     struct vk_pass *p = vk_pass(l, SHADER_SUM);
     vk_shape_constants(p, (struct vk_shape){vk_workgroup(l), 1});
     vk_constant(p, squares);
@@ -263,7 +269,8 @@ void vk_op_sum(struct vk_lowering *l) {
         return;
     }
     int64_t count = 0;
-    for (int64_t at = 0; at < x.rows; at += PIECE) count += ceil_div(min_i64(PIECE, x.rows - at), chunk);
+    for (int64_t at = 0; at < x.rows; at += PIECE)
+        count += ceil_div(min_i64(PIECE, x.rows - at), chunk);
     struct vk_view parts = vk_scratch(l, count, 1);
     for (int64_t at = 0, to = 0; at < x.rows; at += PIECE) {
         struct vk_view piece = vk_rows(&x, at, min_i64(PIECE, x.rows - at));

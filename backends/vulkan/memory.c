@@ -1,5 +1,6 @@
-// Device memory in blocks, each with one VkBuffer over all of it; buffers are ranges of blocks. Large buffers have a
-// block of their own; where one allocation can't be that large, a block is bound sparsely from several.
+// Device memory in blocks, each with one VkBuffer over all of it; buffers are ranges of blocks.
+// Large buffers have a block of their own; where one allocation can't be that large, a block is
+// bound sparsely from several.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,11 +8,15 @@
 #include "vk.h"
 
 #define ALIGNMENT UINT64_C(256)
-#define SMALL (UINT64_C(8) << 20)      // larger buffers have a block of their own
-#define BLOCK (UINT64_C(32) << 20)     // for small ones
-#define MAX_HOLES 256                  // beyond that a block takes no further buffers
+#define SMALL (UINT64_C(8) << 20)   // larger buffers have a block of their own
+#define BLOCK (UINT64_C(32) << 20)  // for small ones
+// Behind blocks of software devices: loads in loops of Mesa's rasteriser may reach a little further.
+#define SLACK (UINT64_C(64) << 10)
+#define MAX_HOLES 256  // beyond that a block takes no further buffers
 
-struct hole { uint64_t offset, size; };
+struct hole {
+    uint64_t offset, size;
+};
 
 struct vk_block {
     struct vk_block *next;
@@ -22,9 +27,9 @@ struct vk_block {
     uint64_t size;
     VkDeviceAddress address;
     uint8_t *mapped;
-    uint32_t live;                     // buffers in it
+    uint32_t live;  // buffers in it
     uint32_t hole_count;
-    struct hole holes[MAX_HOLES];      // by offset; no two touch
+    struct hole holes[MAX_HOLES];  // by offset; no two touch
 };
 
 VkBuffer vk_buffer_handle(const struct dapt_buffer *buffer) {
@@ -35,7 +40,7 @@ static uint64_t align_up(uint64_t value, uint64_t unit) {
     return (value + unit - 1) / unit * unit;
 }
 
-// ---------------------------------------------------------------------------------------------------- memory types
+// ------------------------------------------------------------------------------------ memory types
 
 #define LOCAL VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT
 #define VISIBLE (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
@@ -47,16 +52,19 @@ static const VkMemoryPropertyFlags wishes[][4] = {
     [VK_MEMORY_UPLOAD] = {LOCAL | VISIBLE, VISIBLE, 0},
     [VK_MEMORY_STAGING] = {VISIBLE | CACHED, VISIBLE, 0},
 };
-static const VkMemoryPropertyFlags unified_wishes[] = {LOCAL | VISIBLE | CACHED, LOCAL | VISIBLE, 0};
+static const VkMemoryPropertyFlags unified_wishes[] = {LOCAL | VISIBLE | CACHED, LOCAL | VISIBLE,
+                                                       0};
 
-static bool find_type(const struct dapt_device *d, enum vk_memory_kind kind, uint32_t allowed, uint32_t *type) {
+static bool find_type(const struct dapt_device *d, enum vk_memory_kind kind, uint32_t allowed,
+                      uint32_t *type) {
     const VkMemoryPropertyFlags *wish = d->unified ? unified_wishes : wishes[kind];
     for (; *wish != 0; wish++) {
         uint64_t best = 0;
         for (uint32_t i = 0; i < d->memory.memoryTypeCount; i++) {
             const VkMemoryType *t = &d->memory.memoryTypes[i];
             uint64_t heap = d->memory.memoryHeaps[t->heapIndex].size;
-            if (!(allowed >> i & 1) || (t->propertyFlags & *wish) != *wish || heap <= best) continue;
+            if (!(allowed >> i & 1) || (t->propertyFlags & *wish) != *wish || heap <= best)
+                continue;
             if (t->propertyFlags & VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT) continue;
             best = heap;
             *type = i;
@@ -66,7 +74,7 @@ static bool find_type(const struct dapt_device *d, enum vk_memory_kind kind, uin
     return false;
 }
 
-// -------------------------------------------------------------------------------------------------------- blocks
+// ------------------------------------------------------------------------------------------ blocks
 
 static void block_destroy(struct dapt_device *d, struct vk_block *b) {
     if (b == NULL) return;
@@ -82,7 +90,8 @@ static void block_destroy(struct dapt_device *d, struct vk_block *b) {
     free(b);
 }
 
-static VkResult allocate(struct dapt_device *d, uint64_t size, uint32_t type, VkDeviceMemory *memory) {
+static VkResult allocate(struct dapt_device *d, uint64_t size, uint32_t type,
+                         VkDeviceMemory *memory) {
     VkMemoryAllocateFlagsInfo flags = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
                                        .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT};
     VkMemoryAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
@@ -97,12 +106,14 @@ static VkResult bind_sparsely(struct dapt_device *d, struct vk_block *b) {
     if (binds == NULL) return VK_ERROR_OUT_OF_HOST_MEMORY;
     uint64_t piece = b->size / b->memory_count;
     for (uint32_t i = 0; i < b->memory_count; i++)
-        binds[i] = (VkSparseMemoryBind){.resourceOffset = i * piece, .size = piece, .memory = b->memory[i]};
+        binds[i] = (VkSparseMemoryBind){
+            .resourceOffset = i * piece, .size = piece, .memory = b->memory[i]};
     VkSparseBufferMemoryBindInfo buffer = {b->buffer, b->memory_count, binds};
     uint64_t value = d->submitted + 1;
-    VkTimelineSemaphoreSubmitInfo timeline = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-                                              .signalSemaphoreValueCount = 1,
-                                              .pSignalSemaphoreValues = &value};
+    VkTimelineSemaphoreSubmitInfo timeline = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .signalSemaphoreValueCount = 1,
+        .pSignalSemaphoreValues = &value};
     VkBindSparseInfo info = {.sType = VK_STRUCTURE_TYPE_BIND_SPARSE_INFO,
                              .pNext = &timeline,
                              .bufferBindCount = 1,
@@ -119,7 +130,9 @@ static VkResult bind_sparsely(struct dapt_device *d, struct vk_block *b) {
 // Memory for the block's buffer: one allocation, or equal pieces of what one allocation may hold.
 static VkResult block_fill(struct dapt_device *d, struct vk_block *b, uint32_t type, bool sparse) {
     VkResult result = VK_SUCCESS;
-    uint32_t count = sparse ? (uint32_t)((b->size + d->limits.allocation - 1) / d->limits.allocation) : 1;
+    uint32_t count = sparse
+                         ? (uint32_t)((b->size + d->limits.allocation - 1) / d->limits.allocation)
+                         : 1;
     b->memory = calloc(count, sizeof *b->memory);
     if (b->memory == NULL) return VK_ERROR_OUT_OF_HOST_MEMORY;
     while (b->memory_count < count && result == VK_SUCCESS) {
@@ -127,7 +140,8 @@ static VkResult block_fill(struct dapt_device *d, struct vk_block *b, uint32_t t
         if (result == VK_SUCCESS) b->memory_count++;
     }
     if (result == VK_SUCCESS)
-        result = sparse ? bind_sparsely(d, b) : d->api.BindBufferMemory(d->handle, b->buffer, b->memory[0], 0);
+        result = sparse ? bind_sparsely(d, b)
+                        : d->api.BindBufferMemory(d->handle, b->buffer, b->memory[0], 0);
     bool visible = (d->memory.memoryTypes[type].propertyFlags & VISIBLE) == VISIBLE && !sparse;
     if (result == VK_SUCCESS && visible) {
         void *mapped = NULL;
@@ -137,12 +151,14 @@ static VkResult block_fill(struct dapt_device *d, struct vk_block *b, uint32_t t
     return result;
 }
 
-static VkResult block_create(struct dapt_device *d, enum vk_memory_kind kind, uint64_t size, struct vk_block **block) {
+static VkResult block_create(struct dapt_device *d, enum vk_memory_kind kind, uint64_t size,
+                             struct vk_block **block) {
     struct vk_block *b = calloc(1, sizeof *b);
     *block = NULL;
     if (b == NULL) return VK_ERROR_OUT_OF_HOST_MEMORY;
     bool sparse = size > d->limits.allocation && d->adapter->sparse;
-    // Pieces of equal size, each a multiple of what sparse binding wants (64 KiB is the rule for buffers).
+    // Pieces of equal size, each a multiple of what sparse binding wants (64 KiB is the rule for
+    // buffers).
     uint64_t pieces = sparse ? (size + d->limits.allocation - 1) / d->limits.allocation : 1;
     b->size = sparse ? align_up(size, pieces << 16) : size;
     b->kind = kind;
@@ -150,13 +166,14 @@ static VkResult block_create(struct dapt_device *d, enum vk_memory_kind kind, ui
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .flags = sparse ? VK_BUFFER_CREATE_SPARSE_BINDING_BIT : 0,
         .size = b->size,
-        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
-                 VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT,
+        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT,
     };
     VkMemoryRequirements needs;
     uint32_t type;
-    VkResult result = size > d->limits.allocation && !sparse ? VK_ERROR_OUT_OF_DEVICE_MEMORY
-                                                             : d->api.CreateBuffer(d->handle, &info, NULL, &b->buffer);
+    VkResult result = size > d->limits.allocation && !sparse
+                          ? VK_ERROR_OUT_OF_DEVICE_MEMORY
+                          : d->api.CreateBuffer(d->handle, &info, NULL, &b->buffer);
     if (result != VK_SUCCESS) goto done;
     d->api.GetBufferMemoryRequirements(d->handle, b->buffer, &needs);
     if (!find_type(d, kind, needs.memoryTypeBits, &type)) {
@@ -164,8 +181,10 @@ static VkResult block_create(struct dapt_device *d, enum vk_memory_kind kind, ui
         goto done;
     }
     b->size = needs.size;
+    if (d->adapter->info.kind == DAPT_DEVICE_SOFTWARE && !sparse) b->size += SLACK;
     if ((result = block_fill(d, b, type, sparse)) != VK_SUCCESS) goto done;
-    VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = b->buffer};
+    VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
+                                         .buffer = b->buffer};
     b->address = d->api.GetBufferDeviceAddress(d->handle, &address);
     b->size = size;
     b->holes[0] = (struct hole){0, size};
@@ -182,7 +201,7 @@ done:
     return VK_SUCCESS;
 }
 
-// ------------------------------------------------------------------------------------------------------- ranges
+// ------------------------------------------------------------------------------------------ ranges
 
 static bool block_take(struct vk_block *b, uint64_t size, uint64_t *offset) {
     for (uint32_t i = 0; i < b->hole_count; i++) {
@@ -217,7 +236,8 @@ static void block_give(struct vk_block *b, uint64_t offset, uint64_t size) {
     }
 }
 
-static enum dapt_status fail_memory(struct dapt_device *d, VkResult result, uint64_t size, const char *name) {
+static enum dapt_status fail_memory(struct dapt_device *d, VkResult result, uint64_t size,
+                                    const char *name) {
     uint64_t total, available;
     vk_memory_budget(d->adapter, &total, &available);
     if (d->limits.memory > 0 && d->limits.memory < total) total = d->limits.memory;
@@ -225,26 +245,32 @@ static enum dapt_status fail_memory(struct dapt_device *d, VkResult result, uint
                              ? "one allocation can't be larger on this driver"
                              : "use a smaller micro_batch or sequence, or more recomputation";
     char left[64] = "";
-    if (available > 0) snprintf(left, sizeof left, ", %llu MiB are free", (unsigned long long)(available >> 20));
+    if (available > 0)
+        snprintf(left, sizeof left, ", %llu MiB are free", (unsigned long long)(available >> 20));
     return vk_fail(d->host, DAPT_ERROR_DEVICE,
-                   "vulkan: device %s: %s: %.1f MiB asked for (%s); it has %llu MiB, %llu MiB are taken by this program%s; %s",
+                   "vulkan: device %s: %s: %.1f MiB asked for (%s); it has %llu MiB, %llu MiB are "
+                   "taken by this program%s; %s",
                    d->adapter->info.name, vk_result_name(result), (double)size / 1048576.0, name,
-                   (unsigned long long)(total >> 20), (unsigned long long)(d->used >> 20), left, advice);
+                   (unsigned long long)(total >> 20), (unsigned long long)(d->used >> 20), left,
+                   advice);
 }
 
-enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kind, uint64_t size, const char *name,
-                                  struct dapt_buffer **buffer) {
+enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kind, uint64_t size,
+                                  const char *name, struct dapt_buffer **buffer) {
     *buffer = NULL;
     struct dapt_buffer *b = calloc(1, sizeof *b);
-    if (b == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a buffer's description");
+    if (b == NULL)
+        return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a buffer's description");
     uint64_t taken = align_up(size, ALIGNMENT);
     VkResult result = VK_SUCCESS;
     struct vk_block *block = NULL;
-    if (taken < size || (d->limits.memory > 0 && (taken > d->limits.memory || d->used > d->limits.memory - taken))) {
+    if (taken < size || (d->limits.memory > 0 &&
+                         (taken > d->limits.memory || d->used > d->limits.memory - taken))) {
         result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
     } else if (taken <= SMALL) {
         for (block = d->blocks; block != NULL; block = block->next)
-            if (block->kind == kind && block->size == BLOCK && block_take(block, taken, &b->offset)) break;
+            if (block->kind == kind && block->size == BLOCK && block_take(block, taken, &b->offset))
+                break;
     }
     if (block == NULL && result == VK_SUCCESS) {
         uint64_t room = taken <= SMALL && BLOCK <= d->limits.allocation ? BLOCK : taken;
@@ -259,7 +285,8 @@ enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kin
     b->size = align_up(size, 4);
     b->address = block->address + b->offset;
     b->mapped = block->mapped != NULL ? block->mapped + b->offset : NULL;
-    if (block->size != BLOCK) vk_name(d, VK_OBJECT_TYPE_BUFFER, (uint64_t)(uintptr_t)block->buffer, name);
+    if (block->size != BLOCK)
+        vk_name(d, VK_OBJECT_TYPE_BUFFER, (uint64_t)(uintptr_t)block->buffer, name);
     *buffer = b;
     return DAPT_OK;
 }

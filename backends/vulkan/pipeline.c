@@ -1,4 +1,5 @@
-// Pipelines: a shader row and its constants, made on first use; and the driver's cache of them on disk.
+// Pipelines: a shader row and its constants, made on first use; and the driver's cache of them on
+// disk.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@ struct vk_pipeline {
     VkPipeline handle;
 };
 
-// -------------------------------------------------------------------------------------------------- the cache file
+// ---------------------------------------------------------------------------------- the cache file
 //
 // A head of ours before the driver's data: whatever does not fit to the byte is a miss.
 
@@ -60,9 +61,11 @@ static bool make_folders(char *path) {
     return true;
 }
 
-// $XDG_CACHE_HOME/dapt or ~/.cache/dapt; DAPT_VK_CACHE=0 turns it off. Relative folders are not trusted.
+// $XDG_CACHE_HOME/dapt or ~/.cache/dapt; DAPT_VK_CACHE=0 turns it off. Relative folders are not
+// trusted.
 static void find_cache(struct dapt_device *d) {
-    const char *off = getenv("DAPT_VK_CACHE"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    const char *off = getenv("DAPT_VK_CACHE"), *cache = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME");
     char folder[400];
     if (off != NULL && strcmp(off, "0") == 0) return;
     if (cache != NULL && cache[0] == '/')
@@ -72,8 +75,8 @@ static void find_cache(struct dapt_device *d) {
     else
         return;
     const VkPhysicalDeviceProperties *p = &d->adapter->properties;
-    snprintf(d->cache_path, sizeof d->cache_path, "%s/dapt/vulkan-%04x-%04x-%08x.cache", folder, p->vendorID, p->deviceID,
-             p->driverVersion);
+    snprintf(d->cache_path, sizeof d->cache_path, "%s/dapt/vulkan-%04x-%04x-%08x.cache", folder,
+             p->vendorID, p->deviceID, p->driverVersion);
 }
 
 static void *read_cache(const struct dapt_device *d, size_t *size) {
@@ -82,7 +85,8 @@ static void *read_cache(const struct dapt_device *d, size_t *size) {
     FILE *file = d->cache_path[0] != '\0' ? fopen(d->cache_path, "rb") : NULL;
     *size = 0;
     if (file == NULL) return NULL;
-    if (fread(&head, sizeof head, 1, file) == 1 && head.size > 0 && head.size <= CACHE_LIMIT) data = malloc(head.size);
+    if (fread(&head, sizeof head, 1, file) == 1 && head.size > 0 && head.size <= CACHE_LIMIT)
+        data = malloc(head.size);
     if (data != NULL && fread(data, 1, head.size, file) == head.size && fgetc(file) == EOF) {
         expected = head_for(d, data, head.size);
         if (memcmp(&head, &expected, sizeof head) == 0) *size = head.size;
@@ -99,10 +103,14 @@ static void write_cache(struct dapt_device *d) {
     uint8_t *data = NULL;
     char path[560];
     if (d->cache_path[0] == '\0' || !d->cache_dirty || !make_folders(d->cache_path)) return;
-    if (d->api.GetPipelineCacheData(d->handle, d->cache, &size, NULL) != VK_SUCCESS || size == 0 || size > CACHE_LIMIT) return;
+    if (d->api.GetPipelineCacheData(d->handle, d->cache, &size, NULL) != VK_SUCCESS || size == 0 ||
+        size > CACHE_LIMIT)
+        return;
     if ((data = malloc(size)) == NULL) return;
     snprintf(path, sizeof path, "%s.%ld", d->cache_path, (long)getpid());
-    FILE *file = d->api.GetPipelineCacheData(d->handle, d->cache, &size, data) == VK_SUCCESS ? fopen(path, "wb") : NULL;
+    FILE *file = d->api.GetPipelineCacheData(d->handle, d->cache, &size, data) == VK_SUCCESS
+                     ? fopen(path, "wb")
+                     : NULL;
     if (file != NULL) {
         struct cache_head head = head_for(d, data, size);
         bool ok = fwrite(&head, sizeof head, 1, file) == 1 && fwrite(data, 1, size, file) == size;
@@ -112,7 +120,7 @@ static void write_cache(struct dapt_device *d) {
     free(data);
 }
 
-// ---------------------------------------------------------------------------------------------------- open, close
+// ------------------------------------------------------------------------------------- open, close
 
 enum dapt_status vk_pipeline_open(struct dapt_device *d) {
     VkPushConstantRange range = {VK_SHADER_STAGE_COMPUTE_BIT, 0, PUSH_BYTES};
@@ -124,8 +132,9 @@ enum dapt_status vk_pipeline_open(struct dapt_device *d) {
     find_cache(d);
     size_t size;
     void *data = read_cache(d, &size);
-    VkPipelineCacheCreateInfo cache = {
-        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, .initialDataSize = size, .pInitialData = data};
+    VkPipelineCacheCreateInfo cache = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+                                       .initialDataSize = size,
+                                       .pInitialData = data};
     result = d->api.CreatePipelineCache(d->handle, &cache, NULL, &d->cache);
     free(data);
     return result == VK_SUCCESS ? DAPT_OK : vk_fail_call(d, result, "no pipeline cache");
@@ -139,7 +148,8 @@ void vk_pipeline_close(struct dapt_device *d) {
         free(p);
     }
     for (int i = 0; i < SHADER_COUNT; i++)
-        if (d->modules[i] != VK_NULL_HANDLE) d->api.DestroyShaderModule(d->handle, d->modules[i], NULL);
+        if (d->modules[i] != VK_NULL_HANDLE)
+            d->api.DestroyShaderModule(d->handle, d->modules[i], NULL);
     if (d->cache != VK_NULL_HANDLE) {
         if (d->lost == DAPT_OK) write_cache(d);
         d->api.DestroyPipelineCache(d->handle, d->cache, NULL);
@@ -147,7 +157,7 @@ void vk_pipeline_close(struct dapt_device *d) {
     if (d->layout != VK_NULL_HANDLE) d->api.DestroyPipelineLayout(d->handle, d->layout, NULL);
 }
 
-// ------------------------------------------------------------------------------------------------------- pipelines
+// --------------------------------------------------------------------------------------- pipelines
 
 static enum dapt_status get_module(struct dapt_device *d, enum vk_shader shader) {
     const struct vk_shader_row *row = &vk_shader_rows[shader];
@@ -186,10 +196,11 @@ static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
     return d->api.CreateComputePipelines(d->handle, d->cache, 1, &info, NULL, &p->handle);
 }
 
-enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader, const uint32_t *constants, uint32_t count,
-                                 VkPipeline *pipeline) {
+enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
+                                 const uint32_t *constants, uint32_t count, VkPipeline *pipeline) {
     for (struct vk_pipeline *p = d->pipelines; p != NULL; p = p->next)
-        if (p->shader == shader && p->count == count && memcmp(p->constants, constants, count * 4) == 0) {
+        if (p->shader == shader && p->count == count &&
+            memcmp(p->constants, constants, count * 4) == 0) {
             *pipeline = p->handle;
             return DAPT_OK;
         }
@@ -207,7 +218,8 @@ enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader, c
         snprintf(what, sizeof what, "shader %s", vk_shader_rows[shader].name);
         return vk_fail_call(d, result, what);
     }
-    vk_name(d, VK_OBJECT_TYPE_PIPELINE, (uint64_t)(uintptr_t)p->handle, vk_shader_rows[shader].name);
+    vk_name(d, VK_OBJECT_TYPE_PIPELINE, (uint64_t)(uintptr_t)p->handle,
+            vk_shader_rows[shader].name);
     p->next = d->pipelines;
     d->pipelines = p;
     d->cache_dirty = true;

@@ -1,7 +1,9 @@
-// Programs: lowered to passes once, recorded into a few command buffers once, submitted at every run.
+// Programs: lowered to passes once, recorded into a few command buffers once, submitted at every
+// run.
 //
-// The first run of a recording is timed pass by pass. From what it measured the program is recorded anew, without clocks,
-// in pieces that stay far below the time-outs of drivers; an executable whose timings were asked for keeps its clocks.
+// The first run of a recording is timed pass by pass. From what it measured the program is recorded
+// anew, without clocks, in pieces that stay far below the time-outs of drivers; an executable whose
+// timings were asked for keeps its clocks.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,32 +11,40 @@
 #include "lower.h"
 
 #define PIECE_SECONDS 0.25
-#define PIECE_WORK 2e10         // before anything was measured: about so many operations a piece
+#define PIECE_WORK 2e10  // before anything was measured: about so many operations a piece
 #define MAX_QUERIES 16384
 
-struct piece { VkCommandBuffer commands; uint32_t begin, end; char what[192]; };
+struct piece {
+    VkCommandBuffer commands;
+    uint32_t begin, end;
+    char what[192];
+};
 
 struct dapt_executable {
     struct vk_passes passes;
     uint32_t op_count;
     struct piece *pieces;
     uint32_t piece_count, piece_room;
-    uint64_t scratch;           // bytes
-    uint32_t scratch_version;   // of the recording
-    uint64_t value;             // of the timeline after the last run
+    uint64_t scratch;          // bytes
+    uint32_t scratch_version;  // of the recording
+    uint64_t value;            // of the timeline after the last run
     VkQueryPool queries;
     bool recorded, timed, keep_clocks, measured, ran;
-    uint64_t *nanoseconds;      // by pass, of the last run that was timed
-    const char **labels;        // by op
+    uint64_t *nanoseconds;  // by pass, of the last run that was timed
+    const char **labels;    // by op
 };
 
-// ------------------------------------------------------------------------------------------------------- lowering
+// ---------------------------------------------------------------------------------------- lowering
 
-static struct vk_view resolve(const struct dapt_program *program, struct dapt_buffer *const *buffers, uint32_t index) {
+static struct vk_view resolve(const struct dapt_program *program,
+                              struct dapt_buffer *const *buffers, uint32_t index) {
     if (index >= program->tensor_count) return (struct vk_view){0};
     const struct dapt_tensor *t = &program->tensors[index];
     struct vk_view view = {.address = buffers != NULL ? buffers[t->buffer]->address + t->offset : 4,
-                           .rows = t->shape[0], .inner = 1, .cols = 1, .stride = t->stride};
+                           .rows = t->shape[0],
+                           .inner = 1,
+                           .cols = 1,
+                           .stride = t->stride};
     if (t->rank > 1) view.cols = t->shape[t->rank - 1];
     for (uint32_t d = 1; d + 1 < t->rank; d++) view.inner *= t->shape[d];
     return view;
@@ -43,9 +53,12 @@ static struct vk_view resolve(const struct dapt_program *program, struct dapt_bu
 static enum dapt_status lower_all(struct dapt_device *device, const struct dapt_program *program,
                                   struct dapt_buffer *const *buffers, struct dapt_executable *e) {
     for (uint32_t i = 0; i < program->op_count; i++) {
-        struct vk_lowering l = {.device = device, .op = &program->ops[i], .index = i, .passes = &e->passes};
-        for (int k = 0; k < DAPT_OP_INPUTS; k++) l.in[k] = resolve(program, buffers, l.op->inputs[k]);
-        for (int k = 0; k < DAPT_OP_OUTPUTS; k++) l.out[k] = resolve(program, buffers, l.op->outputs[k]);
+        struct vk_lowering l = {
+            .device = device, .op = &program->ops[i], .index = i, .passes = &e->passes};
+        for (int k = 0; k < DAPT_OP_INPUTS; k++)
+            l.in[k] = resolve(program, buffers, l.op->inputs[k]);
+        for (int k = 0; k < DAPT_OP_OUTPUTS; k++)
+            l.out[k] = resolve(program, buffers, l.op->outputs[k]);
         vk_lower[l.op->opcode](&l);
         if (l.status < 0) return l.status;
         if (l.peak > e->scratch) e->scratch = l.peak;
@@ -68,7 +81,7 @@ static enum dapt_status grow_scratch(struct dapt_device *d, uint64_t size) {
     return vk_memory_create(d, VK_MEMORY_DEVICE, size, "scratch", &d->scratch);
 }
 
-// ------------------------------------------------------------------------------------------------------- recording
+// --------------------------------------------------------------------------------------- recording
 
 static void record_pass(struct dapt_device *d, VkCommandBuffer commands, const struct vk_pass *p) {
     uint32_t push[VK_PUSH_WORDS], count = 0;
@@ -85,11 +98,13 @@ static void record_pass(struct dapt_device *d, VkCommandBuffer commands, const s
 }
 
 static void record_barrier(struct dapt_device *d, VkCommandBuffer commands) {
-    VkMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                               .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
-                               .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
-    d->api.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1,
-                              &barrier, 0, NULL, 0, NULL);
+    VkMemoryBarrier barrier = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
+        .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
+    d->api.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                              VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0, NULL, 0,
+                              NULL);
 }
 
 // Passes [begin, end) that make up the next piece.
@@ -110,7 +125,8 @@ static void describe(const struct dapt_executable *e, struct piece *piece) {
              e->labels[last] != NULL ? e->labels[last] : "no label");
 }
 
-static enum dapt_status record_piece(struct dapt_device *d, struct dapt_executable *e, struct piece *piece) {
+static enum dapt_status record_piece(struct dapt_device *d, struct dapt_executable *e,
+                                     struct piece *piece) {
     enum dapt_status status = vk_commands_begin(d, true, &piece->commands);
     if (status < 0) return status;
     vk_full_barrier(d, piece->commands);
@@ -118,24 +134,28 @@ static enum dapt_status record_piece(struct dapt_device *d, struct dapt_executab
         uint32_t from = piece->begin == 0 ? 0 : piece->begin + 1;
         d->api.CmdResetQueryPool(piece->commands, e->queries, from, piece->end + 1 - from);
         if (piece->begin == 0)
-            d->api.CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, e->queries, 0);
+            d->api.CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
+                                     e->queries, 0);
     }
     for (uint32_t i = piece->begin; i < piece->end; i++) {
         const struct vk_pass *p = &e->passes.at[i];
         if (i > piece->begin && (p->barrier || e->timed)) record_barrier(d, piece->commands);
         record_pass(d, piece->commands, p);
         if (e->timed)
-            d->api.CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, e->queries, i + 1);
+            d->api.CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
+                                     e->queries, i + 1);
     }
     vk_full_barrier(d, piece->commands);
     return vk_commands_end(d, piece->commands);
 }
 
-static enum dapt_status add_piece(struct dapt_device *d, struct dapt_executable *e, struct piece **piece) {
+static enum dapt_status add_piece(struct dapt_device *d, struct dapt_executable *e,
+                                  struct piece **piece) {
     if (e->piece_count == e->piece_room) {
         uint32_t room = 2 * e->piece_room + 4;
         struct piece *larger = realloc(e->pieces, room * sizeof *larger);
-        if (larger == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program");
+        if (larger == NULL)
+            return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program");
         memset(larger + e->piece_room, 0, (room - e->piece_room) * sizeof *larger);
         e->pieces = larger;
         e->piece_room = room;
@@ -149,7 +169,8 @@ static enum dapt_status record(struct dapt_device *d, struct dapt_executable *e)
     if (status < 0) return status;
     if (e->timed && e->queries == VK_NULL_HANDLE) {
         VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
-                                      .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = e->passes.count + 1};
+                                      .queryType = VK_QUERY_TYPE_TIMESTAMP,
+                                      .queryCount = e->passes.count + 1};
         VkResult result = d->api.CreateQueryPool(d->handle, &info, NULL, &e->queries);
         if (result != VK_SUCCESS) return vk_fail_call(d, result, "no query pool");
     }
@@ -168,21 +189,24 @@ static enum dapt_status record(struct dapt_device *d, struct dapt_executable *e)
     return status;
 }
 
-// ----------------------------------------------------------------------------------------------- compile, destroy
+// -------------------------------------------------------------------------------- compile, destroy
 
-bool vk_supports(struct dapt_device *device, const struct dapt_program *program, const struct dapt_op *op) {
+bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
+                 const struct dapt_op *op) {
     if ((uint32_t)op->opcode >= DAPT_OP_COUNT || vk_lower[op->opcode] == NULL) return false;
     for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
         uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
         if (index >= program->tensor_count) continue;
         const struct dapt_tensor *t = &program->tensors[index];
-        bool flat = op->opcode == DAPT_OP_ADAMW || op->opcode == DAPT_OP_SUM || op->opcode == DAPT_OP_SUM_SQUARES;
+        bool flat = op->opcode == DAPT_OP_ADAMW || op->opcode == DAPT_OP_SUM ||
+                    op->opcode == DAPT_OP_SUM_SQUARES;
         if (t->dtype != DAPT_F32 && t->dtype != DAPT_I32) return false;
         // Shaders count elements of one tensor in 31 bits; flat ranges are cut.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }
     // Loops over tokens that can't be split; only software devices count rounds.
-    bool tokens = op->opcode == DAPT_OP_EMBED_GRAD || op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD;
+    bool tokens = op->opcode == DAPT_OP_EMBED_GRAD || op->opcode == DAPT_OP_ATTENTION ||
+                  op->opcode == DAPT_OP_ATTENTION_GRAD;
     if (tokens && device->adapter->info.kind == DAPT_DEVICE_SOFTWARE &&
         program->tensors[op->inputs[1]].shape[0] > 2 * VK_LOOP_LIMIT - 1)
         return false;
@@ -191,7 +215,8 @@ bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
 }
 
 enum dapt_status vk_program_compile(struct dapt_device *device, const struct dapt_program *program,
-                                    struct dapt_buffer *const *buffers, struct dapt_executable **executable) {
+                                    struct dapt_buffer *const *buffers,
+                                    struct dapt_executable **executable) {
     *executable = NULL;
     struct dapt_executable *e = calloc(1, sizeof *e);
     enum dapt_status status = DAPT_OK;
@@ -205,7 +230,8 @@ enum dapt_status vk_program_compile(struct dapt_device *device, const struct dap
     if ((status = grow_scratch(device, e->scratch)) < 0) goto done;
     e->nanoseconds = calloc(e->passes.count + 1u, sizeof *e->nanoseconds);
     if (e->nanoseconds == NULL) {
-        status = vk_fail(device->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program's clocks");
+        status = vk_fail(device->host, DAPT_ERROR_MEMORY,
+                         "vulkan: no memory for a program's clocks");
         goto done;
     }
     e->timed = device->adapter->timestamp_bits > 0 && e->passes.count < MAX_QUERIES;
@@ -225,7 +251,8 @@ void vk_program_destroy(struct dapt_device *device, struct dapt_executable *e) {
     for (uint32_t i = 0; i < e->piece_room; i++)
         if (e->pieces[i].commands != VK_NULL_HANDLE)
             device->api.FreeCommandBuffers(device->handle, device->pool, 1, &e->pieces[i].commands);
-    if (e->queries != VK_NULL_HANDLE) device->api.DestroyQueryPool(device->handle, e->queries, NULL);
+    if (e->queries != VK_NULL_HANDLE)
+        device->api.DestroyQueryPool(device->handle, e->queries, NULL);
     for (uint32_t i = 0; i < e->piece_room; i++)
         if (device->running == e->pieces[i].what) device->running = NULL;
     free(e->pieces);
@@ -235,13 +262,14 @@ void vk_program_destroy(struct dapt_device *device, struct dapt_executable *e) {
     free(e);
 }
 
-// ------------------------------------------------------------------------------------------------ runs and clocks
+// --------------------------------------------------------------------------------- runs and clocks
 
 static enum dapt_status read_clocks(struct dapt_device *d, struct dapt_executable *e) {
     uint32_t count = e->passes.count + 1;
     uint64_t *ticks = calloc(count, sizeof *ticks);
     if (ticks == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for timings");
-    VkResult result = d->api.GetQueryPoolResults(d->handle, e->queries, 0, count, count * sizeof *ticks, ticks, sizeof *ticks,
+    VkResult result = d->api.GetQueryPoolResults(d->handle, e->queries, 0, count,
+                                                 count * sizeof *ticks, ticks, sizeof *ticks,
                                                  VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
     uint32_t bits = d->adapter->timestamp_bits;
     uint64_t mask = bits >= 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
@@ -258,7 +286,9 @@ static enum dapt_status read_clocks(struct dapt_device *d, struct dapt_executabl
 static enum dapt_status settle(struct dapt_device *d, struct dapt_executable *e) {
     uint64_t now = 0;
     if (!e->timed || !e->ran || (e->keep_clocks && e->measured)) return DAPT_OK;
-    if (d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &now) != VK_SUCCESS || now < e->value) return DAPT_OK;
+    if (d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &now) != VK_SUCCESS ||
+        now < e->value)
+        return DAPT_OK;
     enum dapt_status status = read_clocks(d, e);
     e->timed = e->keep_clocks;
     e->recorded = false;
@@ -268,7 +298,8 @@ static enum dapt_status settle(struct dapt_device *d, struct dapt_executable *e)
 enum dapt_status vk_program_run(struct dapt_device *device, struct dapt_executable *e) {
     enum dapt_status status = settle(device, e);
     if (status == DAPT_OK) status = grow_scratch(device, e->scratch);
-    if (status == DAPT_OK && (!e->recorded || e->scratch_version != device->scratch_version)) status = record(device, e);
+    if (status == DAPT_OK && (!e->recorded || e->scratch_version != device->scratch_version))
+        status = record(device, e);
     for (uint32_t i = 0; i < e->piece_count && status == DAPT_OK; i++)
         status = vk_submit(device, e->pieces[i].commands, e->pieces[i].what);
     e->value = device->submitted;
@@ -276,11 +307,15 @@ enum dapt_status vk_program_run(struct dapt_device *device, struct dapt_executab
     return status;
 }
 
-enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *e, uint64_t *nanoseconds) {
+enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *e,
+                            uint64_t *nanoseconds) {
     enum dapt_status status = DAPT_OK;
     if (device->adapter->timestamp_bits == 0 || e->passes.count >= MAX_QUERIES)
-        return vk_fail(device->host, DAPT_ERROR_UNSUPPORTED, "vulkan: device %s has no clocks", device->adapter->info.name);
-    if (!e->ran) return vk_fail(device->host, DAPT_ERROR_INVALID, "vulkan: timings of a program that did not run");
+        return vk_fail(device->host, DAPT_ERROR_UNSUPPORTED, "vulkan: device %s has no clocks",
+                       device->adapter->info.name);
+    if (!e->ran)
+        return vk_fail(device->host, DAPT_ERROR_INVALID,
+                       "vulkan: timings of a program that did not run");
     if (e->timed) {
         status = vk_wait(device, e->value, 0);
         if (status == DAPT_OK) status = read_clocks(device, e);
@@ -289,6 +324,7 @@ enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *
     if (!e->timed) e->timed = true, e->recorded = false;  // from the next run on
     e->keep_clocks = true;
     memset(nanoseconds, 0, e->op_count * sizeof *nanoseconds);
-    for (uint32_t i = 0; i < e->passes.count; i++) nanoseconds[e->passes.at[i].op] += e->nanoseconds[i];
+    for (uint32_t i = 0; i < e->passes.count; i++)
+        nanoseconds[e->passes.at[i].op] += e->nanoseconds[i];
     return DAPT_OK;
 }

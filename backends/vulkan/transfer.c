@@ -1,5 +1,6 @@
-// What the host writes and reads, in order with the runs. Memory that the host sees is touched directly while the device
-// is idle; otherwise data goes through a ring of staging slots, so that copying on one side overlaps with the other.
+// What the host writes and reads, in order with the runs. Memory that the host sees is touched
+// directly while the device is idle; otherwise data goes through a ring of staging slots, so that
+// copying on one side overlaps with the other.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,20 +12,24 @@
 struct slot {
     struct dapt_buffer *memory;
     VkCommandBuffer commands;
-    uint64_t value;               // of the timeline when the slot is free again
+    uint64_t value;  // of the timeline when the slot is free again
 };
 
-struct vk_ring { struct slot slots[SLOTS]; uint32_t next; };
+struct vk_ring {
+    struct slot slots[SLOTS];
+    uint32_t next;
+};
 
 static const char *const role_names[DAPT_BUFFER_ROLE_COUNT] = {
-    "parameters", "gradients", "first moments", "second moments", "constants",
+    "parameters", "gradients", "first moments", "second moments",  "constants",
     "batch",      "step",      "results",       "key/value cache", "activations",
 };
 
 // The next slot, free and recording. `bytes`: staging memory it must have; 0: none.
 static enum dapt_status slot_begin(struct dapt_device *d, bool staging, struct slot **slot) {
     if (d->ring == NULL) d->ring = calloc(1, sizeof *d->ring);
-    if (d->ring == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for staging");
+    if (d->ring == NULL)
+        return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for staging");
     struct slot *s = &d->ring->slots[d->ring->next++ % SLOTS];
     enum dapt_status status = vk_wait(d, s->value, 0);
     if (status == DAPT_OK && staging && s->memory == NULL)
@@ -59,7 +64,8 @@ enum dapt_status vk_buffer_create(struct dapt_device *d, enum dapt_buffer_role r
     struct slot *slot;
     status = slot_begin(d, false, &slot);
     if (status == DAPT_OK) {
-        d->api.CmdFillBuffer(slot->commands, vk_buffer_handle(*buffer), (*buffer)->offset, (*buffer)->size, 0);
+        d->api.CmdFillBuffer(slot->commands, vk_buffer_handle(*buffer), (*buffer)->offset,
+                             (*buffer)->size, 0);
         status = slot_submit(d, slot, "fill");
     }
     if (status < 0) {
@@ -79,8 +85,8 @@ static uint64_t smaller(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
-enum dapt_status vk_buffer_write(struct dapt_device *d, struct dapt_buffer *buffer, uint64_t offset, const void *data,
-                                 uint64_t size) {
+enum dapt_status vk_buffer_write(struct dapt_device *d, struct dapt_buffer *buffer, uint64_t offset,
+                                 const void *data, uint64_t size) {
     if (buffer->mapped != NULL && vk_idle(d)) {
         memcpy((uint8_t *)buffer->mapped + offset, data, size);
         return DAPT_OK;
@@ -93,40 +99,44 @@ enum dapt_status vk_buffer_write(struct dapt_device *d, struct dapt_buffer *buff
         uint64_t length = smaller(SLOT_BYTES, size - at);
         memcpy(slot->memory->mapped, (const uint8_t *)data + at, length);
         VkBufferCopy copy = {slot->memory->offset, buffer->offset + offset + at, length};
-        d->api.CmdCopyBuffer(slot->commands, vk_buffer_handle(slot->memory), vk_buffer_handle(buffer), 1, &copy);
+        d->api.CmdCopyBuffer(slot->commands, vk_buffer_handle(slot->memory),
+                             vk_buffer_handle(buffer), 1, &copy);
         status = slot_submit(d, slot, "upload");
     }
     return status;
 }
 
-static enum dapt_status read_staged(struct dapt_device *d, struct dapt_buffer *buffer, uint64_t offset, uint8_t *data,
-                                    uint64_t size) {
+static enum dapt_status read_staged(struct dapt_device *d, struct dapt_buffer *buffer,
+                                    uint64_t offset, uint8_t *data, uint64_t size) {
     enum dapt_status status = DAPT_OK;
     struct slot *flying[SLOTS];
     uint64_t chunks = (size + SLOT_BYTES - 1) / SLOT_BYTES;
-    // One chunk less than slots in flight: slot_begin() never waits for one that was not yet collected.
+    // One chunk less than slots in flight: slot_begin() never waits for one that was not yet
+    // collected.
     for (uint64_t i = 0; i < chunks + SLOTS - 1 && status == DAPT_OK; i++) {
         if (i >= SLOTS - 1 && i - (SLOTS - 1) < chunks) {
             uint64_t done = i - (SLOTS - 1);
             struct slot *slot = flying[done % SLOTS];
             status = vk_wait(d, slot->value, 0);
             if (status == DAPT_OK)
-                memcpy(data + done * SLOT_BYTES, slot->memory->mapped, smaller(SLOT_BYTES, size - done * SLOT_BYTES));
+                memcpy(data + done * SLOT_BYTES, slot->memory->mapped,
+                       smaller(SLOT_BYTES, size - done * SLOT_BYTES));
         }
         if (i >= chunks || status < 0) continue;
         struct slot *slot;
         if ((status = slot_begin(d, true, &slot)) < 0) break;
         VkBufferCopy copy = {buffer->offset + offset + i * SLOT_BYTES, slot->memory->offset,
                              smaller(SLOT_BYTES, size - i * SLOT_BYTES)};
-        d->api.CmdCopyBuffer(slot->commands, vk_buffer_handle(buffer), vk_buffer_handle(slot->memory), 1, &copy);
+        d->api.CmdCopyBuffer(slot->commands, vk_buffer_handle(buffer),
+                             vk_buffer_handle(slot->memory), 1, &copy);
         status = slot_submit(d, slot, "readback");
         flying[i % SLOTS] = slot;
     }
     return status;
 }
 
-enum dapt_status vk_buffer_read(struct dapt_device *d, struct dapt_buffer *buffer, uint64_t offset, void *data,
-                                uint64_t size) {
+enum dapt_status vk_buffer_read(struct dapt_device *d, struct dapt_buffer *buffer, uint64_t offset,
+                                void *data, uint64_t size) {
     // Over the bus, reads of uncached memory are slow: there only small ones go directly.
     bool direct = buffer->mapped != NULL && (d->unified || size <= 4096);
     if (!direct) return read_staged(d, buffer, offset, data, size);

@@ -1,11 +1,13 @@
 // The Vulkan backend: what its files share.
 //
-//   instance.c  libvulkan, the instance, the list of devices      device.c    one open device, waiting, errors
-//   memory.c    blocks of device memory, buffers cut from them    transfer.c  what the host writes and reads
-//   pipeline.c  shader rows to pipelines, the cache on disk       program.c   a program recorded, submitted, timed
-//   hazard.c    where a barrier is needed                         lower*.c    each op as passes of shaders
+//   instance.c  libvulkan, the instance, devices  device.c    one open device, waiting, errors
+//   memory.c    blocks of memory, buffers         transfer.c  what the host writes and reads
+//   pipeline.c  shader rows to pipelines          source.c    shaders compiled at run time
+//   hazard.c    where a barrier is needed         program.c   programs recorded, submitted, timed
+//   lower*.c    each op as passes of shaders
 //
-// There are no descriptors: shaders get addresses, in push constants, within the 128 bytes that every device has.
+// There are no descriptors: shaders get addresses, in push constants, within the 128 bytes that
+// every device has.
 #ifndef DAPT_VK_H
 #define DAPT_VK_H
 #include "api.h"
@@ -13,17 +15,18 @@
 
 struct dapt_device;
 
-// ------------------------------------------------------------------------------------------------- the adapters
+// ------------------------------------------------------------------------------------ the adapters
 
-// What kernels may rely on: the device's, or less where DAPT_VK_LIMITS says so ("shared=16384,invocations=128").
+// What kernels may rely on: the device's, or less where DAPT_VK_LIMITS says so
+// ("shared=16384,invocations=128").
 struct vk_limits {
-    uint32_t shared_memory;   // bytes of a workgroup
-    uint32_t invocations;     // of a workgroup
-    uint32_t groups;          // of a dispatch, in each dimension
-    uint32_t subgroup;        // asked-for subgroup size; 0: the driver's choice
-    uint64_t allocation;      // bytes of one allocation
-    uint64_t memory;          // bytes in all that buffers may take; 0: no limit of ours
-    bool software;            // kernels for a processor that poses as a GPU
+    uint32_t shared_memory;  // bytes of a workgroup
+    uint32_t invocations;    // of a workgroup
+    uint32_t groups;         // of a dispatch, in each dimension
+    uint32_t subgroup;       // asked-for subgroup size; 0: the driver's choice
+    uint64_t allocation;     // bytes of one allocation
+    uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
+    bool software;           // kernels for a processor that poses as a GPU
 };
 
 // A physical device that has what is needed.
@@ -35,7 +38,7 @@ struct vk_adapter {
     uint32_t subgroup_min, subgroup_max;
     uint32_t queue_family, timestamp_bits;
     bool sparse, float16, subgroup_control, memory_budget;
-    uint64_t heap;            // bytes of the largest device-local heap
+    uint64_t heap;  // bytes of the largest device-local heap
     struct vk_limits limits;
     struct dapt_device_info info;
 };
@@ -50,30 +53,32 @@ struct vk_instance {
     VkDebugUtilsMessengerEXT messenger;
     struct vk_instance_api api;
     const struct dapt_host *host;
-    bool validating;          // DAPT_VK_VALIDATE=1: any message of the validation layer ends the program
-    bool labels;              // names and labels reach a debugger
+    bool validating;  // DAPT_VK_VALIDATE=1: any message of the validation layer ends the program
+    bool labels;      // names and labels reach a debugger
     uint32_t count;
-    struct vk_adapter adapters[VK_MAX_ADAPTERS];  // discrete before integrated before virtual before software
-    char reason[256];         // why there are none
+    struct vk_adapter
+        adapters[VK_MAX_ADAPTERS];  // discrete before integrated before virtual before software
+    char reason[256];               // why there are none
 };
 struct vk_instance *vk_instance(const struct dapt_host *host);
 
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count);
-enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index, struct dapt_device_info *info);
+enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,
+                                struct dapt_device_info *info);
 // Free and total bytes of device memory; free is 0 where nobody knows.
 void vk_memory_budget(const struct vk_adapter *adapter, uint64_t *total, uint64_t *available);
 
-// --------------------------------------------------------------------------------------------------- the device
+// -------------------------------------------------------------------------------------- the device
 
-struct vk_block;              // device memory with one VkBuffer over it
-struct vk_ring;               // staging memory
+struct vk_block;  // device memory with one VkBuffer over it
+struct vk_ring;   // staging memory
 
 // A range of device memory.
 struct dapt_buffer {
     struct vk_block *block;
-    uint64_t offset, size;    // bytes in the block; size is a multiple of 4
+    uint64_t offset, size;  // bytes in the block; size is a multiple of 4
     VkDeviceAddress address;
-    void *mapped;             // NULL: not visible to the host
+    void *mapped;  // NULL: not visible to the host
 };
 
 struct vk_pipeline;
@@ -88,28 +93,29 @@ struct dapt_device {
     VkQueue queue;
     VkCommandPool pool;
     VkSemaphore timeline;
-    uint64_t submitted;       // value of the timeline after everything submitted so far
-    enum dapt_status lost;    // set once: every later call fails with it
-    const char *running;      // what was submitted last, for messages
+    uint64_t submitted;     // value of the timeline after everything submitted so far
+    enum dapt_status lost;  // set once: every later call fails with it
+    const char *running;    // what was submitted last, for messages
 
     VkPhysicalDeviceMemoryProperties memory;
     struct vk_block *blocks;
-    uint64_t used;            // bytes in blocks
+    uint64_t used;  // bytes in blocks
     struct vk_ring *ring;
-    struct dapt_buffer *scratch;     // of the ops; grows; every program's
+    struct dapt_buffer *scratch;  // of the ops; grows; every program's
     uint32_t scratch_version;
 
     VkPipelineCache cache;
-    char cache_path[512];     // "": none
+    char cache_path[512];  // "": none
     VkPipelineLayout layout;
     VkShaderModule modules[SHADER_COUNT];
-    struct vk_pipeline *pipelines;   // a list
+    struct vk_pipeline *pipelines;  // a list
     bool cache_dirty;
 
-    bool unified;             // the host sees all device memory
+    bool unified;  // the host sees all device memory
 };
 
-enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index, const struct dapt_device_options *options,
+enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
+                                const struct dapt_device_options *options,
                                 struct dapt_device **device);
 void vk_device_close(struct dapt_device *device);
 enum dapt_status vk_device_wait(struct dapt_device *device, double timeout);
@@ -120,55 +126,63 @@ enum dapt_status vk_wait(struct dapt_device *device, uint64_t value, double time
 bool vk_idle(struct dapt_device *device);
 
 // Records a formatted line with the host.
-enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-// The same for a failed Vulkan call: adds the device and the result's name, and remembers a lost device.
+enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
+                         ...) __attribute__((format(printf, 3, 4)));
+// The same for a failed Vulkan call: adds the device and the result's name, and remembers a lost
+// device.
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what);
 const char *vk_result_name(VkResult result);
 void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, const char *name);
 // Command buffers of the device's pool, begun and ended. `reusable`: submitted more than once.
-enum dapt_status vk_commands_begin(struct dapt_device *device, bool reusable, VkCommandBuffer *commands);
+enum dapt_status vk_commands_begin(struct dapt_device *device, bool reusable,
+                                   VkCommandBuffer *commands);
 enum dapt_status vk_commands_end(struct dapt_device *device, VkCommandBuffer commands);
 // Everything before happens before everything after, for shaders, copies and the host.
 void vk_full_barrier(struct dapt_device *device, VkCommandBuffer commands);
 
-// --------------------------------------------------------------------------------------------- memory, transfers
+// ------------------------------------------------------------------------------- memory, transfers
 
 enum vk_memory_kind { VK_MEMORY_DEVICE, VK_MEMORY_UPLOAD, VK_MEMORY_STAGING };
 
-enum dapt_status vk_memory_create(struct dapt_device *device, enum vk_memory_kind kind, uint64_t size, const char *name,
-                                  struct dapt_buffer **buffer);    // contents undefined
-void vk_memory_destroy(struct dapt_device *device, struct dapt_buffer *buffer);    // NULL is fine
+enum dapt_status vk_memory_create(struct dapt_device *device, enum vk_memory_kind kind,
+                                  uint64_t size, const char *name,
+                                  struct dapt_buffer **buffer);  // contents undefined
+void vk_memory_destroy(struct dapt_device *device, struct dapt_buffer *buffer);  // NULL is fine
 VkBuffer vk_buffer_handle(const struct dapt_buffer *buffer);
 void vk_memory_close(struct dapt_device *device);
 
-enum dapt_status vk_buffer_create(struct dapt_device *device, enum dapt_buffer_role role, uint64_t size,
-                                  struct dapt_buffer **buffer);
+enum dapt_status vk_buffer_create(struct dapt_device *device, enum dapt_buffer_role role,
+                                  uint64_t size, struct dapt_buffer **buffer);
 void vk_buffer_destroy(struct dapt_device *device, struct dapt_buffer *buffer);
-enum dapt_status vk_buffer_write(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset, const void *data,
-                                 uint64_t size);
-enum dapt_status vk_buffer_read(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset, void *data,
-                                uint64_t size);
+enum dapt_status vk_buffer_write(struct dapt_device *device, struct dapt_buffer *buffer,
+                                 uint64_t offset, const void *data, uint64_t size);
+enum dapt_status vk_buffer_read(struct dapt_device *device, struct dapt_buffer *buffer,
+                                uint64_t offset, void *data, uint64_t size);
 void vk_transfer_close(struct dapt_device *device);
 
-// ------------------------------------------------------------------------------------------------------ pipelines
+// --------------------------------------------------------------------------------------- pipelines
 
 #define VK_MAX_CONSTANTS 16
 
 // A shader with its specialization constants; made once, kept for the device's life.
-enum dapt_status vk_pipeline_get(struct dapt_device *device, enum vk_shader shader, const uint32_t *constants,
-                                 uint32_t count, VkPipeline *pipeline);
-// source.c: the shader compiled from DAPT_SHADER_DIR, the caller's to free; NULL where that is not set.
-enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader shader, uint32_t **code, size_t *size);
+enum dapt_status vk_pipeline_get(struct dapt_device *device, enum vk_shader shader,
+                                 const uint32_t *constants, uint32_t count, VkPipeline *pipeline);
+// source.c: the shader compiled from DAPT_SHADER_DIR, the caller's to free; NULL where that is not
+// set.
+enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader shader,
+                                  uint32_t **code, size_t *size);
 enum dapt_status vk_pipeline_open(struct dapt_device *device);
 void vk_pipeline_close(struct dapt_device *device);
 
-// ------------------------------------------------------------------------------------------------------- programs
+// ---------------------------------------------------------------------------------------- programs
 
-bool vk_supports(struct dapt_device *device, const struct dapt_program *program, const struct dapt_op *op);
+bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
+                 const struct dapt_op *op);
 enum dapt_status vk_program_compile(struct dapt_device *device, const struct dapt_program *program,
-                                    struct dapt_buffer *const *buffers, struct dapt_executable **executable);
+                                    struct dapt_buffer *const *buffers,
+                                    struct dapt_executable **executable);
 void vk_program_destroy(struct dapt_device *device, struct dapt_executable *executable);
 enum dapt_status vk_program_run(struct dapt_device *device, struct dapt_executable *executable);
-enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *executable, uint64_t *nanoseconds);
+enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *executable,
+                            uint64_t *nanoseconds);
 #endif

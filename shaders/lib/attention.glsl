@@ -1,7 +1,9 @@
-// What the passes of attention share: tiles of SIDE x SIDE scores, 128 invocations a tile. Invocation (x, y) of 16 x 8 has
-// rows y + 8 i and columns x + 16 j of a tile, and columns x + 16 j of what is as wide as a head.
+// What the passes of attention share: tiles of SIDE x SIDE scores, 128 invocations a tile.
+// Invocation (x, y) of 16 x 8 has rows y + 8 i and columns x + 16 j of a tile, and columns x + 16 j
+// of what is as wide as a head.
 //
-// Which keys a query sees: max(first, last - window + 1) <= key <= last, as range (from, to) with to exclusive.
+// Which keys a query sees: max(first, last - window + 1) <= key <= last, as range (from, to) with
+// to exclusive.
 layout(constant_id = 2) const uint SIZE = 64;      // of a head
 layout(constant_id = 3) const uint HEADS = 1;      // of queries
 layout(constant_id = 4) const uint GROUPS = 1;     // heads of keys

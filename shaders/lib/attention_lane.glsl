@@ -1,4 +1,6 @@
-// What the passes of attention with one row an invocation share.
+// What the passes of attention with one row an invocation share. Loops over keys and queries are
+// the same for all; what they load is clamped, as Mesa's rasteriser makes such loads once more when
+// a loop is over.
 layout(constant_id = 2) const uint SIZE = 64;      // of a head
 layout(constant_id = 3) const uint HEADS = 1;      // of queries
 layout(constant_id = 4) const uint GROUPS = 1;     // heads of keys
@@ -18,7 +20,7 @@ ivec2 span(Indices first, Indices last, uint sequence, uint queries, uint keys) 
     ivec2 all = ivec2(int(keys), 0);
     uint begin = gl_WorkGroupID.x * WIDTH, end = min(begin + WIDTH, queries);
     for (uint i = begin; i < end; i++) {
-        ivec2 r = range(first, last, sequence * queries + i, keys);
+        ivec2 r = range(first, last, sequence * queries + min(i, end - 1), keys);
         if (r.x < r.y) all = ivec2(min(all.x, r.x), max(all.y, r.y));
     }
     return all;

@@ -1,5 +1,6 @@
-// What every shader begins with: memory by address, the workgroup's shape in constants 0 and 1, numbers.
-// A shader's own constants begin at 2; its push constants are addresses first, then words, within 128 bytes.
+// What every shader begins with: memory by address, the workgroup's shape in constants 0 and 1,
+// numbers. A shader's own constants begin at 2; its push constants are addresses first, then words,
+// within 128 bytes.
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
 #extension GL_EXT_control_flow_attributes : require

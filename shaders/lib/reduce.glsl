@@ -1,7 +1,9 @@
-// Sums over the invocations of a workgroup, in a fixed order whatever the subgroup size. WIDTH is a power of two.
+// Sums over the invocations of a workgroup, in a fixed order whatever the subgroup size. WIDTH is a
+// power of two.
 shared float reduce_part[WIDTH * HEIGHT];
 
-// Over x: all invocations of one y receive the sum of theirs. Every invocation of the workgroup takes part.
+// Over x: all invocations of one y receive the sum of theirs. Every invocation of the workgroup
+// takes part.
 float sum_width(float value) {
     if (WIDTH == 1) return value;
     uint x = gl_LocalInvocationID.x, at = gl_LocalInvocationID.y * WIDTH + x;

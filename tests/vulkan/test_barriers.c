@@ -1,5 +1,5 @@
-// Barriers against brute force: random passes over a small memory; every byte's last writer and readers since decide whether a
-// pass may start.
+// Barriers against brute force: random passes over a small memory; every byte's last writer and
+// readers since decide whether a pass may start.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -12,7 +12,8 @@
 #define MEMORY 512
 #define PASSES 40
 
-enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format, ...) {
+enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
+                         ...) {
     (void)host, (void)format;
     return status;
 }
@@ -45,7 +46,8 @@ static bool truly_conflicts(const struct vk_passes *passes, uint32_t from, uint3
     for (uint32_t k = from; k < at; k++)
         for (uint32_t i = 0; i < passes->at[k].access_count; i++)
             for (uint32_t j = 0; j < passes->at[at].access_count; j++) {
-                const struct vk_access *a = &passes->at[k].access[i], *b = &passes->at[at].access[j];
+                const struct vk_access *a = &passes->at[k].access[i],
+                                       *b = &passes->at[at].access[j];
                 if (!a->write && !b->write) continue;
                 for (uint64_t byte = 0; byte < MEMORY; byte++)
                     if (touches(a, byte) && touches(b, byte)) return true;
@@ -62,13 +64,15 @@ static void test_never_too_few(void **unused) {
         memset(passes, 0, sizeof passes);
         for (int i = 0; i < PASSES; i++) {
             passes[i].access_count = 1 + pick(3);
-            for (uint32_t k = 0; k < passes[i].access_count; k++) passes[i].access[k] = random_access();
+            for (uint32_t k = 0; k < passes[i].access_count; k++)
+                passes[i].access[k] = random_access();
         }
         assert_int_equal(vk_mark_barriers(NULL, &list), DAPT_OK);
         uint32_t since = 0;
         for (uint32_t i = 0; i < PASSES; i++) {
             bool conflict = truly_conflicts(&list, since, i);
-            if (conflict && !passes[i].barrier) fail_msg("round %d: pass %u needs a barrier and has none", round, i);
+            if (conflict && !passes[i].barrier)
+                fail_msg("round %d: pass %u needs a barrier and has none", round, i);
             needed += conflict;
             placed += passes[i].barrier;
             if (passes[i].barrier) since = i;
@@ -86,8 +90,11 @@ static void test_slices(void **unused) {
     memset(passes, 0, sizeof passes);
     for (int i = 0; i < 3; i++) {
         passes[i].access_count = 1;
-        passes[i].access[0] = (struct vk_access){.begin = 16u * (unsigned)i, .end = 16u * (unsigned)i + 7 * 48 + 16,
-                                                 .stride = 48, .width = 16, .write = true};
+        passes[i].access[0] = (struct vk_access){.begin = 16u * (unsigned)i,
+                                                 .end = 16u * (unsigned)i + 7 * 48 + 16,
+                                                 .stride = 48,
+                                                 .width = 16,
+                                                 .write = true};
     }
     assert_int_equal(vk_mark_barriers(NULL, &list), DAPT_OK);
     assert_false(passes[1].barrier || passes[2].barrier);
@@ -97,6 +104,7 @@ static void test_slices(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_never_too_few), cmocka_unit_test(test_slices)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_never_too_few),
+                                       cmocka_unit_test(test_slices)};
     return cmocka_run_group_tests_name("barriers", tests, NULL, NULL);
 }

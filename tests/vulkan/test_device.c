@@ -1,4 +1,5 @@
-// Devices, memory, transfers, replays and clocks of the Vulkan backend, on whatever driver the environment names.
+// Devices, memory, transfers, replays and clocks of the Vulkan backend, on whatever driver the
+// environment names.
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,8 @@
 #define MUST(call) assert_int_equal(call, DAPT_OK)
 
 static char said[1024];
-static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status, const char *line) {
+static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status,
+                                  const char *line) {
     (void)host;
     snprintf(said, sizeof said, "%s", line);
     return status;
@@ -22,7 +24,8 @@ static void host_log(const struct dapt_host *host, enum dapt_log_level level, co
     (void)host, (void)level;
     fprintf(stderr, "%s\n", line);
 }
-static const struct dapt_host host = {.struct_size = sizeof host, .log = host_log, .fail = host_fail};
+static const struct dapt_host host = {
+    .struct_size = sizeof host, .log = host_log, .fail = host_fail};
 static const struct dapt_backend *be;
 static struct dapt_device *device;
 
@@ -47,7 +50,7 @@ static int teardown(void **unused) {
     return 0;
 }
 
-// ---------------------------------------------------------------------------------------------------- the tests
+// --------------------------------------------------------------------------------------- the tests
 
 static void test_info(void **unused) {
     (void)unused;
@@ -56,7 +59,8 @@ static void test_info(void **unused) {
     assert_true(info.name[0] && info.vendor[0] && info.driver[0] && strlen(info.uuid) == 36);
     assert_true(info.memory > 0 && info.max_buffer > 0 && info.shared_memory >= 16384);
     assert_true(info.subgroup_min > 0 && info.subgroup_min <= info.subgroup_max);
-    assert_true(be->device_info(&host, 99, &info) < 0 && be->device_open(&host, 99, NULL, &(struct dapt_device *){0}) < 0);
+    assert_true(be->device_info(&host, 99, &info) < 0 &&
+                be->device_open(&host, 99, NULL, &(struct dapt_device *){0}) < 0);
     assert_non_null(strstr(said, "99"));
 }
 
@@ -64,12 +68,14 @@ static void test_memory(void **unused) {
     (void)unused;
     static const uint64_t sizes[] = {4, 1000, 4096, 5u << 20, 21000004};
     struct dapt_buffer *buffers[5], *none;
-    for (int i = 0; i < 5; i++) MUST(be->buffer_create(device, DAPT_BUFFER_WORK, sizes[i], &buffers[i]));
+    for (int i = 0; i < 5; i++)
+        MUST(be->buffer_create(device, DAPT_BUFFER_WORK, sizes[i], &buffers[i]));
     for (int i = 0; i < 5; i++) {
         uint8_t *data = malloc(sizes[i]), *back = malloc(sizes[i]);
         MUST(be->buffer_read(device, buffers[i], 0, back, sizes[i]));
         for (uint64_t k = 0; k < sizes[i]; k++)
-            if (back[k] != 0) fail_msg("a new buffer of %llu bytes is not zero", (unsigned long long)sizes[i]);
+            if (back[k] != 0)
+                fail_msg("a new buffer of %llu bytes is not zero", (unsigned long long)sizes[i]);
         for (uint64_t k = 0; k < sizes[i]; k++) data[k] = (uint8_t)(k * 7 + (uint64_t)i);
         MUST(be->buffer_write(device, buffers[i], 0, data, sizes[i]));
         MUST(be->buffer_read(device, buffers[i], 1, back, sizes[i] - 1));
@@ -83,7 +89,8 @@ static void test_memory(void **unused) {
     MUST(be->buffer_read(device, buffers[2], 4095, &byte, 1));
     assert_int_equal(byte, (uint8_t)(4095 * 7 + 2));
     for (int i = 0; i < 5; i++) be->buffer_destroy(device, buffers[i]);
-    assert_int_equal(be->buffer_create(device, DAPT_BUFFER_PARAM, UINT64_C(1) << 45, &none), DAPT_ERROR_DEVICE);
+    assert_int_equal(be->buffer_create(device, DAPT_BUFFER_PARAM, UINT64_C(1) << 45, &none),
+                     DAPT_ERROR_DEVICE);
     assert_non_null(strstr(said, "33554432.0 MiB asked for (parameters)"));
     assert_null(none);
 }
@@ -91,11 +98,16 @@ static void test_memory(void **unused) {
 // y = y + x over n floats, `repeats` times as operations of one program.
 #define COUNT 4096
 #define REPEATS 5
-struct adder { struct dapt_buffer *x, *y; struct dapt_executable *run; };
+struct adder {
+    struct dapt_buffer *x, *y;
+    struct dapt_executable *run;
+};
 
 static void make_adder(struct adder *a) {
-    struct dapt_buffer_info infos[2] = {{DAPT_BUFFER_BATCH, COUNT * 4}, {DAPT_BUFFER_WORK, COUNT * 4}};
-    struct dapt_tensor tensors[2] = {{DAPT_F32, 1, {COUNT, 1, 1, 1}, 1, 0, 0}, {DAPT_F32, 1, {COUNT, 1, 1, 1}, 1, 1, 0}};
+    struct dapt_buffer_info infos[2] = {{DAPT_BUFFER_BATCH, COUNT * 4},
+                                        {DAPT_BUFFER_WORK, COUNT * 4}};
+    struct dapt_tensor tensors[2] = {{DAPT_F32, 1, {COUNT, 1, 1, 1}, 1, 0, 0},
+                                     {DAPT_F32, 1, {COUNT, 1, 1, 1}, 1, 1, 0}};
     struct dapt_op ops[REPEATS];
     for (int i = 0; i < REPEATS; i++) {
         ops[i] = (struct dapt_op){.opcode = DAPT_OP_ADD, .label = "adder"};
@@ -146,14 +158,16 @@ static void test_timings(void **unused) {
     for (int round = 0; round < 2; round++) {
         memset(nanoseconds, 0xff, sizeof nanoseconds);
         MUST(be->timings(device, a.run, nanoseconds));
-        for (int i = 0; i < REPEATS; i++) assert_true(nanoseconds[i] > 0 && nanoseconds[i] < UINT64_C(60000000000));
+        for (int i = 0; i < REPEATS; i++)
+            assert_true(nanoseconds[i] > 0 && nanoseconds[i] < UINT64_C(60000000000));
         MUST(be->program_run(device, a.run));
         MUST(be->program_run(device, a.run));
     }
     free_adder(&a);
 }
 
-// The first program's scratch moves when a second one needs more: the first must go on giving the same.
+// The first program's scratch moves when a second one needs more: the first must go on giving the
+// same.
 static void test_scratch(void **unused) {
     (void)unused;
     enum { SMALL = 40000, LARGE = 9000000 };
@@ -162,8 +176,10 @@ static void test_scratch(void **unused) {
     static const int64_t counts[2] = {SMALL, LARGE};
     for (int i = 0; i < 2; i++) {
         int64_t rows = counts[i] / 8;
-        struct dapt_buffer_info infos[2] = {{DAPT_BUFFER_WORK, (uint64_t)counts[i] * 4}, {DAPT_BUFFER_RESULT, 32}};
-        struct dapt_tensor tensors[2] = {{DAPT_F32, 2, {rows, 8, 1, 1}, 8, 0, 0}, {DAPT_F32, 1, {8, 1, 1, 1}, 1, 1, 0}};
+        struct dapt_buffer_info infos[2] = {{DAPT_BUFFER_WORK, (uint64_t)counts[i] * 4},
+                                            {DAPT_BUFFER_RESULT, 32}};
+        struct dapt_tensor tensors[2] = {{DAPT_F32, 2, {rows, 8, 1, 1}, 8, 0, 0},
+                                         {DAPT_F32, 1, {8, 1, 1, 1}, 1, 1, 0}};
         struct dapt_op op = {.opcode = DAPT_OP_COLUMN_SUM, .label = "sums"};
         for (int k = 1; k < DAPT_OP_INPUTS; k++) op.inputs[k] = DAPT_NONE;
         for (int k = 1; k < DAPT_OP_OUTPUTS; k++) op.outputs[k] = DAPT_NONE;
@@ -183,7 +199,9 @@ static void test_scratch(void **unused) {
         MUST(be->program_run(device, runs[i]));
         MUST(be->buffer_read(device, y[i], 0, sums, sizeof sums));
         for (int k = 0; k < 8; k++)
-            if (sums[k] != (float)(counts[i] / 8)) fail_msg("program %d, column %d: %g, expected %g", i, k, (double)sums[k], (double)counts[i] / 8);
+            if (sums[k] != (float)(counts[i] / 8))
+                fail_msg("program %d, column %d: %g, expected %g", i, k, (double)sums[k],
+                         (double)counts[i] / 8);
         be->program_destroy(device, runs[i]);
         be->buffer_destroy(device, x[i]);
         be->buffer_destroy(device, y[i]);
@@ -191,7 +209,8 @@ static void test_scratch(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_info), cmocka_unit_test(test_memory), cmocka_unit_test(test_order),
-                                       cmocka_unit_test(test_timings), cmocka_unit_test(test_scratch)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_info), cmocka_unit_test(test_memory),
+                                       cmocka_unit_test(test_order), cmocka_unit_test(test_timings),
+                                       cmocka_unit_test(test_scratch)};
     return cmocka_run_group_tests_name("device", tests, setup, teardown);
 }
