@@ -128,7 +128,11 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
     struct dapt_device *d = calloc(1, sizeof *d);
     if (d == NULL) return vk_fail(host, DAPT_ERROR_MEMORY, "vulkan: no memory for a device");
     d->host = host;
-    d->instance = vk_instance(host);
+    d->instance = vk_instance_take(host);
+    if (index >= d->instance->count) {  // gone since it was listed
+        status = vk_fail(host, DAPT_ERROR_DEVICE, "vulkan: device %s is gone", info.name);
+        goto done;
+    }
     d->adapter = &d->instance->adapters[index];
     d->limits = d->adapter->limits;
     VkResult result = create_device(d);
@@ -178,6 +182,7 @@ void vk_device_close(struct dapt_device *d) {
         if (d->pool != VK_NULL_HANDLE) d->api.DestroyCommandPool(d->handle, d->pool, NULL);
         d->api.DestroyDevice(d->handle, NULL);
     }
+    if (!hangs) vk_instance_give();
     free(d);
 }
 

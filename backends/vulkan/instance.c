@@ -359,16 +359,7 @@ static void open_instance(void) {
     list_adapters();
 }
 
-struct vk_instance *vk_instance(const struct dapt_host *host) {
-    pthread_mutex_lock(&opening);
-    bool first = instance.host == NULL;
-    instance.host = host;
-    if (first) open_instance();
-    pthread_mutex_unlock(&opening);
-    return &instance;
-}
-
-__attribute__((destructor)) static void close_instance(void) {
+static void close_instance(void) {
     if (instance.messenger != VK_NULL_HANDLE)
         instance.api.DestroyDebugUtilsMessengerEXT(instance.handle, instance.messenger, NULL);
     if (instance.handle != VK_NULL_HANDLE && instance.api.DestroyInstance != NULL)
@@ -377,25 +368,57 @@ __attribute__((destructor)) static void close_instance(void) {
     memset(&instance, 0, sizeof instance);
 }
 
+struct vk_instance *vk_instance_take(const struct dapt_host *host) {
+    pthread_mutex_lock(&opening);
+    instance.host = host;
+    if (instance.users++ == 0) open_instance();
+    pthread_mutex_unlock(&opening);
+    return &instance;
+}
+
+void vk_instance_give(void) {
+    pthread_mutex_lock(&opening);
+    if (--instance.users == 0) close_instance();
+    pthread_mutex_unlock(&opening);
+}
+
 // ---------------------------------------------------------------------------------------- the list
 
+// Devices do not come and go: what was found once is kept for those who only ask.
+static struct {
+    bool known;
+    uint32_t count;
+    struct dapt_device_info info[VK_MAX_ADAPTERS];
+    char reason[256];
+} listed;
+
+static void list_devices(const struct dapt_host *host) {
+    if (listed.known) return;
+    const struct vk_instance *i = vk_instance_take(host);
+    listed.count = i->count;
+    for (uint32_t k = 0; k < i->count; k++) listed.info[k] = i->adapters[k].info;
+    snprintf(listed.reason, sizeof listed.reason, "%s", i->reason);
+    listed.known = true;
+    vk_instance_give();
+}
+
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count) {
-    const struct vk_instance *i = vk_instance(host);
-    *count = i->count;
-    if (i->count > 0) return DAPT_OK;
+    list_devices(host);
+    *count = listed.count;
+    if (listed.count > 0) return DAPT_OK;
     char line[320];
-    snprintf(line, sizeof line, "vulkan: no device: %s", i->reason);
+    snprintf(line, sizeof line, "vulkan: no device: %s", listed.reason);
     host->log(host, DAPT_LOG_INFO, line);
     return DAPT_OK;
 }
 
 enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,
                                 struct dapt_device_info *info) {
-    const struct vk_instance *i = vk_instance(host);
-    if (index >= i->count)
+    list_devices(host);
+    if (index >= listed.count)
         return vk_fail(host, DAPT_ERROR_INVALID, "vulkan: device %u asked for, there are %u%s%s",
-                       index, i->count, i->count > 0 ? "" : ": ", i->reason);
-    *info = i->adapters[index].info;
+                       index, listed.count, listed.count > 0 ? "" : ": ", listed.reason);
+    *info = listed.info[index];
     return DAPT_OK;
 }
 

@@ -45,8 +45,9 @@ struct vk_adapter {
 
 #define VK_MAX_ADAPTERS 32
 
-// libvulkan and the instance: opened on first use, closed with the module.
+// libvulkan and the instance: open while someone uses them.
 struct vk_instance {
+    uint32_t users;
     void *library;
     PFN_vkGetInstanceProcAddr get;
     VkInstance handle;
@@ -60,7 +61,10 @@ struct vk_instance {
         adapters[VK_MAX_ADAPTERS];  // discrete before integrated before virtual before software
     char reason[256];               // why there are none
 };
-struct vk_instance *vk_instance(const struct dapt_host *host);
+// Never NULL; as many gives as takes. Nothing is left to the end of the process, when the libraries
+// below may be gone already.
+struct vk_instance *vk_instance_take(const struct dapt_host *host);
+void vk_instance_give(void);
 
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count);
 enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,
