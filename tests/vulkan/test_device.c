@@ -11,9 +11,12 @@
 
 #include "dapt/backend.h"
 
-#define MUST(call) assert_int_equal(call, DAPT_OK)
-
 static char said[1024];
+#define MUST(call)                                       \
+    do {                                                 \
+        if ((call) < 0) fail_msg("%s: %s", #call, said); \
+    } while (0)
+
 static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status,
                                   const char *line) {
     (void)host;
