@@ -39,21 +39,31 @@ static uint64_t machine_memory(void) {
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 }
 
-// The first value of one of /proc/cpuinfo's keys: "model name" on x86.
-static void processor_name(char *name, size_t size) {
-    snprintf(name, size, "CPU");
+// The first value of one of /proc/cpuinfo's keys; `text` stays where there is none.
+static void cpuinfo(const char *key, char *text, size_t size) {
     FILE *file = fopen("/proc/cpuinfo", "r");
     if (file == NULL) return;
     char line[256];
     while (fgets(line, sizeof line, file) != NULL) {
         char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || colon == NULL) continue;
-        char *text = colon + 1 + strspn(colon + 1, " \t");
-        text[strcspn(text, "\n")] = '\0';
-        if (*text != '\0') snprintf(name, size, "%s", text);
+        if (strncmp(line, key, strlen(key)) != 0 || colon == NULL) continue;
+        char *value = colon + 1 + strspn(colon + 1, " \t");
+        value[strcspn(value, "\n")] = '\0';
+        if (*value != '\0') snprintf(text, size, "%s", value);
         break;
     }
     fclose(file);
+}
+
+// Under the keys that x86 has.
+static void name_processor(struct dapt_device_info *info) {
+    static const char *const vendors[][2] = {{"GenuineIntel", "Intel"}, {"AuthenticAMD", "AMD"}};
+    snprintf(info->name, sizeof info->name, "CPU");
+    cpuinfo("model name", info->name, sizeof info->name);
+    cpuinfo("vendor_id", info->vendor, sizeof info->vendor);
+    for (int i = 0; i < 2; i++)
+        if (strcmp(info->vendor, vendors[i][0]) == 0)
+            snprintf(info->vendor, sizeof info->vendor, "%s", vendors[i][1]);
 }
 
 struct isa {
@@ -91,11 +101,13 @@ static enum dapt_status device_info(const struct dapt_host *host, uint32_t index
     if (status < 0) return status;
     *info = (struct dapt_device_info){.kind = DAPT_DEVICE_CPU,
                                       .memory = machine_memory(),
-                                      .max_buffer = PTRDIFF_MAX / 2,
+                                      .max_buffer = machine_memory(),
                                       .dtypes = 1u << DAPT_F32,
                                       .threads = pool_processors()};
-    processor_name(info->name, sizeof info->name);
-    snprintf(info->driver, sizeof info->driver, "dapt cpu, %s kernels", choose_isa().name);
+    name_processor(info);
+    struct isa isa = choose_isa();
+    snprintf(info->driver, sizeof info->driver, "dapt cpu, %s kernels", isa.name);
+    if (isa.matrix_unit) info->features = DAPT_FEATURE_BF16 | DAPT_FEATURE_I8 | DAPT_FEATURE_I8_DOT;
     return DAPT_OK;
 }
 

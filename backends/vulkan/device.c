@@ -9,6 +9,11 @@
 #include "vk.h"
 
 #define CLOSE_SECONDS 60.0
+// Twice as long at most, a submission may take before the device is taken to hang. Pieces of
+// programs take a quarter of a second once they were measured; the first runs of large operations
+// on software devices are what takes long. DAPT_VK_TIMEOUT sets another number of seconds.
+#define PATIENCE 60.0
+#define SOFTWARE_PATIENCE 600.0
 
 const char *vk_result_name(VkResult result) {
     static const struct {
@@ -34,14 +39,35 @@ const char *vk_result_name(VkResult result) {
     return other;
 }
 
+// ", running: ..." of the first submission that is not known to be done; "" where nothing is.
+static void tell_running(struct dapt_device *d, char *text, size_t size) {
+    uint64_t done = 0;
+    *text = '\0';
+    if (d->timeline == VK_NULL_HANDLE || d->submitted == 0) return;
+    bool known = d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &done) == VK_SUCCESS &&
+                 done <= d->submitted && d->submitted - done <= VK_FLYING;
+    uint64_t at = known && done < d->submitted ? done + 1 : d->submitted;
+    const char *what = d->running[at % VK_FLYING];
+    if (what != NULL) snprintf(text, size, ", running: %s", what);
+}
+
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what) {
-    if (result == VK_ERROR_DEVICE_LOST) device->lost = DAPT_ERROR_DEVICE;
-    bool lost = result == VK_ERROR_DEVICE_LOST;
+    char running[256] = "";
+    if (result == VK_ERROR_DEVICE_LOST) {
+        device->lost = DAPT_ERROR_DEVICE;
+        tell_running(device, running, sizeof running);
+    }
     return vk_fail(
         device->host, result == VK_ERROR_OUT_OF_HOST_MEMORY ? DAPT_ERROR_MEMORY : DAPT_ERROR_DEVICE,
-        "vulkan: device %s: %s: %s%s%s", device->adapter->info.name, what, vk_result_name(result),
-        lost && device->running != NULL ? ", last submitted: " : "",
-        lost && device->running != NULL ? device->running : "");
+        "vulkan: device %s: %s: %s%s", device->adapter->info.name, what, vk_result_name(result),
+        running);
+}
+
+void vk_forget(struct dapt_device *d, const void *begin, const void *end) {
+    for (size_t i = 0; i < VK_FLYING; i++)
+        if ((uintptr_t)begin <= (uintptr_t)d->running[i] &&
+            (uintptr_t)d->running[i] < (uintptr_t)end)
+            d->running[i] = NULL;
 }
 
 void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, const char *name) {
@@ -117,6 +143,13 @@ static bool is_unified(const struct dapt_device *d) {
     return false;
 }
 
+static double choose_patience(const struct vk_adapter *a) {
+    const char *text = getenv("DAPT_VK_TIMEOUT");
+    double seconds = text != NULL ? strtod(text, NULL) : 0;
+    if (seconds > 0 && seconds < 1e9) return seconds;
+    return a->info.kind == DAPT_DEVICE_SOFTWARE ? SOFTWARE_PATIENCE : PATIENCE;
+}
+
 enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
                                 const struct dapt_device_options *options,
                                 struct dapt_device **device) {
@@ -135,6 +168,7 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
     }
     d->adapter = &d->instance->adapters[index];
     d->limits = d->adapter->limits;
+    d->patience = choose_patience(d->adapter);
     VkResult result = create_device(d);
     if (result != VK_SUCCESS) {
         status = vk_fail_call(d, result, "cannot be opened");
@@ -167,12 +201,20 @@ done:
     return DAPT_OK;
 }
 
+// Devices that hang: they, and what they use, stay until the end of the process.
+static struct dapt_device *abandoned;
+
 void vk_device_close(struct dapt_device *d) {
     if (d == NULL) return;
-    bool hangs = d->timeline != VK_NULL_HANDLE && d->lost == DAPT_OK &&
-                 vk_wait(d, d->submitted, CLOSE_SECONDS) < 0;
-    // What still runs can't be taken apart; the end of the process will.
-    if (d->handle != VK_NULL_HANDLE && d->api.DestroyDevice != NULL && !hangs) {
+    if (d->timeline != VK_NULL_HANDLE && d->lost == DAPT_OK &&
+        vk_wait(d, d->submitted, CLOSE_SECONDS) < 0 && d->lost == DAPT_OK)
+        d->hung = true;
+    if (d->hung) {
+        d->next = abandoned;
+        abandoned = d;
+        return;
+    }
+    if (d->handle != VK_NULL_HANDLE && d->api.DestroyDevice != NULL) {
         d->api.DeviceWaitIdle(d->handle);
         vk_pipeline_close(d);
         vk_transfer_close(d);
@@ -182,7 +224,7 @@ void vk_device_close(struct dapt_device *d) {
         if (d->pool != VK_NULL_HANDLE) d->api.DestroyCommandPool(d->handle, d->pool, NULL);
         d->api.DestroyDevice(d->handle, NULL);
     }
-    if (!hangs) vk_instance_give();
+    vk_instance_give();
     free(d);
 }
 
@@ -239,7 +281,7 @@ enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, cons
                            .pCommandBuffers = &commands,
                            .signalSemaphoreCount = 1,
                            .pSignalSemaphores = &d->timeline};
-    d->running = what;
+    d->running[value % VK_FLYING] = what;
     VkResult result = d->api.QueueSubmit(d->queue, 1, &submit, VK_NULL_HANDLE);
     if (result != VK_SUCCESS) return vk_fail_call(d, result, "submission refused");
     d->submitted = value;
@@ -252,6 +294,21 @@ bool vk_idle(struct dapt_device *d) {
            value >= d->submitted;
 }
 
+// Waits without an end while the timeline moves; VK_TIMEOUT when it stood still.
+static VkResult wait_patiently(struct dapt_device *d, const VkSemaphoreWaitInfo *info) {
+    uint64_t before = UINT64_MAX, now = 0;
+    for (;;) {
+        VkResult result = d->api.WaitSemaphores(d->handle, info, (uint64_t)(d->patience * 1e9));
+        if (result == VK_TIMEOUT)
+            result = d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &now);
+        else
+            return result;
+        if (result != VK_SUCCESS) return result;
+        if (now == before) return VK_TIMEOUT;
+        before = now;
+    }
+}
+
 enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) {
     if (d->lost < 0)
         return vk_fail(d->host, d->lost, "vulkan: device %s was lost before",
@@ -260,13 +317,21 @@ enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) 
                                 .semaphoreCount = 1,
                                 .pSemaphores = &d->timeline,
                                 .pValues = &value};
-    uint64_t nanoseconds = timeout > 0 && timeout < 1e9 ? (uint64_t)(timeout * 1e9) : UINT64_MAX;
-    VkResult result = d->api.WaitSemaphores(d->handle, &info, nanoseconds);
+    bool patient = !(timeout > 0 && timeout < 1e9);
+    VkResult result = patient ? wait_patiently(d, &info)
+                              : d->api.WaitSemaphores(d->handle, &info, (uint64_t)(timeout * 1e9));
     if (result == VK_SUCCESS) return DAPT_OK;
     if (result != VK_TIMEOUT) return vk_fail_call(d, result, "waiting failed");
-    return vk_fail(d->host, DAPT_ERROR_DEVICE, "vulkan: device %s did not finish within %g s%s%s",
-                   d->adapter->info.name, timeout, d->running != NULL ? ", last submitted: " : "",
-                   d->running != NULL ? d->running : "");
+    char running[256];
+    tell_running(d, running, sizeof running);
+    if (!patient)
+        return vk_fail(d->host, DAPT_ERROR_DEVICE, "vulkan: device %s did not finish within %g s%s",
+                       d->adapter->info.name, timeout, running);
+    d->lost = DAPT_ERROR_DEVICE;
+    d->hung = true;
+    return vk_fail(d->host, DAPT_ERROR_DEVICE,
+                   "vulkan: device %s hangs: no progress for %g s%s", d->adapter->info.name,
+                   d->patience, running);
 }
 
 enum dapt_status vk_device_wait(struct dapt_device *device, double timeout) {

@@ -163,12 +163,16 @@ static void find_matrices(struct vk_adapter *a) {
             .sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR};
     if (instance.api.GetPhysicalDeviceCooperativeMatrixPropertiesKHR(a->handle, &count, found) < 0)
         return;
-    for (uint32_t i = 0; i < count && a->info.matrix_count < 16; i++) {
+    const uint32_t room = sizeof a->info.matrix / sizeof *a->info.matrix;
+    for (uint32_t i = 0; i < count && a->info.matrix_count < room; i++) {
         struct dapt_matrix_shape shape = {
             .m = found[i].MSize, .n = found[i].NSize, .k = found[i].KSize};
         bool floats = float_type((uint32_t)found[i].AType, &shape.ab) &&
                       float_type((uint32_t)found[i].CType, &shape.c);
-        if (floats && (uint32_t)found[i].AType == (uint32_t)found[i].BType &&
+        bool known = false;  // drivers list variants that differ in what does not matter here
+        for (uint32_t k = 0; k < a->info.matrix_count; k++)
+            known = known || memcmp(&a->info.matrix[k], &shape, sizeof shape) == 0;
+        if (floats && !known && (uint32_t)found[i].AType == (uint32_t)found[i].BType &&
             (uint32_t)found[i].scope == (uint32_t)VK_SCOPE_SUBGROUP_KHR)
             a->info.matrix[a->info.matrix_count++] = shape;
     }
@@ -201,6 +205,21 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
+// Driver and settings in short. Shaders that are compiled from a folder may change at any time.
+static void fill_variant(struct vk_adapter *a) {
+    const struct vk_limits *l = &a->limits;
+    char text[320];
+    int length = snprintf(text, sizeof text, "%x %u %u %u %u %llu %d %s", a->properties.driverVersion,
+                          l->shared_memory, l->invocations, l->groups, l->subgroup,
+                          (unsigned long long)l->allocation, l->software, a->info.driver);
+    uint64_t hash = vk_hash(text, (size_t)length);
+    hash ^= vk_hash(a->properties11.driverUUID, VK_UUID_SIZE) * 3;
+    hash ^= vk_hash(a->properties.pipelineCacheUUID, VK_UUID_SIZE) * 5;
+    const char *sources = getenv("DAPT_SHADER_DIR");
+    if (sources == NULL || *sources == '\0')
+        snprintf(a->info.variant, sizeof a->info.variant, "%016llx", (unsigned long long)hash);
+}
+
 static void fill_info(struct vk_adapter *a) {
     struct dapt_device_info *info = &a->info;
     static const enum dapt_device_kind kinds[] = {
@@ -215,28 +234,55 @@ static void fill_info(struct vk_adapter *a) {
                                                                       : DAPT_DEVICE_VIRTUAL;
     snprintf(info->name, sizeof info->name, "%s", p->deviceName);
     snprintf(info->vendor, sizeof info->vendor, "%s", vendor_name(p->vendorID));
-    snprintf(info->driver, sizeof info->driver, "%.48s %.64s", a->properties12.driverName,
-             a->properties12.driverInfo);
+    snprintf(info->driver, sizeof info->driver, "%.48s%s%.64s", a->properties12.driverName,
+             a->properties12.driverInfo[0] != '\0' ? " " : "", a->properties12.driverInfo);
     char *at = info->uuid;
     for (uint32_t i = 0; i < VK_UUID_SIZE; i++)
         at += snprintf(at, 4, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
                        a->properties11.deviceUUID[i]);
+    snprintf(info->api, sizeof info->api, "Vulkan %u.%u.%u", VK_API_VERSION_MAJOR(p->apiVersion),
+             VK_API_VERSION_MINOR(p->apiVersion), VK_API_VERSION_PATCH(p->apiVersion));
+    fill_variant(a);
     info->memory = a->heap;
+    info->max_allocation = a->limits.allocation;
     info->max_buffer = a->sparse ? p->limits.sparseAddressSpaceSize : a->limits.allocation;
+    if (info->max_buffer > a->heap) info->max_buffer = a->heap;
     info->dtypes = 1u << DAPT_F32;
     info->subgroup_min = a->subgroup_min;
     info->subgroup_max = a->subgroup_max;
     info->shared_memory = a->limits.shared_memory;
+    info->workgroup = a->limits.invocations;
 }
 
-static bool fill_features(struct vk_adapter *a) {
+// Products of four int8 in one instruction; the feature alone may be many.
+static bool has_fast_dot(const struct vk_adapter *a) {
+    VkPhysicalDeviceShaderIntegerDotProductProperties dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES};
+    VkPhysicalDeviceProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &dot};
+    instance.api.GetPhysicalDeviceProperties2(a->handle, &properties);
+    return dot.integerDotProduct4x8BitPackedSignedAccelerated;
+}
+
+// Features of extensions are asked for where the driver has them.
+static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *list, uint32_t count) {
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
     VkPhysicalDeviceVulkan12Features features12 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                           .pNext = &features12};
+    if (has_extension(list, count, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) features12.pNext = &bf16;
     instance.api.GetPhysicalDeviceFeatures2(a->handle, &features);
     a->sparse = features.features.sparseBinding;
     a->float16 = features12.shaderFloat16;
+    if (features12.shaderFloat16) a->info.features |= DAPT_FEATURE_F16;
+    if (features12.shaderInt8) a->info.features |= DAPT_FEATURE_I8;
+    if (bf16.shaderBFloat16DotProduct || bf16.shaderBFloat16CooperativeMatrix)
+        a->info.features |= DAPT_FEATURE_BF16;
+    if (has_extension(list, count, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) &&
+        has_fast_dot(a))
+        a->info.features |= DAPT_FEATURE_I8_DOT;
     return features12.timelineSemaphore && features12.bufferDeviceAddress;
 }
 
@@ -284,25 +330,26 @@ static void fill_memory(struct vk_adapter *a) {
 static bool examine(struct vk_adapter *a, VkPhysicalDevice handle) {
     *a = (struct vk_adapter){.handle = handle};
     instance.api.GetPhysicalDeviceProperties(handle, &a->properties);
-    if (a->properties.apiVersion < VK_API_VERSION_1_2 || !fill_features(a) || !find_queue(a))
-        return false;
-    VkExtensionProperties *list = NULL;
     uint32_t count = 0;
-    if (instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, NULL) < 0)
+    if (a->properties.apiVersion < VK_API_VERSION_1_2 ||
+        instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, NULL) < 0)
         return false;
-    list = calloc(count + 1u, sizeof *list);
+    VkExtensionProperties *list = calloc(count + 1u, sizeof *list);
     if (list == NULL ||
         instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, list) < 0)
         count = 0;
-    a->memory_budget = has_extension(list, count, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
-    fill_properties(a, has_extension(list, count, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME));
-    fill_memory(a);
-    fill_info(a);
-    if (instance.api.GetPhysicalDeviceCooperativeMatrixPropertiesKHR != NULL &&
-        has_extension(list, count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
-        find_matrices(a);
+    bool usable = fill_features(a, list, count) && find_queue(a);
+    if (usable) {
+        a->memory_budget = has_extension(list, count, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+        fill_properties(a, has_extension(list, count, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME));
+        fill_memory(a);
+        fill_info(a);
+        if (instance.api.GetPhysicalDeviceCooperativeMatrixPropertiesKHR != NULL &&
+            has_extension(list, count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
+            find_matrices(a);
+    }
     free(list);
-    return true;
+    return usable;
 }
 
 static int rank(const struct vk_adapter *a) {
@@ -405,11 +452,9 @@ static void list_devices(const struct dapt_host *host) {
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count) {
     list_devices(host);
     *count = listed.count;
-    if (listed.count > 0) return DAPT_OK;
-    char line[320];
-    snprintf(line, sizeof line, "vulkan: no device: %s", listed.reason);
-    host->log(host, DAPT_LOG_INFO, line);
-    return DAPT_OK;
+    return listed.count > 0 ? DAPT_OK
+                            : vk_fail(host, DAPT_ERROR_UNSUPPORTED, "vulkan: no device: %s",
+                                      listed.reason);
 }
 
 enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,

@@ -123,6 +123,7 @@ static VkResult bind_sparsely(struct dapt_device *d, struct vk_block *b) {
     VkResult result = d->api.QueueBindSparse(d->queue, 1, &info, VK_NULL_HANDLE);
     free(binds);
     if (result != VK_SUCCESS) return result;
+    d->running[value % VK_FLYING] = "binding of memory";
     d->submitted = value;
     return vk_wait(d, value, 0) < 0 ? VK_ERROR_DEVICE_LOST : VK_SUCCESS;
 }
@@ -295,7 +296,7 @@ void vk_memory_destroy(struct dapt_device *d, struct dapt_buffer *b) {
     if (b == NULL) return;
     struct vk_block *block = b->block;
     block_give(block, b->offset, align_up(b->size, ALIGNMENT));
-    if (block->live == 0) block_destroy(d, block);
+    if (block->live == 0 && !d->hung) block_destroy(d, block);
     free(b);
 }
 

@@ -30,9 +30,10 @@ struct cache_head {
     uint64_t hash;
 };
 
-static uint64_t hash_bytes(const uint8_t *data, size_t size) {
+uint64_t vk_hash(const void *data, size_t size) {
+    const uint8_t *bytes = data;
     uint64_t hash = UINT64_C(14695981039346656037);  // FNV-1a
-    for (size_t i = 0; i < size; i++) hash = (hash ^ data[i]) * UINT64_C(1099511628211);
+    for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
     return hash;
 }
 
@@ -46,7 +47,7 @@ static struct cache_head head_for(const struct dapt_device *d, const uint8_t *da
     head.driver = p->driverVersion;
     head.size = (uint32_t)size;
     memcpy(head.uuid, p->pipelineCacheUUID, sizeof head.uuid);
-    head.hash = hash_bytes(data, size);
+    head.hash = vk_hash(data, size);
     return head;
 }
 

@@ -17,7 +17,7 @@
 struct piece {
     VkCommandBuffer commands;
     uint32_t begin, end;
-    char what[192];
+    char what[224];
 };
 
 struct dapt_executable {
@@ -118,11 +118,18 @@ static uint32_t piece_end(const struct dapt_executable *e, uint32_t begin) {
     return i;
 }
 
+// "operation 3 (layers.0.mlp, gate)" for messages.
 static void describe(const struct dapt_executable *e, struct piece *piece) {
-    uint32_t first = e->passes.at[piece->begin].op, last = e->passes.at[piece->end - 1].op;
-    snprintf(piece->what, sizeof piece->what, "operations %u (%.60s) to %u (%.60s)", first,
-             e->labels[first] != NULL ? e->labels[first] : "no label", last,
-             e->labels[last] != NULL ? e->labels[last] : "no label");
+    const struct vk_pass *first = &e->passes.at[piece->begin], *last = &e->passes.at[piece->end - 1];
+    const char *labels[] = {e->labels[first->op], e->labels[last->op]};
+    for (int i = 0; i < 2; i++)
+        if (labels[i] == NULL) labels[i] = "no label";
+    int length = snprintf(piece->what, sizeof piece->what, "operation %u (%.50s, %s)", first->op,
+                          labels[0], vk_shader_rows[first->shader].name);
+    if (last != first)
+        snprintf(piece->what + length, sizeof piece->what - (size_t)length,
+                 " to operation %u (%.50s, %s)", last->op, labels[1],
+                 vk_shader_rows[last->shader].name);
 }
 
 static enum dapt_status record_piece(struct dapt_device *d, struct dapt_executable *e,
@@ -153,6 +160,7 @@ static enum dapt_status add_piece(struct dapt_device *d, struct dapt_executable 
                                   struct piece **piece) {
     if (e->piece_count == e->piece_room) {
         uint32_t room = 2 * e->piece_room + 4;
+        vk_forget(d, e->pieces, e->pieces + e->piece_room);
         struct piece *larger = realloc(e->pieces, room * sizeof *larger);
         if (larger == NULL)
             return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program");
@@ -248,13 +256,12 @@ done:
 void vk_program_destroy(struct dapt_device *device, struct dapt_executable *e) {
     if (e == NULL) return;
     if (device->lost == DAPT_OK && e->ran) vk_wait(device, e->value, 0);
-    for (uint32_t i = 0; i < e->piece_room; i++)
+    for (uint32_t i = 0; i < e->piece_room && !device->hung; i++)
         if (e->pieces[i].commands != VK_NULL_HANDLE)
             device->api.FreeCommandBuffers(device->handle, device->pool, 1, &e->pieces[i].commands);
-    if (e->queries != VK_NULL_HANDLE)
+    if (e->queries != VK_NULL_HANDLE && !device->hung)
         device->api.DestroyQueryPool(device->handle, e->queries, NULL);
-    for (uint32_t i = 0; i < e->piece_room; i++)
-        if (device->running == e->pieces[i].what) device->running = NULL;
+    vk_forget(device, e->pieces, e->pieces + e->piece_room);
     free(e->pieces);
     free(e->passes.at);
     free(e->nanoseconds);

@@ -87,6 +87,8 @@ struct dapt_buffer {
 
 struct vk_pipeline;
 
+#define VK_FLYING 256  // submissions that messages can name
+
 struct dapt_device {
     const struct dapt_host *host;
     const struct vk_instance *instance;
@@ -99,7 +101,10 @@ struct dapt_device {
     VkSemaphore timeline;
     uint64_t submitted;     // value of the timeline after everything submitted so far
     enum dapt_status lost;  // set once: every later call fails with it
-    const char *running;    // what was submitted last, for messages
+    const char *running[VK_FLYING];  // what each of the last submissions does, for messages
+    double patience;        // seconds without progress after which the device is taken to hang
+    bool hung;              // what runs on it can't be taken apart
+    struct dapt_device *next;  // of the devices that were left as they were
 
     VkPhysicalDeviceMemoryProperties memory;
     struct vk_block *blocks;
@@ -125,7 +130,7 @@ void vk_device_close(struct dapt_device *device);
 enum dapt_status vk_device_wait(struct dapt_device *device, double timeout);
 // Submits one command buffer; *value receives what the timeline will then read.
 enum dapt_status vk_submit(struct dapt_device *device, VkCommandBuffer commands, const char *what);
-// Waits until the timeline reads `value`; timeout in seconds, 0: for ever.
+// Waits until the timeline reads `value`; timeout in seconds, 0: as long as the timeline moves.
 enum dapt_status vk_wait(struct dapt_device *device, uint64_t value, double timeout);
 bool vk_idle(struct dapt_device *device);
 
@@ -136,6 +141,9 @@ enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, 
 // device.
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what);
 const char *vk_result_name(VkResult result);
+uint64_t vk_hash(const void *data, size_t size);
+// Messages name nothing that lies in [begin, end) any more.
+void vk_forget(struct dapt_device *device, const void *begin, const void *end);
 void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, const char *name);
 // Command buffers of the device's pool, begun and ended. `reusable`: submitted more than once.
 enum dapt_status vk_commands_begin(struct dapt_device *device, bool reusable,

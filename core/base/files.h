@@ -38,6 +38,10 @@ char *dapt_path_join(struct dapt_arena *arena, const char *a, const char *b);
 struct dapt_paths { char **paths; size_t count; };
 enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern, struct dapt_paths *paths);
 
+// Where things are kept that can be made again: $XDG_CACHE_HOME/dapt or ~/.cache/dapt; it need not
+// exist. NULL where neither variable names an absolute folder, or without memory.
+char *dapt_cache_dir(struct dapt_arena *arena);
+
 // The folder that the running program lies in ("/opt/dapt/bin"), for finding what was installed
 // with it.
 enum dapt_status dapt_program_dir(struct dapt_arena *arena, char **path);

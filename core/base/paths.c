@@ -187,3 +187,9 @@ enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern,
     free(found.paths);
     return status;
 }
+
+char *dapt_cache_dir(struct dapt_arena *arena) {
+    const char *home = getenv("HOME"), *xdg = getenv("XDG_CACHE_HOME");
+    if (xdg && *xdg == '/') return dapt_path_join(arena, xdg, "dapt");
+    return home && *home == '/' ? dapt_path_join(arena, home, ".cache/dapt") : NULL;
+}

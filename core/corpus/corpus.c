@@ -26,17 +26,11 @@ struct opening {
 };
 
 static enum dapt_status find_cache(struct opening *o) {
-    const char *home = getenv("HOME"), *xdg = getenv("XDG_CACHE_HOME");
-    if (o->options->cache)
-        o->cache = o->options->cache;
-    else if (xdg && *xdg == '/')
-        o->cache = dapt_path_join(&o->arena, xdg, "dapt");
-    else if (home && *home == '/')
-        o->cache = dapt_path_join(&o->arena, home, ".cache/dapt");
-    else
+    o->cache = o->options->cache ? o->options->cache : dapt_cache_dir(&o->arena);
+    if (!o->cache)
         return dapt_fail(DAPT_ERROR_INVALID,
                          "no folder for token shards: set data.cache, XDG_CACHE_HOME or HOME");
-    return o->cache ? dapt_mkdirs(o->cache) : DAPT_ERROR_MEMORY;
+    return dapt_mkdirs(o->cache);
 }
 
 static const char *cache_path(struct opening *o, struct dapt_hash key, const char *ending) {

@@ -60,7 +60,7 @@ struct dapt_config {
         uint32_t max_bad_steps;       // non-finite steps in a row before the run stops
     } train;
 
-    struct { const char *name; uint32_t device; const char *precision; uint32_t threads; } backend;
+    struct { const char *name; const char *device; const char *precision; uint32_t threads; } backend;  // device: number, name or UUID; NULL: the best
     const char *const *plugins;       // folders, NULL-terminated, absolute
     const char *run;                  // folder
 };

@@ -92,7 +92,9 @@ const struct dapt_field dapt_fields[] = {
 
     OTHER(STRING, "backend.name", backend.name, "\"auto\"",
           "backend, or auto (\"backend\": NAME is short for it); see dapt devices"),
-    U32("backend.device", backend.device, "0", 0, 1024, "which of its devices"),
+    {"backend.device", DAPT_FIELD_DEVICE, AT(backend.device), NULL, false, 0, 0, NULL,
+     "which device: its number in the backend, its name or a part of it, or its UUID; default: the "
+     "best one, a software device only where it or its backend is named"},
     CHOICE("backend.precision", backend.precision, "\"auto\"", precisions,
            "of activations; parameters are float32"),
     U32("backend.threads", backend.threads, "0", 0, 1024,

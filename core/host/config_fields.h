@@ -12,6 +12,7 @@ enum dapt_field_type {
     DAPT_FIELD_BOOL,
     DAPT_FIELD_STRING,
     DAPT_FIELD_CHOICE,
+    DAPT_FIELD_DEVICE,   // a string; a number is one too
     DAPT_FIELD_PACKING,  // enum dapt_packing
     DAPT_FIELD_PATH,
     DAPT_FIELD_PATHS,

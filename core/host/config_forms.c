@@ -1,5 +1,6 @@
 // How each type of field is read and written.
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,6 +161,22 @@ static enum dapt_status write_string(const struct dapt_config *config,
                                      const struct dapt_field *field, struct dapt_string *out) {
     const char *text = *(const char **)slot(config, field);
     return text ? dapt_json_write_string(out, text) : DAPT_OK;
+}
+
+// A device's number is kept as its digits.
+static enum dapt_status read_device(struct dapt_config *config, const struct dapt_field *field,
+                                    const struct dapt_json *value) {
+    int64_t number;
+    if (dapt_json_kind(value) == DAPT_JSON_STRING) return read_string(config, field, value);
+    if (dapt_json_kind(value) != DAPT_JSON_NUMBER)
+        return fail_expected(value, "a device's number, name or UUID");
+    enum dapt_status status = dapt_json_integer(value, 0, 1024, &number);
+    if (status) return status;
+    char digits[24];
+    snprintf(digits, sizeof digits, "%lld", (long long)number);
+    const char **place = slot(config, field);
+    *place = keep(config, digits);
+    return *place ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
 static enum dapt_status find_choice(const struct dapt_field *field, const struct dapt_json *value,
@@ -506,6 +523,8 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
     [DAPT_FIELD_BOOL] = {read_bool, write_bool, "true or false", "\"type\": \"boolean\""},
     [DAPT_FIELD_STRING] = {read_string, write_string, "string",
                            "\"type\": \"string\", \"minLength\": 1"},
+    [DAPT_FIELD_DEVICE] = {read_device, write_string, "number or string",
+                           "\"type\": [\"integer\", \"string\"], \"minLength\": 1"},
     [DAPT_FIELD_CHOICE] = {read_choice, write_string, "string", "\"type\": \"string\""},
     [DAPT_FIELD_PACKING] = {read_packing, write_packing, "string", "\"type\": \"string\""},
     [DAPT_FIELD_PATH] = {read_path, write_string, "path", "\"type\": \"string\", \"minLength\": 1"},

@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 #include "dapt/dapt.h"
 #include "host/module_dir.h"
+#include "train/choose.h"
 #include "train/evaluate.h"
 #include "train/generate.h"
 #include "train/session.h"
@@ -76,7 +77,7 @@ enum dapt_status dapt_plugin_at(const struct dapt_context *context, size_t index
 
 enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_device each,
                               void *user) {
-    return dapt_session_devices(context->modules, each, user);
+    return dapt_choose_list(context->modules, each, user);
 }
 
 // ---------------------------------------------------------------------------------- configuration

@@ -4,87 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/threads.h"
-#include "host/module.h"
 #include "train/checkpoint.h"
-
-// ---------------------------------------------------------------------------------------- devices
-
-// The k-th backend among the modules, or NULL.
-static const struct dapt_backend *backend_at(const struct dapt_modules *modules, size_t k) {
-    for (size_t i = 0; i < dapt_modules_count(modules); i++) {
-        struct dapt_module_info info;
-        dapt_modules_at(modules, i, &info);
-        if (strcmp(info.kind, DAPT_BACKEND_KIND) == 0 && k-- == 0)
-            return dapt_modules_backend(modules, info.id);
-    }
-    return NULL;
-}
-
-enum dapt_status dapt_session_devices(const struct dapt_modules *modules, dapt_each_device each,
-                                      void *user) {
-    const struct dapt_backend *backend;
-    bool more = true;
-    for (size_t k = 0; more && (backend = backend_at(modules, k)); k++) {
-        uint32_t count = 0;
-        if (backend->device_count(dapt_host(), &count) != DAPT_OK) {
-            more = each(user, backend->name, 0, NULL, dapt_error());
-        }
-        for (uint32_t i = 0; more && i < count; i++) {
-            struct dapt_device_info info = {0};
-            bool known = backend->device_info(dapt_host(), i, &info) == DAPT_OK;
-            more = each(user, backend->name, i, known ? &info : NULL, known ? NULL : dapt_error());
-        }
-    }
-    return DAPT_OK;
-}
-
-struct choice {
-    const struct dapt_modules *modules;
-    uint32_t index;
-    int rank;
-    const char *name;
-};
-
-static bool weigh(void *user, const char *backend, uint32_t index,
-                  const struct dapt_device_info *info, const char *error) {
-    static const int ranks[] = {
-        [DAPT_DEVICE_SOFTWARE] = 1,   [DAPT_DEVICE_CPU] = 2,      [DAPT_DEVICE_VIRTUAL] = 3,
-        [DAPT_DEVICE_INTEGRATED] = 4, [DAPT_DEVICE_DISCRETE] = 5,
-    };
-    struct choice *choice = user;
-    if (error) dapt_log(DAPT_LOG_DEBUG, "backend %s: %s", backend, error);
-    bool ranked = info && index == choice->index &&
-                  (size_t)info->kind < sizeof ranks / sizeof ranks[0];
-    if (ranked && ranks[info->kind] > choice->rank) {
-        choice->rank = ranks[info->kind];
-        choice->name = backend;
-    }
-    return true;
-}
-
-enum dapt_status dapt_session_device(const struct dapt_modules *modules, const char *name,
-                                     uint32_t index, uint32_t threads,
-                                     struct dapt_device_handle **device) {
-    struct choice choice = {.modules = modules, .index = index};
-    *device = NULL;
-    if (!name || strcmp(name, "auto") == 0) {
-        enum dapt_status status = dapt_session_devices(modules, weigh, &choice);
-        if (status) return status;
-        if (!choice.name) {
-            return dapt_fail(DAPT_ERROR_DEVICE,
-                             "no backend offers a device %" PRIu32
-                             "; `dapt devices` lists what there is",
-                             index);
-        }
-        name = choice.name;
-    }
-    const struct dapt_backend *backend = dapt_modules_backend(modules, name);
-    if (!backend) return DAPT_ERROR_INVALID;
-    // Only the core looks at what a container may use of its machine's processors.
-    struct dapt_device_options options = {.threads = threads ? threads : dapt_processors()};
-    return dapt_device_open(dapt_host(), backend, index, &options, device);
-}
+#include "train/choose.h"
 
 // ---------------------------------------------------------------------------------------- folders
 
@@ -185,8 +106,8 @@ enum dapt_status dapt_session_engine(struct dapt_session *session,
                                      const struct dapt_engine_options *engine_options) {
     enum dapt_status status = dapt_session_model(session);
     if (!status) {
-        status = dapt_session_device(session->modules, options->backend, options->device,
-                                     options->threads, &session->device);
+        struct dapt_device_wish wish = {options->backend, options->device, options->threads};
+        status = dapt_choose_device(session->modules, &wish, &session->device);
     }
     if (!status)
         status = dapt_engine_create(session->model, session->device, engine_options,

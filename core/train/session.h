@@ -7,15 +7,6 @@
 #include "dapt/dapt.h"
 #include "train/engine.h"
 
-// The devices of all backends, in the order of the modules. `each` as in dapt.h.
-enum dapt_status dapt_session_devices(const struct dapt_modules *modules, dapt_each_device each,
-                                      void *user);
-// Opens device `index` of backend `name`. NULL or "auto": the backend whose device promises most (a
-// graphics card before the processor, a real device before an emulated one).
-enum dapt_status dapt_session_device(const struct dapt_modules *modules, const char *name,
-                                     uint32_t index, uint32_t threads,
-                                     struct dapt_device_handle **device);
-
 struct dapt_session {
     const struct dapt_modules *modules;
     struct dapt_arena arena;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/session.h"
+#include "train/choose.h"
 
 // ------------------------------------------------------------------------------------------ model
 
@@ -194,9 +194,9 @@ static void tell_memory(const struct dapt_setup *setup, const struct dapt_report
 static enum dapt_status open_engine(struct dapt_setup *setup,
                                     const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
-    enum dapt_status status = dapt_session_device(setup->modules, config->backend.name,
-                                                  config->backend.device, config->backend.threads,
-                                                  &setup->device);
+    struct dapt_device_wish wish = {config->backend.name, config->backend.device,
+                                    config->backend.threads};
+    enum dapt_status status = dapt_choose_device(setup->modules, &wish, &setup->device);
     if (status) return status;
     const struct dapt_device_info *info = dapt_device_info(setup->device);
     char threads[48] = "";

@@ -135,7 +135,7 @@ static void tell(struct check *c, const char *what, const char *name, double err
     c->failed += !ok;
     if (c->callback)
         c->callback(c->user, &(struct dapt_verify_row){
-                                 .what = what, .name = name, .error = error, .ok = ok});
+                                 what, name, error, ok, c->tolerance, 1});
 }
 
 static double relative(double difference2, double golden2) {

@@ -91,6 +91,7 @@ static void test_defaults(void **state) {
     assert_string_equal(config->train.recompute, "none");
     assert_string_equal(config->backend.name, "auto");
     assert_string_equal(config->backend.precision, "auto");
+    assert_null(config->backend.device);
     assert_non_null(config->plugins);
     assert_null(config->plugins[0]);
     in_folder(config->run, "run");
@@ -154,6 +155,7 @@ static void test_every_key(void **state) {
     assert_string_equal(config->train.best, "general");
     assert_string_equal(config->train.recompute, "block");
     assert_string_equal(config->backend.name, "cpu");
+    assert_string_equal(config->backend.device, "1");
     assert_int_equal(config->backend.threads, 2);
     in_folder(config->plugins[0], "p");
     assert_string_equal(config->plugins[1], "/q");
@@ -255,6 +257,10 @@ static void test_errors_name_their_place(void **state) {
         {WITH("\"backend\": {\"precision\": \"f16\"}"),
          "c.json:2:27: backend.precision: expected \"auto\" or \"f32\", got \"f16\""},
         {WITH("\"backend\": 3"), "c.json:2:13: backend: expected an object, got 3"},
+        {WITH("\"backend\": {\"device\": -1}"),
+         "c.json:2:24: backend.device: expected an integer from 0 to 1024, got -1"},
+        {WITH("\"backend\": {\"device\": [0]}"),
+         "c.json:2:24: backend.device: expected a device's number, name or UUID, got an array"},
         {WITH("\"backend\": \"\""),
          "c.json:1:10: backend.name: expected a string that is not empty, got \"\""},
         {WITH("\"plugins\": \"p\""), "c.json:2:13: plugins: expected an array of paths, got \"p\""},

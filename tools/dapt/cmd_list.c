@@ -17,55 +17,169 @@ static const char *const kinds[] = {
     [DAPT_DEVICE_DISCRETE] = "discrete", [DAPT_DEVICE_VIRTUAL] = "virtual",
     [DAPT_DEVICE_SOFTWARE] = "software",
 };
-static const char *const dtypes[] = {
-    [DAPT_F32] = "float32", [DAPT_F16] = "float16", [DAPT_BF16] = "bfloat16"};
+static const char *const dtypes[DAPT_DTYPE_COUNT] = {
+    [DAPT_F32] = "float32", [DAPT_F16] = "float16", [DAPT_BF16] = "bfloat16", [DAPT_I32] = "int32"};
+static const struct {
+    uint32_t bit;
+    const char *name;
+} features[] = {
+    {DAPT_FEATURE_F16, "float16"},
+    {DAPT_FEATURE_BF16, "bfloat16"},
+    {DAPT_FEATURE_I8, "int8"},
+    {DAPT_FEATURE_I8_DOT, "int8 dot products"},
+};
+#define FEATURES (sizeof features / sizeof features[0])
 
 static const char *kind_name(enum dapt_device_kind kind) {
     return (size_t)kind < sizeof kinds / sizeof kinds[0] ? kinds[kind] : "?";
 }
 
+static const char *dtype_name(enum dapt_dtype dtype) {
+    return (unsigned)dtype < DAPT_DTYPE_COUNT ? dtypes[dtype] : "?";
+}
+
 // ---------------------------------------------------------------------------------------- devices
+
+#define LEFT "            %-10s "
+
+static void print_bytes(uint64_t bytes) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 1024 && unit + 1 < sizeof units / sizeof units[0]) value /= 1024, unit++;
+    printf(value < 10 && unit > 0 && value != (double)(uint64_t)value ? "%.1f %s" : "%.0f %s", value,
+           units[unit]);
+}
+
+static void print_types(const struct dapt_device_info *info) {
+    const char *comma = "";
+    printf(LEFT, "trains in");
+    for (size_t d = 0; d < DAPT_DTYPE_COUNT; d++) {
+        if (!(info->dtypes >> d & 1)) continue;
+        printf("%s%s", comma, dtypes[d]);
+        comma = ", ";
+    }
+    comma = "; its hardware also has ";
+    for (size_t f = 0; f < FEATURES; f++) {
+        if (!(info->features & features[f].bit)) continue;
+        printf("%s%s", comma, features[f].name);
+        comma = ", ";
+    }
+    putchar('\n');
+}
+
+static void print_matrices(const struct dapt_device_info *info) {
+    for (uint32_t i = 0; i < info->matrix_count; i++) {
+        const struct dapt_matrix_shape *m = &info->matrix[i];
+        printf(LEFT "%" PRIu32 " x %" PRIu32 " x %" PRIu32 ", %s to %s\n", i ? "" : "matrices", m->m,
+               m->n, m->k, dtype_name(m->ab), dtype_name(m->c));
+    }
+}
+
+static void print_limits(const struct dapt_device_info *info) {
+    const char *comma = "";
+    if (info->subgroup_max) {
+        printf(LEFT "%" PRIu32, "subgroups", info->subgroup_min);
+        if (info->subgroup_min != info->subgroup_max) printf(" to %" PRIu32, info->subgroup_max);
+        printf(" invocations\n");
+    }
+    if (info->workgroup) {
+        printf(LEFT "%" PRIu32 " invocations, ", "workgroups", info->workgroup);
+        print_bytes(info->shared_memory);
+        printf(" shared\n");
+    }
+    printf(LEFT, "memory");
+    if (info->memory) {
+        print_bytes(info->memory);
+        comma = "; ";
+    }
+    if (info->max_buffer && info->max_buffer != info->memory) {
+        printf("%sone buffer: ", comma);
+        print_bytes(info->max_buffer);
+        comma = "; ";
+    }
+    if (info->max_allocation && info->max_allocation < info->max_buffer) {
+        printf("%sone allocation: ", comma);
+        print_bytes(info->max_allocation);
+        comma = "; ";
+    }
+    printf("%s\n", *comma ? "" : "unknown");
+}
 
 static bool print_device(void *user, const char *backend, uint32_t index,
                          const struct dapt_device_info *info, const char *error) {
     size_t *count = user;
     ++*count;
     if (!info) {
-        printf("%-8s %u  not usable: %s\n", backend, index, error);
+        printf("%-8s -  not usable: %s\n", backend, error);
         return true;
     }
-    printf("%-8s %u  %s (%s)", backend, index, info->name, kind_name(info->kind));
-    if (info->memory) printf(", %.1f GiB", (double)info->memory / (1024.0 * 1024 * 1024));
-    if (info->threads) printf(", %u threads", info->threads);
-    for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++) {
-        if (info->dtypes >> d & 1) printf(", %s", dtypes[d]);
-    }
-    if (info->driver[0]) printf(", %s", info->driver);
-    printf("\n");
+    printf("%-8s %" PRIu32 "  %s (%s)\n", backend, index, info->name, kind_name(info->kind));
+    if (info->vendor[0]) printf(LEFT "%s\n", "vendor", info->vendor);
+    if (info->driver[0])
+        printf(LEFT "%s%s%s\n", "driver", info->driver, info->api[0] ? ", " : "", info->api);
+    if (info->threads) printf(LEFT "%" PRIu32 "\n", "threads", info->threads);
+    print_limits(info);
+    print_types(info);
+    print_matrices(info);
+    if (info->uuid[0]) printf(LEFT "%s\n", "uuid", info->uuid);
     return true;
+}
+
+static void add_lists(cJSON *item, const struct dapt_device_info *info) {
+    cJSON *list = cJSON_AddArrayToObject(item, "dtypes");
+    for (size_t d = 0; d < DAPT_DTYPE_COUNT; d++)
+        if (info->dtypes >> d & 1) cJSON_AddItemToArray(list, cJSON_CreateString(dtypes[d]));
+    list = cJSON_AddArrayToObject(item, "features");
+    for (size_t f = 0; f < FEATURES; f++)
+        if (info->features & features[f].bit)
+            cJSON_AddItemToArray(list, cJSON_CreateString(features[f].name));
+    list = cJSON_AddArrayToObject(item, "matrices");
+    for (uint32_t i = 0; i < info->matrix_count; i++) {
+        const struct dapt_matrix_shape *m = &info->matrix[i];
+        cJSON *shape = cJSON_CreateObject();
+        cJSON_AddNumberToObject(shape, "m", m->m);
+        cJSON_AddNumberToObject(shape, "n", m->n);
+        cJSON_AddNumberToObject(shape, "k", m->k);
+        cJSON_AddStringToObject(shape, "ab", dtype_name(m->ab));
+        cJSON_AddStringToObject(shape, "c", dtype_name(m->c));
+        cJSON_AddItemToArray(list, shape);
+    }
 }
 
 static bool add_device(void *user, const char *backend, uint32_t index,
                        const struct dapt_device_info *info, const char *error) {
     cJSON *item = cJSON_CreateObject();
     cJSON_AddStringToObject(item, "backend", backend);
-    cJSON_AddNumberToObject(item, "index", index);
     if (!info) {
         cJSON_AddStringToObject(item, "error", error);
         return cJSON_AddItemToArray(user, item);
     }
-    cJSON_AddStringToObject(item, "name", info->name);
-    cJSON_AddStringToObject(item, "vendor", info->vendor);
-    cJSON_AddStringToObject(item, "driver", info->driver);
-    cJSON_AddStringToObject(item, "uuid", info->uuid);
-    cJSON_AddStringToObject(item, "kind", kind_name(info->kind));
-    cJSON_AddNumberToObject(item, "memory", (double)info->memory);
-    cJSON_AddNumberToObject(item, "max_buffer", (double)info->max_buffer);
-    cJSON_AddNumberToObject(item, "threads", info->threads);
-    cJSON *list = cJSON_AddArrayToObject(item, "dtypes");
-    for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++) {
-        if (info->dtypes >> d & 1) cJSON_AddItemToArray(list, cJSON_CreateString(dtypes[d]));
-    }
+    const struct {
+        const char *key, *text;
+    } texts[] = {
+        {"name", info->name}, {"vendor", info->vendor},         {"driver", info->driver},
+        {"api", info->api},   {"kind", kind_name(info->kind)}, {"uuid", info->uuid},
+    };
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"memory", info->memory},
+        {"max_buffer", info->max_buffer},
+        {"max_allocation", info->max_allocation},
+        {"threads", info->threads},
+        {"subgroup_min", info->subgroup_min},
+        {"subgroup_max", info->subgroup_max},
+        {"workgroup", info->workgroup},
+        {"shared_memory", info->shared_memory},
+    };
+    cJSON_AddNumberToObject(item, "index", index);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        cJSON_AddStringToObject(item, texts[i].key, texts[i].text);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        cJSON_AddNumberToObject(item, numbers[i].key, (double)numbers[i].value);
+    add_lists(item, info);
     return cJSON_AddItemToArray(user, item);
 }
 
@@ -173,6 +287,10 @@ const struct tool_command tool_devices = {
     .name = "devices",
     .plain = "",
     .summary = "lists the devices of all backends",
+    .notes =
+        "A device is named by its number in its backend, by its name or a part of it, or by its "
+        "UUID.\nUnnamed, a discrete GPU comes before an integrated one, that before a virtual one "
+        "and the cpu; a\nsoftware device is taken only where it or its backend is named.",
     .options = list_options,
     .size = sizeof(struct list_arguments),
     .run = run_devices,

@@ -2,12 +2,14 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "tool.h"
 
 struct train_arguments {
     struct tool_arguments plain;
     struct tool_list sets;
+    const char *backend, *device;  // short for --set backend.name=..., backend.device=...
     bool resume, help_config, schema;
 };
 
@@ -29,19 +31,46 @@ static void catch_signals(void) {
         sigaction(SIGHUP, &action, NULL);
 }
 
+// The settings of --set, then --backend and --device as such; `words` keeps the latter. NULL: no
+// memory.
+static const char **all_sets(const struct train_arguments *a, char words[2][320]) {
+    size_t count = 0;
+    const char **sets = calloc(a->sets.count + 3, sizeof *sets);
+    if (!sets) return NULL;
+    for (; count < a->sets.count; count++) sets[count] = a->sets.items[count];
+    snprintf(words[0], sizeof words[0], "backend.name=%s", a->backend ? a->backend : "");
+    snprintf(words[1], sizeof words[1], "backend.device=%s", a->device ? a->device : "");
+    if (a->backend) sets[count++] = words[0];
+    if (a->device) sets[count++] = words[1];
+    return sets;
+}
+
+static enum tool_exit train(const struct train_arguments *a, bool plan_only) {
+    char words[2][320];
+    const char **sets = all_sets(a, words);
+    if (!sets) return tool_usage("no memory for the arguments");
+    struct dapt_train_options options = {
+        .config = a->plain.plain[0], .sets = sets, .resume = a->resume, .plan_only = plan_only};
+    enum dapt_status status = dapt_train(&options);
+    free(sets);
+    return tool_finish(status);
+}
+
 static enum tool_exit run_train(void *arguments) {
     const struct train_arguments *a = arguments;
     if (a->help_config) return tool_finish(dapt_config_describe(tool_emit, NULL));
     if (a->schema) return tool_finish(dapt_config_describe_schema(tool_emit, NULL));
     catch_signals();
-    struct dapt_train_options options = {
-        .config = a->plain.plain[0], .sets = a->sets.items, .resume = a->resume};
-    return tool_finish(dapt_train(&options));
+    return train(a, false);
 }
 
 static const struct tool_option train_options[] = {
     {"--set", "KEY=VALUE", "overrides a key of the configuration: --set train.steps=50", TOOL_LIST,
      offsetof(struct train_arguments, sets), 0, 0, false},
+    {"--backend", "NAME", "short for --set backend.name=NAME", TOOL_TEXT,
+     offsetof(struct train_arguments, backend), 0, 0, false},
+    {"--device", "WHICH", "short for --set backend.device=WHICH; see dapt devices", TOOL_TEXT,
+     offsetof(struct train_arguments, device), 0, 0, false},
     {"--resume", NULL, "goes on from the newest whole checkpoint of the run folder", TOOL_FLAG,
      offsetof(struct train_arguments, resume), 0, 0, false},
     {"--help-config", NULL, "prints every key of a configuration", TOOL_FLAG,
@@ -72,15 +101,16 @@ const struct tool_command tool_train = {
 // ------------------------------------------------------------------------------------------- plan
 
 static enum tool_exit run_plan(void *arguments) {
-    const struct train_arguments *a = arguments;
-    struct dapt_train_options options = {
-        .config = a->plain.plain[0], .sets = a->sets.items, .plan_only = true};
-    return tool_finish(dapt_train(&options));
+    return train(arguments, true);
 }
 
 static const struct tool_option plan_options[] = {
     {"--set", "KEY=VALUE", "overrides a key of the configuration", TOOL_LIST,
      offsetof(struct train_arguments, sets), 0, 0, false},
+    {"--backend", "NAME", "short for --set backend.name=NAME", TOOL_TEXT,
+     offsetof(struct train_arguments, backend), 0, 0, false},
+    {"--device", "WHICH", "short for --set backend.device=WHICH; see dapt devices", TOOL_TEXT,
+     offsetof(struct train_arguments, device), 0, 0, false},
     {0},
 };
 

@@ -31,7 +31,7 @@ static enum tool_exit run_verify(void *arguments) {
     struct tally tally = {0};
     struct dapt_verify_options options = {.folder = a->common.plain.plain[0],
                                           .backend = a->common.backend,
-                                          .device = (uint32_t)a->common.device,
+                                          .device = a->common.device,
                                           .threads = (uint32_t)a->common.threads,
                                           .tolerance = a->tolerance};
     enum dapt_status status = dapt_context_open(NULL, &context);

@@ -40,15 +40,15 @@ struct dapt_model_options tool_model(const struct tool_model_arguments *argument
     return (struct dapt_model_options){.model = arguments->plain.plain[0],
                                        .tokenizer = arguments->tokenizer,
                                        .backend = arguments->backend,
-                                       .device = (uint32_t)arguments->device,
+                                       .device = arguments->device,
                                        .threads = (uint32_t)arguments->threads};
 }
 
 const struct tool_option tool_device_options[] = {
     {"--backend", "NAME", "backend; auto picks the best there is", TOOL_TEXT,
      offsetof(struct tool_model_arguments, backend), 0, 0, false},
-    {"--device", "N", "number of the backend's device", TOOL_COUNT,
-     offsetof(struct tool_model_arguments, device), 0, 1e6, false},
+    {"--device", "WHICH", "a device's number, name or a part of it, or UUID; see dapt devices",
+     TOOL_TEXT, offsetof(struct tool_model_arguments, device), 0, 0, false},
     {"--threads", "N", "threads; 0: all processors", TOOL_COUNT,
      offsetof(struct tool_model_arguments, threads), 0, 4096, false},
     {0},

@@ -65,8 +65,8 @@ bool tool_emit(void *user, const char *text, size_t length);
 // The arguments of a command that opens a model begin with this, and the shared tables fill it.
 struct tool_model_arguments {
     struct tool_arguments plain;
-    const char *backend, *tokenizer;
-    uint64_t device, threads;
+    const char *backend, *device, *tokenizer;
+    uint64_t threads;
 };
 extern const struct tool_option tool_device_options[], tool_tokenizer_options[];
 // Of the model that the first plain argument names.

@@ -11,7 +11,8 @@
 // (its own limits).
 //
 // Threads: one thread at a time for one device. Errors: a status below zero after host->fail() said
-// why.
+// why. DAPT_ERROR_DEVICE is for a device that failed (lost, hung, out of its memory): the line names
+// the device and what it was doing, and every later call on it fails too.
 #ifndef DAPT_BACKEND_H
 #define DAPT_BACKEND_H
 
@@ -235,17 +236,32 @@ enum dapt_device_kind { DAPT_DEVICE_CPU, DAPT_DEVICE_INTEGRATED, DAPT_DEVICE_DIS
 
 struct dapt_matrix_shape { uint32_t m, n, k; enum dapt_dtype ab, c; };  // of a cooperative matrix unit
 
+// What hardware computes in by itself, beside float32: apart from what is trained in.
+enum dapt_device_feature {
+    DAPT_FEATURE_F16 = 1,    // arithmetic of float16
+    DAPT_FEATURE_BF16 = 2,   // products of bfloat16, sums in float32
+    DAPT_FEATURE_I8 = 4,     // arithmetic of int8
+    DAPT_FEATURE_I8_DOT = 8  // products of four int8 at a time, sums in int32
+};
+
 struct dapt_device_info {
     char name[256], vendor[64], driver[128], uuid[40];
+    char api[32];                        // "Vulkan 1.3.280"; "": none
+    // Changes whenever what the device computes may: driver, settings. With the module's content it
+    // is what figures about the device are kept under; "": none may be kept.
+    char variant[64];
     enum dapt_device_kind kind;
     uint64_t memory;                     // bytes; 0: unknown
     uint64_t max_buffer;                 // bytes of one buffer
+    uint64_t max_allocation;             // bytes of one allocation, of which buffers are made; 0: no limit of its own
     uint32_t dtypes;                     // bit d: activations of enum dapt_dtype d are supported
+    uint32_t features;                   // enum dapt_device_feature
     uint32_t threads;                    // cpu: threads that will be used; else 0
     uint32_t subgroup_min, subgroup_max; // 0: none
     uint32_t shared_memory;              // bytes a workgroup may share; 0: none
+    uint32_t workgroup;                  // invocations of a workgroup, at most; 0: none
     uint32_t matrix_count;
-    struct dapt_matrix_shape matrix[16];
+    struct dapt_matrix_shape matrix[32];
 };
 
 struct dapt_device_options { uint32_t threads; };  // cpu: 0 means one for each processor this process may use
@@ -288,8 +304,8 @@ struct dapt_backend {
 
     // Starts one run; may return before it is done. Runs of one device happen in order.
     enum dapt_status (*program_run)(struct dapt_device *device, struct dapt_executable *executable);
-    // Waits until everything started is done, `timeout` in seconds (0: for ever). The first error
-    // of all that ran.
+    // Waits until everything started is done, `timeout` in seconds (0: as long as the device makes
+    // progress; one that makes none for some minutes has failed). The first error of all that ran.
     enum dapt_status (*device_wait)(struct dapt_device *device, double timeout);
 
     // Nanoseconds of each op in the last run, op_count of them. NULL: not offered.

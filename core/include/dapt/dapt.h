@@ -130,7 +130,8 @@ struct dapt_model_options {
     const char *model;
     const char *tokenizer;  // id of a plugin; NULL: what the checkpoint was trained with, else "hf"
     const char *backend;    // NULL: "auto"
-    uint32_t device, threads;  // threads 0: all processors
+    const char *device;     // number, name or a part of it, or UUID; NULL: the best one
+    uint32_t threads;       // 0: all processors
 };
 
 struct dapt_named_data {
@@ -185,23 +186,28 @@ DAPT_EXPORT enum dapt_status dapt_tokenize(struct dapt_context *context,
 
 // ------------------------------------------------------------------------------------------ proof
 
-// One comparison of dapt verify: error = |ours - golden| / |golden| (2-norms).
+// One comparison of dapt verify. With golden values error = |ours - golden| / |golden| (2-norms);
+// between devices the largest of |ours - theirs| / (|theirs| + root mean square of the output).
 struct dapt_verify_row {
-    const char *what;  // "logits", "loss", "gradient", "step"
-    const char *name;  // gradient: the parameter; step: "1" .. "6"; else ""
+    const char *what;  // "logits", "loss", "gradient", "step"; "op", "train"
+    const char *name;  // gradient: the parameter; step: "1" .. "6"; op: "matmul"; ...; else ""
     double error;
-    bool ok;  // error <= tolerance; a NaN is not
+    bool ok;           // error <= tolerance; a NaN is not
+    double tolerance;
+    uint32_t cases;    // comparisons of which this is the worst
 };
 typedef void (*dapt_verify_callback)(void *user, const struct dapt_verify_row *row);
 
 struct dapt_verify_options {
-    const char *folder;   // a model with golden.safetensors and golden.json
-    const char *backend;  // NULL: "auto"
-    uint32_t device, threads;
-    double tolerance;  // 0: 1e-4
+    const char *folder;   // a model with golden.safetensors and golden.json; NULL: see below
+    const char *backend, *device;  // as in dapt_model_options
+    uint32_t threads;
+    double tolerance;    // with a folder; 0: 1e-4
+    const char *output;  // without one: a file for the figures; NULL: none
 };
-// Compares logits, loss, every gradient and the losses of the golden AdamW steps. DAPT_OK only if
-// every row holds.
+// Compares logits, loss, every gradient and the losses of the golden AdamW steps. Without a folder:
+// compares the device with the cpu backend, in every operation and in the first 20 steps of a small
+// model. DAPT_OK only if every row holds.
 DAPT_EXPORT enum dapt_status dapt_verify(struct dapt_context *context,
                                          const struct dapt_verify_options *options,
                                          dapt_verify_callback callback, void *user);

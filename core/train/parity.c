@@ -1,0 +1,296 @@
+#include "train/parity.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "base/threads.h"
+#include "graph/ops.h"
+#include "train/engine.h"
+#include "train/parity_cases.h"
+
+// How far results may differ, relative to the value plus the root mean square of the output.
+//
+// Both devices compute in float32 (unit roundoff 6e-8) and add in other orders. Sums here have up
+// to 300 terms or so, of either sign: an error grows like the root of the number of terms, and is
+// measured against the output's root mean square; that gives 1e-6. exp, log, tanh and erf may be off
+// by a few units in the last place and as much as the argument moves them, 2 + 2 |x| units by
+// Vulkan's rules: 1e-6 again, and a few times that behind a softmax of wide scores. 5e-5 leaves room
+// for both, and is far below what a mistake does: one wrong element of a thousand is at least 0.03.
+// What only moves numbers must not change a bit.
+#define TOLERANCE 5e-5
+
+// Twenty steps: AdamW divides by the root of the second moment, so that a gradient that is nearly
+// zero, all rounding, moves its weight as far as any other. Where signs of such gradients differ,
+// weights part by up to twice the learning rate, a few of them; losses hardly do. Measured between
+// instruction sets of the cpu backend: see core/README.md.
+#define TOLERANCE_LOSS 1e-4
+#define TOLERANCE_NORM 2e-3
+#define TOLERANCE_PARAMETERS 1e-3
+
+static double tolerance_of(enum dapt_opcode opcode) {
+    static const bool exact[DAPT_OP_COUNT] = {[DAPT_OP_EMBED] = true,
+                                              [DAPT_OP_SCATTER_ROWS] = true,
+                                              [DAPT_OP_COPY] = true,
+                                              [DAPT_OP_FILL] = true};
+    return exact[opcode] ? 0 : TOLERANCE;
+}
+
+// -------------------------------------------------------------------------------------- operations
+
+// Runs all cases in one program and reads the outputs. Cases that the device does not support are
+// left out: their outputs stay as they were.
+static enum dapt_status run_cases(struct dapt_device_handle *device,
+                                  const struct dapt_parity_bench *b, uint8_t *outputs,
+                                  bool *supported) {
+    static const enum dapt_buffer_role roles[] = {DAPT_BUFFER_BATCH, DAPT_BUFFER_RESULT};
+    struct dapt_buffer_info infos[2];
+    struct dapt_buffer_handle *buffers[2] = {0};
+    struct dapt_executable_handle *run = NULL;
+    struct dapt_op *ops = dapt_alloc(b->count, sizeof *ops);
+    enum dapt_status status = ops ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (int i = 0; i < 2; i++)
+        infos[i] = (struct dapt_buffer_info){roles[i], b->size[i]};
+    struct dapt_program program = {.buffer_count = 2,
+                                   .tensor_count = (uint32_t)b->tensor_count,
+                                   .buffers = infos,
+                                   .tensors = b->tensors,
+                                   .ops = ops};
+    for (size_t k = 0; k < b->count && !status; k++) {
+        supported[k] = dapt_device_supports(device, &program, &b->ops[k]);
+        if (supported[k]) ops[program.op_count++] = b->ops[k];
+    }
+    for (int i = 0; i < 2 && !status; i++) {
+        status = dapt_buffer_create(device, roles[i], b->size[i], &buffers[i]);
+        if (!status) status = dapt_buffer_write(buffers[i], 0, b->image[i], b->size[i]);
+    }
+    if (!status) status = dapt_program_compile(device, &program, buffers, &run);
+    if (!status) status = dapt_program_run(run);
+    if (!status) status = dapt_device_wait(device, 0);
+    if (!status)
+        status = dapt_buffer_read(buffers[DAPT_PARITY_OUTPUTS], 0, outputs,
+                                  b->size[DAPT_PARITY_OUTPUTS]);
+    dapt_program_destroy(&run);
+    for (int i = 0; i < 2; i++) dapt_buffer_destroy(&buffers[i]);
+    free(ops);
+    return status;
+}
+
+// A NaN counts as worse than any number.
+static double worse(double a, double b) {
+    return isnan(a) || a > b ? a : b;
+}
+
+// What differs in kind (a NaN, an infinity) is infinitely far off.
+static double element_error(float ours, float theirs, double scale) {
+    if (!isfinite(theirs) || !isfinite(ours))
+        return (isnan(ours) && isnan(theirs)) || ours == theirs ? 0 : INFINITY;
+    double difference = fabs((double)ours - (double)theirs);
+    return difference == 0 ? 0 : difference / (fabs((double)theirs) + scale);
+}
+
+// Between rows lies what the operation must leave alone.
+static double compare_output(const struct dapt_tensor *t, const uint8_t *ours,
+                             const uint8_t *theirs, const uint8_t *before) {
+    const float *a = (const float *)(const void *)(ours + t->offset),
+                *b = (const float *)(const void *)(theirs + t->offset);
+    int64_t dense = t->shape[1] * t->shape[2] * t->shape[3], finite = 0;
+    double squares = 0, error = 0;
+    for (int64_t r = 0; r < t->shape[0]; r++) {
+        for (int64_t i = 0; i < dense; i++) {
+            double value = (double)b[r * t->stride + i];
+            if (!isfinite(value)) continue;
+            squares += value * value;
+            finite++;
+        }
+    }
+    double scale = finite ? sqrt(squares / (double)finite) : 0;
+    for (int64_t r = 0; r < t->shape[0]; r++) {
+        for (int64_t i = 0; i < dense; i++)
+            error = worse(element_error(a[r * t->stride + i], b[r * t->stride + i], scale), error);
+        size_t end = (size_t)(r * t->stride + dense) * sizeof(float),
+               gap = (size_t)(t->stride - dense) * sizeof(float);
+        bool last = r + 1 == t->shape[0];
+        if (!last && memcmp((const uint8_t *)a + end, before + t->offset + end, gap) != 0)
+            error = INFINITY;
+    }
+    return error;
+}
+
+static void add_row(struct dapt_parity *p, const struct dapt_verify_row *row) {
+    struct dapt_verify_row *r = &p->rows[p->count++];
+    *r = *row;
+    r->ok = row->error <= row->tolerance;  // false for a NaN
+    p->failed += !r->ok;
+}
+
+static void compare_cases(const struct dapt_parity_bench *b, uint8_t *const outputs[2],
+                          const bool *supported, struct dapt_parity *p) {
+    for (int opcode = 0; opcode < DAPT_OP_COUNT; opcode++) {
+        struct dapt_verify_row row = {.what = "op",
+                                      .name = dapt_op_info((enum dapt_opcode)opcode)->name,
+                                      .tolerance = tolerance_of((enum dapt_opcode)opcode)};
+        for (size_t k = 0; k < b->count; k++) {
+            const struct dapt_op *op = &b->ops[k];
+            if (op->opcode != (enum dapt_opcode)opcode) continue;
+            row.cases++;
+            if (!supported[k]) row.error = INFINITY;
+            for (int i = 0; i < DAPT_OP_OUTPUTS && supported[k]; i++)
+                if (op->outputs[i] != DAPT_NONE)
+                    row.error = worse(compare_output(&b->tensors[op->outputs[i]], outputs[0],
+                                                     outputs[1], b->image[DAPT_PARITY_OUTPUTS]),
+                                      row.error);
+        }
+        if (row.cases == 0) row.error = INFINITY;  // an opcode that nobody looked at
+        add_row(p, &row);
+    }
+}
+
+static enum dapt_status check_operations(struct dapt_device_handle *const devices[2],
+                                         struct dapt_parity *p) {
+    struct dapt_parity_bench b;
+    uint8_t *outputs[2] = {0};
+    bool *supported[2] = {0};
+    enum dapt_status status = dapt_parity_bench_open(&b);
+    for (int i = 0; i < 2 && !status; i++) {
+        outputs[i] = dapt_alloc_aligned(b.size[DAPT_PARITY_OUTPUTS], 1);
+        supported[i] = dapt_alloc(b.count, sizeof *supported[i]);
+        if (!outputs[i] || !supported[i]) status = DAPT_ERROR_MEMORY;
+        if (!status) status = run_cases(devices[i], &b, outputs[i], supported[i]);
+    }
+    if (!status) compare_cases(&b, outputs, supported[0], p);
+    for (int i = 0; i < 2; i++) {
+        free(outputs[i]);
+        free(supported[i]);
+    }
+    dapt_parity_bench_close(&b);
+    return status;
+}
+
+// ---------------------------------------------------------------------------------------- training
+
+#define SEQUENCES 2u
+#define LENGTH 24u
+#define MICROS 2u
+#define SEED UINT64_C(20)
+
+// Grouped heads, documents, two micro-batches: every program that training runs. Sizes are odd.
+static const char shape[] =
+    "{\"model_type\": \"llama\", \"hidden_size\": 40, \"intermediate_size\": 72, "
+    "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
+    "\"vocab_size\": 131, \"max_position_embeddings\": 24, \"tie_word_embeddings\": true}";
+
+// Text that can be learned: the next id follows from the last one, but for some noise.
+static void fill_batch(struct dapt_batch *b, uint64_t step) {
+    uint32_t id = 1;
+    b->scored = 0;
+    for (uint32_t i = 0; i < SEQUENCES * LENGTH; i++) {
+        uint32_t t = i % LENGTH, first = t < 11 ? 0 : 11;  // two documents in a sequence
+        b->ids[i] = (int32_t)id;
+        id = (id * 5 + 7 + (uint32_t)(dapt_random_bits(SEED, step, i) % 3)) % 131;
+        b->targets[i] = t + 1 == first + 11 || t + 1 == LENGTH ? -1 : (int32_t)id;
+        b->positions[i] = (int32_t)(t - first);
+        b->first[i] = (int32_t)first;
+        b->last[i] = (int32_t)t;
+        b->scored += b->targets[i] >= 0;
+    }
+}
+
+struct course {  // what a device made of the steps
+    double loss[DAPT_PARITY_STEPS], norm[DAPT_PARITY_STEPS];
+    float *parameters;
+};
+
+static enum dapt_status one_step(struct dapt_engine *engine, uint64_t number,
+                                 struct dapt_batch *const batches[MICROS],
+                                 struct dapt_engine_result *result) {
+    struct dapt_engine_step step = {
+        .learning_rate = 3e-3, .weight_decay = 0.1, .clip = 1, .number = number};
+    for (uint32_t m = 0; m < MICROS; m++) {
+        fill_batch(batches[m], number * MICROS + m);
+        step.scored += batches[m]->scored;
+    }
+    enum dapt_status status = dapt_engine_begin(engine, &step);
+    for (uint32_t m = 0; m < MICROS && !status; m++) status = dapt_engine_micro(engine, batches[m]);
+    return status ? status : dapt_engine_finish(engine, true, result);
+}
+
+static enum dapt_status run_course(struct dapt_device_handle *device,
+                                   const struct dapt_model *model, struct course *course) {
+    struct dapt_engine_options options = {.train = true,
+                                          .sequences = SEQUENCES,
+                                          .length = LENGTH,
+                                          .beta1 = 0.9f,
+                                          .beta2 = 0.95f,
+                                          .eps = 1e-8f};
+    struct dapt_engine *engine = NULL;
+    struct dapt_batch *batches[MICROS] = {0};
+    struct dapt_engine_result result;
+    enum dapt_status status = dapt_engine_create(model, device, &options, &engine);
+    for (uint32_t m = 0; m < MICROS && !status; m++)
+        status = dapt_batch_create(SEQUENCES, LENGTH, &batches[m]);
+    if (!status) status = dapt_engine_init(engine, SEED);
+    for (uint64_t i = 0; i < DAPT_PARITY_STEPS && !status; i++) {
+        status = one_step(engine, i + 1, batches, &result);
+        course->loss[i] = result.loss;
+        course->norm[i] = result.norm;
+    }
+    course->parameters = dapt_alloc(model->flat_count, sizeof *course->parameters);
+    if (!status && !course->parameters) status = DAPT_ERROR_MEMORY;
+    if (!status)
+        status = dapt_engine_read(engine, DAPT_STATE_PARAM, 0, model->flat_count,
+                                  course->parameters);
+    for (uint32_t m = 0; m < MICROS; m++) dapt_batch_destroy(&batches[m]);
+    dapt_engine_destroy(&engine);
+    return status;
+}
+
+static void compare_courses(const struct course courses[2], uint64_t parameters,
+                            struct dapt_parity *p) {
+    struct dapt_verify_row loss = {"train", "loss", 0, false, TOLERANCE_LOSS, DAPT_PARITY_STEPS},
+                           norm = {"train", "norm", 0, false, TOLERANCE_NORM, DAPT_PARITY_STEPS},
+                           weights = {"train", "parameters", 0, false, TOLERANCE_PARAMETERS, 1};
+    const struct course *a = &courses[0], *b = &courses[1];
+    double difference2 = 0, size2 = 0;
+    for (int i = 0; i < DAPT_PARITY_STEPS; i++) {
+        loss.error = worse(fabs(a->loss[i] - b->loss[i]) / fabs(b->loss[i]), loss.error);
+        norm.error = worse(fabs(a->norm[i] - b->norm[i]) / fabs(b->norm[i]), norm.error);
+    }
+    for (uint64_t i = 0; i < parameters; i++) {
+        double d = (double)a->parameters[i] - (double)b->parameters[i];
+        difference2 += d * d;
+        size2 += (double)b->parameters[i] * (double)b->parameters[i];
+    }
+    weights.error = sqrt(difference2 / size2);
+    add_row(p, &loss);
+    add_row(p, &norm);
+    add_row(p, &weights);
+}
+
+static enum dapt_status check_training(struct dapt_device_handle *const devices[2],
+                                       struct dapt_parity *p) {
+    struct dapt_json *config = NULL;
+    struct dapt_model *model = NULL;
+    struct course courses[2] = {0};
+    enum dapt_status status = dapt_json_parse("parity", shape, sizeof shape - 1, &config);
+    if (!status) status = dapt_model_from_json(config, &model);
+    for (int i = 0; i < 2 && !status; i++) status = run_course(devices[i], model, &courses[i]);
+    if (!status) compare_courses(courses, model->flat_count, p);
+    for (int i = 0; i < 2; i++) free(courses[i].parameters);
+    dapt_model_close(&model);
+    return status;
+}
+
+enum dapt_status dapt_parity_run(struct dapt_device_handle *device,
+                                 struct dapt_device_handle *reference, struct dapt_parity *parity) {
+    struct dapt_device_handle *const devices[2] = {device, reference};
+    double begin = dapt_seconds();
+    *parity = (struct dapt_parity){0};
+    enum dapt_status status = check_operations(devices, parity);
+    if (!status) status = check_training(devices, parity);
+    parity->seconds = dapt_seconds() - begin;
+    return status;
+}
