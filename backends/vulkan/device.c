@@ -57,10 +57,10 @@ enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const
         device->lost = DAPT_ERROR_DEVICE;
         tell_running(device, running, sizeof running);
     }
-    return vk_fail(
-        device->host, result == VK_ERROR_OUT_OF_HOST_MEMORY ? DAPT_ERROR_MEMORY : DAPT_ERROR_DEVICE,
-        "vulkan: device %s: %s: %s%s", device->adapter->info.name, what, vk_result_name(result),
-        running);
+    return vk_fail(device->host,
+                   result == VK_ERROR_OUT_OF_HOST_MEMORY ? DAPT_ERROR_MEMORY : DAPT_ERROR_DEVICE,
+                   "vulkan: device %s: %s: %s%s", device->adapter->info.name, what,
+                   vk_result_name(result), running);
 }
 
 void vk_forget(struct dapt_device *d, const void *begin, const void *end) {
@@ -329,9 +329,8 @@ enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) 
                        d->adapter->info.name, timeout, running);
     d->lost = DAPT_ERROR_DEVICE;
     d->hung = true;
-    return vk_fail(d->host, DAPT_ERROR_DEVICE,
-                   "vulkan: device %s hangs: no progress for %g s%s", d->adapter->info.name,
-                   d->patience, running);
+    return vk_fail(d->host, DAPT_ERROR_DEVICE, "vulkan: device %s hangs: no progress for %g s%s",
+                   d->adapter->info.name, d->patience, running);
 }
 
 enum dapt_status vk_device_wait(struct dapt_device *device, double timeout) {

@@ -209,9 +209,10 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
 static void fill_variant(struct vk_adapter *a) {
     const struct vk_limits *l = &a->limits;
     char text[320];
-    int length = snprintf(text, sizeof text, "%x %u %u %u %u %llu %d %s", a->properties.driverVersion,
-                          l->shared_memory, l->invocations, l->groups, l->subgroup,
-                          (unsigned long long)l->allocation, l->software, a->info.driver);
+    int length = snprintf(text, sizeof text, "%x %u %u %u %u %llu %d %s",
+                          a->properties.driverVersion, l->shared_memory, l->invocations, l->groups,
+                          l->subgroup, (unsigned long long)l->allocation, l->software,
+                          a->info.driver);
     uint64_t hash = vk_hash(text, (size_t)length);
     hash ^= vk_hash(a->properties11.driverUUID, VK_UUID_SIZE) * 3;
     hash ^= vk_hash(a->properties.pipelineCacheUUID, VK_UUID_SIZE) * 5;
@@ -452,9 +453,9 @@ static void list_devices(const struct dapt_host *host) {
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count) {
     list_devices(host);
     *count = listed.count;
-    return listed.count > 0 ? DAPT_OK
-                            : vk_fail(host, DAPT_ERROR_UNSUPPORTED, "vulkan: no device: %s",
-                                      listed.reason);
+    return listed.count > 0
+               ? DAPT_OK
+               : vk_fail(host, DAPT_ERROR_UNSUPPORTED, "vulkan: no device: %s", listed.reason);
 }
 
 enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,

@@ -120,7 +120,8 @@ static uint32_t piece_end(const struct dapt_executable *e, uint32_t begin) {
 
 // "operation 3 (layers.0.mlp, gate)" for messages.
 static void describe(const struct dapt_executable *e, struct piece *piece) {
-    const struct vk_pass *first = &e->passes.at[piece->begin], *last = &e->passes.at[piece->end - 1];
+    const struct vk_pass *first = &e->passes.at[piece->begin],
+                         *last = &e->passes.at[piece->end - 1];
     const char *labels[] = {e->labels[first->op], e->labels[last->op]};
     for (int i = 0; i < 2; i++)
         if (labels[i] == NULL) labels[i] = "no label";

@@ -170,7 +170,7 @@ static enum dapt_status read_device(struct dapt_config *config, const struct dap
     if (dapt_json_kind(value) == DAPT_JSON_STRING) return read_string(config, field, value);
     if (dapt_json_kind(value) != DAPT_JSON_NUMBER)
         return fail_expected(value, "a device's number, name or UUID");
-    enum dapt_status status = dapt_json_integer(value, 0, 1024, &number);
+    enum dapt_status status = dapt_json_integer(value, 0, 999999999, &number);
     if (status) return status;
     char digits[24];
     snprintf(digits, sizeof digits, "%lld", (long long)number);

@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 #include "dapt/dapt.h"
 #include "host/module_dir.h"
+#include "train/certificate.h"
 #include "train/choose.h"
 #include "train/evaluate.h"
 #include "train/generate.h"
@@ -120,7 +121,8 @@ enum dapt_status dapt_generate(struct dapt_context *context,
 enum dapt_status dapt_verify(struct dapt_context *context,
                              const struct dapt_verify_options *options,
                              dapt_verify_callback callback, void *user) {
-    if (!options->folder) return dapt_fail(DAPT_ERROR_INVALID, "no folder was named");
+    if (!options->folder)
+        return dapt_certificate_verify(context->modules, options, callback, user);
     return dapt_verify_folder(context->modules, options, callback, user);
 }
 

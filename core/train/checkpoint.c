@@ -13,11 +13,10 @@
 
 // ----------------------------------------------------------------------------------------- record
 
-// Adds "checksum": the hash of the object's text without it.
-static enum dapt_status seal(cJSON *record) {
+enum dapt_status dapt_record_seal(cJSON *record) {
     char hash[33];
     char *text = cJSON_PrintUnformatted(record);
-    if (!text) return dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
+    if (!text) return dapt_fail(DAPT_ERROR_MEMORY, "no memory for a record");
     dapt_hash_text(dapt_hash_bytes(text, strlen(text)), hash);
     cJSON_free(text);
     return cJSON_AddStringToObject(record, "checksum", hash)
@@ -25,7 +24,7 @@ static enum dapt_status seal(cJSON *record) {
                : dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
 }
 
-static enum dapt_status check_seal(cJSON *record, const char *path) {
+enum dapt_status dapt_record_check(cJSON *record, const char *path) {
     char hash[33];
     cJSON *checksum = cJSON_DetachItemFromObjectCaseSensitive(record, "checksum");
     char *text = cJSON_PrintUnformatted(record);
@@ -56,7 +55,7 @@ enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record) {
         if (!cJSON_IsObject(*record))
             status = dapt_fail(DAPT_ERROR_INVALID, "%s: is damaged (no JSON object)", path);
     }
-    if (!status) status = check_seal(*record, path);
+    if (!status) status = dapt_record_check(*record, path);
     if (status) {
         cJSON_Delete(*record);
         *record = NULL;
@@ -221,7 +220,7 @@ static enum dapt_status fill(const char *folder, struct dapt_run_folder *run, ui
     if (!status) status = write_state(folder, engine, model);
     if (!status) status = add_checksums(record, folder);
     if (!status) status = add_chain(record, run, step);
-    if (!status) status = seal(record);
+    if (!status) status = dapt_record_seal(record);
     if (!status) status = write_record(folder, record);
     if (!status) status = dapt_sync_dir(folder);
     return status;

@@ -30,6 +30,10 @@ enum dapt_status dapt_checkpoint_prune(struct dapt_run_folder *run, uint32_t kee
 enum dapt_status dapt_checkpoint_check(const char *folder, cJSON **record);
 // Reads run.json alone, with its own checksum. DAPT_END: the folder has none.
 enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record);
+// A record's "checksum": the hash of its text without it. The first adds it, the second takes it
+// out again and compares; its errors name `path`.
+enum dapt_status dapt_record_seal(cJSON *record);
+enum dapt_status dapt_record_check(cJSON *record, const char *path);
 // Loads parameters and optimizer state.
 enum dapt_status dapt_checkpoint_restore(const char *folder, struct dapt_engine *engine,
                                          const struct dapt_model *model);

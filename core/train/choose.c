@@ -117,10 +117,9 @@ static enum dapt_status fail_listing(const struct choice *c, const char *what, c
             dapt_string_format(&list, "%s%s %" PRIu32 " %s", list.length ? ", " : "", each->backend,
                                each->index, each->info.name);
     }
-    enum dapt_status status = dapt_fail(DAPT_ERROR_INVALID, "%s (%s%s%s%s)", what, lead,
-                                        list.length ? list.data : "none",
-                                        c->obstacles.length ? "; " : "",
-                                        c->obstacles.length ? c->obstacles.data : "");
+    enum dapt_status status = dapt_fail(
+        DAPT_ERROR_INVALID, "%s (%s%s%s%s)", what, lead, list.length ? list.data : "none",
+        c->obstacles.length ? "; " : "", c->obstacles.length ? c->obstacles.data : "");
     dapt_string_free(&list);
     return status;
 }
@@ -181,8 +180,11 @@ static void tell_fallback(const struct choice *c) {
     struct dapt_string why = {0};
     for (size_t i = 0; i < c->count; i++)
         if (c->all[i].info.kind == DAPT_DEVICE_SOFTWARE)
-            dapt_string_format(&why, "%s%s %" PRIu32 ", %s, is no hardware and is taken only when "
-                               "named", why.length ? "; " : "", c->all[i].backend, c->all[i].index,
+            dapt_string_format(&why,
+                               "%s%s %" PRIu32
+                               ", %s, is no hardware and is taken only when "
+                               "named",
+                               why.length ? "; " : "", c->all[i].backend, c->all[i].index,
                                c->all[i].info.name);
     if (c->obstacles.length)
         dapt_string_format(&why, "%s%s", why.length ? "; " : "", c->obstacles.data);

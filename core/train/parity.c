@@ -24,12 +24,13 @@
 #define TOLERANCE 5e-5
 
 // Twenty steps: AdamW divides by the root of the second moment, so that a gradient that is nearly
-// zero, all rounding, moves its weight as far as any other. Where signs of such gradients differ,
-// weights part by up to twice the learning rate, a few of them; losses hardly do. Measured between
-// instruction sets of the cpu backend: see core/README.md.
+// zero, all rounding, moves its weight as far as any other. Where the sign of one such gradient
+// differs, its weight parts by twice the learning rate: 6e-3, which among these 26,000 weights of
+// 0.02 is 2e-3 of all; losses and norms hardly notice. Measured on two software devices: 1e-7 of the
+// loss, 2e-7 of the norm, 6e-7 of the parameters. A wrong operation is off by more than 1e-3 at once.
 #define TOLERANCE_LOSS 1e-4
-#define TOLERANCE_NORM 2e-3
-#define TOLERANCE_PARAMETERS 1e-3
+#define TOLERANCE_NORM 1e-3
+#define TOLERANCE_PARAMETERS 2e-3
 
 static double tolerance_of(enum dapt_opcode opcode) {
     static const bool exact[DAPT_OP_COUNT] = {[DAPT_OP_EMBED] = true,
@@ -52,8 +53,7 @@ static enum dapt_status run_cases(struct dapt_device_handle *device,
     struct dapt_executable_handle *run = NULL;
     struct dapt_op *ops = dapt_alloc(b->count, sizeof *ops);
     enum dapt_status status = ops ? DAPT_OK : DAPT_ERROR_MEMORY;
-    for (int i = 0; i < 2; i++)
-        infos[i] = (struct dapt_buffer_info){roles[i], b->size[i]};
+    for (int i = 0; i < 2; i++) infos[i] = (struct dapt_buffer_info){roles[i], b->size[i]};
     struct dapt_program program = {.buffer_count = 2,
                                    .tensor_count = (uint32_t)b->tensor_count,
                                    .buffers = infos,

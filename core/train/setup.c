@@ -106,7 +106,8 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
     uint32_t vocab = status ? 0 : dapt_tokenizer_vocab_size(setup->tokenizer);
     if (vocab > setup->model->vocab) {  // told before hours of tokenising; the text decides
         dapt_log(DAPT_LOG_WARNING,
-                 "the tokenizer has %" PRIu32 " ids, the model's vocabulary only %" PRIu32 " entries",
+                 "the tokenizer has %" PRIu32 " ids, the model's vocabulary only %" PRIu32
+                 " entries",
                  vocab, setup->model->vocab);
     }
     if (!status)

@@ -23,10 +23,20 @@ void dapt_trainer_log(struct dapt_trainer *t, cJSON *event) {
                                                          .text = dapt_error()});
 }
 
-static cJSON *event_at(const struct dapt_trainer *t, const char *name) {
+cJSON *dapt_trainer_event(const struct dapt_trainer *t, const char *name) {
     cJSON *event = dapt_metrics_event(name);
     if (event) cJSON_AddNumberToObject(event, "step", (double)t->step);
     return event;
+}
+
+void dapt_trainer_trouble(struct dapt_trainer *t, const char *text) {
+    cJSON *event = dapt_trainer_event(t, "trouble");
+    cJSON_AddStringToObject(event, "text", text);
+    dapt_trainer_log(t, event);
+    dapt_report(
+        &t->reporter,
+        &(struct dapt_train_event){
+            .kind = DAPT_TRAIN_TROUBLE, .step = t->step, .steps = t->setup.steps, .text = text});
 }
 
 // ------------------------------------------------------------------------------------- evaluation
@@ -38,7 +48,7 @@ static bool evaluation_is_due(const struct dapt_trainer *t) {
 }
 
 static void log_evaluation(struct dapt_trainer *t, const struct dapt_evaluation *e) {
-    cJSON *event = event_at(t, "evaluation");
+    cJSON *event = dapt_trainer_event(t, "evaluation");
     cJSON_AddStringToObject(event, "set", e->name);
     dapt_json_add_number(event, "nats_per_token", e->nats_per_token);
     dapt_json_add_number(event, "perplexity", e->perplexity);
@@ -140,7 +150,7 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     if (!status) status = dapt_checkpoint_prune(&t->run, t->config->train.keep);
     if (status) dapt_log(DAPT_LOG_WARNING, "%s", dapt_error());  // the checkpoint itself is there
     dapt_run_folder_name(t->step, name);
-    cJSON *event = event_at(t, "checkpoint");
+    cJSON *event = dapt_trainer_event(t, "checkpoint");
     cJSON_AddStringToObject(event, "name", name);
     cJSON_AddBoolToObject(event, "best", better);
     dapt_json_add_number(event, "seconds", dapt_seconds() - begin);
@@ -153,21 +163,14 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
 }
 
 // A checkpoint on the way that can't be written (a full disk, say) must not end hours of training:
-// it is told, and tried again.
+// it is told, and tried again. From a device that failed nothing can be read any more.
 static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
     enum dapt_status status = checkpoint(t);
-    if (!status || t->step == t->setup.steps) return status;
+    if (!status || status == DAPT_ERROR_DEVICE || t->step == t->setup.steps) return status;
     struct dapt_string text = {0};
     if (dapt_string_format(&text, "%s; training goes on, next try in %g s", dapt_error(),
-                           RETRY_SECONDS) == DAPT_OK) {
-        cJSON *event = event_at(t, "trouble");
-        cJSON_AddStringToObject(event, "text", text.data);
-        dapt_trainer_log(t, event);
-        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE,
-                                                             .step = t->step,
-                                                             .steps = t->setup.steps,
-                                                             .text = text.data});
-    }
+                           RETRY_SECONDS) == DAPT_OK)
+        dapt_trainer_trouble(t, text.data);
     dapt_string_free(&text);
     t->tried = t->step;  // not again at this step
     t->retry_checkpoint = dapt_seconds() + RETRY_SECONDS;
@@ -209,7 +212,7 @@ static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_re
         snprintf(text, sizeof text, "its batch holds no token that can be scored");
     else
         snprintf(text, sizeof text, "loss %g, gradient norm %g", result->loss, result->norm);
-    cJSON *event = event_at(t, "skip");
+    cJSON *event = dapt_trainer_event(t, "skip");
     cJSON_AddStringToObject(event, "text", text);
     cJSON_AddNumberToObject(event, "in_row", (double)t->bad_in_row);
     dapt_trainer_log(t, event);
@@ -235,7 +238,7 @@ static double seconds_left(const struct dapt_trainer *t) {
 static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *result,
                       const struct dapt_schedule_point *point, uint64_t scored, double seconds) {
     double rate = (double)t->config->train.batch * t->config->data.sequence / t->step_seconds;
-    cJSON *event = event_at(t, "step");
+    cJSON *event = dapt_trainer_event(t, "step");
     dapt_json_add_number(event, "loss", result->loss);
     dapt_json_add_number(event, "norm", result->norm);
     dapt_json_add_number(event, "learning_rate", point->learning_rate);
@@ -300,7 +303,7 @@ static void add_corpus(cJSON *list, const char *name, const struct dapt_corpus *
 static void log_start(struct dapt_trainer *t) {
     const struct dapt_device_info *info = dapt_device_info(t->setup.device);
     uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0}, total = 0;
-    cJSON *event = event_at(t, t->step ? "resume" : "start");
+    cJSON *event = dapt_trainer_event(t, t->step ? "resume" : "start");
     cJSON_AddStringToObject(event, "version", dapt_version());
     cJSON_AddStringToObject(event, "backend", dapt_device_backend(t->setup.device)->name);
     cJSON_AddStringToObject(event, "device", info->name);
@@ -326,30 +329,6 @@ static void log_start(struct dapt_trainer *t) {
     dapt_trainer_log(t, event);
 }
 
-// A word as a shell takes it.
-static enum dapt_status add_word(struct dapt_string *text, const char *word) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_-+=:,./@%";
-    if (*word && word[strspn(word, plain)] == '\0') return dapt_string_format(text, "%s", word);
-    enum dapt_status status = dapt_string_format(text, "'");
-    for (; !status && *word; word++)
-        status = *word == '\'' ? dapt_string_format(text, "'\\''")
-                               : dapt_string_format(text, "%c", *word);
-    return status ? status : dapt_string_format(text, "'");
-}
-
-// The command that goes on with this run: with the same --set, else it could mean another one.
-static enum dapt_status add_command(const struct dapt_trainer *t, struct dapt_string *text) {
-    const char *const *sets = t->options->sets;
-    enum dapt_status status = dapt_string_format(text, "dapt train ");
-    if (!status) status = add_word(text, t->options->config);
-    for (; !status && sets && *sets; sets++) {
-        status = dapt_string_format(text, " --set ");
-        if (!status) status = add_word(text, *sets);
-    }
-    return status ? status : dapt_string_format(text, " --resume");
-}
-
 // Someone asked to stop: what was trained is written, and how to go on is said.
 static enum dapt_status stop(struct dapt_trainer *t) {
     struct dapt_string text = {0};
@@ -365,8 +344,8 @@ static enum dapt_status stop(struct dapt_trainer *t) {
     else
         status = dapt_string_format(&text, "stopped at step %" PRIu64 " of %" PRIu64 "; to go on: ",
                                     t->step, t->setup.steps);
-    if (!status && t->step > 0) status = add_command(t, &text);
-    cJSON *event = event_at(t, "stop");
+    if (!status && t->step > 0) status = dapt_trainer_command(t, &text);
+    cJSON *event = dapt_trainer_event(t, "stop");
     dapt_trainer_log(t, event);
     if (!status) {
         dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_STOP,
@@ -384,7 +363,7 @@ static void tell_end(struct dapt_trainer *t) {
     struct dapt_small_text steps, tokens, rate, seconds;
     uint64_t done = t->step - t->started;
     double count = (double)done * t->config->train.batch * t->config->data.sequence;
-    cJSON *event = event_at(t, "end");
+    cJSON *event = dapt_trainer_event(t, "end");
     cJSON_AddNumberToObject(event, "updates", (double)t->updates);
     cJSON_AddNumberToObject(event, "skipped", (double)t->skipped);
     cJSON_AddNumberToObject(event, "tokens", (double)t->tokens);
@@ -553,7 +532,7 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     if (!status) status = write_config(t);
     if (!status) status = open_metrics(t);
     if (!status) log_start(t);
-    return status;
+    return status ? status : dapt_trainer_certify(t);
 }
 
 static void finish(struct dapt_trainer *t) {
@@ -590,6 +569,7 @@ enum dapt_status dapt_trainer_run(const struct dapt_train_options *options) {
                                      .text = "stopped before the first step; nothing was trained"});
     }
     if (!status && !options->plan_only) status = loop(&t);
+    if (status == DAPT_ERROR_DEVICE && t.metrics) status = dapt_trainer_lost(&t);
     if (!options->callback && console.terminal) dapt_log_status(NULL);
     finish(&t);
     return status;

@@ -50,4 +50,18 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *trainer);
 // Adds an event to metrics.jsonl; a failure is told once and does not stop training. Takes `event`
 // over.
 void dapt_trainer_log(struct dapt_trainer *trainer, cJSON *event);
+// A new event of the step that the trainer is at; NULL: no memory.
+cJSON *dapt_trainer_event(const struct dapt_trainer *trainer, const char *name);
+// Tells and logs what failed without ending the run.
+void dapt_trainer_trouble(struct dapt_trainer *trainer, const char *text);
+// onward.c: appends the command that goes on with this run: with the same --set, else it could mean
+// another one.
+enum dapt_status dapt_trainer_command(const struct dapt_trainer *trainer, struct dapt_string *text);
+// The device failed (its reason is the last one recorded): logs it, and says which checkpoint there
+// is and how to go on. Returns DAPT_ERROR_DEVICE.
+enum dapt_status dapt_trainer_lost(struct dapt_trainer *trainer);
+// On a device other than the cpu: finds or makes its certificate and puts it into RUN/device.json.
+// One that does not hold is told, and training goes on: the tolerances are ours, the shapes not the
+// run's, and it is the user's to judge. DAPT_ERROR_DEVICE where the device failed on the way.
+enum dapt_status dapt_trainer_certify(struct dapt_trainer *trainer);
 #endif

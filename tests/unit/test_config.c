@@ -258,7 +258,7 @@ static void test_errors_name_their_place(void **state) {
          "c.json:2:27: backend.precision: expected \"auto\" or \"f32\", got \"f16\""},
         {WITH("\"backend\": 3"), "c.json:2:13: backend: expected an object, got 3"},
         {WITH("\"backend\": {\"device\": -1}"),
-         "c.json:2:24: backend.device: expected an integer from 0 to 1024, got -1"},
+         "c.json:2:24: backend.device: expected an integer from 0 to 999999999, got -1"},
         {WITH("\"backend\": {\"device\": [0]}"),
          "c.json:2:24: backend.device: expected a device's number, name or UUID, got an array"},
         {WITH("\"backend\": \"\""),

@@ -211,9 +211,50 @@ static void test_scratch(void **unused) {
     }
 }
 
+// A device that makes no progress for as long as it is given: the wait ends with its name and what it
+// is at, all later calls fail at once, and closing it touches nothing that still runs.
+static void test_hang(void **unused) {
+    (void)unused;
+    enum { SIZE = 1024, ROUNDS = 24 };
+    struct dapt_device *slow;
+    struct dapt_buffer *buffers[2];
+    struct dapt_executable *run;
+    struct dapt_buffer_info infos[2] = {{DAPT_BUFFER_WORK, 4ull * SIZE * SIZE},
+                                        {DAPT_BUFFER_RESULT, 4ull * SIZE * SIZE}};
+    struct dapt_tensor tensors[2];
+    struct dapt_op ops[ROUNDS];
+    for (uint32_t i = 0; i < 2; i++)
+        tensors[i] = (struct dapt_tensor){DAPT_F32, 2, {SIZE, SIZE, 1, 1}, SIZE, i, 0};
+    for (int i = 0; i < ROUNDS; i++) {
+        ops[i] = (struct dapt_op){.opcode = DAPT_OP_MATMUL, .accumulate = i > 0, .label = "slow"};
+        for (int k = 2; k < DAPT_OP_INPUTS; k++) ops[i].inputs[k] = DAPT_NONE;
+        for (int k = 1; k < DAPT_OP_OUTPUTS; k++) ops[i].outputs[k] = DAPT_NONE;
+        ops[i].outputs[0] = 1;
+    }
+    struct dapt_program program = {2, 2, ROUNDS, infos, tensors, ops};
+    assert_int_equal(setenv("DAPT_VK_TIMEOUT", "1e-4", 1), 0);
+    MUST(be->device_open(&host, 0, &(struct dapt_device_options){0}, &slow));
+    assert_int_equal(unsetenv("DAPT_VK_TIMEOUT"), 0);
+    for (int i = 0; i < 2; i++)
+        MUST(be->buffer_create(slow, infos[i].role, infos[i].size, &buffers[i]));
+    MUST(be->device_wait(slow, 60));
+    MUST(be->program_compile(slow, &program, buffers, &run));
+    MUST(be->program_run(slow, run));
+    assert_int_equal(be->device_wait(slow, 0), DAPT_ERROR_DEVICE);
+    assert_non_null(strstr(said, "hangs: no progress for 0.0001 s, running: operation 0 (slow, "));
+    assert_int_equal(be->program_run(slow, run), DAPT_ERROR_DEVICE);
+    assert_non_null(strstr(said, "was lost before"));
+    float value;
+    assert_int_equal(be->buffer_read(slow, buffers[1], 0, &value, sizeof value), DAPT_ERROR_DEVICE);
+    be->program_destroy(slow, run);
+    for (int i = 0; i < 2; i++) be->buffer_destroy(slow, buffers[i]);
+    be->device_close(slow);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_info), cmocka_unit_test(test_memory),
-                                       cmocka_unit_test(test_order), cmocka_unit_test(test_timings),
-                                       cmocka_unit_test(test_scratch)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_info),    cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_order),   cmocka_unit_test(test_timings),
+        cmocka_unit_test(test_scratch), cmocka_unit_test(test_hang)};
     return cmocka_run_group_tests_name("device", tests, setup, teardown);
 }

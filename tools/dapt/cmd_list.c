@@ -47,8 +47,8 @@ static void print_bytes(uint64_t bytes) {
     double value = (double)bytes;
     size_t unit = 0;
     while (value >= 1024 && unit + 1 < sizeof units / sizeof units[0]) value /= 1024, unit++;
-    printf(value < 10 && unit > 0 && value != (double)(uint64_t)value ? "%.1f %s" : "%.0f %s", value,
-           units[unit]);
+    printf(value < 10 && unit > 0 && value != (double)(uint64_t)value ? "%.1f %s" : "%.0f %s",
+           value, units[unit]);
 }
 
 static void print_types(const struct dapt_device_info *info) {
@@ -71,8 +71,8 @@ static void print_types(const struct dapt_device_info *info) {
 static void print_matrices(const struct dapt_device_info *info) {
     for (uint32_t i = 0; i < info->matrix_count; i++) {
         const struct dapt_matrix_shape *m = &info->matrix[i];
-        printf(LEFT "%" PRIu32 " x %" PRIu32 " x %" PRIu32 ", %s to %s\n", i ? "" : "matrices", m->m,
-               m->n, m->k, dtype_name(m->ab), dtype_name(m->c));
+        printf(LEFT "%" PRIu32 " x %" PRIu32 " x %" PRIu32 ", %s to %s\n", i ? "" : "matrices",
+               m->m, m->n, m->k, dtype_name(m->ab), dtype_name(m->c));
     }
 }
 
@@ -158,7 +158,7 @@ static bool add_device(void *user, const char *backend, uint32_t index,
     const struct {
         const char *key, *text;
     } texts[] = {
-        {"name", info->name}, {"vendor", info->vendor},         {"driver", info->driver},
+        {"name", info->name}, {"vendor", info->vendor},        {"driver", info->driver},
         {"api", info->api},   {"kind", kind_name(info->kind)}, {"uuid", info->uuid},
     };
     const struct {

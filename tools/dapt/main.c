@@ -29,15 +29,18 @@ static void print_overview(FILE *out) {
     }
     fprintf(out, "  %-38s %s\n", "dapt help [COMMAND]", "this text, or a command's options");
     fprintf(out, "  %-38s %s\n\n", "dapt --version", "the version");
-    fprintf(out,
-            "MODEL is a Hugging Face folder, a checkpoint, or the folder of a run (its latest "
-            "checkpoint).\n\n"
-            "exit codes:\n"
-            "  0    done, and all that was to hold holds\n"
-            "  1    failed; the last line on standard error says why\n"
-            "  2    the command line is wrong\n"
-            "  130  stopped by Ctrl-C, SIGTERM or SIGHUP; training wrote a checkpoint and goes on with "
-            "--resume\n");
+    fprintf(
+        out,
+        "MODEL is a Hugging Face folder, a checkpoint, or the folder of a run (its latest "
+        "checkpoint).\n\n"
+        "exit codes:\n"
+        "  0    done, and all that was to hold holds\n"
+        "  1    failed; the last line on standard error says why\n"
+        "  2    the command line is wrong\n"
+        "  3    the device failed: it was lost, hangs, or has too little memory; training goes on\n"
+        "       from its last checkpoint with --resume, on this device or another\n"
+        "  130  stopped by Ctrl-C, SIGTERM or SIGHUP; training wrote a checkpoint and goes on with "
+        "--resume\n");
 }
 
 static enum tool_exit unknown_command(const char *name) {

@@ -28,7 +28,7 @@ enum tool_exit tool_finish(enum dapt_status status) {
     if (status >= 0) return TOOL_OK;
     if (status == DAPT_ERROR_CANCELLED) return TOOL_INTERRUPTED;
     fprintf(stderr, "dapt: %s\n", dapt_last_error());
-    return TOOL_FAILURE;
+    return status == DAPT_ERROR_DEVICE ? TOOL_DEVICE : TOOL_FAILURE;
 }
 
 bool tool_emit(void *user, const char *text, size_t length) {

@@ -1,0 +1,94 @@
+// Whole runs on a Vulkan device, whatever driver the environment names: the device's certificate,
+// the same bits each time, losses as on the cpu, and resumes from one to the other and back.
+#include <math.h>
+
+#include "../train/command.h"
+
+#define VULKAN "{\"backend\": {\"name\": \"vulkan\"}, \"train\": {\"keep\": 100}}"
+#define CPU "{\"backend\": {\"name\": \"cpu\"}, \"train\": {\"keep\": 100}}"
+#define STEPS 24
+
+static void run(struct scratch *s, const char *name, const char *more, bool resume) {
+    struct outcome o;
+    write_config(s, name, more);
+    run_dapt(s, &o, "train", s->config, resume ? "--resume" : NULL, NULL);
+    expect(&o, 0, NULL);
+    if (strstr(o.err, "does not compute")) fail_msg("%s", o.err);
+}
+
+// The losses of steps 1 .. STEPS; NaN where a run has none.
+static void read_losses(struct scratch *s, const char *name, double losses[STEPS]) {
+    cJSON *metrics = read_metrics(s, name);
+    const cJSON *event;
+    for (int i = 0; i < STEPS; i++) losses[i] = NAN;
+    cJSON_ArrayForEach(event, metrics) {
+        const cJSON *loss = cJSON_GetObjectItem(event, "loss");
+        if (cJSON_IsNumber(loss))
+            losses[cJSON_GetObjectItem(event, "step")->valueint - 1] = loss->valuedouble;
+    }
+    cJSON_Delete(metrics);
+}
+
+static void expect_losses(struct scratch *s, const char *name, int after, const double *expected) {
+    double losses[STEPS];
+    read_losses(s, name, losses);
+    for (int i = after; i < STEPS; i++)
+        if (!(fabs(losses[i] - expected[i]) <= 1e-3 * fabs(expected[i])))
+            fail_msg("%s: the loss of step %d is %g, on the cpu %g", name, i + 1, losses[i],
+                     expected[i]);
+}
+
+static void test_certificate(void **state) {
+    struct outcome o;
+    run_dapt(*state, &o, "verify", "--backend", "vulkan", NULL);
+    if (o.code != 0) fail_msg("%s\n%s", o.out, o.err);
+    assert_null(strstr(o.out, "OFF"));
+}
+
+static void test_same_bits(void **state) {
+    struct scratch *s = *state;
+    static const char *const files[] = {"model.safetensors", "state.safetensors"};
+    run(s, "one", VULKAN, false);
+    run(s, "two", VULKAN, false);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char *a = dapt_path_join(&s->arena, latest_checkpoint(s, "one"), files[i]),
+             *b = dapt_path_join(&s->arena, latest_checkpoint(s, "two"), files[i]);
+        if (!same_file(a, b)) fail_msg("%s and %s differ", a, b);
+    }
+    assert_true(dapt_is_file(in_scratch(s, "one/device.json")));
+}
+
+// As if run `from` had ended at a step: its checkpoint alone, in another run's folder.
+static void take_over(struct scratch *s, const char *from, const char *to, const char *step) {
+    static const char *const files[] = {"model.safetensors", "state.safetensors", "config.json",
+                                        "run.json"};
+    char *a = dapt_arena_format(&s->arena, "%s/checkpoints/%s", in_scratch(s, from), step);
+    char *b = dapt_arena_format(&s->arena, "%s/checkpoints/%s", in_scratch(s, to), step);
+    assert_ok(dapt_mkdirs(b));
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        assert_ok(dapt_copy_file(dapt_path_join(&s->arena, a, files[i]),
+                                 dapt_path_join(&s->arena, b, files[i])));
+}
+
+static void test_there_and_back(void **state) {
+    struct scratch *s = *state;
+    double losses[STEPS];
+    run(s, "cpu", CPU, false);
+    read_losses(s, "cpu", losses);
+    expect_losses(s, "one", 0, losses);
+    take_over(s, "cpu", "there", "step-000008");
+    run(s, "there", VULKAN, true);
+    expect_losses(s, "there", 8, losses);
+    take_over(s, "there", "back", "step-000016");
+    run(s, "back", CPU, true);
+    expect_losses(s, "back", 16, losses);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_certificate),
+        cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_there_and_back),
+    };
+    return cmocka_run_group_tests_name("runs", tests, scratch_setup, scratch_teardown);
+}
