@@ -73,6 +73,33 @@ static inline __attribute__((always_inline)) void soften(const struct attention 
     }
 }
 
+// Whether all of `rows` are finite. 0 * x is 0, but for what is not.
+static bool all_finite(const float *rows, int64_t count, int64_t stride, int64_t size) {
+    vf sum = {0};
+    for (int64_t i = 0; i < count; i++) {
+        const float *row = rows + i * stride;
+        int64_t d = 0;
+        for (; d + LANES <= size; d += LANES) sum += 0.0f * load(row + d);
+        if (d < size) sum += 0.0f * load_part(row + d, size - d);
+    }
+    return hsum(sum) == 0.0f;
+}
+
+// to [size][QUERIES] += transpose(rows [keys][size]) weights [keys][QUERIES], over the keys that a
+// query sees: a weight of 0 hides a row that is finite, and only that.
+static void add_seen_rows(const struct seen *seen, int64_t key, int64_t keys, const float *rows,
+                          int64_t stride, int64_t size, const float *weights, float *to) {
+    for (int64_t j = 0; j < keys; j++)
+        for (int i = 0; i < QUERIES; i += LANES) {
+            vi mask = seen_mask(seen, key + j, i);
+            vf weight = load(weights + j * QUERIES + i);
+            for (int64_t d = 0; d < size; d++) {
+                float *place = to + d * QUERIES + i;
+                store(place, load(place) + mask_zero(mask, weight * rows[j * stride + d]));
+            }
+        }
+}
+
 static void add_tile(const struct attention *at, const struct seen *seen, int64_t key, int64_t keys,
                      const float *k, int64_t k_stride, const float *v, int64_t v_stride,
                      bool started, struct scratch *s) {
@@ -93,8 +120,13 @@ static void add_tile(const struct attention *at, const struct seen *seen, int64_
             for (int64_t d = 0; d < at->size; d++)
                 store(s->y + d * QUERIES + i, load(s->y + d * QUERIES + i) * factor);
         }
-    tile_multiply(at->size, QUERIES, keys, (struct tile_a){v, 1, v_stride}, s->scores, QUERIES,
-                  s->y, QUERIES, started);
+    if (all || all_finite(v, keys, v_stride, at->size)) {
+        tile_multiply(at->size, QUERIES, keys, (struct tile_a){v, 1, v_stride}, s->scores, QUERIES,
+                      s->y, QUERIES, started);
+        return;
+    }
+    if (!started) memset(s->y, 0, (size_t)(at->size * QUERIES) * sizeof(float));
+    add_seen_rows(seen, key, keys, v, v_stride, at->size, s->scores, s->y);
 }
 
 static void attention_task(struct job *job, int64_t task, unsigned thread) {

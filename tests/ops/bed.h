@@ -27,7 +27,9 @@ struct op_case {
     // Of |device - reference|, relative to |reference| + the root mean square of the output (at
     // least 0.01); 2e-5.
     double tolerance;
-    bool poisoned;  // only: what is not a number in the reference must not be one on the device
+    // Only: what is not a number in the reference is none on the device, and nothing else is ...
+    bool poisoned;
+    bool spreads;  // ... or other elements may be none either
 };
 
 void bed_open(void);

@@ -111,7 +111,8 @@ enum dapt_opcode {
     // key rows j of s, 0-based in it, with first[n] <= j <= last[n] and, if window > 0,
     // j > last[n] - window: one rule for causal, document-bounded, bidirectional and cached.
     // score = scale * q.k; if softcap > 0: score = softcap * tanh(score / softcap);
-    // y = softmax(score) v; lse = log sum exp. A row that sees nothing: y = 0, lse = -inf.
+    // y = softmax(score) v; lse = log sum exp. A row that sees nothing: y = 0, lse = -inf. What a row
+    // does not see does not reach it, whatever that holds: NaNs and infinities too.
     DAPT_OP_ATTENTION,
     // in: dy (strided), q, k, v (strided), y (strided), lse, first, last
     // out: dq, dk, dv (each strided)
