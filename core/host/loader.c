@@ -23,6 +23,7 @@ struct dapt_modules {
     size_t offer_count, offer_capacity;
     void **handles;  // of dlopen()
     size_t handle_count, handle_capacity;
+    struct dapt_string left_out;  // why, of each file that was; "; " between
 };
 
 static const char module_anchor = 0;  // an address in this object
@@ -154,20 +155,23 @@ static enum dapt_status list_modules(struct dapt_arena *arena, const char *folde
     return status;
 }
 
-// All modules of a folder, or one file. `named`: the user asked for this place, so what is wrong in it must not pass unseen.
-static enum dapt_status load_place(struct dapt_modules *modules, const char *place, bool named) {
+// One file of a folder: what is wrong with it is told and kept, for whoever misses what it should hold, and the others go on.
+static enum dapt_status try_file(struct dapt_modules *modules, const char *path) {
+    enum dapt_status status = load_file(modules, path);
+    if (!status || status == DAPT_ERROR_MEMORY) return status;
+    dapt_log(DAPT_LOG_WARNING, "%s; the module is left out", dapt_error());
+    return dapt_string_format(&modules->left_out, "%s%s", modules->left_out.length ? "; " : "",
+                              dapt_error());
+}
+
+// All modules of a folder; or one file, which was asked for by name.
+static enum dapt_status load_place(struct dapt_modules *modules, const char *place) {
     if (dapt_is_file(place)) return load_file(modules, place);
     struct dapt_arena arena = {0};
     char **paths = NULL;
     size_t count = 0;
     enum dapt_status status = list_modules(&arena, place, &paths, &count);
-    for (size_t i = 0; !status && i < count; i++) {
-        status = load_file(modules, paths[i]);
-        if (status && status != DAPT_ERROR_MEMORY && !named) {
-            dapt_log(DAPT_LOG_WARNING, "%s (the module is left out)", dapt_error());
-            status = DAPT_OK;
-        }
-    }
+    for (size_t i = 0; !status && i < count; i++) status = try_file(modules, paths[i]);
     free(paths);
     dapt_arena_free(&arena);
     return status;
@@ -187,7 +191,7 @@ static enum dapt_status load_environment(struct dapt_modules *modules) {
                                "DAPT_PLUGIN_PATH: \"%s\" is relative, expected absolute paths",
                                place);
         } else if (length > 0) {
-            status = load_place(modules, place, true);
+            status = load_place(modules, place);
             if (status) dapt_fail_in(status, "DAPT_PLUGIN_PATH");
         }
         dapt_arena_free(&arena);
@@ -206,13 +210,8 @@ static enum dapt_status load_build_tree(struct dapt_modules *modules, struct dap
         struct dapt_paths paths;
         if (!pattern) return DAPT_ERROR_MEMORY;
         if (dapt_expand(arena, pattern, &paths)) continue;  // nothing built there
-        for (size_t i = 0; !status && i < paths.count; i++) {
-            status = load_file(modules, paths.paths[i]);
-            if (status && status != DAPT_ERROR_MEMORY) {
-                dapt_log(DAPT_LOG_WARNING, "%s (the module is left out)", dapt_error());
-                status = DAPT_OK;
-            }
-        }
+        for (size_t i = 0; !status && i < paths.count; i++)
+            status = try_file(modules, paths.paths[i]);
     }
     return status;
 }
@@ -244,7 +243,7 @@ static enum dapt_status load_own(struct dapt_modules *modules) {
     for (size_t i = !library; i < (library ? 1 : sizeof places / sizeof *places); i++) {
         char *place = dapt_path_join(&arena, folder, places[i]);
         if (!place || !dapt_is_dir(place)) continue;
-        status = load_place(modules, place, false);
+        status = load_place(modules, place);
         goto end;
     }
     root = dapt_arena_copy(&arena, folder, strlen(folder));
@@ -265,7 +264,7 @@ enum dapt_status dapt_modules_load(const char *const *folders, struct dapt_modul
     *modules = dapt_alloc(1, sizeof **modules);
     if (!*modules) return DAPT_ERROR_MEMORY;
     enum dapt_status status = DAPT_OK;
-    for (; !status && folders && *folders; folders++) status = load_place(*modules, *folders, true);
+    for (; !status && folders && *folders; folders++) status = load_place(*modules, *folders);
     if (!status) status = load_environment(*modules);
     if (!status) status = load_own(*modules);
     if (status) dapt_modules_unload(modules);
@@ -279,6 +278,7 @@ void dapt_modules_unload(struct dapt_modules **modules) {
     for (size_t i = m->handle_count; i-- > 0;) dlclose(m->handles[i]);
     free(m->handles);
     free(m->offers);
+    dapt_string_free(&m->left_out);
     dapt_arena_free(&m->arena);
     free(m);
 }
@@ -309,9 +309,11 @@ static void fail_missing(const struct dapt_modules *modules, const char *kind, c
         }
     }
     const char *noun = strncmp(kind, "dapt.", 5) == 0 ? kind + 5 : kind;
-    dapt_fail(DAPT_ERROR_INVALID, "no %.*s \"%s\" was found (there are: %s)",
+    const char *left_out = modules->left_out.data;
+    dapt_fail(DAPT_ERROR_INVALID, "no %.*s \"%s\" was found (there are: %s%s%s)",
               (int)strcspn(noun, "/"), noun, id,
-              known.length ? known.data : "none; is dapt installed whole?");
+              known.length ? known.data : "none; is dapt installed whole?",
+              left_out ? "; left out: " : "", left_out ? left_out : "");
     dapt_string_free(&known);
 }
 

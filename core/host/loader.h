@@ -4,7 +4,8 @@
 // beside libdapt.so, or ../lib/dapt from a program that holds the core itself), else, in a build tree, the build folder. Never
 // the current directory: relative entries of DAPT_PLUGIN_PATH are refused; those of a configuration are taken relative to the
 // configuration's folder.
-// A file that is no module, of another ABI version, or broken is refused with a line that says which and why. The version is
+// A file that is no module, of another ABI version, or broken is left out with a warning that says which and why; where it was
+// named itself, that is an error, and where nothing else offers what is asked for, the error tells of it. The version is
 // read from the file before it is opened: nothing of a module of another version runs, constructors neither.
 #ifndef DAPT_HOST_LOADER_H
 #define DAPT_HOST_LOADER_H
@@ -14,8 +15,7 @@
 struct dapt_modules;  // all that was found
 
 // Loads every module on the search path. `folders` (NULL-terminated, absolute; an entry may also be one module's file) come
-// first; NULL: none. A broken module in a place that the user named (there or in DAPT_PLUGIN_PATH) is an error; elsewhere a
-// warning. Of two with the same kind and id the first on the path wins.
+// first; NULL: none. Of two with the same kind and id the first on the path wins.
 enum dapt_status dapt_modules_load(const char *const *folders, struct dapt_modules **modules);
 void dapt_modules_unload(struct dapt_modules **modules);
 

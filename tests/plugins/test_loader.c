@@ -91,14 +91,50 @@ static void test_files_that_are_no_modules(void **state) {
     refused(path, "is no shared object");
     assert_int_equal(dapt_file_write(path, "#!/bin/sh\necho hello\n", 21), DAPT_OK);
     refused(path, "is no shared object");
-    refused(scratch, path + strlen(scratch));  // in a folder that was named it is an error as well
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(mkdir(path, 0700), 0);
-    refused(scratch, "is a folder");
     refused("/nowhere/plugins", "cannot be read");
     char program[4096] = {0};
     assert_true(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
     refused(program, "exports neither");  // an executable, or one that is position-independent
+}
+
+// In a folder they are left out, and whoever misses what they may have offered hears of them.
+static void test_folder_with_strangers(void **state) {
+    (void)state;
+    struct dapt_modules *modules;
+    static const char *const strangers[] = {"bad_abi.so", "bad_null_function.so", "bad_twice.so"};
+    char *place = dapt_arena_format(&arena, "%s/mixed", scratch);
+    char *junk = dapt_arena_format(&arena, "%s/a.so", place);
+    assert_int_equal(dapt_mkdirs(dapt_arena_format(&arena, "%s/b.so", place)), DAPT_OK);
+    assert_int_equal(dapt_file_write(junk,
+                                     "\x7f"
+                                     "ELF",
+                                     4),
+                     DAPT_OK);
+    assert_int_equal(dapt_file_write(dapt_arena_format(&arena, "%s/c.txt", place), "c", 1),
+                     DAPT_OK);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(dapt_copy_file(built(strangers[i]),
+                                        dapt_arena_format(&arena, "%s/%s", place, strangers[i])),
+                         DAPT_OK);
+    assert_int_equal(load(place, &modules), DAPT_OK);
+    assert_null(dapt_modules_plugin(modules, DAPT_SCHEDULE_1, "test"));
+    static const char *const parts[] = {"there are: constant, ",
+                                        "; left out: ",
+                                        "a.so: ",
+                                        "b.so: ",
+                                        "bad_abi.so: was built for version 2",
+                                        "bad_null_function.so: ",
+                                        "bad_twice.so: "};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strstr(dapt_error(), parts[i])) fail_msg("%s: \"%s\"", parts[i], dapt_error());
+    assert_null(strstr(dapt_error(), "c.txt"));
+    dapt_modules_unload(&modules);
+    assert_int_equal(dapt_copy_file(built("good.so"), dapt_arena_format(&arena, "%s/z.so", place)),
+                     DAPT_OK);
+    assert_int_equal(load(place, &modules), DAPT_OK);
+    assert_non_null(dapt_modules_plugin(modules, DAPT_SCHEDULE_1, "test"));
+    dapt_modules_unload(&modules);
+    assert_null(getenv("DAPT_TEST_CONSTRUCTOR"));
 }
 
 static void test_every_truncation_is_refused(void **state) {
@@ -302,6 +338,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_modules_are_refused),
         cmocka_unit_test(test_files_that_are_no_modules),
+        cmocka_unit_test(test_folder_with_strangers),
         cmocka_unit_test(test_every_truncation_is_refused),
         cmocka_unit_test(test_mutated_modules_do_no_harm),
         cmocka_unit_test(test_finds_the_modules_of_the_build),
