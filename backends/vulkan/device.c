@@ -63,9 +63,10 @@ enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const
                    vk_result_name(result), running);
 }
 
-void vk_forget(struct dapt_device *d, const void *begin, size_t size) {
+void vk_forget(struct dapt_device *d, const void *begin, const void *end) {
     for (size_t i = 0; i < VK_FLYING; i++)
-        if (d->running[i] != NULL && (uintptr_t)d->running[i] - (uintptr_t)begin < size)
+        if ((uintptr_t)begin <= (uintptr_t)d->running[i] &&
+            (uintptr_t)d->running[i] < (uintptr_t)end)
             d->running[i] = NULL;
 }
 

@@ -44,11 +44,12 @@ struct dapt_corpus_options {
     enum dapt_packing packing;
     bool special;       // put the tokenizer's template around each document (an EOS always ends it)
     const char *cache;  // folder of shards, made when missing
-    double skip_errors;
-    uint64_t max_tokens;  // stop after the document that passes it; 0: no limit
-    uint32_t vocab;       // ids that the model knows: a text with others is refused; 0: not checked
-    unsigned threads;     // 0: all processors
-    const char *name;     // for messages: "domain", "eval general"
+    double skip_errors;           // share of the records that may be bad
+    const char *skip_errors_key;  // what sets it, for messages; NULL: nothing does
+    uint64_t max_tokens;          // stop after the document that passes it; 0: no limit
+    uint32_t vocab;    // ids that the model knows: a text with others is refused; 0: not checked
+    unsigned threads;  // 0: all processors
+    const char *name;  // for messages: "domain", "eval general"
 };
 
 struct dapt_corpus;

@@ -193,16 +193,24 @@ bool dapt_too_many_bad(uint64_t bad, uint64_t records, double share) {
     return (double)bad > share * (double)records;
 }
 
+// " (KEY allows 5 % of the records to be bad)"; nothing where no key does.
+static const char *allowance(const struct dapt_corpus_options *options, char text[128]) {
+    text[0] = '\0';
+    if (options->skip_errors_key)
+        snprintf(text, 128, " (%s allows %g %% of the records to be bad)", options->skip_errors_key,
+                 100 * options->skip_errors);
+    return text;
+}
+
 static enum dapt_status take_bad(struct ingest *in, const char *path, const struct piece *piece) {
     double share = in->inputs->options->skip_errors;
-    char place[32] = "";
+    char place[32] = "", text[128];
     if (piece->record) snprintf(place, sizeof place, ":%llu", (unsigned long long)piece->record);
     in->counts->bad++;
     // Few records are no sample: before the end, as many may be bad as of a thousand.
     if (dapt_too_many_bad(in->counts->bad, in->records < 1000 ? 1000 : in->records, share))
-        return dapt_fail(DAPT_ERROR_INVALID,
-                         "%s%s: %s (data.skip_errors allows %g %% of the records to be bad)", path,
-                         place, piece->bad, 100 * share);
+        return dapt_fail(DAPT_ERROR_INVALID, "%s%s: %s%s", path, place, piece->bad,
+                         allowance(in->inputs->options, text));
     if (in->warned++ < 5) dapt_log(DAPT_LOG_WARNING, "%s%s: %s; left out", path, place, piece->bad);
     return DAPT_OK;
 }
@@ -384,11 +392,12 @@ enum dapt_status dapt_ingest(const struct dapt_inputs *inputs, struct dapt_shard
     pthread_cond_destroy(&in.changed);
     pthread_mutex_destroy(&in.lock);
     free_readings(&in);
-    if (!status && dapt_too_many_bad(counts->bad, in.records, options->skip_errors))
-        status = dapt_fail(DAPT_ERROR_INVALID,
-                           "%llu of %llu records are bad; data.skip_errors allows %g %%",
+    if (!status && dapt_too_many_bad(counts->bad, in.records, options->skip_errors)) {
+        char text[128];
+        status = dapt_fail(DAPT_ERROR_INVALID, "%llu of %llu records are bad%s",
                            (unsigned long long)counts->bad, (unsigned long long)in.records,
-                           100 * options->skip_errors);
+                           allowance(options, text));
+    }
     if (!status && in.warned > 5)
         dapt_log(DAPT_LOG_WARNING, "%llu more bad records were left out",
                  (unsigned long long)(in.warned - 5));

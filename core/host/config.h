@@ -7,6 +7,7 @@
 
 // A JSON value whose place in its file is known, so that errors can name line and column.
 struct dapt_json;
+struct dapt_modules;
 
 // Where documents come from: one entry of "domain", "replay.from" or an "eval" set.
 struct dapt_data_entry {
@@ -63,6 +64,10 @@ struct dapt_config {
     struct { const char *name; const char *device; const char *precision; uint32_t threads; } backend;  // device: number, name or UUID; NULL: the best
     const char *const *plugins;       // folders, NULL-terminated, absolute
     const char *run;                  // folder
+
+    // Whose defaults dapt_config_write() adds to the options of the plugins that are named; NULL
+    // until they are loaded: options are written as given.
+    const struct dapt_modules *modules;
 };
 
 // Reads and checks a file; `sets` (NULL-terminated; NULL: none) are "a.b.c=VALUE" overrides: VALUE
@@ -71,8 +76,9 @@ struct dapt_config {
 // `sets` too. Errors name file, line, column and key and say what was expected.
 enum dapt_status dapt_config_read(const char *path, const char *const *sets, struct dapt_config **config);
 void dapt_config_free(struct dapt_config **config);
-// The resolved configuration as JSON, every default but those of plugins written out: reading it
-// again, wherever the file then lies, gives the same run.
+// The resolved configuration as JSON, every default written out (see `modules`; the options of a
+// source that was chosen by looking at the files stay as given): reading it again, wherever the
+// file then lies, gives the same run.
 enum dapt_status dapt_config_write(const struct dapt_config *config, struct dapt_string *json);
 void dapt_config_help(FILE *out);     // every key: type, default, meaning
 void dapt_config_schema(FILE *out);   // the same as JSON Schema (2020-12)

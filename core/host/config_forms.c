@@ -7,6 +7,7 @@
 #include "base/files.h"
 #include "host/config_fields.h"
 #include "host/json.h"
+#include "host/module.h"
 
 static void *slot(const struct dapt_config *config, const struct dapt_field *field) {
     return (char *)(uintptr_t)config + field->offset;
@@ -284,6 +285,24 @@ static enum dapt_status write_others(const struct dapt_json *object, const char 
     return status;
 }
 
+// The same of a plugin's object, and then the defaults of the options that it leaves out.
+static enum dapt_status write_options(const struct dapt_config *config, const char *kind,
+                                      const char *id, const struct dapt_json *object,
+                                      const char *const *names, struct dapt_string *out) {
+    enum dapt_status status = write_others(object, names, out);
+    const struct dapt_plugin_descriptor *plugin =
+        config->modules && id ? dapt_modules_plugin(config->modules, kind, id) : NULL;
+    const struct dapt_option *row = plugin ? plugin->options : NULL;
+    for (; !status && row && row->name; row++) {
+        if (!row->default_value || dapt_json_member(object, row->name)) continue;
+        status = dapt_string_add(out, ", ", 2);
+        if (!status) status = dapt_json_write_string(out, row->name);
+        if (!status) status = dapt_string_add(out, ": ", 2);
+        if (!status) status = dapt_option_write_default(row, out);
+    }
+    return status;
+}
+
 static enum dapt_status write_pair(struct dapt_string *out, const char *lead, const char *name,
                                    const char *text) {
     enum dapt_status status = dapt_string_format(out, "%s\"%s\": ", lead, name);
@@ -330,7 +349,9 @@ static enum dapt_status write_tokenizer(const struct dapt_config *config,
     enum dapt_status status = write_pair(out, "{", "plugin", config->tokenizer.plugin);
     if (!status && config->tokenizer.path)
         status = write_pair(out, ", ", "path", config->tokenizer.path);
-    if (!status) status = write_others(config->tokenizer.options, tokenizer_keys, out);
+    if (!status)
+        status = write_options(config, DAPT_TOKENIZER_1, config->tokenizer.plugin,
+                               config->tokenizer.options, tokenizer_keys, out);
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
@@ -348,7 +369,9 @@ static enum dapt_status write_schedule(const struct dapt_config *config,
                                        const struct dapt_field *field, struct dapt_string *out) {
     (void)field;
     enum dapt_status status = write_pair(out, "{", "plugin", config->train.schedule.plugin);
-    if (!status) status = write_others(config->train.schedule.options, schedule_keys, out);
+    if (!status)
+        status = write_options(config, DAPT_SCHEDULE_1, config->train.schedule.plugin,
+                               config->train.schedule.options, schedule_keys, out);
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
@@ -445,7 +468,8 @@ static enum dapt_status read_list(struct dapt_config *config, const struct dapt_
     return status;
 }
 
-static enum dapt_status write_list(const struct dapt_data_list *list, struct dapt_string *out) {
+static enum dapt_status write_list(const struct dapt_config *config,
+                                   const struct dapt_data_list *list, struct dapt_string *out) {
     enum dapt_status status = dapt_string_add(out, "[", 1);
     for (size_t i = 0; !status && i < list->count; i++) {
         const struct dapt_data_entry *entry = &list->entries[i];
@@ -453,7 +477,9 @@ static enum dapt_status write_list(const struct dapt_data_list *list, struct dap
         if (!status && entry->source) status = write_pair(out, ", ", "source", entry->source);
         if (!status) status = dapt_string_format(out, ", \"weight\": ");
         if (!status) status = dapt_json_write_number(out, entry->weight);
-        if (!status) status = write_others(entry->options, entry_keys, out);
+        if (!status)
+            status = write_options(config, DAPT_SOURCE_1, entry->source, entry->options, entry_keys,
+                                   out);
         if (!status) status = dapt_string_add(out, "}", 1);
     }
     return status ? status : dapt_string_add(out, "]", 1);
@@ -467,7 +493,7 @@ static enum dapt_status read_data(struct dapt_config *config, const struct dapt_
 static enum dapt_status write_data(const struct dapt_config *config, const struct dapt_field *field,
                                    struct dapt_string *out) {
     const struct dapt_data_list *list = slot(config, field);
-    return list->count ? write_list(list, out) : DAPT_OK;
+    return list->count ? write_list(config, list, out) : DAPT_OK;
 }
 
 // Names become keys of metrics and columns of tables.
@@ -506,7 +532,7 @@ static enum dapt_status write_eval(const struct dapt_config *config, const struc
         if (i) status = dapt_string_add(out, ", ", 2);
         if (!status) status = dapt_json_write_string(out, config->data.eval[i].name);
         if (!status) status = dapt_string_add(out, ": ", 2);
-        if (!status) status = write_list(&config->data.eval[i].data, out);
+        if (!status) status = write_list(config, &config->data.eval[i].data, out);
     }
     return status ? status : dapt_string_add(out, "}", 1);
 }

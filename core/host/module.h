@@ -18,9 +18,10 @@ enum dapt_status dapt_module_check_plugin(const struct dapt_plugin_entry *entry)
 enum dapt_status dapt_module_check_backend(const struct dapt_backend_entry *entry);
 bool dapt_module_kind_known(const char *kind);
 
-// options.c: a row's default in its own type; false when it does not fit type or range.
+// options.c: a row's default in its own type; false when it does not fit type or range. And as JSON.
 bool dapt_option_default(const struct dapt_option *row, double *number, int64_t *integer,
                          bool *truth);
+enum dapt_status dapt_option_write_default(const struct dapt_option *row, struct dapt_string *out);
 // The getters of struct dapt_host.
 const char *dapt_option_string(const struct dapt_options *options, const char *name);
 double dapt_option_number(const struct dapt_options *options, const char *name);

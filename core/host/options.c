@@ -50,6 +50,22 @@ bool dapt_option_default(const struct dapt_option *row, double *number, int64_t 
     return false;
 }
 
+enum dapt_status dapt_option_write_default(const struct dapt_option *row, struct dapt_string *out) {
+    double number = 0;
+    int64_t integer = 0;
+    bool truth = false;
+    if (!dapt_option_default(row, &number, &integer, &truth))
+        return dapt_fail(DAPT_ERROR_INTERNAL, "option \"%s\": its default does not fit its type",
+                         row->name);
+    switch (row->type) {
+    case DAPT_OPTION_STRING: return dapt_json_write_string(out, row->default_value);
+    case DAPT_OPTION_NUMBER: return dapt_json_write_number(out, number);
+    case DAPT_OPTION_INTEGER: return dapt_string_format(out, "%lld", (long long)integer);
+    case DAPT_OPTION_BOOL: return dapt_string_format(out, "%s", truth ? "true" : "false");
+    }
+    return DAPT_ERROR_INTERNAL;
+}
+
 static enum dapt_status read_value(struct dapt_options *options, const struct dapt_option *row,
                                    const struct dapt_json *json, struct value *value) {
     char text[64];

@@ -411,6 +411,7 @@ enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model) 
 void dapt_model_close(struct dapt_model **model) {
     if (!model || !*model) return;
     dapt_json_free(&(*model)->config);
+    dapt_model_origin_free(&(*model)->origin);
     dapt_arena_free(&(*model)->arena);
     free(*model);
     *model = NULL;

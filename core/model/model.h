@@ -55,6 +55,7 @@ struct dapt_model {
     struct dapt_arena arena;
     struct dapt_json *config;  // config.json as it was read
     const char *folder;        // where it came from; NULL for new weights
+    struct dapt_model_origin *origin;  // what dapt_model_keep() read; NULL: it was not called
 
     uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab, max_positions;
     uint32_t rotary;  // dimensions of a head that turn; 0: learned positions
@@ -106,13 +107,18 @@ enum dapt_status dapt_model_load(const struct dapt_model *model, const char *fol
 // New weights: normal with each parameter's init_scale, a pure function of the seed.
 enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
                                  dapt_weights_put put, void *context);
+// Reads what dapt_model_save() takes from the model's folder, so that the folder may change or go
+// while the model is trained: names, types and shards of its tensors, those that are no parameters,
+// config.json; and the tokenizer and generation files found in `tokenizer_folder` (NULL: the
+// model's own). Checks as dapt_model_load() does without weights.
+enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer_folder);
+void dapt_model_origin_free(struct dapt_model_origin **origin);  // as dapt_model_close() does
 // Writes a folder that transformers loads: model.safetensors under the same names and dtypes, or
-// shards that hold the same tensors, as in the model's folder; config.json, and the tokenizer and
-// generation files found in `tokenizer_folder` (NULL: the model's own). The folder exists. A model's
-// folder that holds other tensors by now is an error that names one. New models are written as
+// shards that hold the same tensors, config.json and the other files, as they were when
+// dapt_model_keep() read them. The folder exists. New models, which need not be kept, are written as
 // float32, or as "torch_dtype"/"dtype" of their config says.
 enum dapt_status dapt_model_save(const struct dapt_model *model, const char *folder,
-                                 const char *tokenizer_folder, dapt_weights_get get, void *context);
+                                 dapt_weights_get get, void *context);
 
 // What a graph is for. N = sequences * length.
 enum dapt_model_mode {

@@ -1,6 +1,6 @@
 // Weights between Hugging Face folders and the flat buffer. What a file calls a tensor is kept: a
 // checkpoint is written with the names, the order, the types and the sharding of the folder that
-// the model came from.
+// the model came from, as they were when it was opened for training.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,12 +163,114 @@ enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
     return status;
 }
 
-// ------------------------------------------------------------------------------------------ saving
+// ------------------------------------------------------------------------------------------ keeping
+
+// What stands beside the weights. Tokenizers bring their files along, whatever plugin reads them.
+static const char *const file_names[] = {
+    "config.json",  // of the model; the others: of the tokenizer's folder
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+};
+#define FILES (sizeof file_names / sizeof *file_names)
+#define FILE_LIMIT ((size_t)1 << 30)
+
+struct dapt_model_origin {
+    struct dapt_arena arena;
+    size_t count;  // of tensors in the files of weights, in their order; 0: new weights
+    struct dapt_file_entry *entries;           // [count]
+    const struct dapt_parameter **parameters;  // [count] NULL: a buffer
+    void **buffers;                            // [count] a buffer's bytes; NULL: a parameter
+    struct dapt_string files[FILES];           // data NULL: there is none
+};
+
+static bool writable(enum dapt_file_dtype dtype) {
+    return dtype == DAPT_FILE_F32 || dtype == DAPT_FILE_F16 || dtype == DAPT_FILE_BF16;
+}
+
+static enum dapt_status keep_tensor(const struct dapt_model *m, const struct dapt_file_tensor *t,
+                                    bool new_file, struct dapt_model_origin *o, size_t i) {
+    const struct dapt_parameter *p = find_parameter(m, t->name);
+    if (!p && !is_buffer(m->family, t->name)) return fail_stranger(m, t);
+    enum dapt_status status = p ? check_shape(p, t) : DAPT_OK;
+    if (status) return status;
+    o->parameters[i] = p;
+    o->entries[i] = (struct dapt_file_entry){
+        .name = dapt_arena_copy(&o->arena, t->name, strlen(t->name)),
+        .dtype = p && !writable(t->dtype) ? DAPT_FILE_F32 : t->dtype,
+        .rank = t->rank,
+        .new_file = new_file};
+    memcpy(o->entries[i].shape, t->shape, sizeof t->shape);
+    if (!o->entries[i].name) return DAPT_ERROR_MEMORY;
+    if (p) return DAPT_OK;
+    size_t size = (size_t)t->count * dapt_file_dtype_size(t->dtype);
+    o->buffers[i] = dapt_arena_alloc(&o->arena, size);
+    if (!o->buffers[i]) return DAPT_ERROR_MEMORY;
+    memcpy(o->buffers[i], t->data, size);
+    return DAPT_OK;
+}
+
+static enum dapt_status keep_tensors(const struct dapt_model *m, struct dapt_model_origin *o) {
+    struct dapt_safetensors *file = NULL;
+    enum dapt_status status = dapt_model_load(m, m->folder, NULL, NULL);
+    if (!status) status = dapt_safetensors_open(m->folder, &file);
+    size_t count = o->count = status ? 0 : dapt_safetensors_count(file);
+    o->entries = dapt_arena_alloc(&o->arena, count * sizeof *o->entries);
+    o->parameters = dapt_arena_alloc(&o->arena, count * sizeof *o->parameters);
+    o->buffers = dapt_arena_alloc(&o->arena, count * sizeof *o->buffers);
+    if (!status && (!o->entries || !o->parameters || !o->buffers)) status = DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < count; i++) {
+        const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
+        bool new_file = i > 0 && t->file != dapt_safetensors_at(file, i - 1)->file;
+        status = keep_tensor(m, t, new_file, o, i);
+    }
+    dapt_safetensors_close(&file);
+    return status;
+}
+
+static enum dapt_status keep_file(const char *folder, size_t which, struct dapt_model_origin *o) {
+    char *path = dapt_path_join(&o->arena, folder, file_names[which]);
+    if (!path) return DAPT_ERROR_MEMORY;
+    return dapt_is_file(path) ? dapt_file_read(path, FILE_LIMIT, &o->files[which]) : DAPT_OK;
+}
+
+enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer_folder) {
+    dapt_model_origin_free(&model->origin);
+    struct dapt_model_origin *o = model->origin = dapt_alloc(1, sizeof *o);
+    if (!o) return DAPT_ERROR_MEMORY;
+    if (!tokenizer_folder) tokenizer_folder = model->folder;
+    enum dapt_status status = model->folder ? keep_tensors(model, o) : DAPT_OK;
+    if (!status && model->folder) status = keep_file(model->folder, 0, o);
+    for (size_t i = 1; !status && tokenizer_folder && i < FILES; i++)
+        status = keep_file(tokenizer_folder, i, o);
+    if (status) dapt_model_origin_free(&model->origin);
+    return status;
+}
+
+void dapt_model_origin_free(struct dapt_model_origin **origin) {
+    struct dapt_model_origin *o = *origin;
+    *origin = NULL;
+    if (!o) return;
+    for (size_t i = 0; i < FILES; i++) dapt_string_free(&o->files[i]);
+    dapt_arena_free(&o->arena);
+    free(o);
+}
+
+// ------------------------------------------------------------------------------------------- saving
 
 struct saving {
+    size_t count;
     const struct dapt_file_entry *entries;
-    const struct dapt_parameter **parameters;   // [count] NULL: a buffer, copied from the source
-    const struct dapt_file_tensor **originals;  // [count]
+    const struct dapt_parameter *const *parameters;  // [count] NULL: a buffer
+    void *const *buffers;                            // [count]
     float *piece;
     dapt_weights_get get;
     void *context;
@@ -179,7 +281,7 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
     struct saving *s = context;
     enum dapt_file_dtype dtype = s->entries[index].dtype;
     if (!s->parameters[index]) {
-        memcpy(bytes, (const uint8_t *)s->originals[index]->data + begin, size);
+        memcpy(bytes, (const uint8_t *)s->buffers[index] + begin, size);
         return DAPT_OK;
     }
     uint64_t width = dapt_file_dtype_size(dtype), first = begin / width, count = size / width;
@@ -194,139 +296,88 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
     return DAPT_OK;
 }
 
-static bool writable(enum dapt_file_dtype dtype) {
-    return dtype == DAPT_FILE_F32 || dtype == DAPT_FILE_F16 || dtype == DAPT_FILE_BF16;
-}
-
-// As in the folder that the model came from, which someone may have changed since it was loaded:
-// what is written must still be the whole model and nothing else.
-static enum dapt_status entries_of_file(const struct dapt_model *m,
-                                        const struct dapt_safetensors *file,
-                                        struct dapt_file_entry *entries, struct saving *s) {
-    bool *there = dapt_alloc(m->parameter_count, sizeof *there);
-    enum dapt_status status = there ? DAPT_OK : DAPT_ERROR_MEMORY;
-    for (size_t i = 0; !status && i < dapt_safetensors_count(file); i++) {
-        const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
-        const struct dapt_parameter *p = find_parameter(m, t->name);
-        s->originals[i] = t;
-        s->parameters[i] = p;
-        entries[i] = (struct dapt_file_entry){
-            .name = t->name,
-            .dtype = t->dtype,
-            .rank = t->rank,
-            .new_file = i > 0 && t->file != dapt_safetensors_at(file, i - 1)->file};
-        if (p && !writable(t->dtype)) entries[i].dtype = DAPT_FILE_F32;
-        memcpy(entries[i].shape, t->shape, sizeof entries[i].shape);
-        if (p) {
-            status = check_shape(p, t);
-            there[p - m->parameters] = true;
-        } else if (!is_buffer(m->family, t->name)) {
-            status = fail_stranger(m, t);
-        }
-    }
-    for (size_t i = 0; !status && i < m->parameter_count; i++)
-        if (!there[i]) status = fail_missing(m, m->folder, i);
-    free(there);
-    return status;
-}
-
-static enum dapt_status entries_of_family(const struct dapt_model *m,
-                                          struct dapt_file_entry *entries, struct saving *s) {
+// New weights: every parameter, in the order of the family.
+static enum dapt_status list_parameters(const struct dapt_model *m, struct dapt_arena *arena,
+                                        struct saving *s) {
     const char *name = "float32";
-    enum dapt_status status = dapt_json_get_string(m->config, "torch_dtype", &name);
+    struct dapt_file_entry *entries = dapt_arena_alloc(arena, m->parameter_count * sizeof *entries);
+    const struct dapt_parameter **parameters = dapt_arena_alloc(
+        arena, m->parameter_count * sizeof *parameters);
+    enum dapt_status status = entries && parameters ? DAPT_OK : DAPT_ERROR_MEMORY;
+    if (!status) status = dapt_json_get_string(m->config, "torch_dtype", &name);
     if (!status) status = dapt_json_get_string(m->config, "dtype", &name);
     if (status) return status;
     enum dapt_file_dtype dtype = strcmp(name, "bfloat16") == 0  ? DAPT_FILE_BF16
                                  : strcmp(name, "float16") == 0 ? DAPT_FILE_F16
                                                                 : DAPT_FILE_F32;
     for (size_t i = 0; i < m->parameter_count; i++) {
-        const struct dapt_parameter *p = &m->parameters[i];
-        s->parameters[i] = p;
+        const struct dapt_parameter *p = parameters[i] = &m->parameters[i];
         entries[i] = (struct dapt_file_entry){
             .name = p->name, .dtype = dtype, .rank = p->rank, .shape = {p->shape[0], p->shape[1]}};
     }
+    s->entries = entries;
+    s->parameters = parameters;
+    s->count = m->parameter_count;
     return DAPT_OK;
 }
 
-static enum dapt_status copy_beside(const char *from, const char *to) {
-    static const char *const names[] = {"tokenizer.json",
-                                        "tokenizer_config.json",
-                                        "special_tokens_map.json",
-                                        "added_tokens.json",
-                                        "vocab.json",
-                                        "merges.txt",
-                                        "vocab.txt",
-                                        "tokenizer.model",
-                                        "chat_template.jinja",
-                                        "chat_template.json",
-                                        "generation_config.json"};
-    struct dapt_arena scratch = {0};
-    enum dapt_status status = DAPT_OK;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
-        char *source = dapt_path_join(&scratch, from, names[i]),
-             *target = dapt_path_join(&scratch, to, names[i]);
-        if (!source || !target)
-            status = DAPT_ERROR_MEMORY;
-        else if (dapt_is_file(source))
-            status = dapt_copy_file(source, target);
+static enum dapt_status save_weights(const struct dapt_model *m, const char *folder,
+                                     dapt_weights_get get, void *context) {
+    static const char *const metadata[] = {"format", "pt", NULL};
+    const struct dapt_model_origin *o = m->origin;
+    struct dapt_arena arena = {0};
+    struct saving s = {.get = get, .context = context};
+    s.piece = dapt_alloc_aligned(PIECE, sizeof *s.piece);
+    enum dapt_status status = s.piece ? DAPT_OK : DAPT_ERROR_MEMORY;
+    if (!status && m->folder) {
+        s.count = o->count;
+        s.entries = o->entries;
+        s.parameters = o->parameters;
+        s.buffers = o->buffers;
+    } else if (!status) {
+        status = list_parameters(m, &arena, &s);
     }
-    dapt_arena_free(&scratch);
+    if (!status)
+        status = dapt_safetensors_write(folder, "model", s.entries, s.count, metadata, 0, produce,
+                                        &s);
+    free(s.piece);
+    dapt_arena_free(&arena);
     return status;
 }
 
-static enum dapt_status save_config(const struct dapt_model *m, const char *folder) {
-    struct dapt_arena scratch = {0};
-    struct dapt_string text = {0};
-    char *target = dapt_path_join(&scratch, folder, "config.json"),
-         *source = m->folder ? dapt_path_join(&scratch, m->folder, "config.json") : NULL;
-    enum dapt_status status = target && (source || !m->folder) ? DAPT_OK : DAPT_ERROR_MEMORY;
-    if (!status && source) {
-        status = dapt_copy_file(source, target);
-    } else if (!status) {
-        // transformers chooses the class by "architectures"; new models may leave it to the family.
-        bool named = dapt_json_kind(dapt_json_member(m->config, "architectures")) ==
-                     DAPT_JSON_ARRAY;
-        struct dapt_string body = {0};
-        status = dapt_json_write(m->config, &body);
-        if (!status && named)
-            status = dapt_string_add(&text, body.data, body.length);
-        else if (!status)
-            status = dapt_string_format(&text, "{\"architectures\":[\"%s\"],%s",
-                                        m->family->architecture, body.data + 1);
-        dapt_string_free(&body);
-        if (!status) status = dapt_file_write(target, text.data, text.length);
-    }
+// The config.json of new weights. transformers chooses the class by "architectures"; it may be left
+// to the family.
+static enum dapt_status save_config(const struct dapt_model *m, const char *path) {
+    struct dapt_string text = {0}, body = {0};
+    bool named = dapt_json_kind(dapt_json_member(m->config, "architectures")) == DAPT_JSON_ARRAY;
+    enum dapt_status status = dapt_json_write(m->config, &body);
+    if (!status && named)
+        status = dapt_string_add(&text, body.data, body.length);
+    else if (!status)
+        status = dapt_string_format(&text, "{\"architectures\":[\"%s\"],%s",
+                                    m->family->architecture, body.data + 1);
+    if (!status) status = dapt_file_write(path, text.data, text.length);
+    dapt_string_free(&body);
     dapt_string_free(&text);
-    dapt_arena_free(&scratch);
     return status;
 }
 
 enum dapt_status dapt_model_save(const struct dapt_model *model, const char *folder,
-                                 const char *tokenizer_folder, dapt_weights_get get,
-                                 void *context) {
-    struct dapt_safetensors *file = NULL;
-    enum dapt_status status = model->folder ? dapt_safetensors_open(model->folder, &file) : DAPT_OK;
-    if (status) return dapt_fail_in(status, "writing %s like the model it came from", folder);
-    size_t count = file ? dapt_safetensors_count(file) : model->parameter_count;
-    struct dapt_file_entry *entries = dapt_alloc(count, sizeof *entries);
-    struct saving s = {.entries = entries, .get = get, .context = context};
-    s.parameters = dapt_alloc(count, sizeof *s.parameters);
-    s.originals = dapt_alloc(count, sizeof *s.originals);
-    s.piece = dapt_alloc_aligned(PIECE, sizeof *s.piece);
-    if (!entries || !s.parameters || !s.originals || !s.piece) status = DAPT_ERROR_MEMORY;
-    if (!status)
-        status = file ? entries_of_file(model, file, entries, &s)
-                      : entries_of_family(model, entries, &s);
-    static const char *const metadata[] = {"format", "pt", NULL};
-    if (!status)
-        status = dapt_safetensors_write(folder, "model", entries, count, metadata, 0, produce, &s);
-    if (!status) status = save_config(model, folder);
-    if (!status && (tokenizer_folder || model->folder))
-        status = copy_beside(tokenizer_folder ? tokenizer_folder : model->folder, folder);
-    dapt_safetensors_close(&file);
-    free(entries);
-    free(s.parameters);
-    free(s.originals);
-    free(s.piece);
+                                 dapt_weights_get get, void *context) {
+    struct dapt_arena arena = {0};
+    const struct dapt_model_origin *o = model->origin;
+    if (model->folder && !o)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "model %s: was not kept for saving", model->folder);
+    enum dapt_status status = save_weights(model, folder, get, context);
+    for (size_t i = 0; !status && i < FILES; i++) {
+        char *path = dapt_path_join(&arena, folder, file_names[i]);
+        if (!path)
+            status = DAPT_ERROR_MEMORY;
+        else if (i == 0 && !model->folder)
+            status = save_config(model, path);
+        else if (o && o->files[i].data)
+            status = dapt_file_write(path, o->files[i].data, o->files[i].length);
+    }
+    dapt_arena_free(&arena);
     return status;
 }

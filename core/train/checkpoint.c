@@ -1,9 +1,11 @@
 #include "train/checkpoint.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/hash.h"
 #include "format/safetensors.h"
@@ -39,16 +41,21 @@ enum dapt_status dapt_record_check(cJSON *record, const char *path) {
     return status;
 }
 
+// DAPT_END: there is none. What cannot be looked at may well be there: an error.
+static enum dapt_status find_file(const char *path) {
+    struct stat info;
+    if (stat(path, &info) == 0)
+        return S_ISREG(info.st_mode) ? DAPT_OK : dapt_fail(DAPT_END, "%s: is no file", path);
+    if (errno == ENOENT || errno == ENOTDIR) return dapt_fail(DAPT_END, "%s: is missing", path);
+    return dapt_fail_errno("%s", path);
+}
+
 enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record) {
     struct dapt_arena arena = {0};
     struct dapt_string text = {0};
     *record = NULL;
     char *path = dapt_path_join(&arena, folder, "run.json");
-    enum dapt_status status = path ? DAPT_OK : DAPT_ERROR_MEMORY;
-    if (!status && !dapt_is_file(path)) {
-        dapt_fail(DAPT_END, "%s: is missing", path);
-        status = DAPT_END;
-    }
+    enum dapt_status status = path ? find_file(path) : DAPT_ERROR_MEMORY;
     if (!status) status = dapt_file_read(path, RECORD_LIMIT, &text);
     if (!status) {
         *record = cJSON_ParseWithLength(text.data, text.length);
@@ -213,10 +220,10 @@ static enum dapt_status write_record(const char *folder, const cJSON *record) {
 
 static enum dapt_status fill(const char *folder, struct dapt_run_folder *run, uint64_t step,
                              struct dapt_engine *engine, const struct dapt_model *model,
-                             const char *tokenizer_folder, cJSON *record) {
+                             cJSON *record) {
     enum dapt_status status = dapt_remove_tree(folder);
     if (!status) status = dapt_mkdirs(folder);
-    if (!status) status = dapt_engine_save(engine, folder, tokenizer_folder);
+    if (!status) status = dapt_engine_save(engine, folder);
     if (!status) status = write_state(folder, engine, model);
     if (!status) status = add_checksums(record, folder);
     if (!status) status = add_chain(record, run, step);
@@ -228,7 +235,7 @@ static enum dapt_status fill(const char *folder, struct dapt_run_folder *run, ui
 
 enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t step,
                                        struct dapt_engine *engine, const struct dapt_model *model,
-                                       const char *tokenizer_folder, cJSON *record) {
+                                       cJSON *record) {
     struct dapt_arena arena = {0};
     char name[32];
     dapt_run_folder_name(step, name);
@@ -237,7 +244,7 @@ enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t ste
     enum dapt_status status = !record || !final || !part
                                   ? dapt_fail(DAPT_ERROR_MEMORY, "no memory for a checkpoint")
                                   : DAPT_OK;
-    if (!status) status = fill(part, run, step, engine, model, tokenizer_folder, record);
+    if (!status) status = fill(part, run, step, engine, model, record);
     if (!status && dapt_is_dir(final)) status = dapt_run_folder_remove(run, name);
     if (!status) status = dapt_rename(part, final);
     if (!status) status = dapt_run_folder_mark(run, "latest", step);
@@ -283,7 +290,9 @@ static enum dapt_status check_file(struct dapt_arena *arena, const char *folder,
                          folder);
     }
     char *path = dapt_path_join(arena, folder, item->string);
-    enum dapt_status status = path ? dapt_hash_file(path, &hash) : DAPT_ERROR_MEMORY;
+    enum dapt_status status = path ? find_file(path) : DAPT_ERROR_MEMORY;
+    if (status == DAPT_END) status = DAPT_ERROR_INVALID;
+    if (!status) status = dapt_hash_file(path, &hash);
     if (!status && (hash.low != expected.low || hash.high != expected.high)) {
         status = dapt_fail(DAPT_ERROR_INVALID, "%s: is damaged (its checksum does not fit)", path);
     }
@@ -329,6 +338,24 @@ enum dapt_status dapt_checkpoint_check(const char *folder, cJSON **record) {
         cJSON_Delete(*record);
         *record = NULL;
     }
+    dapt_arena_free(&arena);
+    return status;
+}
+
+enum dapt_status dapt_checkpoint_files(const char *folder, const cJSON *record, bool weights) {
+    struct dapt_arena arena = {0};
+    enum dapt_status status = DAPT_OK;
+    const cJSON *files = cJSON_GetObjectItemCaseSensitive(record, "files"), *item;
+    if (!cJSON_IsObject(files)) files = NULL;
+    cJSON_ArrayForEach(item, files) {
+        const char *end = strrchr(item->string, '.');
+        bool tensors = end && strcmp(end, ".safetensors") == 0;
+        if (status || tensors != weights || strcmp(item->string, "state.safetensors") == 0)
+            continue;
+        status = check_file(&arena, folder, item);
+    }
+    if (status == DAPT_ERROR_INVALID)
+        dapt_fail(status, "%s; without its run.json the folder is taken as it is", dapt_error());
     dapt_arena_free(&arena);
     return status;
 }

@@ -20,13 +20,13 @@
 // leaves earlier checkpoints as they were.
 enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t step,
                                        struct dapt_engine *engine, const struct dapt_model *model,
-                                       const char *tokenizer_folder, cJSON *record);
+                                       cJSON *record);
 // Removes the oldest ones, leaving `keep` and the one that RUN/best names.
 enum dapt_status dapt_checkpoint_prune(struct dapt_run_folder *run, uint32_t keep);
 
 // Reads and checks `folder`: run.json against its own checksum, every file against the record, and
-// the chain where the previous checkpoint is still there. The record is the caller's to
-// cJSON_Delete.
+// the chain where the previous checkpoint is still there. DAPT_ERROR_INVALID: it is not whole;
+// another error says nothing about that. The record is the caller's to cJSON_Delete.
 enum dapt_status dapt_checkpoint_check(const char *folder, cJSON **record);
 // Reads run.json alone, with its own checksum. DAPT_END: the folder has none.
 enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record);
@@ -34,6 +34,9 @@ enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record);
 // out again and compares; its errors name `path`.
 enum dapt_status dapt_record_seal(cJSON *record);
 enum dapt_status dapt_record_check(cJSON *record, const char *path);
+// Whether the files that a model is used with are those that the record tells of: its weights, or
+// all others (the optimizer's state is neither).
+enum dapt_status dapt_checkpoint_files(const char *folder, const cJSON *record, bool weights);
 // Loads parameters and optimizer state.
 enum dapt_status dapt_checkpoint_restore(const char *folder, struct dapt_engine *engine,
                                          const struct dapt_model *model);

@@ -131,15 +131,15 @@ enum dapt_status dapt_course_steps(uint64_t then, uint64_t now, const char *cons
         for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
             if (strncmp(sets[i], keys[k], strlen(keys[k])) != 0) continue;
             dapt_log(DAPT_LOG_WARNING,
-                     "the run was planned for %" PRIu64 " steps and now for %" PRIu64
-                     ": from here on its schedule is another one",
+                     "the run was planned for %" PRIu64 " and now for %" PRIu64
+                     " steps: from here on its schedule is another one",
                      then, now);
             return DAPT_OK;
         }
     }
     return dapt_fail(
         DAPT_ERROR_INVALID,
-        "the run was planned for %" PRIu64 " steps and now for %" PRIu64
-        ", which changes its schedule; if that is meant, say --set train.steps=%" PRIu64,
+        "the run was planned for %" PRIu64 " and now for %" PRIu64
+        " steps, which changes its schedule; if that is meant, say --set train.steps=%" PRIu64,
         then, now, now);
 }

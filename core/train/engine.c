@@ -292,9 +292,8 @@ enum dapt_status dapt_engine_init(struct dapt_engine *engine, uint64_t seed) {
     return dapt_model_init(engine->model, seed, put, engine);
 }
 
-enum dapt_status dapt_engine_save(struct dapt_engine *engine, const char *folder,
-                                  const char *tokenizer_folder) {
-    return dapt_model_save(engine->model, folder, tokenizer_folder, get, engine);
+enum dapt_status dapt_engine_save(struct dapt_engine *engine, const char *folder) {
+    return dapt_model_save(engine->model, folder, get, engine);
 }
 
 // ---------------------------------------------------------------------------------------- training
@@ -372,7 +371,6 @@ enum dapt_status dapt_engine_finish(struct dapt_engine *engine, bool update,
                                                         "engine: a step without a micro-batch")
                                             : DAPT_OK;
     if (!status) status = dapt_program_run(norm->executable);
-    if (!status && update) status = dapt_program_run(engine->lanes[LANE_UPDATE].executable);
     if (!status) status = dapt_device_wait(engine->device, 0);
     uint64_t offset =
         status ? 0
@@ -387,6 +385,12 @@ enum dapt_status dapt_engine_finish(struct dapt_engine *engine, bool update,
         .loss = engine->step.scored ? loss / (double)engine->step.scored : 0,
         .norm = sqrt(norm2),
         .finite = isfinite(norm2) && isfinite(loss)};
+    // The optimizer looks at the norm alone, and the gradient may be finite where the loss is not
+    // (a logit of -infinity has none): that is decided here.
+    if (!status && update && result->finite) {
+        status = dapt_program_run(engine->lanes[LANE_UPDATE].executable);
+        if (!status) status = dapt_device_wait(engine->device, 0);
+    }
     return status;
 }
 

@@ -26,8 +26,8 @@ void dapt_engine_destroy(struct dapt_engine **engine);
 enum dapt_status dapt_engine_load(struct dapt_engine *engine,
                                   const char *folder);  // weights of a Hugging Face folder
 enum dapt_status dapt_engine_init(struct dapt_engine *engine, uint64_t seed);  // new weights
-enum dapt_status dapt_engine_save(struct dapt_engine *engine, const char *folder,
-                                  const char *tokenizer_folder);  // dapt_model_save
+enum dapt_status dapt_engine_save(struct dapt_engine *engine,
+                                  const char *folder);  // dapt_model_save
 
 // Flat state, in elements, in the layout of the model's parameters: for checkpoints and tests.
 // [begin, begin + count)

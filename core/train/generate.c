@@ -148,6 +148,7 @@ struct generation {
     uint32_t
         vocab;  // ids below it may be drawn: models often have more rows than the tokenizer has ids
     bool ignore_end;
+    bool cut;  // more tokens were asked for than the model has positions left
 };
 
 static enum dapt_status check_options(const struct dapt_generate_options *options) {
@@ -228,7 +229,8 @@ static enum dapt_status prepare(struct generation *g, const struct dapt_modules 
                       (options->max_tokens ? options->max_tokens : 100);
     if (wanted > INT32_MAX)
         return dapt_fail(DAPT_ERROR_INVALID, "generate: %" PRIu64 " tokens are too many", wanted);
-    if (model->max_positions && wanted > model->max_positions) wanted = model->max_positions;
+    g->cut = model->max_positions && wanted > model->max_positions;
+    if (g->cut) wanted = model->max_positions;
     g->capacity = (uint32_t)wanted;
     g->max_tokens = (uint32_t)(wanted - g->stream.ids.count);
     g->ignore_end = options->ignore_end;
@@ -292,6 +294,8 @@ static enum dapt_status run(struct generation *g, struct dapt_generated *generat
                                         g->logits);
         }
     }
+    bool full = g->cut && generated->tokens == g->max_tokens && !generated->ended;
+    if (full && !s->stopped) generated->positions = g->capacity;
     if (!status) status = stream_end(s);
     generated->seconds = dapt_seconds() - ready;
     return status;

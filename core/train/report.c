@@ -32,6 +32,13 @@ const char *dapt_count_text(uint64_t count, struct dapt_small_text *small) {
     return small->text;
 }
 
+const char *dapt_counted_text(uint64_t count, const char *noun, struct dapt_small_text *small) {
+    size_t length = strlen(dapt_count_text(count, small));
+    snprintf(small->text + length, sizeof small->text - length, " %s%s", noun,
+             count == 1 ? "" : "s");
+    return small->text;
+}
+
 const char *dapt_bytes_text(uint64_t bytes, struct dapt_small_text *small) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
     double value = (double)bytes;
@@ -89,14 +96,15 @@ static bool line_is_due(struct dapt_console *console, const struct dapt_train_ev
 
 static void show_step(struct dapt_console *console, const struct dapt_train_event *event) {
     double now = dapt_seconds();
-    struct dapt_small_text rate, left;
-    char line[256];
-    snprintf(line, sizeof line,
-             "step %llu/%llu  loss %.4f  lr %.2e  norm %.2g  %s tokens/s  %s left",
+    struct dapt_small_text rate, duration;
+    char line[256], left[64] = "";
+    if (event->step < event->steps)
+        snprintf(left, sizeof left, "  %s left",
+                 dapt_duration_text(event->seconds_left, &duration));
+    snprintf(line, sizeof line, "step %llu/%llu  loss %.4f  lr %.2e  norm %.2g  %s tokens/s%s",
              (unsigned long long)event->step, (unsigned long long)event->steps, event->loss,
              event->learning_rate, event->norm,
-             dapt_count_text((uint64_t)event->tokens_per_second, &rate),
-             dapt_duration_text(event->seconds_left, &left));
+             dapt_count_text((uint64_t)event->tokens_per_second, &rate), left);
     if (!console->terminal) {
         if (line_is_due(console, event, now)) print_line(console, line);
     } else if (now - console->last_status >= 0.1 || event->step == event->steps) {

@@ -204,15 +204,17 @@ static enum dapt_status newest_whole(struct dapt_trainer *t, struct dapt_arena *
     for (left = count; !status && left > 0 && !*record; left--) {
         *folder = dapt_run_folder_checkpoint(arena, &t->run, steps[left - 1]);
         status = *folder ? dapt_checkpoint_check(*folder, record) : DAPT_ERROR_MEMORY;
-        if (status == DAPT_ERROR_INVALID || status == DAPT_ERROR_IO) {
+        if (status == DAPT_ERROR_INVALID) {
             put_aside(t, steps[left - 1]);
             status = DAPT_OK;
+        } else if (status == DAPT_ERROR_IO) {  // it may be whole: nothing is decided
+            dapt_fail_in(status, "resume: a checkpoint cannot be read");
         }
     }
     if (!status && count > 0 && !*record) {
         status = dapt_fail(
             DAPT_ERROR_INVALID,
-            "%s: none of its %zu checkpoints is whole; to begin anew, use another run folder",
+            "%s: none of its checkpoints (%zu) is whole; to begin anew, use another run folder",
             t->run.path, count);
     }
     free(steps);

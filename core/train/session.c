@@ -82,6 +82,7 @@ enum dapt_status dapt_session_open(const struct dapt_modules *modules,
         status = dapt_checkpoint_record(session->folder, &session->record);
         if (status == DAPT_END) status = DAPT_OK;
     }
+    if (!status) status = dapt_checkpoint_files(session->folder, session->record, false);
     if (!status) status = open_tokenizer(session, options->tokenizer);
     return status;
 }
@@ -105,6 +106,7 @@ enum dapt_status dapt_session_engine(struct dapt_session *session,
                                      const struct dapt_model_options *options,
                                      const struct dapt_engine_options *engine_options) {
     enum dapt_status status = dapt_session_model(session);
+    if (!status) status = dapt_checkpoint_files(session->folder, session->record, true);
     if (!status) {
         struct dapt_device_wish wish = {options->backend, options->device, options->threads};
         status = dapt_choose_device(session->modules, &wish, &session->device);

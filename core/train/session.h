@@ -10,8 +10,10 @@
 struct dapt_session {
     const struct dapt_modules *modules;
     struct dapt_arena arena;
-    char *folder;   // with config.json and weights: the one given, or the checkpoint it stands for
-    cJSON *record;  // the checkpoint's run.json; NULL: not one of ours
+    char *folder;  // with config.json and weights: the one given, or the checkpoint it stands for
+    // The checkpoint's run.json, which its files are checked against before they are used; NULL:
+    // not one of ours.
+    cJSON *record;
     struct dapt_json *tokenizer_options;  // from the record; NULL: none
     struct dapt_tokenizer *tokenizer;
     struct dapt_model *model;

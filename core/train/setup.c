@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "train/checkpoint.h"
 #include "train/choose.h"
 
 // ------------------------------------------------------------------------------------------ model
@@ -28,6 +29,32 @@ static enum dapt_status open_random(const struct dapt_config *config, struct dap
     return status ? status : dapt_model_from_json(copy, model);
 }
 
+// What checkpoints take from the folders of model and tokenizer. "tokenizer.path" is a folder, or a
+// file in one.
+static enum dapt_status keep_model(struct dapt_setup *setup) {
+    struct dapt_arena arena = {0};
+    const char *path = setup->config->tokenizer.path, *slash = path ? strrchr(path, '/') : NULL;
+    enum dapt_status status = DAPT_OK;
+    if (slash && !dapt_is_dir(path)) {
+        path = dapt_arena_copy(&arena, path, (size_t)(slash - path));
+        if (!path) status = DAPT_ERROR_MEMORY;
+    }
+    if (!status) status = dapt_model_keep(setup->model, path);
+    dapt_arena_free(&arena);
+    return status;
+}
+
+// A checkpoint of ours to begin from is what its run wrote.
+static enum dapt_status check_checkpoint(const char *folder) {
+    cJSON *record = NULL;
+    enum dapt_status status = dapt_checkpoint_record(folder, &record);
+    if (status == DAPT_END) return DAPT_OK;
+    if (!status) status = dapt_checkpoint_files(folder, record, false);
+    if (!status) status = dapt_checkpoint_files(folder, record, true);
+    cJSON_Delete(record);
+    return status;
+}
+
 // A run has many models, and its newest one changes: a configuration names one for good.
 static enum dapt_status refuse_run(const char *path) {
     struct dapt_arena arena = {0};
@@ -46,11 +73,12 @@ static enum dapt_status open_model(struct dapt_setup *setup, const struct dapt_r
     const struct dapt_config *config = setup->config;
     struct dapt_small_text count;
     enum dapt_status status = config->model ? refuse_run(config->model) : DAPT_OK;
+    if (!status && config->model) status = check_checkpoint(config->model);
     if (!status)
         status = config->model ? dapt_model_open(config->model, &setup->model)
                                : open_random(config, &setup->model);
     // Before the text is tokenised; the weights themselves come after.
-    if (!status && config->model) status = dapt_model_load(setup->model, config->model, NULL, NULL);
+    if (!status) status = keep_model(setup);
     if (status) return status;
     const struct dapt_model *model = setup->model;
     dapt_report_note(reporter, "model           %s, %s, %s parameters, all trained",
@@ -77,6 +105,7 @@ static enum dapt_status open_corpus(struct dapt_setup *setup, const struct dapt_
                                           .special = config->data.special,
                                           .cache = config->data.cache,
                                           .skip_errors = config->data.skip_errors,
+                                          .skip_errors_key = "data.skip_errors",
                                           .max_tokens = max_tokens,
                                           .vocab = setup->model->vocab,
                                           .threads = config->backend.threads,
@@ -167,9 +196,9 @@ static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter
     if (setup->micros > 1)
         snprintf(micro, sizeof micro, " in %" PRIu32 " micro-batches", setup->micros);
     dapt_report_note(reporter,
-                     "plan            %s steps of %s tokens (%" PRIu32 " x %" PRIu32
+                     "plan            %s of %s tokens (%" PRIu32 " x %" PRIu32
                      "%s): %s tokens, %.3g passes over the domain",
-                     dapt_count_text(setup->steps, &a), dapt_count_text(step_tokens, &b),
+                     dapt_counted_text(setup->steps, "step", &a), dapt_count_text(step_tokens, &b),
                      config->train.batch, config->data.sequence, micro,
                      dapt_count_text(setup->steps * step_tokens, &c), passes);
 }

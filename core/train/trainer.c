@@ -137,8 +137,7 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     bool better = take_best(t);  // in the record of this very checkpoint
     dapt_metrics_sync(t->metrics);
     enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine,
-                                                    t->setup.model, t->tokenizer_folder,
-                                                    dapt_trainer_record(t));
+                                                    t->setup.model, dapt_trainer_record(t));
     if (status) {
         t->best = best;
         t->best_value = best_value;
@@ -222,11 +221,13 @@ static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_re
                                                          .text = text,
                                                          .bad_in_row = t->bad_in_row});
     if (t->bad_in_row < t->config->train.max_bad_steps) return DAPT_OK;
+    struct dapt_small_text count;
     return dapt_fail(DAPT_ERROR_INVALID,
-                     "stopped at step %" PRIu64 ": %" PRIu64
-                     " steps in a row were not finite (the last: %s), as "
-                     "many as train.max_bad_steps allows; a lower learning rate may help",
-                     t->step, t->bad_in_row, text);
+                     "stopped at step %" PRIu64
+                     ": %s in a row changed nothing (the last: %s), as many as train.max_bad_steps "
+                     "allows%s",
+                     t->step, dapt_counted_text(t->bad_in_row, "step", &count), text,
+                     scored ? "; a lower learning rate may help" : "");
 }
 
 static double seconds_left(const struct dapt_trainer *t) {
@@ -374,14 +375,15 @@ static void tell_end(struct dapt_trainer *t) {
     dapt_metrics_sync(t->metrics);
     if (done == 0) {
         dapt_string_format(
-            &text, "the run is complete: %s steps; the model is in %s/checkpoints/step-%06" PRIu64,
-            dapt_count_text(t->step, &steps), t->run.path, t->step);
+            &text, "the run is complete: %s; the model is in %s/checkpoints/step-%06" PRIu64,
+            dapt_counted_text(t->step, "step", &steps), t->run.path, t->step);
     } else {
         dapt_string_format(&text,
-                           "%s steps, %s tokens in %s (%s tokens/s); %" PRIu64
+                           "%s, %s in %s (%s tokens/s); %" PRIu64
                            " skipped; the model is in "
                            "%s/checkpoints/step-%06" PRIu64,
-                           dapt_count_text(done, &steps), dapt_count_text((uint64_t)count, &tokens),
+                           dapt_counted_text(done, "step", &steps),
+                           dapt_counted_text((uint64_t)count, "token", &tokens),
                            dapt_duration_text(t->train_seconds, &seconds),
                            dapt_count_text((uint64_t)(count / t->train_seconds), &rate), t->skipped,
                            t->run.path, t->step);
@@ -483,16 +485,7 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     if (!status) dapt_hash_text(hash, t->model_hash);
     if (!status) status = dapt_course_create(t->config, &t->course);
     if (!status) status = dapt_course_hash(t->course, t->course_hash);
-    if (!status) status = dapt_course_tokenizer(t->config, &t->tokenizer);
-    const char *path = t->config->tokenizer.path;
-    if (!status && path) {  // a folder, or a file in one
-        size_t length = dapt_is_dir(path) || !strrchr(path, '/')
-                            ? strlen(path)
-                            : (size_t)(strrchr(path, '/') - path);
-        t->tokenizer_folder = dapt_arena_copy(&t->run.arena, path, length);
-        if (!t->tokenizer_folder) status = DAPT_ERROR_MEMORY;
-    }
-    return status;
+    return status ? status : dapt_course_tokenizer(t->config, &t->tokenizer);
 }
 
 // How long the run would take, by two steps of it that change nothing; the first one also warms up.
@@ -523,6 +516,7 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
     if (!status && !plan_only) status = open_run(t);
     if (!status) status = dapt_setup_open(t->config, &t->reporter, &t->setup);
+    if (!status) t->config->modules = t->setup.modules;
     if (!status) status = make_batches(t);
     if (status || plan_only) return status ? status : tell_time(t);
     status = identify(t);

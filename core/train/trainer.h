@@ -16,8 +16,7 @@ struct dapt_trainer {
     struct dapt_setup setup;
     struct dapt_run_folder run;
     struct dapt_metrics *metrics;
-    cJSON *course, *tokenizer;     // see course.h
-    const char *tokenizer_folder;  // whose files go into checkpoints; NULL: the model's own
+    cJSON *course, *tokenizer;  // see course.h
     char course_hash[33], data_hash[33], model_hash[33];
     struct dapt_batch **batches;          // [setup.micros] of one step
     struct dapt_evaluation *evaluations;  // [config->data.eval_count], the last ones

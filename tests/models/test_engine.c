@@ -328,6 +328,49 @@ static void a_step_that_is_not_finite_changes_nothing(void **state) {
     unmake(&f);
 }
 
+static void fill(struct fixture *f, enum dapt_slot slot, uint64_t begin, uint64_t count,
+                 float value) {
+    const struct dapt_parameter *p = &f->model->parameters[f->model->slots[slot]];
+    float *values = malloc(count * sizeof *values);
+    assert_non_null(values);
+    for (uint64_t i = 0; i < count; i++) values[i] = value;
+    MUST(dapt_engine_write(f->engine, DAPT_STATE_PARAM, p->offset + begin, count, values));
+    free(values);
+}
+
+// A logit that overflows to -infinity where it is the target: the loss is infinite, and every
+// gradient is finite. (GPT-2: its last norm gives the same to all rows, so that none goes back.)
+static void an_infinite_loss_changes_nothing(void **state) {
+    (void)state;
+    struct fixture f = make(configs[0], 2, DAPT_RECOMPUTE_NONE, 0);
+    const struct dapt_batch *b = random_batch(2, 1);
+    uint32_t target = 49;
+    for (size_t i = 0; i < (size_t)b->sequences * b->length; i++) {
+        b->ids[i] %= 40;
+        if (b->targets[i] >= 0) b->targets[i] %= 40;
+    }
+    fill(&f, DAPT_SLOT_FINAL_NORM, 0, 24, 0);
+    fill(&f, DAPT_SLOT_FINAL_NORM_BIAS, 0, 24, 6e18f);
+    fill(&f, DAPT_SLOT_EMBED, 0, 50 * 24, 0);
+    fill(&f, DAPT_SLOT_EMBED, 24 * target, 24, -6e18f);
+    float *before = read_state(&f, DAPT_STATE_PARAM);
+    struct dapt_engine_result r = step(&f, &b, 1, false);
+    assert_true(r.finite);  // it is no target yet
+    b->targets[0] = (int32_t)target;
+    r = step(&f, &b, 1, true);
+    assert_true(isinf(r.loss) && r.loss > 0);
+    assert_true(isfinite(r.norm));
+    assert_false(r.finite);
+    float *after = read_state(&f, DAPT_STATE_PARAM), *moment = read_state(&f, DAPT_STATE_MOMENT1);
+    same_bits(before, after, f.model->flat_count, "parameters after an infinite loss");
+    for (uint64_t i = 0; i < f.model->flat_count; i++) assert_true(moment[i] == 0);
+    free(before);
+    free(after);
+    free(moment);
+    dapt_batch_destroy((struct dapt_batch **)&b);
+    unmake(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_match_central_differences),
@@ -335,6 +378,7 @@ int main(void) {
         cmocka_unit_test(micro_batches_add_up),
         cmocka_unit_test(generation_matches_the_full_pass),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
+        cmocka_unit_test(an_infinite_loss_changes_nothing),
     };
     if (dapt_modules_load(NULL, &modules)) {
         fprintf(stderr, "%s\n", dapt_error());

@@ -108,6 +108,28 @@ static void test_failures(void **state) {
     expect_line(&o, 1, "golden.safetensors");
 }
 
+// A file that is no module, in a folder of plugins: told, and in nobody's way.
+static void test_plugin_folder(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    char *folder = in_scratch(s, "plugins");
+    assert_ok(dapt_mkdirs(folder));
+    assert_ok(dapt_file_write(in_scratch(s, "plugins/junk.so"), "junk", 4));
+    setenv("DAPT_PLUGIN_PATH", folder, 1);
+    run_dapt(s, &o, "devices", NULL);
+    expect(&o, 0, "plugins/junk.so: is no shared object (ELF); the module is left out");
+    setenv("DAPT_PLUGIN_PATH", in_scratch(s, "plugins/junk.so"), 1);
+    run_dapt(s, &o, "devices", NULL);
+    expect_line(&o, 1, "plugins/junk.so: is no shared object (ELF)");  // named itself
+    unsetenv("DAPT_PLUGIN_PATH");
+    write_config(s, "x", "{\"plugins\": [\"plugins\"], \"train\": {\"steps\": 1}}");
+    run_dapt(s, &o, "plan", s->config, NULL);
+    expect(&o, 0, "plugins/junk.so: is no shared object (ELF); the module is left out");
+    run_dapt(s, &o, "plan", s->config, "--set", "train.schedule.plugin=junk", NULL);
+    expect(&o, 1, "no schedule \"junk\" was found (there are: ");
+    assert_non_null(strstr(o.err, "; left out: "));
+}
+
 static void test_information(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -124,6 +146,7 @@ static void test_information(void **state) {
         assert_non_null(strstr(o.out, commands[i]));
         run_dapt(s, &a, "help", commands[i], NULL);
         run_dapt(s, &b, commands[i], "--help", NULL);
+        assert_null(strstr(strchr(a.out, ':'), "  ["));  // "usage: dapt devices [OPTION ...]"
         expect(&a, 0, NULL);
         expect(&b, 0, NULL);
         assert_string_equal(a.out, b.out);
@@ -155,6 +178,7 @@ int main(void) {
         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_information),
+        cmocka_unit_test(test_plugin_folder),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

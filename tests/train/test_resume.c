@@ -194,6 +194,33 @@ static void test_damage(void **state) {
     }
 }
 
+// What cannot be read just now may be whole: it stays where it is, and nothing is trained over it.
+static void test_unreadable(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char *const files[] = {"state.safetensors", "run.json"};
+    reference(s);
+    write_config(s, "unreadable", NULL);
+    begin_from(s, "all", "unreadable", "step-000010");
+    begin_from(s, "all", "unreadable", "step-000015");
+    for (size_t i = 0; i < 2; i++) {
+        char *path = dapt_arena_format(
+            &s->arena, "%s/%s", in_scratch(s, "unreadable/checkpoints/step-000015"), files[i]);
+        char *away = dapt_arena_format(&s->arena, "%s.away", path);
+        assert_ok(dapt_rename(path, away));
+        assert_int_equal(symlink(files[i], path), 0);  // a loop
+        run_dapt(s, &o, "train", s->config, "--resume", NULL);
+        expect(&o, 1, "dapt: resume: a checkpoint cannot be read: ");
+        assert_non_null(strstr(o.err, path));
+        assert_null(strstr(o.err, "put aside"));
+        assert_ok(dapt_rename(away, path));
+    }
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "step-000015, step 15 of 24"));
+    assert_same_end(s, "whole", "unreadable");
+}
+
 // Writes run.json with one member replaced and a checksum that fits.
 static void forge(const char *path, const char *key, const char *value) {
     struct dapt_string content;
@@ -264,7 +291,7 @@ static void test_all_damaged(void **state) {
     flip_byte(in_scratch(s, "hopeless/checkpoints/step-000010/model.safetensors"), 0.9);
     write_config(s, "hopeless", NULL);
     run_dapt(s, &o, "train", s->config, "--resume", NULL);
-    expect(&o, 1, "none of its 1 checkpoints is whole");
+    expect(&o, 1, "none of its checkpoints (1) is whole");
 }
 
 // Waits until the run has done `step` steps.
@@ -343,7 +370,7 @@ static void test_other_course(void **state) {
     run_dapt(s, &o, "train", s->config, NULL);
     expect(&o, 1, "--resume");
     run_dapt(s, &o, "train", s->config, "--resume", "--set", "train.steps=14", NULL);
-    expect(&o, 0, "planned for 24 steps and now for 14");
+    expect(&o, 0, "planned for 24 and now for 14");
     assert_non_null(strstr(latest_checkpoint(s, "other"), "step-000014"));
 }
 
@@ -452,7 +479,7 @@ int main(void) {
         cmocka_unit_test(test_all_damaged),    cmocka_unit_test(test_interrupt),
         cmocka_unit_test(test_other_course),   cmocka_unit_test(test_two_at_once),
         cmocka_unit_test(test_marks),          cmocka_unit_test(test_other_sets),
-        cmocka_unit_test(test_other_model),
+        cmocka_unit_test(test_other_model),    cmocka_unit_test(test_unreadable),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

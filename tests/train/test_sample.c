@@ -208,12 +208,12 @@ static void save_llama(struct scratch *s, int layers, const char *folder) {
     assert_ok(dapt_json_parse("test", text, strlen(text), &config));
     assert_ok(dapt_model_from_json(config, &model));
     assert_ok(dapt_mkdirs(in_scratch(s, folder)));
-    assert_ok(dapt_model_save(model, in_scratch(s, folder), NULL, ones, NULL));
+    assert_ok(dapt_model_save(model, in_scratch(s, folder), ones, NULL));
     dapt_model_close(&model);
 }
 
-// A model is written like the one in the folder that it came from. Where that folder holds other
-// tensors by now, a checkpoint would lack some of the model, or hold what was never trained.
+// A model is written like the one in the folder that it came from, as that was when it was kept,
+// whatever it holds by now.
 static void test_changed_folder(void **state) {
     struct scratch *s;
     struct dapt_model *model;
@@ -222,19 +222,44 @@ static void test_changed_folder(void **state) {
     save_llama(s, 2, "two");
     save_llama(s, 1, "one");
     save_llama(s, 3, "three");
+    static const char *const files[] = {"config.json", "model.safetensors", "vocab.txt"};
+    assert_ok(dapt_file_write(in_scratch(s, "two/vocab.txt"), "", 0));
+    assert_ok(dapt_mkdirs(in_scratch(s, "kept")));
+    for (size_t i = 0; i < 3; i++) {
+        assert_ok(dapt_copy_file(in_scratch(s, dapt_arena_format(&s->arena, "two/%s", files[i])),
+                                 in_scratch(s, dapt_arena_format(&s->arena, "kept/%s", files[i]))));
+    }
     assert_ok(dapt_model_open(in_scratch(s, "two"), &model));
-    assert_ok(dapt_mkdirs(in_scratch(s, "out")));
-    assert_ok(dapt_model_save(model, in_scratch(s, "out"), NULL, ones, NULL));
-    assert_true(
-        same_file(in_scratch(s, "two/model.safetensors"), in_scratch(s, "out/model.safetensors")));
-    static const char *const others[][2] = {{"one/model.safetensors", "model.layers.1."},
-                                            {"three/model.safetensors", "model.layers.2."}};
+    assert_int_equal(dapt_model_save(model, in_scratch(s, "out"), ones, NULL), DAPT_ERROR_INTERNAL);
+    assert_ok(dapt_model_keep(model, NULL));
+    static const char *const others[] = {"one", "three", NULL};
+    for (size_t i = 0; i < 3; i++) {
+        char *out = dapt_arena_format(&s->arena, "out%zu", i);
+        assert_ok(dapt_mkdirs(in_scratch(s, out)));
+        assert_ok(dapt_model_save(model, in_scratch(s, out), ones, NULL));
+        for (size_t k = 0; k < 3; k++)
+            assert_true(
+                same_file(in_scratch(s, dapt_arena_format(&s->arena, "%s/%s", out, files[k])),
+                          in_scratch(s, dapt_arena_format(&s->arena, "kept/%s", files[k]))));
+        assert_false(
+            dapt_is_file(in_scratch(s, dapt_arena_format(&s->arena, "%s/vocab.json", out))));
+        for (size_t k = 0; others[i] && k < 2; k++)
+            assert_ok(dapt_copy_file(
+                in_scratch(s, dapt_arena_format(&s->arena, "%s/%s", others[i], files[k])),
+                in_scratch(s, dapt_arena_format(&s->arena, "two/%s", files[k]))));
+        if (i == 1) assert_ok(dapt_remove_tree(in_scratch(s, "two")));
+    }
+    // What is kept is looked at: a folder that lacks a tensor, or holds a strange one.
+    static const char *const parts[] = {"model.layers.1.", "model.layers.2."};
     for (size_t i = 0; i < 2; i++) {
-        assert_ok(
-            dapt_copy_file(in_scratch(s, others[i][0]), in_scratch(s, "two/model.safetensors")));
-        assert_int_equal(dapt_model_save(model, in_scratch(s, "out"), NULL, ones, NULL),
-                         DAPT_ERROR_INVALID);
-        assert_non_null(strstr(dapt_error(), others[i][1]));
+        assert_ok(dapt_copy_file(
+            in_scratch(s, dapt_arena_format(&s->arena, "%s/model.safetensors", others[i])),
+            in_scratch(s, "kept/model.safetensors")));
+        struct dapt_model *wrong;
+        assert_ok(dapt_model_open(in_scratch(s, "kept"), &wrong));
+        assert_int_equal(dapt_model_keep(wrong, NULL), DAPT_ERROR_INVALID);
+        assert_non_null(strstr(dapt_error(), parts[i]));
+        dapt_model_close(&wrong);
     }
     dapt_model_close(&model);
     assert_int_equal(scratch_teardown((void **)&s), 0);
@@ -271,8 +296,9 @@ static void test_shards(void **state) {
     dapt_safetensors_close(&file);
     assert_ok(dapt_copy_file(in_scratch(s, "whole/config.json"), in_scratch(s, "cut/config.json")));
     assert_ok(dapt_model_open(in_scratch(s, "cut"), &model));
+    assert_ok(dapt_model_keep(model, NULL));
     assert_ok(dapt_mkdirs(in_scratch(s, "out")));
-    assert_ok(dapt_model_save(model, in_scratch(s, "out"), NULL, ones, NULL));
+    assert_ok(dapt_model_save(model, in_scratch(s, "out"), ones, NULL));
     assert_true(dapt_is_file(in_scratch(s, "out/model-00003-of-00003.safetensors")));
     assert_true(same_file(in_scratch(s, "cut/model.safetensors.index.json"),
                           in_scratch(s, "out/model.safetensors.index.json")));

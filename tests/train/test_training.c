@@ -81,6 +81,66 @@ static void test_resolved_config(void **state) {
                   dapt_path_join(&s->arena, latest_checkpoint(s, "second"), "state.safetensors")));
 }
 
+// The options of plugins stand in it with their defaults, and decide the course as if given.
+static void test_plugin_defaults(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    struct dapt_string text;
+    char *more = dapt_arena_format(
+        &s->arena, "{\"data\": {\"domain\": {\"path\": \"%s\", \"source\": \"jsonl\"}}}", s->data);
+    write_config(s, "defaults", more);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    assert_ok(dapt_file_read(in_scratch(s, "defaults/config.json"), 1 << 20, &text));
+    cJSON *config = cJSON_Parse(text.data);
+    const cJSON *schedule = cJSON_GetObjectItem(cJSON_GetObjectItem(config, "train"), "schedule");
+    assert_true(number(schedule, "peak") == 0.01);
+    assert_true(number(schedule, "floor") == 0.1);
+    assert_true(number(schedule, "start") == 0);
+    const cJSON *entry = cJSON_GetArrayItem(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(config, "data"), "domain"), 0);
+    assert_string_equal(cJSON_GetObjectItem(entry, "field")->valuestring, "text");
+    cJSON_Delete(config);
+    dapt_string_free(&text);
+    run_dapt(s, &o, "train", in_scratch(s, "defaults/config.json"), "--resume", NULL);
+    expect(&o, 0, NULL);
+    write_config(s, "defaults", "{\"train\": {\"schedule\": {\"floor\": 0.1, \"start\": 0}}}");
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    write_config(s, "defaults", "{\"train\": {\"schedule\": {\"floor\": 0.2}}}");
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 1, "train.schedule.floor is 0.2 now but was 0.1");
+}
+
+// The folder that the model came from goes while it is trained: checkpoints are none the worse.
+static void test_model_goes(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json"};
+    char *base = in_scratch(s, "base"), *checkpoint = latest_checkpoint(s, "first");
+    static const char more[] =
+        "{\"model\": \"base\", \"data\": {\"eval\": null}, \"train\": {\"steps\": 400, "
+        "\"checkpoint_every\": 0}}";
+    assert_ok(dapt_mkdirs(base));
+    for (size_t i = 0; i < 2; i++)
+        assert_ok(dapt_copy_file(dapt_path_join(&s->arena, checkpoint, files[i]),
+                                 dapt_path_join(&s->arena, base, files[i])));
+    assert_ok(dapt_file_write(in_scratch(s, "base/tokenizer.json"), "{}", 2));
+    write_config(s, "stays", more);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    write_config(s, "goes", more);
+    pid_t child = start_dapt(s, "train", s->config, NULL);
+    char *metrics = in_scratch(s, "goes/metrics.jsonl");
+    for (int i = 0; i < 100000 && !dapt_is_file(metrics); i++) usleep(500);
+    assert_ok(dapt_remove_tree(base));
+    finish_dapt(s, child, 0, 0, &o);
+    expect(&o, 0, NULL);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(same_file(dapt_path_join(&s->arena, latest_checkpoint(s, "stays"), files[i]),
+                              dapt_path_join(&s->arena, latest_checkpoint(s, "goes"), files[i])));
+}
+
 // A checkpoint and a run are models: eval gives what training gave, generate and tokenize know the
 // tokenizer.
 static void test_commands_on_a_run(void **state) {
@@ -113,12 +173,66 @@ static void test_commands_on_a_run(void **state) {
     assert_int_equal(strncmp(a.out, "the bone", 8), 0);
     assert_true(strlen(a.out) > 8 + 10);
     run_dapt(s, &o, "generate", run, "--prompt", "the bone", "--max-tokens", "60", NULL);
-    expect(&o, 0, NULL);  // the model has 64 positions: cut there, not an error
+    expect(&o, 0, "dapt: stopped after 56 tokens: the model has 64 positions, prompt included\n");
+    run_dapt(s, &o, "generate", run, "--prompt", "the bone", "--max-tokens", "56", NULL);
+    expect(&o, 0, NULL);
+    assert_null(strstr(o.err, "stopped after"));  // all that were asked for
+    assert_ok(dapt_file_write(in_scratch(s, "bad.jsonl"), "{\"text\": \"a\"}\n{\"text\":", 25));
+    run_dapt(s, &o, "eval", run, "--data", in_scratch(s, "bad.jsonl"), NULL);
+    expect(&o, 1, "bad.jsonl:2: ");
+    assert_null(strstr(o.err, "skip_errors"));  // a key of configurations
 
     assert_ok(dapt_file_write(in_scratch(s, "abc"), "a\xc3\xa9\n", 4));
     run_dapt(s, &o, "tokenize", latest_checkpoint(s, "learn"), in_scratch(s, "abc"), NULL);
     expect(&o, 0, NULL);
     assert_string_equal(o.out, "97 195 169 10\n");
+}
+
+// A checkpoint whose files are not those that were written is not used, but for the optimizer's
+// state, which no command needs; without run.json it is a folder like any other.
+static void test_checked(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    char *folder = in_scratch(s, "checked"), *from = latest_checkpoint(s, "first");
+    static const char *const files[] = {"run.json", "config.json", "model.safetensors"};
+    char *data = dapt_arena_format(&s->arena, "held=%s", s->held);
+    assert_ok(dapt_mkdirs(folder));
+    for (size_t i = 0; i < 3; i++)
+        assert_ok(dapt_copy_file(dapt_path_join(&s->arena, from, files[i]),
+                                 dapt_path_join(&s->arena, folder, files[i])));
+    for (int round = 0; round < 4; round++) {  // 0, 3: as they were, no record; 1, 2: damaged
+        char *path = dapt_path_join(&s->arena, folder, files[round < 3 ? round : 0]);
+        struct dapt_string text;
+        assert_ok(dapt_file_read(path, 16 << 20, &text));
+        // A digit of a number in config.json; the last weight.
+        char *place = round == 1 ? strstr(text.data, "32") + 1 : text.data + text.length - 3;
+        if (round == 1 || round == 2) *place ^= 1;
+        if (round < 3)
+            assert_ok(dapt_file_write(path, text.data, text.length));
+        else
+            assert_int_equal(unlink(path), 0);
+        char *line = dapt_arena_format(&s->arena, "dapt: %s: is damaged", path);
+        bool damaged = round == 1 || round == 2;
+        run_dapt(s, &o, "eval", folder, "--tokenizer", "bytes", "--data", data, NULL);
+        expect(&o, damaged, damaged ? line : NULL);
+        run_dapt(s, &o, "generate", folder, "--tokenizer", "bytes", "--prompt", "the", NULL);
+        expect(&o, damaged, damaged ? line : NULL);
+        run_dapt(s, &o, "tokenize", folder, s->config, "--tokenizer", "bytes", NULL);
+        expect(&o, round == 1, round == 1 ? line : NULL);  // it needs no weights
+        write_config(
+            s, "from",
+            dapt_arena_format(&s->arena, "{\"model\": \"%s\", \"train\": {\"steps\": 1}}", folder));
+        run_dapt(s, &o, "train", s->config, NULL);
+        expect(&o, damaged, damaged ? line : NULL);
+        if (!damaged) assert_non_null(strstr(o.out, "1 step of 128 tokens"));
+        if (!damaged) assert_null(strstr(o.out, " left"));
+        assert_ok(dapt_remove_tree(in_scratch(s, "from")));
+        if (round == 1) {
+            *place ^= 1;
+            assert_ok(dapt_file_write(path, text.data, text.length));
+        }
+        dapt_string_free(&text);
+    }
 }
 
 // A step that is not finite changes nothing and is counted; too many in a row end the run.
@@ -132,7 +246,7 @@ static void test_not_finite(void **state) {
                  " \"optimizer\": {\"weight_decay\": 1000, \"decay\": \"all\"},"
                  " \"schedule\": {\"plugin\": \"constant\", \"peak\": 1, \"warmup\": 0}}}");
     run_dapt(s, &o, "train", s->config, NULL);
-    expect(&o, 1, "5 steps in a row were not finite");
+    expect(&o, 1, "5 steps in a row changed nothing");
     cJSON *metrics = read_metrics(s, "wild");
     size_t skips = count_events(metrics, "skip");
     assert_true(skips >= 5 && count_events(metrics, "step") >= 2);
@@ -219,6 +333,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_learns),
         cmocka_unit_test(test_resolved_config),
+        cmocka_unit_test(test_plugin_defaults),
+        cmocka_unit_test(test_model_goes),
+        cmocka_unit_test(test_checked),
         cmocka_unit_test(test_commands_on_a_run),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_micro_batches),

@@ -44,6 +44,12 @@ static enum tool_exit run_generate(void *arguments) {
     if (!status) status = dapt_generate(context, &options, print_text, &output, &generated);
     if (!status && !output.begun) print_text(&output, "", 0);
     if (output.begun) putchar('\n');
+    if (!status && generated.positions) {
+        fflush(stdout);
+        fprintf(stderr,
+                "dapt: stopped after %u tokens: the model has %u positions, prompt included\n",
+                generated.tokens, generated.positions);
+    }
     if (!status && a->stats) {
         fflush(stdout);
         fprintf(stderr, "%u prompt tokens in %.3f s; %u tokens in %.3f s (%.1f tokens/s)%s\n",

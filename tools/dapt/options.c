@@ -163,8 +163,15 @@ static bool parse_option(const struct tool_command *command, int count, char **w
     return set_value(option, value, arguments);
 }
 
+// The plain arguments as they stand behind the command's name, if there are any.
+static const char *plain_of(const struct tool_command *command, char text[128]) {
+    snprintf(text, 128, "%s%s", command->plain[0] ? " " : "", command->plain);
+    return text;
+}
+
 bool tool_parse(const struct tool_command *command, int count, char **words, void *arguments,
                 bool *help) {
+    char text[128];
     struct tool_arguments *plain = arguments;
     const struct tool_option *last = NULL;
     bool options = true;
@@ -183,8 +190,8 @@ bool tool_parse(const struct tool_command *command, int count, char **words, voi
         } else if (last && last->kind == TOOL_LIST && plain->plain_count == command->plain_most) {
             if (!set_value(last, word, arguments)) return false;  // --data a=x b=y
         } else if (plain->plain_count == command->plain_most) {
-            tool_usage("%s: \"%s\" is one argument too many; usage: dapt %s %s", command->name,
-                       word, command->name, command->plain);
+            tool_usage("%s: \"%s\" is one argument too many; usage: dapt %s%s", command->name, word,
+                       command->name, plain_of(command, text));
             return false;
         } else {
             plain->plain[plain->plain_count++] = word;
@@ -197,8 +204,8 @@ bool tool_parse(const struct tool_command *command, int count, char **words, voi
             informs = informs || (o->alone && *(bool *)((char *)arguments + o->offset));
         }
         if (informs) return true;
-        tool_usage("%s: an argument is missing; usage: dapt %s %s", command->name, command->name,
-                   command->plain);
+        tool_usage("%s: an argument is missing; usage: dapt %s%s", command->name, command->name,
+                   plain_of(command, text));
         return false;
     }
     return true;
@@ -213,7 +220,8 @@ void tool_release(const struct tool_command *command, void *arguments) {
 }
 
 void tool_print_help(const struct tool_command *command) {
-    printf("usage: dapt %s %s%s\n\n%s\n", command->name, command->plain,
+    char text[128];
+    printf("usage: dapt %s%s%s\n\n%s\n", command->name, plain_of(command, text),
            option_at(command, 0) ? " [OPTION ...]" : "", command->summary);
     if (option_at(command, 0)) printf("\noptions:\n");
     const struct tool_option *option;

@@ -118,8 +118,7 @@ struct dapt_train_options {
     void *user;
 };
 // Trains as the configuration says. DAPT_ERROR_CANCELLED after dapt_interrupt(): a checkpoint was
-// written if training had begun, and the error text says how to go on. DAPT_ERROR_DEVICE: the device
-// failed; the newest checkpoint is whole, and the text says how to go on from it.
+// written if training had begun, and the error text says how to go on.
 DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options);
 
 // ------------------------------------------------------------------ working with a model's folder
@@ -171,6 +170,7 @@ struct dapt_generated {
     uint32_t prompt_tokens, tokens;  // tokens: generated, without an end-of-text token
     bool ended;  // at an end-of-text token; else max_tokens or the model's positions were used up
     double prompt_seconds, seconds;  // reading the prompt; generating
+    uint32_t positions;  // that the model has, prompt included, where they ended the text; else 0
 };
 // Streams the continuation (not the prompt) as whole UTF-8 characters; only where it ends inside of
 // one do the bytes that there are come last. `emit` returns false to stop.
