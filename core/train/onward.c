@@ -85,16 +85,15 @@ static enum dapt_status make(struct dapt_trainer *t, cJSON **certificate) {
                              DAPT_PARITY_STEPS, parity.seconds);
         return DAPT_OK;
     }
-    if (dapt_string_format(&text,
-                           "the device could not be compared with the cpu: %s; training "
-                           "goes on",
-                           dapt_error()) == DAPT_OK)
-        dapt_trainer_trouble(t, text.data);
+    status = dapt_string_format(&text, "the device could not be compared with the cpu: %s",
+                                dapt_error());
     // Memory for the comparison may lack, and that of training be there; a lost device stays lost.
-    bool lost = dapt_device_wait(t->setup.device, 0) != DAPT_OK;
-    if (lost && text.data) dapt_fail(DAPT_ERROR_DEVICE, "%s", text.data);
+    if (!status && dapt_device_wait(t->setup.device, 0) != DAPT_OK)
+        status = dapt_fail(DAPT_ERROR_DEVICE, "%s", text.data);
+    if (!status) status = dapt_string_format(&text, "; training goes on");
+    if (!status) dapt_trainer_trouble(t, text.data);
     dapt_string_free(&text);
-    return lost ? DAPT_ERROR_DEVICE : DAPT_OK;
+    return status;
 }
 
 enum dapt_status dapt_trainer_certify(struct dapt_trainer *t) {

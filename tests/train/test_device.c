@@ -281,7 +281,10 @@ static void test_lost_early(void **state) {
     fake("DAPT_FAKE_FAIL", "5");
     write_config(s, "early", "{\"backend\": {\"name\": \"fake\"}}");
     run_dapt(s, &o, "train", s->config, NULL);
-    expect(&o, 3, "could not be compared with the cpu: fake: device Fake Card: device lost");
+    expect(&o, 3,
+           "dapt: the device could not be compared with the cpu: fake: device Fake Card: device "
+           "lost");
+    assert_null(strstr(o.err, "training goes on"));
     run_dapt(s, &o, "verify", "--backend", "fake", NULL);
     expect(&o, 3, "fake: device Fake Card: device lost");
     fake("DAPT_FAKE_FAIL", NULL);

@@ -84,11 +84,31 @@ static void test_there_and_back(void **state) {
     expect_losses(s, "back", 16, losses);
 }
 
+// A device that hangs, and one with too little memory: an exit code of their own, one line, and the
+// run goes on when that is over.
+static void test_failures(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char *const faults[][3] = {
+        {"DAPT_VK_TIMEOUT", "1e-5", "hangs: no progress for 1e-05 s, running: "},
+        {"DAPT_VK_LIMITS", "memory=4096", " MiB asked for ("},
+    };
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        write_config(s, "failed", VULKAN);
+        assert_int_equal(setenv(faults[i][0], faults[i][1], 1), 0);
+        run_dapt(s, &o, "train", s->config, NULL);
+        expect(&o, 3, faults[i][2]);
+        assert_int_equal(unsetenv(faults[i][0]), 0);
+    }
+    run(s, "failed", VULKAN, true);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_certificate),
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_failures),
     };
     return cmocka_run_group_tests_name("runs", tests, scratch_setup, scratch_teardown);
 }

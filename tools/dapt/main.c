@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
 
@@ -91,5 +92,12 @@ int main(int count, char **words) {
     if (name[0] == '-')
         return tool_usage("unknown option %s; `dapt help` lists the commands", name);
     const struct tool_command *command = find_command(name);
-    return command ? run_command(command, count - 2, words + 2) : unknown_command(name);
+    enum tool_exit result = command ? run_command(command, count - 2, words + 2)
+                                    : unknown_command(name);
+    // A device that failed may still run what it was given: its driver is not taken down under it.
+    if (result == TOOL_DEVICE) {
+        fflush(NULL);
+        _exit(result);
+    }
+    return result;
 }
