@@ -63,10 +63,9 @@ enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const
                    vk_result_name(result), running);
 }
 
-void vk_forget(struct dapt_device *d, const void *begin, const void *end) {
+void vk_forget(struct dapt_device *d, const void *begin, size_t size) {
     for (size_t i = 0; i < VK_FLYING; i++)
-        if ((uintptr_t)begin <= (uintptr_t)d->running[i] &&
-            (uintptr_t)d->running[i] < (uintptr_t)end)
+        if (d->running[i] != NULL && (uintptr_t)d->running[i] - (uintptr_t)begin < size)
             d->running[i] = NULL;
 }
 

@@ -161,7 +161,7 @@ static enum dapt_status add_piece(struct dapt_device *d, struct dapt_executable 
                                   struct piece **piece) {
     if (e->piece_count == e->piece_room) {
         uint32_t room = 2 * e->piece_room + 4;
-        vk_forget(d, e->pieces, e->pieces + e->piece_room);
+        vk_forget(d, e->pieces, e->piece_room * sizeof *e->pieces);
         struct piece *larger = realloc(e->pieces, room * sizeof *larger);
         if (larger == NULL)
             return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program");
@@ -262,7 +262,7 @@ void vk_program_destroy(struct dapt_device *device, struct dapt_executable *e) {
             device->api.FreeCommandBuffers(device->handle, device->pool, 1, &e->pieces[i].commands);
     if (e->queries != VK_NULL_HANDLE && !device->hung)
         device->api.DestroyQueryPool(device->handle, e->queries, NULL);
-    vk_forget(device, e->pieces, e->pieces + e->piece_room);
+    vk_forget(device, e->pieces, e->piece_room * sizeof *e->pieces);
     free(e->pieces);
     free(e->passes.at);
     free(e->nanoseconds);

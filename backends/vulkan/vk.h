@@ -142,8 +142,8 @@ enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, 
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what);
 const char *vk_result_name(VkResult result);
 uint64_t vk_hash(const void *data, size_t size);
-// Messages name nothing that lies in [begin, end) any more.
-void vk_forget(struct dapt_device *device, const void *begin, const void *end);
+// Messages name nothing any more that lies in these bytes.
+void vk_forget(struct dapt_device *device, const void *begin, size_t size);
 void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, const char *name);
 // Command buffers of the device's pool, begun and ended. `reusable`: submitted more than once.
 enum dapt_status vk_commands_begin(struct dapt_device *device, bool reusable,

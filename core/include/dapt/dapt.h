@@ -118,7 +118,8 @@ struct dapt_train_options {
     void *user;
 };
 // Trains as the configuration says. DAPT_ERROR_CANCELLED after dapt_interrupt(): a checkpoint was
-// written if training had begun, and the error text says how to go on.
+// written if training had begun, and the error text says how to go on. DAPT_ERROR_DEVICE: the device
+// failed; the newest checkpoint is whole, and the text says how to go on from it.
 DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options);
 
 // ------------------------------------------------------------------ working with a model's folder
