@@ -99,11 +99,11 @@ struct dapt_device {
     VkQueue queue;
     VkCommandPool pool;
     VkSemaphore timeline;
-    uint64_t submitted;     // value of the timeline after everything submitted so far
-    enum dapt_status lost;  // set once: every later call fails with it
+    uint64_t submitted;              // value of the timeline after everything submitted so far
+    enum dapt_status lost;           // set once: every later call fails with it
     const char *running[VK_FLYING];  // what each of the last submissions does, for messages
-    double patience;        // seconds without progress after which the device is taken to hang
-    bool hung;              // what runs on it can't be taken apart
+    double patience;           // seconds without progress after which the device is taken to hang
+    bool hung;                 // what runs on it can't be taken apart
     struct dapt_device *next;  // of the devices that were left as they were
 
     VkPhysicalDeviceMemoryProperties memory;

@@ -121,8 +121,7 @@ enum dapt_status dapt_generate(struct dapt_context *context,
 enum dapt_status dapt_verify(struct dapt_context *context,
                              const struct dapt_verify_options *options,
                              dapt_verify_callback callback, void *user) {
-    if (!options->folder)
-        return dapt_certificate_verify(context->modules, options, callback, user);
+    if (!options->folder) return dapt_certificate_verify(context->modules, options, callback, user);
     return dapt_verify_folder(context->modules, options, callback, user);
 }
 

@@ -134,8 +134,7 @@ static void tell(struct check *c, const char *what, const char *name, double err
     c->rows++;
     c->failed += !ok;
     if (c->callback)
-        c->callback(c->user, &(struct dapt_verify_row){
-                                 what, name, error, ok, c->tolerance, 1});
+        c->callback(c->user, &(struct dapt_verify_row){what, name, error, ok, c->tolerance, 1});
 }
 
 static double relative(double difference2, double golden2) {

@@ -4,7 +4,13 @@
 #define DAPT_TOOL_H
 #include "dapt/dapt.h"
 
-enum tool_exit { TOOL_OK = 0, TOOL_FAILURE = 1, TOOL_USAGE = 2, TOOL_DEVICE = 3, TOOL_INTERRUPTED = 130 };
+enum tool_exit {
+    TOOL_OK = 0,
+    TOOL_FAILURE = 1,
+    TOOL_USAGE = 2,
+    TOOL_DEVICE = 3,
+    TOOL_INTERRUPTED = 130
+};
 
 enum tool_kind {
     TOOL_FLAG,   // bool

@@ -194,14 +194,14 @@ struct dapt_verify_row {
     const char *what;  // "logits", "loss", "gradient", "step"; "op", "train"
     const char *name;  // gradient: the parameter; step: "1" .. "6"; op: "matmul"; ...; else ""
     double error;
-    bool ok;           // error <= tolerance; a NaN is not
+    bool ok;  // error <= tolerance; a NaN is not
     double tolerance;
-    uint32_t cases;    // comparisons of which this is the worst
+    uint32_t cases;  // comparisons of which this is the worst
 };
 typedef void (*dapt_verify_callback)(void *user, const struct dapt_verify_row *row);
 
 struct dapt_verify_options {
-    const char *folder;   // a model with golden.safetensors and golden.json; NULL: see below
+    const char *folder;  // a model with golden.safetensors and golden.json; NULL: see below
     const char *backend, *device;  // as in dapt_model_options
     uint32_t threads;
     double tolerance;    // with a folder; 0: 1e-4
