@@ -240,7 +240,7 @@ enum dapt_status dapt_mkdirs(const char *path) {
         if (reason == 0) {
             status = sync_parent(copy);
         } else if (!dapt_is_dir(copy)) {
-            errno = reason;
+            errno = reason == EEXIST ? ENOTDIR : reason;  // a file is in the way
             status = dapt_fail_errno("%s: folder cannot be made", copy);
         }
         *p = kept;

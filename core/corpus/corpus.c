@@ -149,14 +149,15 @@ static enum dapt_status plan(struct dapt_corpus *corpus, const struct dapt_data_
     const struct dapt_shard_counts *c = &corpus->shard.counts;
     if (c->documents == 0)
         return dapt_fail(DAPT_ERROR_INVALID,
-                         "no document in %" PRIu64 " files (%" PRIu64 " empty, %" PRIu64 " bad)",
-                         c->files, c->empty, c->bad);
+                         "no text in %s%s (records that are empty: %" PRIu64 ", bad: %" PRIu64 ")",
+                         list->entries[0].path, list->count > 1 ? " and the others" : "", c->empty,
+                         c->bad);
     enum dapt_status status =
         dapt_plan_create(&corpus->shard, list, options->sequence, options->packing, &corpus->plan);
     if (!status && corpus->plan.sequences == 0)
         status =
-            dapt_fail(DAPT_ERROR_INVALID, "%" PRIu64 " tokens are fewer than one sequence of %u",
-                      c->tokens, options->sequence);
+            dapt_fail(DAPT_ERROR_INVALID, "too little text for one sequence of %u tokens: %" PRIu64,
+                      options->sequence, c->tokens);
     return status;
 }
 
@@ -210,6 +211,12 @@ static void fill_report(struct dapt_corpus *corpus, bool cached, double seconds)
                                                  .seconds = seconds};
 }
 
+// Whether a reason says already whose it is: a set may be named by its file.
+static bool names(const char *reason, const char *name) {
+    const char *place = strstr(reason, name);
+    return place && place[strlen(name)] == ':';
+}
+
 enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
                                   const struct dapt_corpus_options *options,
                                   struct dapt_corpus **out) {
@@ -226,7 +233,8 @@ enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
         write_seen(&o);
         fill_report(corpus, cached, dapt_seconds() - start);
     } else {
-        if (options->name) dapt_fail_in(status, "%s", options->name);
+        if (options->name && !names(dapt_error(), options->name))
+            dapt_fail_in(status, "%s", options->name);
         dapt_corpus_close(out);
     }
     dapt_inputs_free(&o.inputs);

@@ -185,7 +185,7 @@ static enum dapt_status check_together(struct dapt_config *config) {
     }
     if (config->data.replay.share > 0) {
         return dapt_json_fail(place(config, "data.replay.share"),
-                              "replay is not built yet, expected 0");
+                              "mixing in general text is not offered by this version, expected 0");
     }
     bool found = !config->train.best;
     for (size_t i = 0; i < config->data.eval_count && !found; i++) {

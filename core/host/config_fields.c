@@ -37,8 +37,9 @@ const struct dapt_field dapt_fields[] = {
            "{\"path\": ..., \"source\": PLUGIN, \"weight\": 1, "
            "options of the plugin}, or an array of these"),
     NUMBER("data.replay.share", data.replay.share, "0", 0, 0.99,
-           "share of the sequences drawn from general text"),
-    OTHER(DATA, "data.replay.from", data.replay.from, NULL, "the general text, as data.domain"),
+           "share of the sequences drawn from general text; not offered by this version: 0"),
+    OTHER(DATA, "data.replay.from", data.replay.from, NULL,
+          "the general text, as data.domain; not offered by this version"),
     OTHER(EVAL, "data.eval", data.eval, NULL,
           "held-out texts: an object of NAME: as data.domain; each is scored and told by its name"),
     U32("data.sequence", data.sequence, "1024", 2, 1048576, "tokens of a training sequence"),

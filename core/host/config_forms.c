@@ -459,7 +459,7 @@ static enum dapt_status read_list(struct dapt_config *config, const struct dapt_
                                   struct dapt_data_list *list) {
     bool array = dapt_json_kind(value) == DAPT_JSON_ARRAY;
     list->count = array ? dapt_json_count(value) : 1;
-    if (list->count == 0) return fail_expected(value, "at least one path");
+    if (list->count == 0) return dapt_json_fail(value, "the array is empty, expected a path");
     list->entries = dapt_arena_alloc(&config->arena, list->count * sizeof *list->entries);
     enum dapt_status status = list->entries ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; !status && i < list->count; i++) {

@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "base/threads.h"
+#include "base/utf8.h"
 #include "train/report.h"
 #include "train/session.h"
 
@@ -153,6 +154,11 @@ struct generation {
 
 static enum dapt_status check_options(const struct dapt_generate_options *options) {
     if (!options->prompt) return dapt_fail(DAPT_ERROR_INVALID, "generate: no prompt was given");
+    size_t length = strlen(options->prompt), good = dapt_utf8_check(options->prompt, length);
+    if (good < length)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "generate: the prompt is not UTF-8: byte %zu is 0x%02x", good,
+                         (unsigned char)options->prompt[good]);
     if (!(options->temperature >= 0 && options->temperature <= 1e6)) {
         return dapt_fail(DAPT_ERROR_INVALID, "generate: temperature is %g, expected 0 or more",
                          options->temperature);

@@ -127,7 +127,7 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
     if (config->data.replay.share > 0 || config->data.replay.from.count > 0) {
         return dapt_fail(
             DAPT_ERROR_UNSUPPORTED,
-            "data.replay: mixing in replay is not offered by this version; leave it out");
+            "data.replay: mixing in general text is not offered by this version; leave it out");
     }
     enum dapt_status status = dapt_tokenizer_open(setup->modules, config->tokenizer.plugin,
                                                   config->tokenizer.options, config->tokenizer.path,
@@ -221,7 +221,7 @@ static void tell_memory(const struct dapt_setup *setup, const struct dapt_report
         dapt_bytes_text(bytes[DAPT_BUFFER_WORK], &work), dapt_bytes_text(other, &rest));
 }
 
-static enum dapt_status open_engine(struct dapt_setup *setup,
+static enum dapt_status open_device(struct dapt_setup *setup,
                                     const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     struct dapt_device_wish wish = {config->backend.name, config->backend.device,
@@ -233,6 +233,12 @@ static enum dapt_status open_engine(struct dapt_setup *setup,
     if (info->threads) snprintf(threads, sizeof threads, ", %" PRIu32 " threads", info->threads);
     dapt_report_note(reporter, "device          %s: %s%s", dapt_device_backend(setup->device)->name,
                      info->name, threads);
+    return DAPT_OK;
+}
+
+static enum dapt_status open_engine(struct dapt_setup *setup,
+                                    const struct dapt_reporter *reporter) {
+    const struct dapt_config *config = setup->config;
     struct dapt_engine_options options = {
         .train = true,
         .sequences = setup->micro,
@@ -245,7 +251,8 @@ static enum dapt_status open_engine(struct dapt_setup *setup,
         .eps = (float)config->train.optimizer.eps,
         .decay_all = config->train.optimizer.decay &&
                      strcmp(config->train.optimizer.decay, "all") == 0};
-    status = dapt_engine_create(setup->model, setup->device, &options, &setup->engine);
+    enum dapt_status status = dapt_engine_create(setup->model, setup->device, &options,
+                                                 &setup->engine);
     if (!status) tell_memory(setup, reporter);
     return status;
 }
@@ -293,6 +300,7 @@ enum dapt_status dapt_setup_open(const struct dapt_config *config,
     enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
     if (!status) status = open_schedule(setup);  // what is cheap to find wrong comes first
     if (!status) status = open_model(setup, reporter);
+    if (!status) status = open_device(setup, reporter);
     if (!status) status = open_data(setup, reporter);
     if (!status) status = plan_steps(setup);
     if (!status) status = open_engine(setup, reporter);

@@ -165,7 +165,13 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
 // it is told, and tried again. From a device that failed nothing can be read any more.
 static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
     enum dapt_status status = checkpoint(t);
-    if (!status || status == DAPT_ERROR_DEVICE || t->step == t->setup.steps) return status;
+    if (!status || status == DAPT_ERROR_DEVICE) return status;
+    if (t->step == t->setup.steps)
+        return dapt_fail(
+            status,
+            "%s; what was trained since the checkpoint before is lost, --resume trains "
+            "it again",
+            dapt_error());
     struct dapt_string text = {0};
     if (dapt_string_format(&text, "%s; training goes on, next try in %g s", dapt_error(),
                            RETRY_SECONDS) == DAPT_OK)
@@ -492,7 +498,7 @@ static enum dapt_status identify(struct dapt_trainer *t) {
 static enum dapt_status tell_time(struct dapt_trainer *t) {
     struct dapt_schedule_point still = {0};
     struct dapt_engine_result result;
-    struct dapt_small_text duration;
+    struct dapt_small_text duration, rate;
     uint64_t scored;
     double seconds = 0, tokens = (double)t->config->train.batch * t->config->data.sequence;
     double flops = 3 * dapt_model_flops(t->setup.model, t->config->data.sequence) * tokens;
@@ -504,10 +510,10 @@ static enum dapt_status tell_time(struct dapt_trainer *t) {
     }
     if (status) return status;
     dapt_report_note(&t->reporter,
-                     "time            about %s, evaluations apart: a step took %.3g s here (%.0f "
+                     "time            about %s, evaluations apart: a step took %.3g s here (%s "
                      "tokens/s, %.3g GFLOP/s)",
                      dapt_duration_text(seconds * (double)t->setup.steps, &duration), seconds,
-                     tokens / seconds, flops / seconds * 1e-9);
+                     dapt_count_text((uint64_t)(tokens / seconds), &rate), flops / seconds * 1e-9);
     return DAPT_OK;
 }
 

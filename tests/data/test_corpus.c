@@ -314,14 +314,14 @@ static void test_limits(void **state) {
     }
     struct dapt_corpus *corpus = NULL;
     struct setting s = {.path = path, .sequence = 1000000, .packing = DAPT_PACK_CONCATENATE};
-    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "fewer than one sequence");
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "too little text for one sequence");
     s.sequence = 1;
     assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "at least 2");
     s = (struct setting){.path = path_in(folder, "nothing*")};
     assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "nothing*");
     write_text(path_in(folder, "e.jsonl"), "\n\n");
     s.path = path_in(folder, "e.jsonl");
-    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "no document");
+    assert_fails(try_open(&s, &corpus), DAPT_ERROR_INVALID, "no text in ");
     assert_null(corpus);
     free(naive.tokens);
 }

@@ -62,6 +62,13 @@ static void test_failures(void **state) {
     write_config(s, "x", "{\"data\": {\"domain\": \"missing.jsonl\"}}");
     run_dapt(s, &o, "train", s->config, NULL);
     expect(&o, 1, "missing.jsonl");
+    write_config(s, "x", "{\"data\": {\"domain\": []}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "data.domain: the array is empty, expected a path");
+    assert_ok(dapt_file_write(in_scratch(s, "blank.txt"), "\n \n", 3));
+    write_config(s, "x", "{\"data\": {\"domain\": \"blank.txt\"}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "blank.txt (records that are empty: 1, bad: 0)");
     write_config(s, "x", "{\"train\": {\"schedule\": {\"plugin\": \"zigzag\"}}}");
     run_dapt(s, &o, "train", s->config, NULL);
     expect_line(&o, 1, "zigzag");
@@ -77,9 +84,15 @@ static void test_failures(void **state) {
     write_config(s, "x", "{\"model\": {\"random\": {\"vocab_size\": 100}}}");
     run_dapt(s, &o, "train", s->config, NULL);
     expect(&o, 1, "is this the model's own tokenizer?");
-    write_config(s, "x", "{\"backend\": {\"name\": \"abacus\"}}");
+    // So is a device that is not there.
+    write_config(s, "x", "{\"backend\": {\"name\": \"abacus\"}, \"data\": {\"domain\": \"none\"}}");
     run_dapt(s, &o, "train", s->config, NULL);
     expect(&o, 1, "abacus");
+    write_config(s, "x/y", NULL);
+    assert_ok(dapt_file_write(in_scratch(s, "x"), "", 0));
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect_line(&o, 1, "x: folder cannot be made: Not a directory");
+    assert_int_equal(unlink(in_scratch(s, "x")), 0);
     // Weights that don't fit the model are found before the text is looked at.
     static const char shape[] =
         "{\"model_type\": \"llama\", \"hidden_size\": 32, \"intermediate_size\": 64, "
@@ -100,6 +113,8 @@ static void test_failures(void **state) {
     run_dapt(s, &o, "generate", empty, "--prompt", "a", "--tokenizer", "bytes", NULL);
     expect_line(&o, 1, "empty: holds no config.json");
     assert_string_equal(o.out, "");  // not the prompt either
+    run_dapt(s, &o, "generate", empty, "--prompt", "a\xff", NULL);
+    expect_line(&o, 1, "the prompt is not UTF-8: byte 1 is 0xff");
     run_dapt(s, &o, "tokenize", empty, s->config, NULL);
     expect_line(&o, 1, "empty: holds no config.json");
     run_dapt(s, &o, "tokenize", empty, in_scratch(s, "gone"), NULL);

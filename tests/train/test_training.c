@@ -290,6 +290,7 @@ static void test_full_disk(void **state) {
     expect(&o, 1, "checkpoint step-000004");
     assert_non_null(strstr(o.err, "training goes on"));
     assert_non_null(strstr(o.err, "dapt: checkpoint step-000024"));
+    assert_non_null(strstr(o.err, "--resume trains it again"));
     cJSON *metrics = read_metrics(s, "full");
     assert_int_equal(count_events(metrics, "step"), 24);
     assert_int_equal(count_events(metrics, "trouble"), 5);

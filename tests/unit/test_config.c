@@ -272,10 +272,11 @@ static void test_errors_name_their_place(void **state) {
         {DATA("\"packing\": \"tight\""),
          "c.json:2:37: data.packing: expected \"documents\" or \"concatenate\", got \"tight\""},
         {DATA("\"replay\": {\"share\": 0.1, \"from\": \"x\"}"),
-         "c.json:2:46: data.replay.share: replay is not built yet, expected 0"},
+         "c.json:2:46: data.replay.share: mixing in general text is not offered by this version, "
+         "expected 0"},
         {DATA("\"eval\": {\"a b\": \"x\"}"), "c.json:2:35: data.eval.a b: a name is of letters"},
         {DATA("\"eval\": {\"a\": []}"),
-         "c.json:2:40: data.eval.a: expected at least one path, got an array"},
+         "c.json:2:40: data.eval.a: the array is empty, expected a path"},
         {DATA("\"eval\": {\"a\": [{\"weight\": 1}]}"),
          "c.json:2:41: data.eval.a[0]: \"path\" is missing here, expected a string"},
         {DATA("\"eval\": {\"a\": [{\"path\": \"x\", \"weight\": -1}]}"),
