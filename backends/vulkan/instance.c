@@ -195,6 +195,7 @@ static void clamp(struct vk_limits *limits) {
             if (strcmp(name, "allocation") == 0 && value < limits->allocation)
                 limits->allocation = value;
             if (strcmp(name, "memory") == 0) limits->memory = value;
+            if (strcmp(name, "tile") == 0) limits->tile = (uint32_t)value;
             if (strcmp(name, "software") == 0) limits->software = value != 0;
         }
         text += strcspn(text, ",");

@@ -78,6 +78,10 @@ void vk_writes(struct vk_pass *p, const struct vk_view *v) {
     touch(p, v, true);
 }
 
+void vk_again(struct vk_pass *p, const struct vk_view *v) {
+    p->addresses[p->address_count++] = v->address;
+}
+
 void vk_word(struct vk_pass *p, int64_t value) {
     p->words[p->word_count++] = (uint32_t)value;
 }

@@ -71,6 +71,7 @@ struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader);
 // Each adds the next address; an absent operand is address 0.
 void vk_reads(struct vk_pass *p, const struct vk_view *v);
 void vk_writes(struct vk_pass *p, const struct vk_view *v);  // reads too, where it likes
+void vk_again(struct vk_pass *p, const struct vk_view *v);   // the address of what is told already
 void vk_word(struct vk_pass *p, int64_t value);
 void vk_float(struct vk_pass *p, float value);
 void vk_constant(struct vk_pass *p, int64_t value);
@@ -106,6 +107,30 @@ struct vk_matmul {
     enum dapt_activation activation;
 };
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m);
+
+// How a product is cut: bm x bn of c a workgroup, tm x tn of it an invocation, bk terms at a time.
+struct vk_tile {
+    enum vk_shader shader;
+    uint32_t bm, bn, bk, tm, tn;
+};
+#define VK_MAX_TILES 16
+struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile *t);
+// One pass; with more than one chunk of terms, c is [chunks * m, n] and nothing is fused.
+void vk_multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
+                 int64_t k, int64_t chunk, const struct vk_view *c);
+
+// What a tile is chosen for: parts products of [m, k] and [k, n].
+struct vk_product {
+    int64_t m, n, k, parts;
+    bool transpose_a, transpose_b, aligned_a, aligned_b;
+};
+// tune.c: the number of the fastest tile of a list, 0 where that can't be measured.
+uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_product *product,
+                         const struct vk_tile *list, uint32_t count);
+
+// program.c: what a pass and a barrier between passes are as commands.
+void vk_record_pass(struct dapt_device *device, VkCommandBuffer commands, const struct vk_pass *p);
+void vk_record_barrier(struct dapt_device *device, VkCommandBuffer commands);
 
 void vk_op_embed(struct vk_lowering *l);
 void vk_op_embed_grad(struct vk_lowering *l);

@@ -1,75 +1,136 @@
-// Matrix products: which tile, and whether the terms are split among workgroups.
+// Matrix products: which shader, which tile, and whether the terms are split among workgroups.
+//
+// Same bits, whichever tile was fastest: how terms are split follows from the shape and the kind of
+// device alone, and within a part every tile of one list sums in the same order (matmul.comp,
+// matmul_lane.comp).
 #include "lower.h"
 
-// How a product is cut: bm x bn of c a workgroup, tm x tn of it an invocation, bk terms at a time.
 // Rows for GPUs share tiles among bm / tm * bn / tn invocations; those of matmul_lane.comp share
-// nothing: tm is bm.
-struct tile {
-    enum vk_shader shader;
-    int64_t bm, bn, bk, tm, tn;
+// nothing: tm is bm. The first is what unknown devices get, if it fits.
+static const struct vk_tile shared_tiles[] = {
+    {SHADER_MATMUL, 64, 64, 16, 8, 4},   {SHADER_MATMUL, 128, 128, 8, 8, 8},
+    {SHADER_MATMUL, 128, 128, 16, 8, 8}, {SHADER_MATMUL, 128, 64, 16, 8, 8},
+    {SHADER_MATMUL, 64, 128, 16, 8, 8},  {SHADER_MATMUL, 64, 64, 8, 8, 8},
+    {SHADER_MATMUL, 64, 64, 16, 4, 4},   {SHADER_MATMUL, 32, 32, 16, 4, 4},
 };
-
-static const struct tile tiles[] = {
-    // largest first
-    {SHADER_MATMUL, 128, 128, 8, 8, 8},
-    {SHADER_MATMUL, 64, 64, 16, 8, 4},
-    {SHADER_MATMUL, 32, 32, 16, 4, 4},
-};
-static const struct tile few_rows = {SHADER_MATMUL, 16, 64, 16, 4, 4};
-static const struct tile software[] = {
+static const struct vk_tile lane_tiles[] = {
     {SHADER_MATMUL_LANE, 32, 16, 1, 32, 2},
+};
+static const struct vk_tile lane_few[] = {
     {SHADER_MATMUL_LANE, 4, 32, 1, 4, 4},
     {SHADER_MATMUL_LANE, 1, 32, 1, 1, 4},
 };
 
-static int64_t tile_invocations(const struct tile *t) {
-    return t->bm / t->tm * (t->bn / t->tn);
+#define FEW_ROWS 16       // at most, of matmul_few.comp
+#define FEW_WIDTH 32      // its invocations across
+#define FEW_ROWS_GROUP 8  // its rows of a workgroup, at most
+
+struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile *t) {
+    if (t->shader == SHADER_MATMUL_FEW)
+        return (struct vk_shape){FEW_WIDTH, vk_workgroup(l) / FEW_WIDTH};
+    return (struct vk_shape){t->bm / t->tm * (t->bn / t->tn), 1};
 }
 
-static int64_t tile_count(const struct tile *t, int64_t m, int64_t n) {
-    return ceil_div(m, t->bm) * ceil_div(n, t->bn);
+static bool fits(const struct vk_lowering *l, const struct vk_tile *t) {
+    const struct vk_limits *limits = &l->device->limits;
+    uint32_t shared = t->shader == SHADER_MATMUL ? 4 * t->bk * (t->bm + 4 + t->bn + 4) : 0;
+    return (uint32_t)vk_tile_shape(l, t).width <= limits->invocations &&
+           shared <= limits->shared_memory;
 }
 
-// Workgroups that keep the device busy.
-static int64_t wanted_groups(const struct vk_lowering *l) {
-    return l->device->limits.software ? 8 : 128;
+static int64_t tile_count(int64_t bm, int64_t bn, int64_t m, int64_t n) {
+    return ceil_div(m, bm) * ceil_div(n, bn);
 }
 
-// The largest tile that still leaves enough workgroups and wastes little at the edges.
-static const struct tile *choose_tile(const struct vk_lowering *l, int64_t m, int64_t n) {
-    const int64_t last = (int64_t)(sizeof tiles / sizeof *tiles) - 1;
-    if (l->device->limits.software) return &software[m > 4 ? 0 : m > 1 ? 1 : 2];
-    if (m <= 16) return &few_rows;
-    for (int64_t i = 0; i < last; i++) {
-        const struct tile *t = &tiles[i];
-        bool fits = tile_invocations(t) <= l->device->limits.invocations && m > t->bm / 2 &&
-                    n > t->bn / 2;
-        if (fits && tile_count(t, m, n) >= wanted_groups(l)) return t;
-    }
-    return &tiles[last];
-}
+// --------------------------------------------------------------------------------- parts of terms
 
+#define CHUNK_UNIT 16  // terms of a part are a multiple of it: see matmul.comp
 #define MIN_CHUNK 256  // terms of a part
 #define MAX_PARTS 32
+#define GROUPS 256  // workgroups of 64 x 64 that keep a GPU busy
+#define GROUPS_SOFTWARE 8
 
-// How many terms each workgroup sums: all, unless there are few tiles and many terms.
-static int64_t choose_chunk(const struct vk_lowering *l, const struct tile *t, int64_t m, int64_t n,
-                            int64_t k) {
-    int64_t needed = ceil_div(wanted_groups(l), tile_count(t, m, n));
+static int64_t choose_chunk(const struct vk_lowering *l, int64_t m, int64_t n, int64_t k) {
+    bool software = l->device->limits.software, few = !software && m <= FEW_ROWS;
+    int64_t tiles = software ? tile_count(32, 32, m, n)
+                    : few    ? tile_count(FEW_ROWS_GROUP, FEW_WIDTH, m, n)
+                             : tile_count(64, 64, m, n);
+    int64_t needed = ceil_div(software ? GROUPS_SOFTWARE : GROUPS, tiles);
     int64_t parts = min_i64(min_i64(needed, k / MIN_CHUNK), MAX_PARTS);
     parts = max_i64(parts, ceil_div(k, VK_LOOP_LIMIT));
     if (parts < 2) return k;
-    return ceil_div(ceil_div(k, parts), t->bk) * t->bk;
+    return ceil_div(ceil_div(k, parts), CHUNK_UNIT) * CHUNK_UNIT;
 }
 
-// One pass; with more than one part, c is [parts * m, n] and nothing is fused.
-static void multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct tile *t,
-                     int64_t k, int64_t chunk, const struct vk_view *c) {
+// ------------------------------------------------------------------------------------------- tiles
+
+static bool by_fours(const struct vk_view *v) {
+    return v->address % 16 == 0 && v->stride % 4 == 0;
+}
+
+// The list for a product, without what does not fit; its first is the choice where nothing was
+// measured.
+static uint32_t list_tiles(const struct vk_lowering *l, int64_t m, int64_t n,
+                           struct vk_tile list[VK_MAX_TILES]) {
+    bool software = l->device->limits.software;
+    const struct vk_tile *from = software ? lane_tiles : shared_tiles;
+    uint32_t all = software ? sizeof lane_tiles / sizeof *lane_tiles
+                            : sizeof shared_tiles / sizeof *shared_tiles;
+    uint32_t count = 0, smallest = 0;
+    for (uint32_t i = 0; i < all; i++) {
+        // Half empty tiles are nobody's choice.
+        bool full = m > from[i].bm / 2 && n > from[i].bn / 2;
+        if (fits(l, &from[i]) && full) list[count++] = from[i];
+        if (from[i].bm * from[i].bn <= from[smallest].bm * from[smallest].bn) smallest = i;
+    }
+    if (count == 0) list[count++] = from[smallest];
+    // Where there are too few of the usual tiles to keep a GPU busy, the smallest is usual.
+    if (!software && tile_count(list[0].bm, list[0].bn, m, n) < GROUPS / 2) {
+        struct vk_tile first = list[0];
+        list[0] = list[count - 1];
+        list[count - 1] = first;
+    }
+    return count;
+}
+
+static struct vk_tile choose_tile(struct vk_lowering *l, const struct vk_matmul *m, int64_t chunk,
+                                  int64_t parts) {
+    int64_t rows = m->c.rows, cols = m->c.cols;
+    bool software = l->device->limits.software;
+    if (software && rows <= 4) return lane_few[rows == 1];
+    if (!software && rows <= FEW_ROWS) {
+        int64_t height = vk_workgroup(l) / FEW_WIDTH,
+                bm = min_i64(vk_power_above(rows), FEW_ROWS_GROUP);
+        return (struct vk_tile){.shader = SHADER_MATMUL_FEW,
+                                .bm = (uint32_t)bm,
+                                .bn = (uint32_t)(m->transpose_b ? height : FEW_WIDTH),
+                                .bk = 1,
+                                .tm = (uint32_t)bm,
+                                .tn = 1};
+    }
+    struct vk_tile list[VK_MAX_TILES];
+    uint32_t count = list_tiles(l, rows, cols, list), asked = l->device->limits.tile;
+    if (asked > 0) return list[(asked - 1) % count];
+    struct vk_product product = {.m = rows,
+                                 .n = cols,
+                                 .k = chunk,
+                                 .parts = parts,
+                                 .transpose_a = m->transpose_a,
+                                 .transpose_b = m->transpose_b,
+                                 .aligned_a = by_fours(&m->a),
+                                 .aligned_b = by_fours(&m->b)};
+    return list[count > 1 ? vk_fastest_tile(l, &product, list, count) : 0];
+}
+
+// ------------------------------------------------------------------------------------------ passes
+
+void vk_multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
+                 int64_t k, int64_t chunk, const struct vk_view *c) {
     int64_t rows = m->c.rows, cols = m->c.cols, parts = ceil_div(k, chunk);
     const struct vk_view none = {0};
     bool fused = parts == 1;
     struct vk_pass *p = vk_pass(l, t->shader);
-    vk_shape_constants(p, (struct vk_shape){tile_invocations(t), 1});
+    vk_shape_constants(p, vk_tile_shape(l, t));
     vk_constant(p, t->bm);
     vk_constant(p, t->bn);
     vk_constant(p, t->bk);
@@ -81,11 +142,17 @@ static void multiply(struct vk_lowering *l, const struct vk_matmul *m, const str
     vk_constant(p, fused && m->residual.address != 0);
     vk_constant(p, fused && m->accumulate);
     vk_constant(p, fused ? m->activation : DAPT_ACT_NONE);
+    vk_constant(p, by_fours(&m->a));
+    vk_constant(p, by_fours(&m->b));
+    vk_constant(p, by_fours(c));
     vk_reads(p, &m->a);
     vk_reads(p, &m->b);
     vk_reads(p, fused ? &m->bias : &none);
     vk_reads(p, fused ? &m->residual : &none);
     vk_writes(p, c);
+    vk_again(p, &m->a);
+    vk_again(p, &m->b);
+    vk_again(p, c);
     vk_word(p, rows);
     vk_word(p, cols);
     vk_word(p, k);
@@ -94,7 +161,9 @@ static void multiply(struct vk_lowering *l, const struct vk_matmul *m, const str
     vk_word(p, m->b.stride);
     vk_word(p, m->residual.stride);
     vk_word(p, c->stride);
-    vk_groups(p, ceil_div(cols, t->bn), ceil_div(rows, t->bm), parts);
+    int64_t across = ceil_div(cols, t->bn);
+    if (t->shader == SHADER_MATMUL_FEW) across = min_i64(across, l->device->limits.groups);
+    vk_groups(p, across, ceil_div(rows, t->bm), parts);
     p->work = 2.0 * (double)rows * (double)cols * (double)k;
 }
 
@@ -121,14 +190,14 @@ static void join(struct vk_lowering *l, const struct vk_matmul *m, const struct 
 
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m) {
     int64_t k = m->transpose_a ? m->a.rows : m->a.cols;
-    const struct tile *t = choose_tile(l, m->c.rows, m->c.cols);
-    int64_t chunk = choose_chunk(l, t, m->c.rows, m->c.cols, k), parts = ceil_div(k, chunk);
+    int64_t chunk = choose_chunk(l, m->c.rows, m->c.cols, k), parts = ceil_div(k, chunk);
+    struct vk_tile tile = choose_tile(l, m, chunk, parts);
     if (parts == 1) {
-        multiply(l, m, t, k, chunk, &m->c);
+        vk_multiply(l, m, &tile, k, chunk, &m->c);
         return;
     }
     struct vk_view sums = vk_scratch(l, parts * m->c.rows, m->c.cols);
-    multiply(l, m, t, k, chunk, &sums);
+    vk_multiply(l, m, &tile, k, chunk, &sums);
     join(l, m, &sums, parts);
 }
 

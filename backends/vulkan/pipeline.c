@@ -1,16 +1,12 @@
 // Pipelines: a shader row and its constants, made on first use; and the driver's cache of them on
 // disk.
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "vk.h"
 
 #define PUSH_BYTES 128
-#define CACHE_LIMIT (64 << 20)
 
 struct vk_pipeline {
     struct vk_pipeline *next;
@@ -19,105 +15,15 @@ struct vk_pipeline {
     VkPipeline handle;
 };
 
-// ---------------------------------------------------------------------------------- the cache file
-//
-// A head of ours before the driver's data: whatever does not fit to the byte is a miss.
-
-struct cache_head {
-    char magic[8];
-    uint32_t vendor, device, driver, size;
-    uint8_t uuid[VK_UUID_SIZE];
-    uint64_t hash;
-};
-
-uint64_t vk_hash(const void *data, size_t size) {
-    const uint8_t *bytes = data;
-    uint64_t hash = UINT64_C(14695981039346656037);  // FNV-1a
-    for (size_t i = 0; i < size; i++) hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
-    return hash;
-}
-
-static struct cache_head head_for(const struct dapt_device *d, const uint8_t *data, size_t size) {
-    const VkPhysicalDeviceProperties *p = &d->adapter->properties;
-    struct cache_head head;
-    memset(&head, 0, sizeof head);
-    memcpy(head.magic, "daptvk1", 8);
-    head.vendor = p->vendorID;
-    head.device = p->deviceID;
-    head.driver = p->driverVersion;
-    head.size = (uint32_t)size;
-    memcpy(head.uuid, p->pipelineCacheUUID, sizeof head.uuid);
-    head.hash = vk_hash(data, size);
-    return head;
-}
-
-// Makes the folders of a path that ends in a file name.
-static bool make_folders(char *path) {
-    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        bool made = mkdir(path, 0700) == 0 || errno == EEXIST;
-        *slash = '/';
-        if (!made) return false;
-    }
-    return true;
-}
-
-// $XDG_CACHE_HOME/dapt or ~/.cache/dapt; DAPT_VK_CACHE=0 turns it off. Relative folders are not
-// trusted.
-static void find_cache(struct dapt_device *d) {
-    const char *off = getenv("DAPT_VK_CACHE"), *cache = getenv("XDG_CACHE_HOME"),
-               *home = getenv("HOME");
-    char folder[400];
-    if (off != NULL && strcmp(off, "0") == 0) return;
-    if (cache != NULL && cache[0] == '/')
-        snprintf(folder, sizeof folder, "%s", cache);
-    else if (home != NULL && home[0] == '/')
-        snprintf(folder, sizeof folder, "%s/.cache", home);
-    else
-        return;
-    const VkPhysicalDeviceProperties *p = &d->adapter->properties;
-    snprintf(d->cache_path, sizeof d->cache_path, "%s/dapt/vulkan-%04x-%04x-%08x.cache", folder,
-             p->vendorID, p->deviceID, p->driverVersion);
-}
-
-static void *read_cache(const struct dapt_device *d, size_t *size) {
-    struct cache_head head, expected;
-    uint8_t *data = NULL;
-    FILE *file = d->cache_path[0] != '\0' ? fopen(d->cache_path, "rb") : NULL;
-    *size = 0;
-    if (file == NULL) return NULL;
-    if (fread(&head, sizeof head, 1, file) == 1 && head.size > 0 && head.size <= CACHE_LIMIT)
-        data = malloc(head.size);
-    if (data != NULL && fread(data, 1, head.size, file) == head.size && fgetc(file) == EOF) {
-        expected = head_for(d, data, head.size);
-        if (memcmp(&head, &expected, sizeof head) == 0) *size = head.size;
-    }
-    fclose(file);
-    if (*size > 0) return data;
-    free(data);
-    return NULL;
-}
-
 // A cache that can't be written is no error: the next start compiles again.
 static void write_cache(struct dapt_device *d) {
     size_t size = 0;
-    uint8_t *data = NULL;
-    char path[560];
-    if (d->cache_path[0] == '\0' || !d->cache_dirty || !make_folders(d->cache_path)) return;
-    if (d->api.GetPipelineCacheData(d->handle, d->cache, &size, NULL) != VK_SUCCESS || size == 0 ||
-        size > CACHE_LIMIT)
+    if (!d->cache_dirty) return;
+    if (d->api.GetPipelineCacheData(d->handle, d->cache, &size, NULL) != VK_SUCCESS || size == 0)
         return;
-    if ((data = malloc(size)) == NULL) return;
-    snprintf(path, sizeof path, "%s.%ld", d->cache_path, (long)getpid());
-    FILE *file = d->api.GetPipelineCacheData(d->handle, d->cache, &size, data) == VK_SUCCESS
-                     ? fopen(path, "wb")
-                     : NULL;
-    if (file != NULL) {
-        struct cache_head head = head_for(d, data, size);
-        bool ok = fwrite(&head, sizeof head, 1, file) == 1 && fwrite(data, 1, size, file) == size;
-        ok = fclose(file) == 0 && ok;
-        if (!ok || rename(path, d->cache_path) != 0) unlink(path);
-    }
+    void *data = malloc(size);
+    if (data != NULL && d->api.GetPipelineCacheData(d->handle, d->cache, &size, data) == VK_SUCCESS)
+        vk_cache_write(d, "pipelines", 0, data, size);
     free(data);
 }
 
@@ -130,9 +36,8 @@ enum dapt_status vk_pipeline_open(struct dapt_device *d) {
                                          .pPushConstantRanges = &range};
     VkResult result = d->api.CreatePipelineLayout(d->handle, &layout, NULL, &d->layout);
     if (result != VK_SUCCESS) return vk_fail_call(d, result, "no pipeline layout");
-    find_cache(d);
-    size_t size;
-    void *data = read_cache(d, &size);
+    size_t size = 0;
+    void *data = vk_cache_read(d, "pipelines", 0, &size);
     VkPipelineCacheCreateInfo cache = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
                                        .initialDataSize = size,
                                        .pInitialData = data};

@@ -83,7 +83,7 @@ static enum dapt_status grow_scratch(struct dapt_device *d, uint64_t size) {
 
 // --------------------------------------------------------------------------------------- recording
 
-static void record_pass(struct dapt_device *d, VkCommandBuffer commands, const struct vk_pass *p) {
+void vk_record_pass(struct dapt_device *d, VkCommandBuffer commands, const struct vk_pass *p) {
     uint32_t push[VK_PUSH_WORDS], count = 0;
     for (uint32_t i = 0; i < p->address_count; i++) {
         uint64_t address = p->addresses[i];
@@ -97,7 +97,7 @@ static void record_pass(struct dapt_device *d, VkCommandBuffer commands, const s
     d->api.CmdDispatch(commands, p->groups[0], p->groups[1], p->groups[2]);
 }
 
-static void record_barrier(struct dapt_device *d, VkCommandBuffer commands) {
+void vk_record_barrier(struct dapt_device *d, VkCommandBuffer commands) {
     VkMemoryBarrier barrier = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
@@ -147,8 +147,8 @@ static enum dapt_status record_piece(struct dapt_device *d, struct dapt_executab
     }
     for (uint32_t i = piece->begin; i < piece->end; i++) {
         const struct vk_pass *p = &e->passes.at[i];
-        if (i > piece->begin && (p->barrier || e->timed)) record_barrier(d, piece->commands);
-        record_pass(d, piece->commands, p);
+        if (i > piece->begin && (p->barrier || e->timed)) vk_record_barrier(d, piece->commands);
+        vk_record_pass(d, piece->commands, p);
         if (e->timed)
             d->api.CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
                                      e->queries, i + 1);
@@ -246,6 +246,7 @@ enum dapt_status vk_program_compile(struct dapt_device *device, const struct dap
     e->timed = device->adapter->timestamp_bits > 0 && e->passes.count < MAX_QUERIES;
     status = record(device, e);
 done:
+    vk_tuner_rest(device);
     if (status < 0) {
         vk_program_destroy(device, e);
         return status;

@@ -3,6 +3,7 @@
 //   instance.c  libvulkan, the instance, devices  device.c    one open device, waiting, errors
 //   memory.c    blocks of memory, buffers         transfer.c  what the host writes and reads
 //   pipeline.c  shader rows to pipelines          source.c    shaders compiled at run time
+//   cache.c     files that remember               tune.c      the fastest tiles of products
 //   hazard.c    where a barrier is needed         program.c   programs recorded, submitted, timed
 //   lower*.c    each op as passes of shaders
 //
@@ -26,6 +27,7 @@ struct vk_limits {
     uint32_t subgroup;       // asked-for subgroup size; 0: the driver's choice
     uint64_t allocation;     // bytes of one allocation
     uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
+    uint32_t tile;           // of products: the one with this number, from 1; 0: the fastest
     bool software;           // kernels for a processor that poses as a GPU
 };
 
@@ -114,7 +116,7 @@ struct dapt_device {
     uint32_t scratch_version;
 
     VkPipelineCache cache;
-    char cache_path[512];  // "": none
+    struct vk_tuner *tuner;  // NULL until a product was measured or looked up
     VkPipelineLayout layout;
     VkShaderModule modules[SHADER_COUNT];
     struct vk_pipeline *pipelines;  // a list
@@ -141,7 +143,7 @@ enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, 
 // device.
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what);
 const char *vk_result_name(VkResult result);
-uint64_t vk_hash(const void *data, size_t size);
+uint64_t vk_hash(const void *data, size_t size);  // FNV-1a
 // Messages name nothing any more that lies in these bytes.
 void vk_forget(struct dapt_device *device, const void *begin, size_t size);
 void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, const char *name);
@@ -185,6 +187,19 @@ enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader sha
                                   uint32_t **code, size_t *size);
 enum dapt_status vk_pipeline_open(struct dapt_device *device);
 void vk_pipeline_close(struct dapt_device *device);
+
+// cache.c: files in $XDG_CACHE_HOME/dapt or ~/.cache/dapt that hold what this device and driver gave.
+// `content` tells apart what else must be the same; whatever does not fit to the byte is a miss.
+// DAPT_VK_CACHE=0: nothing is read or written.
+void *vk_cache_read(const struct dapt_device *device, const char *kind, uint64_t content,
+                    size_t *size);  // the caller's to free; NULL: a miss
+void vk_cache_write(const struct dapt_device *device, const char *kind, uint64_t content,
+                    const void *data, size_t size);  // whole or not at all; no error if not
+
+// tune.c: what was measured is remembered when the device is closed; the memory that measuring
+// took is given back by rest.
+void vk_tuner_rest(struct dapt_device *device);
+void vk_tuner_close(struct dapt_device *device);
 
 // ---------------------------------------------------------------------------------------- programs
 

@@ -1,0 +1,296 @@
+// The fastest tile of a product, found by a short measurement and remembered beside the pipelines.
+//
+// Products of like size share an answer: sizes count as powers of two, up to what shows the
+// difference between tiles. What is measured takes about a millisecond a time and a second in all;
+// what is left over gets the usual tile, and its turn at the next start. All tiles of a list give
+// the same bits (lower_matmul.c), so that neither chance nor the clock can change a result.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lower.h"
+
+#define BUDGET 1.0         // seconds, pipelines included
+#define RUN_SECONDS 0.004  // about so long one measurement takes
+#define SMALL_PRODUCT 2e7  // operations; below, the usual tile will do
+#define FIRST_SIZE 256     // m, n and k of what is measured first, to learn how fast the device is
+#define MAX_ENTRIES 4096
+
+static const struct vk_product largest = {.m = 4096, .n = 2048, .k = 512, .parts = 32};
+
+struct entry {
+    uint32_t product, unused;  // see key_of
+    struct vk_tile tile;
+};
+
+struct vk_tuner {
+    struct entry *entries;
+    uint32_t count, room;
+    uint64_t content;  // of the cache file: shaders and limits
+    bool changed;
+    double rate;   // operations a second, at least; 0: not known yet
+    double spent;  // seconds
+    struct dapt_buffer *memory;
+};
+
+// -------------------------------------------------------------------------------- what is remembered
+
+static bool from_source(void) {
+    const char *folder = getenv("DAPT_SHADER_DIR");
+    return folder != NULL && *folder != '\0';
+}
+
+static uint64_t content_of(const struct dapt_device *d) {
+    static const enum vk_shader shaders[] = {SHADER_MATMUL, SHADER_MATMUL_LANE};
+    const struct vk_limits *l = &d->limits;
+    uint32_t limits[] = {l->invocations, l->shared_memory, l->subgroup, l->software};
+    uint64_t hash = vk_hash(limits, sizeof limits);
+    for (size_t i = 0; i < sizeof shaders / sizeof *shaders; i++)
+        hash = 31 * hash +
+               vk_hash(vk_shader_rows[shaders[i]].code, vk_shader_rows[shaders[i]].size);
+    return hash;
+}
+
+static struct vk_tuner *tuner_of(struct dapt_device *d) {
+    if (d->tuner != NULL) return d->tuner;
+    struct vk_tuner *t = d->tuner = calloc(1, sizeof *t);
+    if (t == NULL || from_source()) return t;
+    size_t size = 0;
+    t->content = content_of(d);
+    t->entries = vk_cache_read(d, "tiles", t->content, &size);
+    t->count = t->room = (uint32_t)(size / sizeof *t->entries);
+    return t;
+}
+
+void vk_tuner_rest(struct dapt_device *d) {
+    if (d->tuner == NULL) return;
+    vk_memory_destroy(d, d->tuner->memory);
+    d->tuner->memory = NULL;
+}
+
+void vk_tuner_close(struct dapt_device *d) {
+    struct vk_tuner *t = d->tuner;
+    if (t == NULL) return;
+    vk_tuner_rest(d);
+    if (t->changed && d->lost == DAPT_OK && !from_source())
+        vk_cache_write(d, "tiles", t->content, t->entries, t->count * sizeof *t->entries);
+    free(t->entries);
+    free(t);
+    d->tuner = NULL;
+}
+
+static int64_t round_size(int64_t size, int64_t most) {
+    return min_i64(vk_power_above(size), most);
+}
+
+static struct vk_product class_of(const struct vk_product *p) {
+    struct vk_product c = *p;
+    c.m = round_size(p->m, largest.m);
+    c.n = round_size(p->n, largest.n);
+    c.k = round_size(p->k, largest.k);
+    c.parts = round_size(p->parts, largest.parts);
+    return c;
+}
+
+static uint32_t log2_of(int64_t power) {
+    uint32_t bits = 0;
+    while (power > 1) power /= 2, bits++;
+    return bits;
+}
+
+static uint32_t key_of(const struct vk_product *c) {
+    return log2_of(c->m) << 24 | log2_of(c->n) << 16 | log2_of(c->k) << 8 | log2_of(c->parts) << 4 |
+           (uint32_t)c->transpose_a << 3 | (uint32_t)c->transpose_b << 2 |
+           (uint32_t)c->aligned_a << 1 | (uint32_t)c->aligned_b;
+}
+
+// Answers that the list does not offer are none.
+static bool recall(const struct vk_tuner *t, uint32_t key, const struct vk_tile *list,
+                   uint32_t count, uint32_t *number) {
+    for (uint32_t i = 0; i < t->count; i++)
+        for (uint32_t k = 0; t->entries[i].product == key && k < count; k++)
+            if (memcmp(&t->entries[i].tile, &list[k], sizeof *list) == 0) return *number = k, true;
+    return false;
+}
+
+static void remember(struct vk_tuner *t, uint32_t key, const struct vk_tile *tile) {
+    if (t->count == t->room) {
+        uint32_t room = 2 * t->room + 16;
+        struct entry *larger = room > MAX_ENTRIES ? NULL
+                                                  : realloc(t->entries, room * sizeof *larger);
+        if (larger == NULL) return;
+        t->entries = larger;
+        t->room = room;
+    }
+    t->entries[t->count++] = (struct entry){.product = key, .tile = *tile};
+    t->changed = true;
+}
+
+// ----------------------------------------------------------------------------------------- measuring
+
+static double seconds_now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static double operations(const struct vk_product *p) {
+    return 2.0 * (double)p->m * (double)p->n * (double)p->k * (double)p->parts;
+}
+
+static enum dapt_status finish(struct dapt_device *d, VkCommandBuffer commands) {
+    enum dapt_status status = vk_commands_end(d, commands);
+    if (status == DAPT_OK) status = vk_submit(d, commands, "the measuring of tiles");
+    if (status == DAPT_OK) status = vk_wait(d, d->submitted, 0);
+    return status;
+}
+
+static void drop(struct dapt_device *d, VkCommandBuffer commands, enum dapt_status status) {
+    if (commands != VK_NULL_HANDLE && status == DAPT_OK)
+        d->api.FreeCommandBuffers(d->handle, d->pool, 1, &commands);
+}
+
+// Memory for operands, of ordinary numbers: zeros would cost less than what comes later.
+static enum dapt_status take_memory(struct dapt_device *d, uint64_t size) {
+    struct vk_tuner *t = d->tuner;
+    VkCommandBuffer commands = VK_NULL_HANDLE;
+    if (t->memory != NULL && t->memory->size >= size) return DAPT_OK;
+    vk_tuner_rest(d);
+    enum dapt_status status = vk_memory_create(d, VK_MEMORY_DEVICE, size, "measuring", &t->memory);
+    if (status == DAPT_OK) status = vk_commands_begin(d, false, &commands);
+    if (status < 0) return status;
+    const uint32_t half = 0x3f000000;
+    d->api.CmdFillBuffer(commands, vk_buffer_handle(t->memory), t->memory->offset, t->memory->size,
+                         half);
+    status = finish(d, commands);
+    drop(d, commands, status);
+    return status;
+}
+
+// Seconds of one run of a pass, as the mean of `times`.
+static enum dapt_status time_pass(struct dapt_device *d, const struct vk_pass *pass, uint32_t times,
+                                  double *seconds) {
+    VkCommandBuffer commands = VK_NULL_HANDLE;
+    enum dapt_status status = vk_commands_begin(d, false, &commands);
+    if (status < 0) return status;
+    vk_full_barrier(d, commands);
+    for (uint32_t i = 0; i < times; i++) {
+        vk_record_pass(d, commands, pass);
+        vk_record_barrier(d, commands);
+    }
+    double start = seconds_now();
+    status = finish(d, commands);
+    *seconds = (seconds_now() - start) / times;
+    drop(d, commands, status);
+    return status;
+}
+
+static struct vk_view place(const struct dapt_device *d, uint64_t *at, int64_t rows, int64_t cols,
+                            bool aligned) {
+    uint64_t address = d->tuner->memory == NULL ? 0 : d->tuner->memory->address + *at;
+    *at += ((uint64_t)(rows * cols) * 4 + 511) & ~UINT64_C(255);
+    return (struct vk_view){address + (aligned ? 0 : 4), rows, 1, cols, cols};
+}
+
+static uint64_t place_all(const struct dapt_device *d, const struct vk_product *p,
+                          struct vk_matmul *m, struct vk_view *c) {
+    uint64_t size = 0;
+    int64_t k = p->k * p->parts;
+    *m = (struct vk_matmul){.transpose_a = p->transpose_a, .transpose_b = p->transpose_b};
+    m->a = place(d, &size, p->transpose_a ? k : p->m, p->transpose_a ? p->m : k, p->aligned_a);
+    m->b = place(d, &size, p->transpose_b ? p->n : k, p->transpose_b ? k : p->n, p->aligned_b);
+    *c = place(d, &size, p->m * p->parts, p->n, true);
+    m->c = (struct vk_view){c->address, p->m, 1, p->n, p->n};
+    return size;
+}
+
+// Seconds of a product with one tile; a run or two go before, so that clocks rise and caches fill.
+static enum dapt_status measure(struct dapt_device *d, const struct vk_product *p,
+                                const struct vk_tile *tile, double *seconds) {
+    struct vk_passes passes = {NULL, 0, 0};
+    struct vk_lowering l = {.device = d, .passes = &passes};
+    struct vk_matmul m;
+    struct vk_view c;
+    enum dapt_status status = take_memory(d, place_all(d, p, &m, &c));
+    if (status < 0) return status;
+    place_all(d, p, &m, &c);
+    vk_multiply(&l, &m, tile, p->k * p->parts, p->k, &c);
+    status = l.status;
+    struct vk_pass *pass = passes.at;
+    if (status == DAPT_OK)
+        status = vk_pipeline_get(d, pass->shader, pass->constants, pass->constant_count,
+                                 &pass->pipeline);
+    if (status == DAPT_OK) status = time_pass(d, pass, 1, seconds);
+    if (status == DAPT_OK && *seconds < 4 * RUN_SECONDS) {
+        double times = RUN_SECONDS / *seconds;
+        status = time_pass(d, pass, times < 1 ? 1 : times > 32 ? 32 : (uint32_t)times, seconds);
+    }
+    free(passes.at);
+    return status;
+}
+
+// A size that takes about as long as it should; of equal shape, if smaller.
+static struct vk_product shrink(const struct vk_product *p, double rate) {
+    struct vk_product s = *p;
+    while (operations(&s) > rate * RUN_SECONDS && (s.m > FIRST_SIZE || s.n > FIRST_SIZE)) {
+        if (s.m >= s.n)
+            s.m /= 2;
+        else
+            s.n /= 2;
+    }
+    return s;
+}
+
+// The number of the fastest; `complete` where the budget sufficed for all.
+static enum dapt_status measure_all(struct dapt_device *d, const struct vk_product *p,
+                                    const struct vk_tile *list, uint32_t count, uint32_t *fastest,
+                                    bool *complete) {
+    struct vk_tuner *t = d->tuner;
+    double start = seconds_now(), before = t->spent, best = 0, seconds = 0;
+    enum dapt_status status = DAPT_OK;
+    uint32_t done = 0;
+    *fastest = 0;
+    if (t->rate == 0) {
+        struct vk_product first = *p;
+        first.m = first.n = first.k = FIRST_SIZE;
+        first.parts = 1;
+        status = measure(d, &first, &list[0], &seconds);
+        if (status == DAPT_OK) t->rate = operations(&first) / seconds;
+        t->spent = before + seconds_now() - start;
+    }
+    struct vk_product size = shrink(p, t->rate);
+    for (; done < count && status == DAPT_OK && t->spent < BUDGET; done++) {
+        status = measure(d, &size, &list[done], &seconds);
+        if (status == DAPT_OK && (done == 0 || seconds < best)) best = seconds, *fastest = done;
+        t->spent = before + seconds_now() - start;
+    }
+    *complete = done == count && status == DAPT_OK;
+    if (!*complete) return status;
+    const struct vk_tile *tile = &list[*fastest];
+    char line[200];
+    snprintf(line, sizeof line,
+             "vulkan: products like %lld x %lld x %lld%s%s: tile %u x %u x %u by %u x %u, "
+             "%.1f GFLOP/s",
+             (long long)p->m, (long long)p->n, (long long)p->k,
+             p->transpose_a ? ", a transposed" : "", p->transpose_b ? ", b transposed" : "",
+             tile->bm, tile->bn, tile->bk, tile->tm, tile->tn, operations(&size) / best * 1e-9);
+    d->host->log(d->host, DAPT_LOG_DEBUG, line);
+    return DAPT_OK;
+}
+
+uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_product *product,
+                         const struct vk_tile *list, uint32_t count) {
+    struct dapt_device *d = l->device;
+    struct vk_tuner *t = tuner_of(d);
+    uint32_t fastest = 0;
+    bool complete = false;
+    if (t == NULL || operations(product) < SMALL_PRODUCT) return 0;
+    struct vk_product like = class_of(product);
+    uint32_t key = key_of(&like);
+    if (recall(t, key, list, count, &fastest) || t->spent >= BUDGET) return fastest;
+    enum dapt_status status = measure_all(d, &like, list, count, &fastest, &complete);
+    if (d->lost < 0) l->status = status;  // else the usual tile will do
+    if (complete) remember(t, key, &list[fastest]);
+    return fastest;
+}

@@ -1,0 +1,205 @@
+// Tiles of products: every one gives the same bits, on whatever driver the environment names; and
+// what was measured is remembered in a file that may be missing, cut or spoilt.
+#include <dirent.h>
+#include <dlfcn.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "dapt/backend.h"
+
+#define MUST(call) assert_int_equal(call, DAPT_OK)
+#define TILES 9  // one more than the longest list: its first comes twice
+
+static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status,
+                                  const char *line) {
+    (void)host;
+    fprintf(stderr, "%s\n", line);
+    return status;
+}
+static uint32_t measured;  // products that were measured since it was set to 0
+static void host_log(const struct dapt_host *host, enum dapt_log_level level, const char *line) {
+    (void)host, (void)level;
+    if (strstr(line, "products like") != NULL) measured++;
+}
+static const struct dapt_host host = {
+    .struct_size = sizeof host, .log = host_log, .fail = host_fail};
+static const struct dapt_backend *be;
+
+static int setup(void **unused) {
+    (void)unused;
+    const char *folder = getenv("DAPT_TEST_BUILD");
+    char path[4096];
+    assert_non_null(folder);
+    snprintf(path, sizeof path, "%s/backends/vulkan/vulkan.so", folder);
+    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (module == NULL) fail_msg("%s", dlerror());
+    be = ((const struct dapt_backend_entry *)dlsym(module, "dapt_backend_entry"))->backend;
+    return 0;
+}
+
+// A product whose rows begin `gap` numbers apart, and what comes of it on a device opened anew.
+struct product {
+    int64_t m, n, k, gap;
+    bool transpose_a, transpose_b;
+};
+
+static struct dapt_tensor matrix(int64_t rows, int64_t cols, int64_t gap, uint32_t buffer) {
+    return (struct dapt_tensor){DAPT_F32, 2, {rows, cols, 1, 1}, cols + gap, buffer, 0};
+}
+
+// Numbers of either sign; a few so small that products of them round to zero from below.
+static void fill(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t count,
+                 uint32_t state) {
+    float *values = malloc(count * sizeof *values);
+    assert_non_null(values);
+    for (uint64_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        values[i] = (float)(int32_t)state / 2147483648.0f;
+        if (state >> 20 & 1) values[i] *= 1e-30f;
+    }
+    MUST(be->buffer_write(device, buffer, 0, values, count * sizeof *values));
+    free(values);
+}
+
+static float *multiply(const struct product *p, uint64_t *bytes) {
+    struct dapt_tensor tensors[3] = {
+        matrix(p->transpose_a ? p->k : p->m, p->transpose_a ? p->m : p->k, p->gap, 0),
+        matrix(p->transpose_b ? p->n : p->k, p->transpose_b ? p->k : p->n, p->gap, 1),
+        matrix(p->m, p->n, p->gap, 2)};
+    struct dapt_op op = {.opcode = DAPT_OP_MATMUL, .accumulate = 1, .label = "product"};
+    struct dapt_buffer_info infos[3];
+    struct dapt_buffer *buffers[3];
+    struct dapt_device *device;
+    struct dapt_executable *run;
+    MUST(be->device_open(&host, 0, &(struct dapt_device_options){0}, &device));
+    for (int i = 0; i < DAPT_OP_INPUTS; i++) op.inputs[i] = i < 2 ? (uint32_t)i : DAPT_NONE;
+    for (int i = 0; i < DAPT_OP_OUTPUTS; i++) op.outputs[i] = i == 0 ? 2 : DAPT_NONE;
+    op.u.matmul.transpose_a = p->transpose_a;
+    op.u.matmul.transpose_b = p->transpose_b;
+    for (uint32_t i = 0; i < 3; i++) {
+        uint64_t count = (uint64_t)(tensors[i].shape[0] * tensors[i].stride);
+        infos[i] = (struct dapt_buffer_info){DAPT_BUFFER_WORK, count * 4};
+        MUST(be->buffer_create(device, infos[i].role, infos[i].size, &buffers[i]));
+        fill(device, buffers[i], count, 7 + i);
+    }
+    struct dapt_program program = {3, 3, 1, infos, tensors, &op};
+    MUST(be->program_compile(device, &program, buffers, &run));
+    MUST(be->program_run(device, run));
+    MUST(be->device_wait(device, 0));
+    float *result = malloc(infos[2].size);
+    assert_non_null(result);
+    *bytes = infos[2].size;
+    MUST(be->buffer_read(device, buffers[2], 0, result, infos[2].size));
+    be->program_destroy(device, run);
+    for (int i = 0; i < 3; i++) be->buffer_destroy(device, buffers[i]);
+    be->device_close(device);
+    return result;
+}
+
+static void check_bits(const struct product *p, const char *kernels) {
+    float *first = NULL;
+    uint64_t bytes;
+    for (int tile = 1; tile <= TILES; tile++) {
+        char limits[64];
+        snprintf(limits, sizeof limits, "%s,tile=%d", kernels, tile);
+        setenv("DAPT_VK_LIMITS", limits, 1);
+        float *result = multiply(p, &bytes);
+        if (first == NULL) {
+            first = result;
+            continue;
+        }
+        for (uint64_t i = 0; i < bytes / 4; i++)
+            if (memcmp(&first[i], &result[i], 4) != 0)
+                fail_msg("%s: element %llu is %a, with the first tile %a", limits,
+                         (unsigned long long)i, (double)result[i], (double)first[i]);
+        free(result);
+    }
+    free(first);
+}
+
+static void test_bits(void **unused) {
+    (void)unused;
+    static const struct product products[] = {
+        {136, 132, 72, 0, false, false},   // by fours
+        {129, 131, 333, 1, true, true},    // by ones
+        {140, 130, 1030, 2, false, true},  // terms in parts
+    };
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+        check_bits(&products[i], "software=0");
+        check_bits(&products[i], "software=1");
+    }
+    unsetenv("DAPT_VK_LIMITS");
+}
+
+// -------------------------------------------------------------------------------------- the memory
+
+static bool find_file(const char *folder, char path[512]) {
+    char inside[300];
+    snprintf(inside, sizeof inside, "%s/dapt", folder);
+    DIR *list = opendir(inside);
+    bool found = false;
+    for (struct dirent *e; list != NULL && !found && (e = readdir(list)) != NULL;) {
+        size_t length = strlen(e->d_name);
+        found = length > 6 && strcmp(e->d_name + length - 6, ".tiles") == 0;
+        if (found) snprintf(path, 512, "%s/%.200s", inside, e->d_name);
+    }
+    if (list != NULL) closedir(list);
+    return found;
+}
+
+static void spoil(const char *path, long at) {
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    MUST(fseek(file, at, SEEK_SET));
+    int byte = fgetc(file);
+    MUST(fseek(file, at, SEEK_SET));
+    fputc(byte ^ 0x55, file);
+    MUST(fclose(file));
+}
+
+static void test_memory(void **unused) {
+    (void)unused;
+    static const struct product product = {256, 256, 256, 0, false, false};
+    char folder[] = "/tmp/dapt-tiles-XXXXXX", path[512], command[64];
+    uint64_t bytes;
+    assert_non_null(mkdtemp(folder));
+    setenv("XDG_CACHE_HOME", folder, 1);
+    setenv("DAPT_VK_CACHE", "1", 1);
+    setenv("DAPT_VK_LIMITS", "software=0", 1);
+    measured = 0;
+    float *first = multiply(&product, &bytes);
+    // A driver that takes long to compile uses the time up: then nothing is remembered.
+    if (measured > 0) {
+        assert_true(find_file(folder, path));
+        for (int i = 0; i < 4; i++) {
+            // As it is; cut; spoilt at its end; spoilt in its head.
+            if (i == 1) MUST(truncate(path, 100));
+            if (i == 2) spoil(path, 80);
+            if (i == 3) spoil(path, 20);
+            measured = 0;
+            float *again = multiply(&product, &bytes);
+            assert_int_equal(measured, i > 0);
+            assert_memory_equal(first, again, bytes);
+            free(again);
+        }
+    } else {
+        assert_false(find_file(folder, path));
+    }
+    free(first);
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
+    setenv("DAPT_VK_CACHE", "0", 1);
+    unsetenv("DAPT_VK_LIMITS");
+}
+
+int main(void) {
+    setenv("DAPT_VK_CACHE", "0", 1);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bits), cmocka_unit_test(test_memory)};
+    return cmocka_run_group_tests_name("tiles", tests, setup, NULL);
+}
