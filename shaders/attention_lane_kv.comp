@@ -24,36 +24,39 @@ void main() {
     }
     // From the first to the last query that sees a key of this workgroup.
     uint from = p.queries, to = 0;
-    for (uint i = 0; i < p.queries; i++) {
-        ivec2 seen = range(p.first, p.last, sequence * p.queries + min(i, p.queries - 1), p.keys);
-        bool any = seen.y > begin && seen.x < end;
-        from = any ? min(from, i) : from;
-        to = any ? i + 1 : to;
-    }
-    for (uint i = from; i < to; i++) {
-        uint n = sequence * p.queries + min(i, to - 1);
-        ivec2 seen = range(p.first, p.last, n, p.keys);
-        bool sees = int(row) >= seen.x && int(row) < seen.y;
-        [[unroll]] for (uint h = 0; h < HEADS / GROUPS; h++) {
-            uint head = group * (HEADS / GROUPS) + h;
-            uint q = n * p.stride_q + head * SIZE, dy = n * p.stride_dy + head * SIZE;
-            float score = 0.0, slope = 0.0, factor = p.scale;
-            [[unroll]] for (uint d = 0; d < SIZE; d++) {
-                score = fma(k[d], p.q.at[q + d], score);
-                slope = fma(v[d], p.dy.at[dy + d], slope);
-            }
-            if (CAPPED) {
-                score = cap(score, p.softcap);
-                factor *= cap_slope(score, p.softcap);
-            }
-            float w = sees ? safe_exp(score - p.lse.at[n * HEADS + head]) : 0.0;
-            float ds = sees ? w * (slope - p.delta.at[n * HEADS + head]) * factor : 0.0;
-            [[unroll]] for (uint d = 0; d < SIZE; d++) {
-                sum_k[d] = fma(ds, p.q.at[q + d], sum_k[d]);
-                sum_v[d] = fma(w, p.dy.at[dy + d], sum_v[d]);
+    for (uint at = 0; at < p.queries; at += KEYS)
+        [[unroll]] for (uint j = 0; j < KEYS; j++) {
+            uint i = min(at + j, p.queries - 1);
+            ivec2 seen = range(p.first, p.last, sequence * p.queries + i, p.keys);
+            bool any = seen.y > begin && seen.x < end;
+            from = any ? min(from, i) : from;
+            to = any ? i + 1 : to;
+        }
+    for (uint at = from; at < to; at += KEYS)
+        [[unroll]] for (uint j = 0; j < KEYS; j++) {
+            uint i = min(at + j, to - 1), n = sequence * p.queries + i;
+            ivec2 seen = range(p.first, p.last, n, p.keys);
+            bool sees = int(row) >= seen.x && int(row) < seen.y && at + j < to;
+            [[unroll]] for (uint h = 0; h < HEADS / GROUPS; h++) {
+                uint head = group * (HEADS / GROUPS) + h;
+                uint q = n * p.stride_q + head * SIZE, dy = n * p.stride_dy + head * SIZE;
+                float score = 0.0, slope = 0.0, factor = p.scale;
+                [[unroll]] for (uint d = 0; d < SIZE; d++) {
+                    score = fma(k[d], p.q.at[q + d], score);
+                    slope = fma(v[d], p.dy.at[dy + d], slope);
+                }
+                if (CAPPED) {
+                    score = cap(score, p.softcap);
+                    factor *= cap_slope(score, p.softcap);
+                }
+                float w = sees ? safe_exp(score - p.lse.at[n * HEADS + head]) : 0.0;
+                float ds = sees ? w * (slope - p.delta.at[n * HEADS + head]) * factor : 0.0;
+                [[unroll]] for (uint d = 0; d < SIZE; d++) {
+                    sum_k[d] = fma(ds, p.q.at[q + d], sum_k[d]);
+                    sum_v[d] = fma(w, p.dy.at[dy + d], sum_v[d]);
+                }
             }
         }
-    }
     if (row >= p.keys) return;
     [[unroll]] for (uint d = 0; d < SIZE; d++) {
         p.dk.at[m * p.stride_dk + group * SIZE + d] = sum_k[d];

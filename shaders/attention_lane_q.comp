@@ -24,21 +24,23 @@ void main() {
         delta += dy[d] * p.y.at[n * p.stride_y + head * SIZE + d];
         sum[d] = 0.0;
     }
-    for (int key = all.x; key < all.y; key++) {
-        uint here = uint(min(key, all.y - 1)), from_k = k + here * p.stride_k, from_v = v + here * p.stride_v;
-        float score = 0.0, slope = 0.0, factor = p.scale;
-        [[unroll]] for (uint d = 0; d < SIZE; d++) {
-            score = fma(q[d], p.k.at[from_k + d], score);
-            slope = fma(dy[d], p.v.at[from_v + d], slope);
+    for (int at = all.x; at < all.y; at += int(KEYS))
+        [[unroll]] for (int j = 0; j < int(KEYS); j++) {
+            int key = at + j;
+            uint here = uint(min(key, all.y - 1)), from_k = k + here * p.stride_k, from_v = v + here * p.stride_v;
+            float score = 0.0, slope = 0.0, factor = p.scale;
+            [[unroll]] for (uint d = 0; d < SIZE; d++) {
+                score = fma(q[d], p.k.at[from_k + d], score);
+                slope = fma(dy[d], p.v.at[from_v + d], slope);
+            }
+            if (CAPPED) {
+                score = cap(score, p.softcap);
+                factor *= cap_slope(score, p.softcap);
+            }
+            bool sees = key >= own.x && key < own.y;
+            float ds = sees ? safe_exp(score - lse) * (slope - delta) * factor : 0.0;
+            [[unroll]] for (uint d = 0; d < SIZE; d++) sum[d] = fma(ds, p.k.at[from_k + d], sum[d]);
         }
-        if (CAPPED) {
-            score = cap(score, p.softcap);
-            factor *= cap_slope(score, p.softcap);
-        }
-        bool sees = key >= own.x && key < own.y;
-        float ds = sees ? safe_exp(score - lse) * (slope - delta) * factor : 0.0;
-        [[unroll]] for (uint d = 0; d < SIZE; d++) sum[d] = fma(ds, p.k.at[from_k + d], sum[d]);
-    }
     if (row >= p.queries) return;
     [[unroll]] for (uint d = 0; d < SIZE; d++) p.dq.at[n * p.stride_dq + head * SIZE + d] = sum[d];
     p.delta.at[n * HEADS + head] = delta;

@@ -14,7 +14,9 @@ static const struct vk_tile shared_tiles[] = {
     {SHADER_MATMUL, 64, 64, 16, 4, 4},   {SHADER_MATMUL, 32, 32, 16, 4, 4},
 };
 static const struct vk_tile lane_tiles[] = {
-    {SHADER_MATMUL_LANE, 32, 16, 1, 32, 2},
+    {SHADER_MATMUL_LANE, 16, 16, 8, 16, 2},
+    {SHADER_MATMUL_LANE, 32, 16, 4, 32, 2},
+    {SHADER_MATMUL_LANE, 32, 8, 8, 32, 1},
 };
 static const struct vk_tile lane_few[] = {
     {SHADER_MATMUL_LANE, 4, 32, 1, 4, 4},
