@@ -199,39 +199,3 @@ enum dapt_status dapt_graph_program(struct dapt_graph *graph, struct dapt_progra
                                      .ops = graph->ops};
     return DAPT_OK;
 }
-
-static enum dapt_status print_value(const struct dapt_graph *g, dapt_value v, const char *name,
-                                    bool add, struct dapt_string *text) {
-    static const char *const roles[DAPT_BUFFER_ROLE_COUNT] = {
-        "param", "grad", "moment1", "moment2", "constant", "batch", "step", "result", "cache", ""};
-    const struct dapt_tensor *t = &g->values[v].tensor;
-    const struct dapt_storage *s = &g->storages[t->buffer];
-    enum dapt_status status = dapt_string_format(text, " %s%s%s%%%u[", name, add ? "+=" : "=",
-                                                 roles[s->role], v);
-    for (uint32_t i = 0; !status && i < t->rank; i++)
-        status = dapt_string_format(text, "%s%lld", i ? "," : "", (long long)t->shape[i]);
-    if (!status && !dapt_tensor_dense(t))
-        status = dapt_string_format(text, "/%lld", (long long)t->stride);
-    return status ? status
-                  : dapt_string_format(text, "]@%llu", (unsigned long long)(s->offset + t->offset));
-}
-
-enum dapt_status dapt_graph_print(const struct dapt_graph *graph, struct dapt_string *text) {
-    for (size_t k = 0; k < graph->op_count; k++) {
-        const struct dapt_op *op = &graph->ops[k];
-        const struct dapt_op_info *info = dapt_op_info(op->opcode);
-        enum dapt_status status = dapt_string_format(text, "%4zu %-16s %-22s", k, info->name,
-                                                     op->label ? op->label : "");
-        for (uint32_t i = 0; !status && i < DAPT_OP_OUTPUTS; i++)
-            if (op->outputs[i] != DAPT_NONE)
-                status = print_value(graph, op->outputs[i], info->out[i].name,
-                                     op->accumulate >> i & 1, text);
-        if (!status) status = dapt_string_add(text, " <-", 3);
-        for (uint32_t i = 0; !status && i < DAPT_OP_INPUTS; i++)
-            if (op->inputs[i] != DAPT_NONE)
-                status = print_value(graph, op->inputs[i], info->in[i].name, false, text);
-        if (!status) status = dapt_string_add(text, "\n", 1);
-        if (status) return status;
-    }
-    return DAPT_OK;
-}

@@ -96,6 +96,4 @@ enum dapt_status dapt_graph_plan(struct dapt_graph *graph);
 // The program of a planned graph. Its arrays belong to the graph. One buffer a role, at index
 // `role`.
 enum dapt_status dapt_graph_program(struct dapt_graph *graph, struct dapt_program *program);
-// One line an op, for people and tests.
-enum dapt_status dapt_graph_print(const struct dapt_graph *graph, struct dapt_string *text);
 #endif

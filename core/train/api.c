@@ -9,6 +9,7 @@
 #include "host/module_dir.h"
 #include "train/certificate.h"
 #include "train/choose.h"
+#include "train/bench.h"
 #include "train/evaluate.h"
 #include "train/generate.h"
 #include "train/session.h"
@@ -123,6 +124,12 @@ enum dapt_status dapt_verify(struct dapt_context *context,
                              dapt_verify_callback callback, void *user) {
     if (!options->folder) return dapt_certificate_verify(context->modules, options, callback, user);
     return dapt_verify_folder(context->modules, options, callback, user);
+}
+
+enum dapt_status dapt_bench(struct dapt_context *context, const struct dapt_bench_options *options,
+                            struct dapt_bench_result *result) {
+    if (!options->model) return dapt_fail(DAPT_ERROR_INVALID, "no model was named");
+    return dapt_bench_model(context->modules, options, result);
 }
 
 enum dapt_status dapt_tokenize(struct dapt_context *context, const struct dapt_model_options *model,

@@ -492,41 +492,18 @@ void dapt_engine_memory(const struct dapt_engine *engine, uint64_t bytes[DAPT_BU
         bytes[r] = dapt_buffer_size(engine->current[r]);
 }
 
-static enum dapt_status profile_lane(struct lane *lane, uint64_t times[DAPT_OP_COUNT],
-                                     double flops[DAPT_OP_COUNT], uint32_t counts[DAPT_OP_COUNT]) {
-    if (!lane->executable) return DAPT_OK;
-    struct dapt_program program;
-    uint64_t *ns = dapt_alloc(lane->graph->op_count, sizeof *ns);
-    enum dapt_status status = ns ? dapt_graph_program(lane->graph, &program) : DAPT_ERROR_MEMORY;
-    if (!status) status = dapt_program_timings(lane->executable, ns, program.op_count);
-    for (uint32_t k = 0; k < program.op_count && !status; k++) {
-        enum dapt_opcode opcode = program.ops[k].opcode;
-        times[opcode] += ns[k];
-        flops[opcode] += dapt_op_flops(&program.ops[k], program.tensors);
-        counts[opcode]++;
+enum dapt_status dapt_engine_profile(struct dapt_engine *engine, dapt_engine_op each, void *user) {
+    static const enum lane_kind kinds[] = {LANE_TRAIN_FIRST, LANE_NORM, LANE_UPDATE};
+    enum dapt_status status = DAPT_OK;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !status; i++) {
+        struct lane *lane = &engine->lanes[kinds[i]];
+        struct dapt_program program;
+        uint64_t *ns = dapt_alloc(lane->graph->op_count, sizeof *ns);
+        status = ns ? dapt_graph_program(lane->graph, &program) : DAPT_ERROR_MEMORY;
+        if (!status) status = dapt_program_timings(lane->executable, ns, program.op_count);
+        for (uint32_t k = 0; !status && k < program.op_count; k++)
+            each(user, &program.ops[k], program.tensors, ns[k]);
+        free(ns);
     }
-    free(ns);
     return status;
-}
-
-enum dapt_status dapt_engine_profile(struct dapt_engine *engine, struct dapt_string *text) {
-    uint64_t times[DAPT_OP_COUNT] = {0}, total = 0;
-    double flops[DAPT_OP_COUNT] = {0};
-    uint32_t counts[DAPT_OP_COUNT] = {0};
-    enum dapt_status status = profile_lane(&engine->lanes[LANE_TRAIN_FIRST], times, flops, counts);
-    if (!status) status = profile_lane(&engine->lanes[LANE_NORM], times, flops, counts);
-    if (!status) status = profile_lane(&engine->lanes[LANE_UPDATE], times, flops, counts);
-    for (int i = 0; i < DAPT_OP_COUNT; i++) total += times[i];
-    if (!status)
-        status = dapt_string_format(text, "%-16s %6s %10s %6s %9s\n", "op", "count", "ms", "share",
-                                    "GFLOP/s");
-    for (int i = 0; i < DAPT_OP_COUNT && !status; i++)
-        if (counts[i])
-            status = dapt_string_format(text, "%-16s %6u %10.3f %5.1f%% %9.1f\n",
-                                        dapt_op_info((enum dapt_opcode)i)->name, counts[i],
-                                        (double)times[i] * 1e-6,
-                                        total ? 100.0 * (double)times[i] / (double)total : 0,
-                                        times[i] ? flops[i] / (double)times[i] : 0);
-    return status ? status
-                  : dapt_string_format(text, "%-16s %6s %10.3f\n", "all", "", (double)total * 1e-6);
 }

@@ -77,7 +77,10 @@ enum dapt_status dapt_engine_decode(struct dapt_engine *engine, const uint32_t *
 
 // Bytes of device memory by role (enum dapt_buffer_role), for estimates and reports.
 void dapt_engine_memory(const struct dapt_engine *engine, uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
-// Multi-line text: nanoseconds by op of the last training micro-batch and update, where the backend
-// offers it.
-enum dapt_status dapt_engine_profile(struct dapt_engine *engine, struct dapt_string *text);
+// Tells each op of the last training micro-batch and update with its nanoseconds. Backends may keep
+// no clocks until they are asked the first time: ask, run a step, ask again.
+// DAPT_ERROR_UNSUPPORTED where the backend has none.
+typedef void (*dapt_engine_op)(void *user, const struct dapt_op *op,
+                               const struct dapt_tensor *tensors, uint64_t nanoseconds);
+enum dapt_status dapt_engine_profile(struct dapt_engine *engine, dapt_engine_op each, void *user);
 #endif

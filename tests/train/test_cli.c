@@ -33,6 +33,7 @@ static void test_usage(void **state) {
         {{"generate", "a", "--top-p", "1.5"}, "from 0 to 1"},
         {{"generate", "a", "--seed", "99999999999999999999999"}, "--seed"},
         {{"tokenize", "a"}, "an argument is missing"},
+        {{"bench", "a", "--steps", "0"}, "--steps is \"0\", expected a whole number"},
         {{"help", "fly"}, "there is no command \"fly\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -149,7 +150,8 @@ static void test_information(void **state) {
     struct scratch *s = *state;
     struct outcome o;
     static const char *const commands[] = {"train",    "plan",   "eval",    "generate",
-                                           "tokenize", "verify", "devices", "plugins"};
+                                           "tokenize", "verify", "bench",   "devices",
+                                           "plugins"};
     run_dapt(s, &o, "--version", NULL);
     expect(&o, 0, NULL);
     assert_int_equal(strncmp(o.out, "dapt ", 5), 0);
@@ -188,8 +190,44 @@ static void test_information(void **state) {
     cJSON_Delete(devices);
 }
 
+// Every operation of a step is in a row, and the rows are of one step: what they do is what the
+// model's size says.
+static void test_bench(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char shape[] =
+        "{\"model_type\": \"llama\", \"hidden_size\": 32, \"intermediate_size\": 64, "
+        "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"vocab_size\": 258, "
+        "\"max_position_embeddings\": 64}";
+    char *config = in_scratch(s, "shape.json");
+    assert_ok(dapt_file_write(config, shape, strlen(shape)));
+    run_dapt(s, &o, "bench", config, "--backend", "cpu", "--batch", "2", "--steps", "2", NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "2 x 64 tokens"));  // the model's most
+    assert_non_null(strstr(o.out, "attention_grad"));
+    run_dapt(s, &o, "bench", config, "--backend", "cpu", "--batch", "2", "--steps", "2", "--json",
+             NULL);
+    expect(&o, 0, NULL);
+    cJSON *root = cJSON_Parse(o.out), *row;
+    double products = 0, seconds = cJSON_GetObjectItem(root, "seconds")->valuedouble;
+    cJSON_ArrayForEach(row, cJSON_GetObjectItem(root, "ops")) {
+        const char *name = cJSON_GetObjectItem(row, "op")->valuestring;
+        if (strncmp(name, "matmul ", 7) == 0)
+            products += cJSON_GetObjectItem(row, "flops")->valuedouble;
+    }
+    // Forward and two gradients of each of the layers' 2 * (4 * 32 * 32 + 3 * 32 * 64) weights.
+    assert_true(products == 3.0 * 2 * 128 * 2 * (4 * 32 * 32 + 3 * 32 * 64));
+    assert_true(seconds > 0 && seconds >= cJSON_GetObjectItem(root, "best_seconds")->valuedouble);
+    cJSON_Delete(root);
+    run_dapt(s, &o, "bench", config, "--backend", "cpu", "--sequence", "65", NULL);
+    expect_line(&o, 1, "65 tokens: expected 2 to 64");
+    run_dapt(s, &o, "bench", in_scratch(s, "gone"), NULL);
+    expect_line(&o, 1, "gone");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bench),
         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_information),

@@ -51,7 +51,7 @@ struct tool_command {
     enum tool_exit (*run)(void *arguments);
 };
 extern const struct tool_command tool_train, tool_plan, tool_eval, tool_generate, tool_tokenize,
-    tool_verify, tool_devices, tool_plugins;
+    tool_verify, tool_bench, tool_devices, tool_plugins;
 
 // Fills `arguments` (zeroed, command->size bytes). One line on stderr and false when something is
 // wrong. `help`: --help was given.

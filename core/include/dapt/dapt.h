@@ -214,6 +214,41 @@ DAPT_EXPORT enum dapt_status dapt_verify(struct dapt_context *context,
                                          const struct dapt_verify_options *options,
                                          dapt_verify_callback callback, void *user);
 
+// ------------------------------------------------------------------------------------------ speed
+
+struct dapt_bench_options {
+    const char *model;              // folder with config.json, or such a file; weights are random
+    const char *backend, *device;   // as in dapt_model_options
+    uint32_t threads;
+    uint32_t batch, sequence;       // 0: 8 sequences; of 1024 tokens, or the model's most
+    uint32_t steps;                 // that are measured, after some that are not; 0: 10
+};
+
+// The operations of one kind and, of products, one shape ("matmul 8192 x 2304 x 768 nn": m, n, k,
+// which operand is transposed) in one step, each timed alone. flops and bytes: what the operation
+// must do and read and write at least.
+struct dapt_bench_row {
+    char name[64];
+    uint32_t count;
+    double seconds, flops, bytes;
+};
+#define DAPT_BENCH_ROWS 64  // the last one is of "others" where there are more
+
+struct dapt_bench_result {
+    char backend[32], device[256], driver[256];
+    enum dapt_device_kind kind;
+    uint64_t parameters, memory;   // memory: bytes of buffers on the device
+    uint32_t batch, sequence, steps;
+    double seconds, best_seconds;  // of a step: the median, the least
+    double host_seconds;           // processor time of the calling thread for a step, the median
+    size_t row_count;              // 0: the device has no clocks
+    struct dapt_bench_row rows[DAPT_BENCH_ROWS];  // the longest first
+};
+// Trains new weights on random tokens for a few steps and measures.
+DAPT_EXPORT enum dapt_status dapt_bench(struct dapt_context *context,
+                                        const struct dapt_bench_options *options,
+                                        struct dapt_bench_result *result);
+
 #ifdef __cplusplus
 }
 #endif
