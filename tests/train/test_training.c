@@ -177,7 +177,8 @@ static void test_commands_on_a_run(void **state) {
     run_dapt(s, &o, "generate", run, "--prompt", "the bone", "--max-tokens", "56", NULL);
     expect(&o, 0, NULL);
     assert_null(strstr(o.err, "stopped after"));  // all that were asked for
-    assert_ok(dapt_file_write(in_scratch(s, "bad.jsonl"), "{\"text\": \"a\"}\n{\"text\":", 25));
+    static const char bad[] = "{\"text\": \"a\"}\n{\"text\":";
+    assert_ok(dapt_file_write(in_scratch(s, "bad.jsonl"), bad, strlen(bad)));
     run_dapt(s, &o, "eval", run, "--data", in_scratch(s, "bad.jsonl"), NULL);
     expect(&o, 1, "bad.jsonl:2: ");
     assert_null(strstr(o.err, "skip_errors"));  // a key of configurations
