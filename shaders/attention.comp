@@ -61,7 +61,7 @@ void main() {
             for (uint j = 0; j < SIDE; j++) more += weights[lane * ROW + j];
             total[lane] = total[lane] * fade[lane] + more;
         }
-        accumulate(p.v, v, uint(at), sum);
+        accumulate(p.v, v, uint(at), at < every_from || at + int(SIDE) > every_to, sum);
     }
     barrier();
     [[unroll]] for (uint i = 0; i < TILE_ROWS; i++) {

@@ -41,9 +41,9 @@ void add_queries(uint sequence, uint head, uint row, uint at, Rows k, Rows v, in
             slope[e] = sees ? tile[e] * (slope[e] - row_delta[c]) * factor : 0.0;
         }
     share(tile);
-    accumulate(p.dy, dy, row, sum_v);
+    accumulate(p.dy, dy, row, false, sum_v);
     share(slope);
-    accumulate(p.q, q, row, sum_k);
+    accumulate(p.q, q, row, false, sum_k);
 }
 
 void main() {

@@ -46,7 +46,7 @@ void main() {
                 tile[e] = sees ? safe_exp(score - row_lse[r]) * (slope[e] - row_delta[r]) * factor : 0.0;
             }
         share(tile);
-        accumulate(p.k, k, uint(at), sum);
+        accumulate(p.k, k, uint(at), false, sum);
     }
     store(p.dq, to, row, sum);
 }

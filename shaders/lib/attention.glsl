@@ -20,7 +20,8 @@ const uint SCORES = TILE_ROWS * TILE_COLS, SUMS = TILE_ROWS * WIDE;   // what an
 shared float stage[2 * DEPTH * ROW];
 shared float weights[SIDE * ROW];                  // [row][column] of a tile
 shared int range_from[SIDE], range_to[SIDE];
-shared int tile_from, tile_to;
+shared int tile_from, tile_to;                     // what any of them sees
+shared int every_from, every_to;                   // what every one sees
 
 // Rows of one head of one sequence: element (r, d) is at base + r * stride + d.
 struct Rows { uint base, stride, count; };
@@ -29,7 +30,7 @@ Rows rows_of(uint sequence, uint rows, uint stride, uint head) {
     return Rows(sequence * rows * stride + head * SIZE, stride, rows);
 }
 
-// The ranges of queries [row, row + SIDE) to shared memory, and what they span.
+// The ranges of queries [row, row + SIDE) to shared memory, what they span and what they share.
 void load_ranges(Indices first, Indices last, uint sequence, uint queries, uint row, uint keys) {
     uint lane = gl_LocalInvocationID.x;
     barrier();
@@ -47,14 +48,19 @@ void load_ranges(Indices first, Indices last, uint sequence, uint queries, uint 
     }
     barrier();
     if (lane == 0) {
-        int from = int(keys), to = 0;
-        for (uint i = 0; i < SIDE; i++)
+        int from = int(keys), to = 0, most = 0, least = int(keys);
+        for (uint i = 0; i < SIDE && row + i < queries; i++) {
+            most = max(most, range_from[i]);
+            least = min(least, range_to[i]);
             if (range_from[i] < range_to[i]) {
                 from = min(from, range_from[i]);
                 to = max(to, range_to[i]);
             }
+        }
         tile_from = from;
         tile_to = to;
+        every_from = most;
+        every_to = least;
     }
     barrier();
 }
@@ -94,8 +100,9 @@ void share(float tile[SCORES]) {
     barrier();
 }
 
-// sum += weights v, v being rows [row, row + SIDE) of `of`.
-void accumulate(Inputs v, Rows of, uint row, inout float sum[SUMS]) {
+// sum += weights v, v being rows [row, row + SIDE) of `of`. `masked`: keys that a query does not see
+// count nothing even where v is no number; else their weight is 0.
+void accumulate(Inputs v, Rows of, uint row, bool masked, inout float sum[SUMS]) {
     uint x = gl_LocalInvocationID.x % ACROSS, y = gl_LocalInvocationID.x / ACROSS;
     uint count = min(SIDE, of.count - row);
     for (uint k = 0; k < count; k++) {
@@ -104,6 +111,14 @@ void accumulate(Inputs v, Rows of, uint row, inout float sum[SUMS]) {
         [[unroll]] for (uint j = 0; j < WIDE; j++) {
             uint d = x + j * ACROSS;
             float right = d < SIZE ? v.at[of.base + (row + k) * of.stride + d] : 0.0;
+            if (masked && !finite(right)) {
+                int key = int(row + k);
+                [[unroll]] for (uint i = 0; i < TILE_ROWS; i++) {
+                    uint r = y + i * DOWN;
+                    if (key >= range_from[r] && key < range_to[r]) sum[i * WIDE + j] += left[i] * right;
+                }
+                continue;
+            }
             [[unroll]] for (uint i = 0; i < TILE_ROWS; i++) sum[i * WIDE + j] += left[i] * right;
         }
     }

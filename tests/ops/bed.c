@@ -319,9 +319,6 @@ static void check_guards(const struct bed *bed, const struct layout *l,
 
 static void compare(const struct bed *bed, const struct op_case *c, const struct layout *l,
                     uint32_t *const after[BUFFERS], double *const expected[DAPT_OP_OUTPUTS]) {
-    // Its attention multiplies what is not seen by 0.
-    bool spreads = c->spreads ||
-                   (c->op.opcode == DAPT_OP_ATTENTION && strcmp(bed->backend->name, "vulkan") == 0);
     for (int k = 0; k < DAPT_OP_OUTPUTS; k++) {
         const struct operand *o = &c->out[k];
         if (o->rank == 0) continue;
@@ -338,7 +335,7 @@ static void compare(const struct bed *bed, const struct op_case *c, const struct
             double want = expected[k][i];
             bool ok;
             if (c->poisoned)
-                ok = isnan(want) == isnan(got) || (spreads && isnan(got));
+                ok = isnan(want) == isnan(got) || (c->spreads && isnan(got));
             else if (isfinite(want))
                 ok = fabs((double)got - want) <= c->tolerance * (fabs(want) + rms);
             else
