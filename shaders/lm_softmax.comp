@@ -12,7 +12,7 @@ layout(push_constant, std430) uniform Push {
     Indices targets;
     Inputs seed;
     Floats loss;
-    uint rows, cols;
+    uint rows, cols, stride;
     float scale, softcap;
 } p;
 
@@ -33,7 +33,7 @@ float max_width(float value) {
 }
 
 void score_row(uint row, int target) {
-    uint lane = gl_LocalInvocationID.x, base = row * p.cols;
+    uint lane = gl_LocalInvocationID.x, base = row * p.stride;
     float top = MINUS_INFINITY, sum = 0.0;
     for (uint c = lane; c < p.cols; c += WIDTH) {
         float z = cap(p.scale * p.logits.at[base + c], p.softcap);
@@ -67,7 +67,7 @@ void main() {
         } else {
             if (gl_LocalInvocationID.x == 0) p.loss.at[row] = 0.0;
             if (GRADIENT)
-                for (uint c = gl_LocalInvocationID.x; c < p.cols; c += WIDTH) p.logits.at[row * p.cols + c] = 0.0;
+                for (uint c = gl_LocalInvocationID.x; c < p.cols; c += WIDTH) p.logits.at[row * p.stride + c] = 0.0;
         }
     }
 }

@@ -129,8 +129,18 @@ int64_t vk_workgroup(const struct vk_lowering *l) {
     return l->device->limits.invocations >= 256 ? 256 : 128;
 }
 
+// A processor that poses as a GPU goes from workgroup to workgroup at some cost, and takes its
+// invocations a few at a time, masked where they have nothing to do.
+#define SOFTWARE_INVOCATIONS 64
+#define SOFTWARE_WIDTH 8
+#define SOFTWARE_FLAT 4096  // columns from which on there is no need for more rows
+#define SOFTWARE_GROUPS 32  // in each direction
+
 struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols) {
-    int64_t all = vk_workgroup(l), width = min_i64(vk_power_above(cols), all);
+    bool software = l->device->limits.software;
+    int64_t all = software ? SOFTWARE_INVOCATIONS : vk_workgroup(l),
+            most = software && cols < SOFTWARE_FLAT ? SOFTWARE_WIDTH : all,
+            width = min_i64(vk_power_above(cols), most);
     return (struct vk_shape){width, all / width};
 }
 
@@ -139,9 +149,15 @@ void vk_shape_constants(struct vk_pass *p, struct vk_shape shape) {
     vk_constant(p, shape.height);
 }
 
+static int64_t element_groups(const struct vk_lowering *l, int64_t wanted) {
+    int64_t most = l->device->limits.groups;
+    if (l->device->limits.software)
+        most = min_i64(most, max_i64(SOFTWARE_GROUPS, ceil_div(wanted, VK_LOOP_LIMIT)));
+    return min_i64(wanted, most);
+}
+
 void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
                        int64_t rows, int64_t cols) {
-    int64_t limit = l->device->limits.groups;
-    vk_groups(p, min_i64(ceil_div(cols, shape.width), limit),
-              min_i64(ceil_div(rows, shape.height), limit), 1);
+    vk_groups(p, element_groups(l, ceil_div(cols, shape.width)),
+              element_groups(l, ceil_div(rows, shape.height)), 1);
 }

@@ -19,7 +19,7 @@ static struct attention attention_of(const struct vk_lowering *l, const struct v
             largest = l->device->limits.software ? LANE_SIZE_SOFTWARE : LANE_SIZE;
     struct attention a = {
         q->rows / sequences, k->rows / sequences, q->inner, k->inner, q->cols, sequences, 0};
-    if (a.size <= largest) a.lanes = l->device->limits.software ? 16 : 64;
+    if (a.size <= largest) a.lanes = l->device->limits.software ? 8 : 64;
     return a;
 }
 

@@ -41,6 +41,7 @@ void vk_op_element(struct vk_lowering *l) {
     struct vk_shape shape = vk_element_shape(l, cols);
     vk_shape_constants(p, shape);
     vk_constant(p, activation_of(op));
+    vk_constant(p, l->device->limits.software ? 4 : 1);
     for (int i = 0; i < 3; i++) vk_reads(p, i < inputs ? &in[i] : &(struct vk_view){0});
     for (int i = 0; i < 2; i++) vk_writes(p, i < outputs ? &out[i] : &(struct vk_view){0});
     vk_word(p, count);

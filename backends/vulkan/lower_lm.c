@@ -5,8 +5,17 @@
 enum { X, W, BIAS, TARGETS, SEED };
 enum { LOSS, DX, DW, DBIAS };
 
-#define CHUNK_BYTES (INT64_C(64) << 20)  // of logits
+// Bytes of logits: large chunks add to dw less often.
+#define CHUNK_LEAST (INT64_C(64) << 20)
+#define CHUNK_MOST (INT64_C(512) << 20)
+#define CHUNK_SHARE 64  // of the device's memory
 #define MIN_ROWS 16
+
+static int64_t chunk_bytes(const struct vk_lowering *l) {
+    int64_t share = (int64_t)(l->device->adapter->heap / CHUNK_SHARE);
+    if (l->device->limits.software) return CHUNK_LEAST;
+    return min_i64(max_i64(share, CHUNK_LEAST), CHUNK_MOST);
+}
 
 static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t row,
                     bool gradient) {
@@ -24,6 +33,7 @@ static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t
     vk_writes(p, &loss);
     vk_word(p, logits->rows);
     vk_word(p, logits->cols);
+    vk_word(p, logits->stride);
     vk_float(p, l->op->u.lm.scale);
     vk_float(p, l->op->u.lm.softcap);
     vk_groups(p, min_i64(logits->rows, l->device->limits.groups), 1, 1);
@@ -48,12 +58,14 @@ static void chunk_gradients(struct vk_lowering *l, const struct vk_view *logits,
 void vk_op_lm_loss(struct vk_lowering *l) {
     bool gradient = l->op->opcode == DAPT_OP_LM_LOSS_GRAD;
     int64_t rows = l->in[X].rows, vocabulary = l->in[W].rows;
-    int64_t chunk = max_i64(MIN_ROWS, CHUNK_BYTES / 4 / vocabulary);
+    int64_t chunk = max_i64(MIN_ROWS, chunk_bytes(l) / 4 / vocabulary);
     chunk = ceil_div(rows, ceil_div(rows, chunk));
     for (int64_t row = 0; row < rows; row += chunk) {
         l->scratch = 0;  // each chunk may use what the one before did
         struct vk_view x = vk_rows(&l->in[X], row, min_i64(chunk, rows - row));
-        struct vk_view logits = vk_scratch(l, x.rows, vocabulary);
+        // Rows begin where four numbers can be read at once.
+        struct vk_view logits = vk_scratch(l, x.rows, ceil_div(vocabulary, 4) * 4);
+        logits.cols = vocabulary;
         struct vk_matmul z = {
             .a = x, .b = l->in[W], .bias = l->in[BIAS], .c = logits, .transpose_b = true};
         vk_lower_matmul(l, &z);

@@ -1,4 +1,6 @@
 // bench-ops [backend [threads [set [op]]]]: how fast each op runs at the shapes of training steps.
+// bench-ops backend threads products MxNxK...: products [m,k] [n,k]^T of these sizes.
+// bench-ops backend threads host: what it costs the host to run a program that is recorded.
 //
 // Each op runs alone in a program of its own, again and again; the best time counts. Then: how
 // often a step runs it and what that comes to; "cpu" is the processor time of all threads, which
@@ -388,6 +390,53 @@ static void bench_model(const struct model *m) {
     free(ids), free(first), free(last);
 }
 
+static void bench_products(int count, char **sizes) {
+    double total = 0;
+    for (int i = 0; i < count; i++) {
+        long long m, n, k;
+        if (sscanf(sizes[i], "%lldx%lldx%lld", &m, &n, &k) != 3 || m < 1 || n < 1 || k < 1) {
+            fprintf(stderr, "bench-ops: %s, expected MxNxK\n", sizes[i]);
+            exit(1);
+        }
+        matmul("product", 1, m, n, k, false, true, 0, &total);
+    }
+}
+
+// Time and processor time of the calling thread until program_run() returns; the device is idle
+// before and does next to nothing.
+#define HOST_OPS 1000
+static void bench_host(void) {
+    struct dapt_op ops[HOST_OPS];
+    struct dapt_tensor tensors[2] = {{DAPT_F32, 1, {8, 1, 1, 1}, 1, 0, 0},
+                                     {DAPT_F32, 1, {8, 1, 1, 1}, 1, 1, 0}};
+    struct dapt_buffer_info infos[2] = {{DAPT_BUFFER_WORK, 32}, {DAPT_BUFFER_WORK, 32}};
+    struct dapt_buffer *buffers[2];
+    struct dapt_executable *executable;
+    for (int i = 0; i < 2; i++)
+        check(backend->buffer_create(device, infos[i].role, infos[i].size, &buffers[i]));
+    for (uint32_t i = 0; i < HOST_OPS; i++) {
+        struct bench b;
+        begin(&b, DAPT_OP_ADD);
+        b.op.inputs[0] = i % 2, b.op.inputs[1] = b.op.outputs[0] = (i + 1) % 2;
+        ops[i] = b.op;
+    }
+    for (uint32_t count = 1; count <= HOST_OPS; count *= 10) {
+        struct dapt_program program = {2, 2, count, infos, tensors, ops};
+        double best = 1e9, best_cpu = 1e9;
+        check(backend->program_compile(device, &program, buffers, &executable));
+        for (int i = 0; i < 100; i++) {
+            double start = now(), cpu = clock_of(CLOCK_THREAD_CPUTIME_ID);
+            check(backend->program_run(device, executable));
+            best = fmin(best, now() - start);
+            best_cpu = fmin(best_cpu, clock_of(CLOCK_THREAD_CPUTIME_ID) - cpu);
+            check(backend->device_wait(device, 0));
+        }
+        backend->program_destroy(device, executable);
+        printf("  %4u ops: %8.1f us, %8.1f us of the thread\n", count, best * 1e6, best_cpu * 1e6);
+    }
+    for (int i = 0; i < 2; i++) backend->buffer_destroy(device, buffers[i]);
+}
+
 int main(int argc, char **argv) {
     struct dapt_modules *modules = NULL;
     check(dapt_modules_load(NULL, &modules));
@@ -399,8 +448,12 @@ int main(int argc, char **argv) {
     check(backend->device_open(dapt_host(), 0, &options, &device));
     threads = options.threads > 0 ? options.threads : dapt_processors();
     printf("%s, %s\n", info.name, info.driver);
-    only = argc > 4 ? argv[4] : NULL;
-    measure_reference();
+    bool products = argc > 3 && strcmp(argv[3], "products") == 0,
+         host = argc > 3 && strcmp(argv[3], "host") == 0;
+    only = argc > 4 && !products ? argv[4] : NULL;
+    if (!host) measure_reference();
+    if (host) bench_host();
+    if (products) bench_products(argc - 4, argv + 4);
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
         if (argc <= 3 || strcmp(argv[3], models[i].name) == 0) bench_model(&models[i]);
     backend->device_close(device);
