@@ -16,8 +16,7 @@ void main() {
     uint row = gl_GlobalInvocationID.x, head = gl_WorkGroupID.y, sequence = gl_WorkGroupID.z;
     uint group = head / (HEADS / GROUPS), n = sequence * p.queries + min(row, p.queries - 1);
     uint k = sequence * p.keys * p.stride_k + group * SIZE, v = sequence * p.keys * p.stride_v + group * SIZE;
-    ivec4 all = span(p.first, p.last, sequence, p.queries, p.keys);
-    ivec2 own = range(p.first, p.last, n, p.keys);
+    ivec2 all = span(p.first, p.last, sequence, p.queries, p.keys), own = range(p.first, p.last, n, p.keys);
     float q[SIZE], sum[SIZE], top = MINUS_INFINITY, total = 0.0;
     [[unroll]] for (uint d = 0; d < SIZE; d++) {
         q[d] = p.q.at[n * p.stride_q + head * SIZE + d] * p.scale;
@@ -42,14 +41,11 @@ void main() {
             uint from = v + uint(min(at + int(j), all.y - 1)) * p.stride_v;
             float w = safe_exp(score[j] - base);
             total += w;
-            if (at >= all.z && at + int(KEYS) <= all.w) {
-                [[unroll]] for (uint d = 0; d < SIZE; d++) sum[d] = fma(w, p.v.at[from + d], sum[d]);
-            } else {  // what is not seen counts nothing even where it is no number
-                bool sees = at + int(j) >= own.x && at + int(j) < own.y;
-                [[unroll]] for (uint d = 0; d < SIZE; d++) {
-                    float value = p.v.at[from + d];
-                    sum[d] = fma(w, sees ? value : 0.0, sum[d]);
-                }
+            // What is not seen counts nothing even where it is no number.
+            bool sees = at + int(j) >= own.x && at + int(j) < own.y;
+            [[unroll]] for (uint d = 0; d < SIZE; d++) {
+                float value = p.v.at[from + d];
+                sum[d] = fma(w, sees ? value : 0.0, sum[d]);
             }
         }
     }

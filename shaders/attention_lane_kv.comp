@@ -12,6 +12,16 @@ layout(push_constant, std430) uniform Push {
     float scale, softcap;
 } p;
 
+// Whether one of the queries at .. at + KEYS - 1 sees a key of [begin, end).
+bool any_sees(uint sequence, uint at, int begin, int end) {
+    bool any = false;
+    [[unroll]] for (uint j = 0; j < KEYS; j++) {
+        ivec2 seen = range(p.first, p.last, sequence * p.queries + min(at + j, p.queries - 1), p.keys);
+        any = any || (seen.y > begin && seen.x < end);
+    }
+    return any;
+}
+
 void main() {
     uint row = gl_GlobalInvocationID.x, group = gl_WorkGroupID.y, sequence = gl_WorkGroupID.z;
     uint m = sequence * p.keys + min(row, p.keys - 1);
@@ -22,21 +32,15 @@ void main() {
         v[d] = p.v.at[m * p.stride_v + group * SIZE + d];
         sum_k[d] = sum_v[d] = 0.0;
     }
-    // From the first to the last query that sees a key of this workgroup.
-    uint from = p.queries, to = 0;
-    for (uint at = 0; at < p.queries; at += KEYS)
-        [[unroll]] for (uint j = 0; j < KEYS; j++) {
-            uint i = min(at + j, p.queries - 1);
-            ivec2 seen = range(p.first, p.last, sequence * p.queries + i, p.keys);
-            bool any = seen.y > begin && seen.x < end;
-            from = any ? min(from, i) : from;
-            to = any ? i + 1 : to;
-        }
+    // From the first to the last query that sees a key of this workgroup, KEYS at a time.
+    uint from = 0, to = (p.queries + KEYS - 1) / KEYS * KEYS;
+    while (from < to && !any_sees(sequence, from, begin, end)) from += KEYS;
+    while (to > from && !any_sees(sequence, to - KEYS, begin, end)) to -= KEYS;
     for (uint at = from; at < to; at += KEYS)
         [[unroll]] for (uint j = 0; j < KEYS; j++) {
-            uint i = min(at + j, to - 1), n = sequence * p.queries + i;
+            uint i = min(at + j, p.queries - 1), n = sequence * p.queries + i;
             ivec2 seen = range(p.first, p.last, n, p.keys);
-            bool sees = int(row) >= seen.x && int(row) < seen.y && at + j < to;
+            bool sees = int(row) >= seen.x && int(row) < seen.y && at + j < p.queries;
             [[unroll]] for (uint h = 0; h < HEADS / GROUPS; h++) {
                 uint head = group * (HEADS / GROUPS) + h;
                 uint q = n * p.stride_q + head * SIZE, dy = n * p.stride_dy + head * SIZE;

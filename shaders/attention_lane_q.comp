@@ -16,8 +16,7 @@ void main() {
     uint row = gl_GlobalInvocationID.x, head = gl_WorkGroupID.y, sequence = gl_WorkGroupID.z;
     uint group = head / (HEADS / GROUPS), n = sequence * p.queries + min(row, p.queries - 1);
     uint k = sequence * p.keys * p.stride_k + group * SIZE, v = sequence * p.keys * p.stride_v + group * SIZE;
-    ivec4 all = span(p.first, p.last, sequence, p.queries, p.keys);
-    ivec2 own = range(p.first, p.last, n, p.keys);
+    ivec2 all = span(p.first, p.last, sequence, p.queries, p.keys), own = range(p.first, p.last, n, p.keys);
     float q[SIZE], dy[SIZE], sum[SIZE], delta = 0.0, lse = p.lse.at[n * HEADS + head];
     [[unroll]] for (uint d = 0; d < SIZE; d++) {
         q[d] = p.q.at[n * p.stride_q + head * SIZE + d] * p.scale;

@@ -136,7 +136,7 @@ static struct vk_shape norm_shape(const struct vk_lowering *l, int64_t cols) {
 }
 static void norm_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
                         int64_t rows) {
-    vk_groups(p, min_i64(ceil_div(rows, shape.height), l->device->limits.groups), 1, 1);
+    vk_element_groups(l, p, (struct vk_shape){shape.height, 1}, 1, rows);
 }
 
 void vk_op_norm(struct vk_lowering *l) {

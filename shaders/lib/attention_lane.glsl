@@ -15,14 +15,13 @@ ivec2 range(Indices first, Indices last, uint n, uint keys) {
     return ivec2(from, max(from, min(to, int(keys))));
 }
 
-// The keys that any query of this workgroup sees: [x, y); those that every one sees: [z, w).
-ivec4 span(Indices first, Indices last, uint sequence, uint queries, uint keys) {
-    ivec4 all = ivec4(int(keys), 0, 0, int(keys));
+// The keys that any query of this workgroup sees: [x, y).
+ivec2 span(Indices first, Indices last, uint sequence, uint queries, uint keys) {
+    ivec2 all = ivec2(int(keys), 0);
     uint begin = gl_WorkGroupID.x * WIDTH, end = min(begin + WIDTH, queries);
     for (uint i = begin; i < end; i++) {
         ivec2 r = range(first, last, sequence * queries + min(i, end - 1), keys);
-        all.zw = ivec2(max(all.z, r.x), min(all.w, r.y));
-        if (r.x < r.y) all.xy = ivec2(min(all.x, r.x), max(all.y, r.y));
+        if (r.x < r.y) all = ivec2(min(all.x, r.x), max(all.y, r.y));
     }
     return all;
 }
