@@ -10,7 +10,6 @@
 static const struct vk_tile shared_tiles[] = {
     {SHADER_MATMUL, 64, 64, 16, 8, 4},   {SHADER_MATMUL, 128, 128, 8, 8, 8},
     {SHADER_MATMUL, 128, 128, 16, 8, 8}, {SHADER_MATMUL, 128, 64, 16, 8, 8},
-    {SHADER_MATMUL, 64, 128, 16, 8, 8},  {SHADER_MATMUL, 64, 64, 8, 8, 8},
     {SHADER_MATMUL, 64, 64, 16, 4, 4},   {SHADER_MATMUL, 32, 32, 16, 4, 4},
 };
 static const struct vk_tile lane_tiles[] = {

@@ -2,8 +2,9 @@
 """Training speed of `dapt train` on three model shapes, and of another trainer in turn with it.
 
 usage: train_speed.py --dapt PATH --tokenizer FOLDER --text FILE.jsonl [--rounds 3] [--shapes stories260k,llama15m,gpt2-124m]
-                      [--threads N] [--peer 'COMMAND'] [--peer-threads 1,2] [--work FOLDER] [--record FILE.json]
+                      [--threads N] [--backend NAME] [--beside BACKEND] [--peer 'COMMAND'] [--peer-threads 1,2] [--work FOLDER] [--record FILE.json]
 
+--beside: the same with another backend of dapt, in turn, and what of its speed --backend reaches.
 Machines are noisy: the two are run in turn, and ratios are taken within a round. COMMAND is run with
   --model FOLDER --train FILE --seq 256 --batch B --steps S --threads T --random
 and must print, as its last line, a JSON object with tokens_per_second (median of its steps), peak_rss_mib and
@@ -33,11 +34,11 @@ def run(command):
     if status: sys.exit(f"{' '.join(command)}: failed\n{out[-2000:]}{err[-2000:]}")
     return out, usage.ru_maxrss / 1024, begin
 
-def run_dapt(a, folder, batch, steps, work):
+def run_dapt(a, folder, batch, steps, work, backend=None):
     shutil.rmtree(os.path.join(work, "run"), ignore_errors=True)
     config = dict(model=dict(random=os.path.join(folder, "config.json"), tokenizer=folder),
                   data=dict(domain=[a.text], sequence=256, packing="concatenate", special=False, cache=os.path.join(work, "cache")),
-                  train=dict(batch=batch, steps=steps), backend=dict(name=a.backend, threads=a.threads), run=os.path.join(work, "run"))
+                  train=dict(batch=batch, steps=steps), backend=dict(name=backend or a.backend, threads=a.threads), run=os.path.join(work, "run"))
     path = os.path.join(work, "config.json")
     with open(path, "w") as f: json.dump(config, f)
     _, rss, begin = run([a.dapt, "train", path])
@@ -56,7 +57,7 @@ def main():
     p = argparse.ArgumentParser(usage=__doc__); add = p.add_argument
     add("--dapt", required=True); add("--tokenizer", required=True); add("--text", required=True); add("--rounds", type=int, default=3)
     add("--shapes", default=",".join(SHAPES)); add("--threads", type=int, default=0); add("--backend", default="cpu")
-    add("--peer"); add("--peer-threads", default="1,2"); add("--work"); add("--record")
+    add("--beside"); add("--peer"); add("--peer-threads", default="1,2"); add("--work"); add("--record")
     a = p.parse_args()
     a.text = os.path.abspath(a.text)
     work, records = os.path.abspath(a.work or tempfile.mkdtemp(prefix="dapt-bench-")), []
@@ -73,11 +74,17 @@ def main():
             ours, peers = run_dapt(a, folder, batch, steps, work), {}
             for threads in a.peer_threads.split(",") if a.peer else []: peers[threads] = run_peer(a, folder, batch, peer_steps, int(threads))
             rounds.append(dict(dapt=ours, peer=peers))
+            if a.beside: rounds[-1]["beside"] = run_dapt(a, folder, batch, steps, work, a.beside)
             line = f"{name} round {r + 1}: dapt {ours['tokens_per_second']:.0f} tokens/s, {ours['peak_rss_mib']:.0f} MiB, first step {ours['seconds_to_first_step']:.2f} s"
             for threads, q in peers.items(): line += f"; peer ({threads} thr.) {q['tokens_per_second']:.0f}, {q['peak_rss_mib']:.0f} MiB, {q['seconds_to_first_step']:.1f} s"
+            if a.beside: line += f"; {a.beside} {rounds[-1]['beside']['tokens_per_second']:.0f} tokens/s"
             print(line, flush=True)
         median = lambda key: statistics.median(x["dapt"][key] for x in rounds)
         row = dict(shape=name, batch=batch, sequence=256, dapt={k: round(median(k), 3) for k in rounds[0]["dapt"]}, rounds=rounds)
+        if a.beside:
+            ratios = [x["dapt"]["tokens_per_second"] / x["beside"]["tokens_per_second"] for x in rounds]
+            row["beside_ratio"] = round(statistics.median(ratios), 3)
+            print(f"{name}: {row['beside_ratio']:.2f} times the {a.beside} backend")
         if a.peer:
             best = [max(x["peer"].values(), key=lambda q: q["tokens_per_second"]) for x in rounds]
             row["speed_ratio"] = round(statistics.median(x["dapt"]["tokens_per_second"] / q["tokens_per_second"] for x, q in zip(rounds, best)), 3)
@@ -89,7 +96,7 @@ def main():
         version = subprocess.run([a.dapt, "--version"], capture_output=True, text=True).stdout.strip()
         with open(a.record, "w") as f:
             json.dump(dict(date=datetime.now(timezone.utc).strftime("%Y-%m-%d"), machine=f"{os.cpu_count()} x {cpu}", system=platform.platform(),
-                           dapt=version, peer=a.peer, shapes=records), f, indent=1)
+                           dapt=version, backend=a.backend, beside=a.beside, peer=a.peer, driver=os.environ.get("VK_DRIVER_FILES"), shapes=records), f, indent=1)
             f.write("\n")
 
 if __name__ == "__main__": main()
