@@ -161,3 +161,37 @@ void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape
     vk_groups(p, element_groups(l, ceil_div(cols, shape.width)),
               element_groups(l, ceil_div(rows, shape.height)), 1);
 }
+
+// ---------------------------------------------------------------------------------------- programs
+
+static struct vk_view resolve(const struct dapt_program *program,
+                              struct dapt_buffer *const *buffers, uint32_t index) {
+    if (index >= program->tensor_count) return (struct vk_view){0};
+    const struct dapt_tensor *t = &program->tensors[index];
+    struct vk_view view = {.address = buffers != NULL ? buffers[t->buffer]->address + t->offset : 4,
+                           .rows = t->shape[0],
+                           .inner = 1,
+                           .cols = 1,
+                           .stride = t->stride};
+    if (t->rank > 1) view.cols = t->shape[t->rank - 1];
+    for (uint32_t d = 1; d + 1 < t->rank; d++) view.inner *= t->shape[d];
+    return view;
+}
+
+enum dapt_status vk_lower_program(struct dapt_device *device, const struct dapt_program *program,
+                                  struct dapt_buffer *const *buffers, struct vk_passes *passes,
+                                  uint64_t *scratch) {
+    *scratch = 0;
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        struct vk_lowering l = {
+            .device = device, .op = &program->ops[i], .index = i, .passes = passes};
+        for (int k = 0; k < DAPT_OP_INPUTS; k++)
+            l.in[k] = resolve(program, buffers, l.op->inputs[k]);
+        for (int k = 0; k < DAPT_OP_OUTPUTS; k++)
+            l.out[k] = resolve(program, buffers, l.op->outputs[k]);
+        vk_lower[l.op->opcode](&l);
+        if (l.status < 0) return l.status;
+        if (l.peak > *scratch) *scratch = l.peak;
+    }
+    return DAPT_OK;
+}

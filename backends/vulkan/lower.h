@@ -66,6 +66,12 @@ struct vk_lowering {
 // Rows by opcode.
 extern void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l);
 
+// All of a program's passes, added to `passes`; *scratch receives the bytes of scratch that they
+// need. `buffers`: NULL where addresses don't matter.
+enum dapt_status vk_lower_program(struct dapt_device *device, const struct dapt_program *program,
+                                  struct dapt_buffer *const *buffers, struct vk_passes *passes,
+                                  uint64_t *scratch);
+
 // A new pass, never NULL; valid until the next one.
 struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader);
 // Each adds the next address; an absent operand is address 0.

@@ -36,35 +36,10 @@ struct dapt_executable {
 
 // ---------------------------------------------------------------------------------------- lowering
 
-static struct vk_view resolve(const struct dapt_program *program,
-                              struct dapt_buffer *const *buffers, uint32_t index) {
-    if (index >= program->tensor_count) return (struct vk_view){0};
-    const struct dapt_tensor *t = &program->tensors[index];
-    struct vk_view view = {.address = buffers != NULL ? buffers[t->buffer]->address + t->offset : 4,
-                           .rows = t->shape[0],
-                           .inner = 1,
-                           .cols = 1,
-                           .stride = t->stride};
-    if (t->rank > 1) view.cols = t->shape[t->rank - 1];
-    for (uint32_t d = 1; d + 1 < t->rank; d++) view.inner *= t->shape[d];
-    return view;
-}
-
 static enum dapt_status lower_all(struct dapt_device *device, const struct dapt_program *program,
                                   struct dapt_buffer *const *buffers, struct dapt_executable *e) {
-    for (uint32_t i = 0; i < program->op_count; i++) {
-        struct vk_lowering l = {
-            .device = device, .op = &program->ops[i], .index = i, .passes = &e->passes};
-        for (int k = 0; k < DAPT_OP_INPUTS; k++)
-            l.in[k] = resolve(program, buffers, l.op->inputs[k]);
-        for (int k = 0; k < DAPT_OP_OUTPUTS; k++)
-            l.out[k] = resolve(program, buffers, l.op->outputs[k]);
-        vk_lower[l.op->opcode](&l);
-        if (l.status < 0) return l.status;
-        if (l.peak > e->scratch) e->scratch = l.peak;
-        e->labels[i] = l.op->label;
-    }
-    enum dapt_status status = DAPT_OK;
+    for (uint32_t i = 0; i < program->op_count; i++) e->labels[i] = program->ops[i].label;
+    enum dapt_status status = vk_lower_program(device, program, buffers, &e->passes, &e->scratch);
     for (uint32_t i = 0; i < e->passes.count && status == DAPT_OK; i++) {
         struct vk_pass *p = &e->passes.at[i];
         status = vk_pipeline_get(device, p->shader, p->constants, p->constant_count, &p->pipeline);

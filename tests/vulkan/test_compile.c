@@ -1,0 +1,334 @@
+// The kernels for GPUs through a GPU maker's own compiler, without a GPU: Mesa's driver for AMD
+// makes "null hardware" of the chip that RADV_FORCE_FAMILY names, which compiles pipelines and runs
+// nothing. A backend that only lowers and compiles takes the programs of whole models at sizes that
+// people train; what the compiler says of each kernel must stay within bounds: no registers
+// spilled to memory, room in shared memory for two workgroups.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lower.h"
+#include "train/engine.h"
+
+#define SHARED_LIMIT 32768  // of the largest tiles, which only devices get that have as much
+#define MAX_KERNELS 512
+
+static const struct vk_instance *instance;
+static struct dapt_device device;  // without queue and memory
+static PFN_vkCreateShaderModule create_module;
+static PFN_vkCreateComputePipelines create_pipelines;
+static PFN_vkGetPipelineExecutableStatisticsKHR get_statistics;
+static VkShaderModule modules[SHADER_COUNT];
+static VkPipelineLayout layout;
+static struct vk_pass kernels[MAX_KERNELS];
+static uint32_t kernel_count, worst_registers;
+
+// -------------------------------------------------------------------- what lower*.c and instance.c
+// ask of files that need a working device
+
+uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_product *product,
+                         const struct vk_tile *list, uint32_t count) {
+    static uint32_t turn;  // each has its turn
+    (void)l, (void)product, (void)list;
+    return turn++ % count;
+}
+
+const char *vk_result_name(VkResult result) {
+    (void)result;
+    return "failed";
+}
+
+// ----------------------------------------------------------------------------------------- kernels
+
+static void describe(const struct vk_pass *p, char text[256]) {
+    int at = snprintf(text, 256, "%s", vk_shader_rows[p->shader].name);
+    for (uint32_t i = 0; i < p->constant_count; i++)
+        at += snprintf(text + at, 256 - (size_t)at, " %u", p->constants[i]);
+}
+
+static void check_statistics(const char *what, VkPipeline pipeline) {
+    VkPipelineExecutableInfoKHR info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
+                                        .pipeline = pipeline};
+    VkPipelineExecutableStatisticKHR found[48];
+    uint32_t count = 48, known = 0;
+    for (uint32_t i = 0; i < count; i++)
+        found[i] = (VkPipelineExecutableStatisticKHR){
+            .sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR};
+    assert_true(get_statistics(device.handle, &info, &count, found) >= 0);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t value = found[i].value.u64, limit = UINT64_MAX;
+        if (strcmp(found[i].name, "Spilled VGPRs") == 0) limit = 0;
+        if (strcmp(found[i].name, "Scratch size") == 0) limit = 0;
+        if (strcmp(found[i].name, "LDS size") == 0) limit = SHARED_LIMIT;
+        if (strcmp(found[i].name, "VGPRs") == 0 && value > worst_registers)
+            worst_registers = (uint32_t)value;
+        known += limit != UINT64_MAX;
+        if (value > limit)
+            fail_msg("%s: %s is %llu", what, found[i].name, (unsigned long long)value);
+    }
+    if (known < 3) fail_msg("the driver gives %u of the 3 figures that are looked at", known);
+}
+
+static void compile(const struct vk_pass *p) {
+    for (uint32_t i = 0; i < kernel_count; i++)
+        if (kernels[i].shader == p->shader && kernels[i].constant_count == p->constant_count &&
+            memcmp(kernels[i].constants, p->constants, p->constant_count * 4) == 0)
+            return;
+    assert_true(kernel_count < MAX_KERNELS);
+    kernels[kernel_count++] = *p;
+    const struct vk_shader_row *row = &vk_shader_rows[p->shader];
+    VkShaderModuleCreateInfo code = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+                                     .codeSize = row->size,
+                                     .pCode = row->code};
+    if (modules[p->shader] == VK_NULL_HANDLE)
+        assert_int_equal(create_module(device.handle, &code, NULL, &modules[p->shader]), 0);
+    VkSpecializationMapEntry entries[VK_MAX_CONSTANTS];
+    for (uint32_t i = 0; i < p->constant_count; i++)
+        entries[i] = (VkSpecializationMapEntry){i, i * 4, 4};
+    VkSpecializationInfo constants = {p->constant_count, entries, p->constant_count * 4,
+                                      p->constants};
+    VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                  .module = modules[p->shader],
+                  .pName = "main",
+                  .pSpecializationInfo = &constants},
+        .layout = layout};
+    VkPipeline pipeline;
+    char what[256];
+    describe(p, what);
+    if (create_pipelines(device.handle, VK_NULL_HANDLE, 1, &info, NULL, &pipeline) != VK_SUCCESS)
+        fail_msg("%s does not compile", what);
+    check_statistics(what, pipeline);
+}
+
+// ------------------------------------------------------------------------ the backend that compiles
+
+static enum dapt_status device_count(const struct dapt_host *host, uint32_t *count) {
+    (void)host;
+    *count = 1;
+    return DAPT_OK;
+}
+static enum dapt_status device_info(const struct dapt_host *host, uint32_t index,
+                                    struct dapt_device_info *info) {
+    (void)host, (void)index;
+    *info = instance->adapters[0].info;
+    return DAPT_OK;
+}
+static enum dapt_status device_open(const struct dapt_host *host, uint32_t index,
+                                    const struct dapt_device_options *options,
+                                    struct dapt_device **opened) {
+    (void)host, (void)index, (void)options;
+    *opened = &device;
+    return DAPT_OK;
+}
+static void device_close(struct dapt_device *d) {
+    (void)d;
+}
+static enum dapt_status buffer_create(struct dapt_device *d, enum dapt_buffer_role role,
+                                      uint64_t size, struct dapt_buffer **buffer) {
+    static struct dapt_buffer any;
+    (void)d, (void)role, (void)size;
+    *buffer = &any;
+    return DAPT_OK;
+}
+static void buffer_destroy(struct dapt_device *d, struct dapt_buffer *buffer) {
+    (void)d, (void)buffer;
+}
+static enum dapt_status buffer_write(struct dapt_device *d, struct dapt_buffer *buffer,
+                                     uint64_t offset, const void *data, uint64_t size) {
+    (void)d, (void)buffer, (void)offset, (void)data, (void)size;
+    return DAPT_OK;
+}
+static enum dapt_status buffer_read(struct dapt_device *d, struct dapt_buffer *buffer,
+                                    uint64_t offset, void *data, uint64_t size) {
+    (void)d, (void)buffer, (void)offset;
+    memset(data, 0, size);
+    return DAPT_OK;
+}
+static bool supports(struct dapt_device *d, const struct dapt_program *program,
+                     const struct dapt_op *op) {
+    (void)d, (void)program, (void)op;
+    return true;
+}
+static enum dapt_status program_compile(struct dapt_device *d, const struct dapt_program *program,
+                                        struct dapt_buffer *const *buffers,
+                                        struct dapt_executable **executable) {
+    struct vk_passes passes = {0};
+    uint64_t scratch;
+    (void)buffers;
+    enum dapt_status status = vk_lower_program(d, program, NULL, &passes, &scratch);
+    for (uint32_t i = 0; i < passes.count && status == DAPT_OK; i++) compile(&passes.at[i]);
+    free(passes.at);
+    *executable = (struct dapt_executable *)(void *)&device;  // not NULL
+    return status;
+}
+static void program_destroy(struct dapt_device *d, struct dapt_executable *executable) {
+    (void)d, (void)executable;
+}
+static enum dapt_status program_run(struct dapt_device *d, struct dapt_executable *executable) {
+    (void)d, (void)executable;
+    return DAPT_OK;
+}
+static enum dapt_status device_wait(struct dapt_device *d, double timeout) {
+    (void)d, (void)timeout;
+    return DAPT_OK;
+}
+
+static const struct dapt_backend compiler = {
+    .struct_size = sizeof compiler,
+    .name = "compiler",
+    .summary = "lowers and compiles",
+    .device_count = device_count,
+    .device_info = device_info,
+    .device_open = device_open,
+    .device_close = device_close,
+    .buffer_create = buffer_create,
+    .buffer_destroy = buffer_destroy,
+    .buffer_write = buffer_write,
+    .buffer_read = buffer_read,
+    .supports = supports,
+    .program_compile = program_compile,
+    .program_destroy = program_destroy,
+    .program_run = program_run,
+    .device_wait = device_wait,
+};
+
+// -------------------------------------------------------------------------------------- the device
+
+static void find(PFN_vkGetDeviceProcAddr get, const char *name, void *function) {
+    PFN_vkVoidFunction found = get(device.handle, name);
+    if (found == NULL) fail_msg("the driver lacks %s", name);
+    memcpy(function, &found, sizeof found);
+}
+
+static int setup(void **unused) {
+    (void)unused;
+    instance = vk_instance_take(dapt_host());
+    if (instance->count == 0) fail_msg("no device: %s", instance->reason);
+    device.host = dapt_host();
+    device.instance = instance;
+    device.adapter = &instance->adapters[0];
+    device.limits = device.adapter->limits;
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR figures = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pipelineExecutableInfo = VK_TRUE};
+    VkPhysicalDeviceVulkan12Features features = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .pNext = &figures,
+        .bufferDeviceAddress = VK_TRUE};
+    const char *const extensions[] = {VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME};
+    float priority = 1;
+    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                     .queueFamilyIndex = device.adapter->queue_family,
+                                     .queueCount = 1,
+                                     .pQueuePriorities = &priority};
+    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                               .pNext = &features,
+                               .queueCreateInfoCount = 1,
+                               .pQueueCreateInfos = &queue,
+                               .enabledExtensionCount = 1,
+                               .ppEnabledExtensionNames = extensions};
+    assert_int_equal(
+        instance->api.CreateDevice(device.adapter->handle, &info, NULL, &device.handle), 0);
+    PFN_vkGetDeviceProcAddr get = instance->api.GetDeviceProcAddr;
+    PFN_vkCreatePipelineLayout create_layout;
+    find(get, "vkCreatePipelineLayout", &create_layout);
+    find(get, "vkCreateShaderModule", &create_module);
+    find(get, "vkCreateComputePipelines", &create_pipelines);
+    find(get, "vkGetPipelineExecutableStatisticsKHR", &get_statistics);
+    VkPushConstantRange push = {VK_SHADER_STAGE_COMPUTE_BIT, 0, 128};
+    VkPipelineLayoutCreateInfo layout_info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+        .pushConstantRangeCount = 1,
+        .pPushConstantRanges = &push};
+    assert_int_equal(create_layout(device.handle, &layout_info, NULL, &layout), 0);
+    return 0;
+}
+
+// --------------------------------------------------------------------------------------- the tests
+
+#define LLAMA                                                                                \
+    "\"hidden_size\":2048,\"intermediate_size\":5632,\"num_hidden_layers\":1,\"vocab_size\"" \
+    ":32000,\"max_position_embeddings\":2048,"
+
+#define MUST(call)                                         \
+    do {                                                   \
+        if (call) fail_msg("%s: %s", #call, dapt_error()); \
+    } while (0)
+
+static void compile_model(const char *config, uint32_t sequences, uint32_t length) {
+    struct dapt_json *json;
+    struct dapt_model *model = NULL;
+    struct dapt_device_handle *handle = NULL;
+    struct dapt_engine *engine = NULL;
+    struct dapt_batch *batch = NULL;
+    struct dapt_engine_options options = {.train = true,
+                                          .sequences = sequences,
+                                          .length = length,
+                                          .beta1 = 0.9f,
+                                          .beta2 = 0.95f,
+                                          .eps = 1e-8f};
+    MUST(dapt_json_parse("test", config, strlen(config), &json));
+    MUST(dapt_model_from_json(json, &model));
+    MUST(dapt_device_open(dapt_host(), &compiler, 0, NULL, &handle));
+    MUST(dapt_engine_create(model, handle, &options, &engine));
+    MUST(dapt_batch_create(sequences, length, &batch));
+    for (uint32_t i = 0; i < sequences * length; i++) {
+        batch->ids[i] = batch->targets[i] = batch->first[i] = 0;
+        batch->positions[i] = batch->last[i] = (int32_t)(i % length);
+    }
+    batch->scored = sequences * length;
+    float *losses = calloc((size_t)sequences * length, sizeof *losses),
+          *logits = calloc(model->vocab, sizeof *logits);
+    assert_true(losses != NULL && logits != NULL);
+    MUST(dapt_engine_losses(engine, batch, losses));
+    MUST(dapt_engine_decode_start(engine, 64));
+    MUST(dapt_engine_decode(engine, &(uint32_t){1}, 1, 0, logits));
+    free(losses);
+    free(logits);
+    dapt_batch_destroy(&batch);
+    dapt_engine_destroy(&engine);
+    dapt_device_close(&handle);
+    dapt_model_close(&model);
+}
+
+static void test_models(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *config;
+        uint32_t sequences, length;
+    } models[] = {
+        {"{\"model_type\":\"gpt2\",\"n_embd\":768,\"n_layer\":1,\"n_head\":12,\"n_positions\":1024,"
+         "\"vocab_size\":50257}",
+         8, 1024},
+        {"{\"model_type\":\"llama\"," LLAMA "\"num_attention_heads\":32,\"num_key_value_heads\":4}",
+         4, 512},
+        {"{\"model_type\":\"mistral\"," LLAMA
+         "\"num_attention_heads\":16,\"num_key_value_heads\":4,\"sliding_window\":256}",
+         1, 512},
+        {"{\"model_type\":\"qwen3\"," LLAMA
+         "\"num_attention_heads\":16,\"num_key_value_heads\":8,\"head_dim\":128}",
+         1, 128},
+        {"{\"model_type\":\"qwen2\",\"hidden_size\":64,\"intermediate_size\":172,"
+         "\"num_hidden_layers\":1,\"num_attention_heads\":8,\"num_key_value_heads\":4,"
+         "\"vocab_size\":512,\"max_position_embeddings\":512}",
+         8, 256},
+    };
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        compile_model(models[i].config, models[i].sequences, models[i].length);
+    assert_true(kernel_count > 40);
+    printf("%s: %u kernels, at most %u registers, none spilled\n", device.adapter->info.name,
+           kernel_count, worst_registers);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_models)};
+    return cmocka_run_group_tests_name("compile", tests, setup, NULL);
+}
