@@ -30,7 +30,8 @@ static const char *store(const struct entry *entry, PFN_vkVoidFunction function,
 }
 
 PFN_vkGetInstanceProcAddr vk_library_open(void **library, const char **reason) {
-    static const char *const names[] = {"libvulkan.so.1", "libvulkan.so", "libvulkan.dylib"};
+    static const char *const names[] = {"libvulkan.so.1", "libvulkan.so", "libvulkan.dylib",
+                                        "libvulkan.1.dylib", "libMoltenVK.dylib"};
     PFN_vkGetInstanceProcAddr get = NULL;
     *library = NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names && *library == NULL; i++)

@@ -33,6 +33,12 @@
     X(GetPipelineCacheData)
 // clang-format on
 
+// Drivers that are Vulkan on top of something else, such as Metal, are listed if they are asked for.
+#ifndef VK_KHR_portability_enumeration
+#define VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME "VK_KHR_portability_enumeration"
+#define VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR 1
+#endif
+
 // Cooperative matrices are younger than some headers.
 #ifndef VK_KHR_cooperative_matrix
 #define VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME "VK_KHR_cooperative_matrix"

@@ -86,6 +86,8 @@ static VkResult create_device(struct dapt_device *d) {
     const char *extensions[4];
     uint32_t count = 0;
     if (a->memory_budget) extensions[count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+    if (a->portability)
+        extensions[count++] = "VK_KHR_portability_subset";  // must be, where it is there
     VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
         .subgroupSizeControl = VK_TRUE};
@@ -99,21 +101,27 @@ static VkResult create_device(struct dapt_device *d) {
                                           .pNext = &features12};
     features.features.sparseBinding = a->sparse;
     float priority = 1.0f;
-    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                     .queueFamilyIndex = a->queue_family,
-                                     .queueCount = 1,
-                                     .pQueuePriorities = &priority};
-    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                               .pNext = &features,
-                               .queueCreateInfoCount = 1,
-                               .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = count,
-                               .ppEnabledExtensionNames = extensions};
+    VkDeviceQueueCreateInfo queues[2];
+    queues[0] = (VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                          .queueFamilyIndex = a->queue_family,
+                                          .queueCount = 1,
+                                          .pQueuePriorities = &priority};
+    queues[1] = queues[0];
+    queues[1].queueFamilyIndex = a->sparse_family;
+    VkDeviceCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+        .pNext = &features,
+        .queueCreateInfoCount = a->sparse && a->sparse_family != a->queue_family ? 2 : 1,
+        .pQueueCreateInfos = queues,
+        .enabledExtensionCount = count,
+        .ppEnabledExtensionNames = extensions};
     return d->instance->api.CreateDevice(a->handle, &info, NULL, &d->handle);
 }
 
 static VkResult create_queue(struct dapt_device *d) {
     d->api.GetDeviceQueue(d->handle, d->adapter->queue_family, 0, &d->queue);
+    if (d->adapter->sparse)
+        d->api.GetDeviceQueue(d->handle, d->adapter->sparse_family, 0, &d->sparse_queue);
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                     .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                     .queueFamilyIndex = d->adapter->queue_family};
@@ -131,7 +139,7 @@ static bool is_unified(const struct dapt_device *d) {
     const VkMemoryPropertyFlags all = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT |
                                       VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT |
                                       VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    if (d->adapter->info.kind == DAPT_DEVICE_DISCRETE)
+    if (d->adapter->info.kind == DAPT_DEVICE_DISCRETE || d->limits.hidden)
         return false;  // host reads over the bus are slow: stage
     for (uint32_t i = 0; i < d->memory.memoryTypeCount; i++) {
         const VkMemoryType *type = &d->memory.memoryTypes[i];
@@ -260,7 +268,7 @@ void vk_full_barrier(struct dapt_device *d, VkCommandBuffer commands) {
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
         .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
                          VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT |
-                         VK_ACCESS_HOST_READ_BIT,
+                         VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT,
     };
     d->api.CmdPipelineBarrier(commands, stages & ~(VkPipelineStageFlags)VK_PIPELINE_STAGE_HOST_BIT,
                               stages, 0, 1, &barrier, 0, NULL, 0, NULL);

@@ -53,6 +53,18 @@ static bool flag_set(const char *name) {
     return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
 }
 
+static bool instance_offers(const char *extension) {
+    PFN_vkEnumerateInstanceExtensionProperties list =
+        (PFN_vkEnumerateInstanceExtensionProperties)instance.get(
+            NULL, "vkEnumerateInstanceExtensionProperties");
+    VkExtensionProperties found[128];
+    uint32_t count = 128;
+    if (list == NULL || list(NULL, &count, found) < 0) return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(found[i].extensionName, extension) == 0) return true;
+    return false;
+}
+
 static VkResult create(void) {
     PFN_vkCreateInstance create_instance = (PFN_vkCreateInstance)instance.get(NULL,
                                                                               "vkCreateInstance");
@@ -63,7 +75,8 @@ static VkResult create(void) {
         offered < VK_API_VERSION_1_2)
         return VK_ERROR_INCOMPATIBLE_DRIVER;
     static const char *const layers[] = {"VK_LAYER_KHRONOS_validation"};
-    static const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
+    const char *extensions[2];
+    uint32_t count = 0;
     static const VkValidationFeatureEnableEXT features[] = {
         VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
     VkValidationFeaturesEXT validation = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
@@ -75,28 +88,20 @@ static VkResult create(void) {
                                      .apiVersion = VK_API_VERSION_1_2};
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
                                  .pApplicationInfo = &application};
-    if (instance.labels) {
-        info.enabledExtensionCount = 1;
-        info.ppEnabledExtensionNames = extensions;
+    if (instance.labels) extensions[count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+    // Vulkan on Metal: loaders hide such drivers from those who do not ask for them.
+    if (instance_offers(VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME)) {
+        extensions[count++] = VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME;
+        info.flags = VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR;
     }
+    info.enabledExtensionCount = count;
+    info.ppEnabledExtensionNames = extensions;
     if (instance.validating) {
         info.pNext = &validation;
         info.enabledLayerCount = 1;
         info.ppEnabledLayerNames = layers;
     }
     return create_instance(&info, NULL, &instance.handle);
-}
-
-static bool has_debug_utils(void) {
-    PFN_vkEnumerateInstanceExtensionProperties list =
-        (PFN_vkEnumerateInstanceExtensionProperties)instance.get(
-            NULL, "vkEnumerateInstanceExtensionProperties");
-    VkExtensionProperties found[128];
-    uint32_t count = 128;
-    if (list == NULL || list(NULL, &count, found) < 0) return false;
-    for (uint32_t i = 0; i < count; i++)
-        if (strcmp(found[i].extensionName, VK_EXT_DEBUG_UTILS_EXTENSION_NAME) == 0) return true;
-    return false;
 }
 
 // ------------------------------------------------------------------------------------- the devices
@@ -108,8 +113,8 @@ static bool has_extension(const VkExtensionProperties *list, uint32_t count, con
 }
 
 // A queue that computes; one that does nothing else has longer time-outs and shares no time with a
-// desktop.
-static bool find_queue(struct vk_adapter *a) {
+// desktop. Sparse memory is bound there, or, where a queue for nothing else does that (RADV), on it.
+static bool find_queues(struct vk_adapter *a) {
     VkQueueFamilyProperties families[16];
     uint32_t count = 16;
     int best = 0;
@@ -122,9 +127,14 @@ static bool find_queue(struct vk_adapter *a) {
         best = score;
         a->queue_family = i;
         a->timestamp_bits = families[i].timestampValidBits;
-        a->sparse &= (flags & VK_QUEUE_SPARSE_BINDING_BIT) != 0;
     }
-    return best > 0;
+    if (best == 0) return false;
+    a->sparse_family = a->queue_family;
+    if (!(families[a->queue_family].queueFlags & VK_QUEUE_SPARSE_BINDING_BIT))
+        for (a->sparse_family = 0; a->sparse_family < count; a->sparse_family++)
+            if (families[a->sparse_family].queueFlags & VK_QUEUE_SPARSE_BINDING_BIT) break;
+    a->sparse &= a->sparse_family < count;
+    return true;
 }
 
 static const char *vendor_name(uint32_t id) {
@@ -197,6 +207,7 @@ static void clamp(struct vk_limits *limits) {
             if (strcmp(name, "memory") == 0) limits->memory = value;
             if (strcmp(name, "tile") == 0) limits->tile = (uint32_t)value;
             if (strcmp(name, "software") == 0) limits->software = value != 0;
+            if (strcmp(name, "visible") == 0) limits->hidden = value == 0;
         }
         text += strcspn(text, ",");
     }
@@ -268,6 +279,8 @@ static bool has_fast_dot(const struct vk_adapter *a) {
 
 // Features of extensions are asked for where the driver has them.
 static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *list, uint32_t count) {
+    VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
     VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
     VkPhysicalDeviceVulkan12Features features12 = {
@@ -275,8 +288,13 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                           .pNext = &features12};
     if (has_extension(list, count, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) features12.pNext = &bf16;
+    if (has_extension(list, count, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
+        sizes.pNext = features12.pNext;
+        features12.pNext = &sizes;
+    }
     instance.api.GetPhysicalDeviceFeatures2(a->handle, &features);
     a->sparse = features.features.sparseBinding;
+    a->subgroup_control = sizes.subgroupSizeControl;
     a->float16 = features12.shaderFloat16;
     if (features12.shaderFloat16) a->info.features |= DAPT_FEATURE_F16;
     if (features12.shaderInt8) a->info.features |= DAPT_FEATURE_I8;
@@ -288,12 +306,12 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
     return features12.timelineSemaphore && features12.bufferDeviceAddress;
 }
 
-static void fill_properties(struct vk_adapter *a, bool subgroup_control) {
+static void fill_properties(struct vk_adapter *a) {
     VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
     a->properties12 = (VkPhysicalDeviceVulkan12Properties){
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES,
-        .pNext = subgroup_control ? &sizes : NULL};
+        .pNext = a->subgroup_control ? &sizes : NULL};
     a->properties11 = (VkPhysicalDeviceVulkan11Properties){
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES,
         .pNext = &a->properties12};
@@ -301,15 +319,15 @@ static void fill_properties(struct vk_adapter *a, bool subgroup_control) {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &a->properties11};
     instance.api.GetPhysicalDeviceProperties2(a->handle, &properties);
     a->properties = properties.properties;
-    a->subgroup_control = subgroup_control &&
-                          (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
-    a->subgroup_min = subgroup_control ? sizes.minSubgroupSize : a->properties11.subgroupSize;
-    a->subgroup_max = subgroup_control ? sizes.maxSubgroupSize : a->properties11.subgroupSize;
+    a->subgroup_min = a->subgroup_control ? sizes.minSubgroupSize : a->properties11.subgroupSize;
+    a->subgroup_max = a->subgroup_control ? sizes.maxSubgroupSize : a->properties11.subgroupSize;
+    a->subgroup_control &= (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
     const VkPhysicalDeviceLimits *l = &a->properties.limits;
-    a->limits = (struct vk_limits){
-        .shared_memory = l->maxComputeSharedMemorySize,
-        .invocations = min_u32(l->maxComputeWorkGroupInvocations, l->maxComputeWorkGroupSize[0]),
-        .allocation = a->properties11.maxMemoryAllocationSize};
+    a->limits = (struct vk_limits){.shared_memory = l->maxComputeSharedMemorySize,
+                                   .invocations = min_u32(l->maxComputeWorkGroupInvocations,
+                                                          min_u32(l->maxComputeWorkGroupSize[0],
+                                                                  l->maxComputeWorkGroupSize[1])),
+                                   .allocation = a->properties11.maxMemoryAllocationSize};
     a->limits.groups = min_u32(
         l->maxComputeWorkGroupCount[0],
         min_u32(l->maxComputeWorkGroupCount[1], l->maxComputeWorkGroupCount[2]));
@@ -340,10 +358,11 @@ static bool examine(struct vk_adapter *a, VkPhysicalDevice handle) {
     if (list == NULL ||
         instance.api.EnumerateDeviceExtensionProperties(handle, NULL, &count, list) < 0)
         count = 0;
-    bool usable = fill_features(a, list, count) && find_queue(a);
+    bool usable = fill_features(a, list, count) && find_queues(a);
     if (usable) {
         a->memory_budget = has_extension(list, count, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
-        fill_properties(a, has_extension(list, count, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME));
+        a->portability = has_extension(list, count, "VK_KHR_portability_subset");
+        fill_properties(a);
         fill_memory(a);
         fill_info(a);
         if (instance.api.GetPhysicalDeviceCooperativeMatrixPropertiesKHR != NULL &&
@@ -368,7 +387,7 @@ static void list_adapters(void) {
     uint32_t count = VK_MAX_ADAPTERS;
     if (instance.api.EnumeratePhysicalDevices(instance.handle, &count, handles) < 0) count = 0;
     for (int wanted = 0; wanted <= 3; wanted++)
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = 0; i < count && instance.count < VK_MAX_ADAPTERS; i++) {
             struct vk_adapter *a = &instance.adapters[instance.count];
             if (examine(a, handles[i]) && rank(a) == wanted) instance.count++;
         }
@@ -387,7 +406,8 @@ static void open_instance(void) {
         return;
     }
     instance.validating = flag_set("DAPT_VK_VALIDATE");
-    instance.labels = instance.validating || (flag_set("DAPT_VK_LABELS") && has_debug_utils());
+    instance.labels = instance.validating || (flag_set("DAPT_VK_LABELS") &&
+                                              instance_offers(VK_EXT_DEBUG_UTILS_EXTENSION_NAME));
     VkResult result = create();
     if (result != VK_SUCCESS) {
         snprintf(instance.reason, sizeof instance.reason, "vkCreateInstance: %s%s",

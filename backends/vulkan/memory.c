@@ -27,6 +27,7 @@ struct vk_block {
     uint64_t size;
     VkDeviceAddress address;
     uint8_t *mapped;
+    bool cached;
     uint32_t live;  // buffers in it
     uint32_t hole_count;
     struct hole holes[MAX_HOLES];  // by offset; no two touch
@@ -40,55 +41,50 @@ static uint64_t align_up(uint64_t value, uint64_t unit) {
     return (value + unit - 1) / unit * unit;
 }
 
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
 // ------------------------------------------------------------------------------------ memory types
 
 #define LOCAL VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT
 #define VISIBLE (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
 #define CACHED VK_MEMORY_PROPERTY_HOST_CACHED_BIT
 
-// What each kind wants, best first; 0 ends.
-static const VkMemoryPropertyFlags wishes[][4] = {
-    [VK_MEMORY_DEVICE] = {LOCAL, 0},
-    [VK_MEMORY_UPLOAD] = {LOCAL | VISIBLE, VISIBLE, 0},
-    [VK_MEMORY_STAGING] = {VISIBLE | CACHED, VISIBLE, 0},
-};
-static const VkMemoryPropertyFlags unified_wishes[] = {LOCAL | VISIBLE | CACHED, LOCAL | VISIBLE,
-                                                       0};
+// Not for general use, or only with features that are not asked for: lazily allocated, protected,
+// AMD's device-coherent and uncached, NVIDIA's for remote access.
+#define SPECIAL                                                                                \
+    (VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT |              \
+     VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD | \
+     VK_MEMORY_PROPERTY_RDMA_CAPABLE_BIT_NV)
 
-static bool find_type(const struct dapt_device *d, enum vk_memory_kind kind, uint32_t allowed,
+// What each kind wants, best first; 0 ends. Cached memory that both sides see may be slow for the
+// device: results are copied there. The device-local heap that the host sees may be small and full.
+#define WISHES 3
+static const VkMemoryPropertyFlags wishes[][WISHES] = {
+    [VK_MEMORY_DEVICE] = {LOCAL},
+    [VK_MEMORY_UPLOAD] = {LOCAL | VISIBLE, VISIBLE},
+    [VK_MEMORY_STAGING] = {VISIBLE | CACHED, VISIBLE},
+};
+static const VkMemoryPropertyFlags unified_wishes[WISHES] = {LOCAL | VISIBLE, LOCAL};
+
+// Of the types with what is wished for, the first of the largest heap: drivers list faster ones
+// first. False: there is none.
+static bool find_type(const struct dapt_device *d, VkMemoryPropertyFlags wish, uint32_t allowed,
                       uint32_t *type) {
-    const VkMemoryPropertyFlags *wish = d->unified ? unified_wishes : wishes[kind];
-    for (; *wish != 0; wish++) {
-        uint64_t best = 0;
-        for (uint32_t i = 0; i < d->memory.memoryTypeCount; i++) {
-            const VkMemoryType *t = &d->memory.memoryTypes[i];
-            uint64_t heap = d->memory.memoryHeaps[t->heapIndex].size;
-            if (!(allowed >> i & 1) || (t->propertyFlags & *wish) != *wish || heap <= best)
-                continue;
-            if (t->propertyFlags & VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT) continue;
-            best = heap;
-            *type = i;
-        }
-        if (best > 0) return true;
+    uint64_t best = 0;
+    for (uint32_t i = 0; i < d->memory.memoryTypeCount; i++) {
+        const VkMemoryType *t = &d->memory.memoryTypes[i];
+        uint64_t heap = d->memory.memoryHeaps[t->heapIndex].size;
+        if (!(allowed >> i & 1) || (t->propertyFlags & wish) != wish || heap <= best) continue;
+        if (t->propertyFlags & SPECIAL) continue;
+        best = heap;
+        *type = i;
     }
-    return false;
+    return best > 0;
 }
 
 // ------------------------------------------------------------------------------------------ blocks
-
-static void block_destroy(struct dapt_device *d, struct vk_block *b) {
-    if (b == NULL) return;
-    for (struct vk_block **at = &d->blocks; *at != NULL; at = &(*at)->next)
-        if (*at == b) {
-            *at = b->next;
-            d->used -= b->size;
-            break;
-        }
-    if (b->buffer != VK_NULL_HANDLE) d->api.DestroyBuffer(d->handle, b->buffer, NULL);
-    for (uint32_t i = 0; i < b->memory_count; i++) d->api.FreeMemory(d->handle, b->memory[i], NULL);
-    free(b->memory);
-    free(b);
-}
 
 static VkResult allocate(struct dapt_device *d, uint64_t size, uint32_t type,
                          VkDeviceMemory *memory) {
@@ -101,55 +97,93 @@ static VkResult allocate(struct dapt_device *d, uint64_t size, uint32_t type,
     return d->api.AllocateMemory(d->handle, &info, NULL, memory);
 }
 
-static VkResult bind_sparsely(struct dapt_device *d, struct vk_block *b) {
+static VkResult bind_sparsely(struct dapt_device *d, struct vk_block *b, uint64_t size,
+                              uint64_t piece) {
     VkSparseMemoryBind *binds = calloc(b->memory_count, sizeof *binds);
     if (binds == NULL) return VK_ERROR_OUT_OF_HOST_MEMORY;
-    uint64_t piece = b->size / b->memory_count;
     for (uint32_t i = 0; i < b->memory_count; i++)
-        binds[i] = (VkSparseMemoryBind){
-            .resourceOffset = i * piece, .size = piece, .memory = b->memory[i]};
+        binds[i] = (VkSparseMemoryBind){.resourceOffset = i * piece,
+                                        .size = smaller(piece, size - i * piece),
+                                        .memory = b->memory[i]};
     VkSparseBufferMemoryBindInfo buffer = {b->buffer, b->memory_count, binds};
+    // Nothing orders binding and what runs but the timeline, whose values must not go back.
     uint64_t value = d->submitted + 1;
     VkTimelineSemaphoreSubmitInfo timeline = {
         .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .waitSemaphoreValueCount = 1,
+        .pWaitSemaphoreValues = &d->submitted,
         .signalSemaphoreValueCount = 1,
         .pSignalSemaphoreValues = &value};
     VkBindSparseInfo info = {.sType = VK_STRUCTURE_TYPE_BIND_SPARSE_INFO,
                              .pNext = &timeline,
+                             .waitSemaphoreCount = 1,
+                             .pWaitSemaphores = &d->timeline,
                              .bufferBindCount = 1,
                              .pBufferBinds = &buffer,
                              .signalSemaphoreCount = 1,
                              .pSignalSemaphores = &d->timeline};
-    VkResult result = d->api.QueueBindSparse(d->queue, 1, &info, VK_NULL_HANDLE);
+    d->running[value % VK_FLYING] = "binding of memory";
+    VkResult result = d->api.QueueBindSparse(d->sparse_queue, 1, &info, VK_NULL_HANDLE);
     free(binds);
     if (result != VK_SUCCESS) return result;
-    d->running[value % VK_FLYING] = "binding of memory";
     d->submitted = value;
     return vk_wait(d, value, 0) < 0 ? VK_ERROR_DEVICE_LOST : VK_SUCCESS;
 }
 
-// Memory for the block's buffer: one allocation, or equal pieces of what one allocation may hold.
-static VkResult block_fill(struct dapt_device *d, struct vk_block *b, uint32_t type, bool sparse) {
+// Memory of one type for the block's buffer: one allocation, or, where it is bound sparsely, pieces
+// that one allocation may hold.
+static VkResult block_fill(struct dapt_device *d, struct vk_block *b,
+                           const VkMemoryRequirements *needs, uint32_t type, bool sparse) {
     VkResult result = VK_SUCCESS;
-    uint32_t count = sparse
-                         ? (uint32_t)((b->size + d->limits.allocation - 1) / d->limits.allocation)
-                         : 1;
+    uint64_t size = needs->size, unit = needs->alignment, piece = size, count = 1;
+    if (sparse) {
+        uint64_t most = d->limits.allocation / unit * unit;
+        if (most == 0) return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+        count = (size + most - 1) / most;
+        piece = align_up((size + count - 1) / count, unit);
+    } else if (d->adapter->info.kind == DAPT_DEVICE_SOFTWARE) {
+        piece += SLACK;
+    }
     b->memory = calloc(count, sizeof *b->memory);
     if (b->memory == NULL) return VK_ERROR_OUT_OF_HOST_MEMORY;
-    while (b->memory_count < count && result == VK_SUCCESS) {
-        result = allocate(d, b->size / count, type, &b->memory[b->memory_count]);
+    for (uint64_t at = 0; at < size && result == VK_SUCCESS; at += piece) {
+        uint64_t length = sparse ? smaller(piece, size - at) : piece;
+        result = allocate(d, length, type, &b->memory[b->memory_count]);
         if (result == VK_SUCCESS) b->memory_count++;
     }
     if (result == VK_SUCCESS)
-        result = sparse ? bind_sparsely(d, b)
+        result = sparse ? bind_sparsely(d, b, size, piece)
                         : d->api.BindBufferMemory(d->handle, b->buffer, b->memory[0], 0);
-    bool visible = (d->memory.memoryTypes[type].propertyFlags & VISIBLE) == VISIBLE && !sparse;
+    VkMemoryPropertyFlags flags = d->memory.memoryTypes[type].propertyFlags;
+    bool visible = (flags & VISIBLE) == VISIBLE && !sparse &&
+                   !(b->kind == VK_MEMORY_DEVICE && d->limits.hidden);
     if (result == VK_SUCCESS && visible) {
         void *mapped = NULL;
         result = d->api.MapMemory(d->handle, b->memory[0], 0, VK_WHOLE_SIZE, 0, &mapped);
         b->mapped = mapped;
+        b->cached = (flags & CACHED) != 0;
     }
     return result;
+}
+
+static void free_memory(struct dapt_device *d, struct vk_block *b) {
+    for (uint32_t i = 0; i < b->memory_count; i++) d->api.FreeMemory(d->handle, b->memory[i], NULL);
+    free(b->memory);
+    b->memory = NULL;
+    b->memory_count = 0;
+}
+
+static void block_destroy(struct dapt_device *d, struct vk_block *b) {
+    if (b == NULL) return;
+    for (struct vk_block **at = &d->blocks; *at != NULL; at = &(*at)->next)
+        if (*at == b) {
+            *at = b->next;
+            d->used -= b->size;
+            break;
+        }
+    if (b->buffer != VK_NULL_HANDLE) d->api.DestroyBuffer(d->handle, b->buffer, NULL);
+    free_memory(d, b);
+    free(b);
 }
 
 static VkResult block_create(struct dapt_device *d, enum vk_memory_kind kind, uint64_t size,
@@ -158,36 +192,33 @@ static VkResult block_create(struct dapt_device *d, enum vk_memory_kind kind, ui
     *block = NULL;
     if (b == NULL) return VK_ERROR_OUT_OF_HOST_MEMORY;
     bool sparse = size > d->limits.allocation && d->adapter->sparse;
-    // Pieces of equal size, each a multiple of what sparse binding wants (64 KiB is the rule for
-    // buffers).
-    uint64_t pieces = sparse ? (size + d->limits.allocation - 1) / d->limits.allocation : 1;
-    b->size = sparse ? align_up(size, pieces << 16) : size;
+    b->size = size;
     b->kind = kind;
     VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .flags = sparse ? VK_BUFFER_CREATE_SPARSE_BINDING_BIT : 0,
-        .size = b->size,
+        .size = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT,
     };
     VkMemoryRequirements needs;
-    uint32_t type;
+    const VkMemoryPropertyFlags *wish = d->unified && kind == VK_MEMORY_DEVICE ? unified_wishes
+                                                                               : wishes[kind];
     VkResult result = size > d->limits.allocation && !sparse
                           ? VK_ERROR_OUT_OF_DEVICE_MEMORY
                           : d->api.CreateBuffer(d->handle, &info, NULL, &b->buffer);
     if (result != VK_SUCCESS) goto done;
     d->api.GetBufferMemoryRequirements(d->handle, b->buffer, &needs);
-    if (!find_type(d, kind, needs.memoryTypeBits, &type)) {
-        result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
-        goto done;
+    result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    for (uint32_t type = 0; *wish != 0 && result == VK_ERROR_OUT_OF_DEVICE_MEMORY; wish++) {
+        if (!find_type(d, *wish, needs.memoryTypeBits, &type)) continue;
+        free_memory(d, b);
+        result = block_fill(d, b, &needs, type, sparse);
     }
-    b->size = needs.size;
-    if (d->adapter->info.kind == DAPT_DEVICE_SOFTWARE && !sparse) b->size += SLACK;
-    if ((result = block_fill(d, b, type, sparse)) != VK_SUCCESS) goto done;
+    if (result != VK_SUCCESS) goto done;
     VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
                                          .buffer = b->buffer};
     b->address = d->api.GetBufferDeviceAddress(d->handle, &address);
-    b->size = size;
     b->holes[0] = (struct hole){0, size};
     b->hole_count = 1;
 done:
@@ -286,6 +317,7 @@ enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kin
     b->size = align_up(size, 4);
     b->address = block->address + b->offset;
     b->mapped = block->mapped != NULL ? block->mapped + b->offset : NULL;
+    b->cached = block->cached;
     if (block->size != BLOCK)
         vk_name(d, VK_OBJECT_TYPE_BUFFER, (uint64_t)(uintptr_t)block->buffer, name);
     *buffer = b;

@@ -137,8 +137,8 @@ static enum dapt_status read_staged(struct dapt_device *d, struct dapt_buffer *b
 
 enum dapt_status vk_buffer_read(struct dapt_device *d, struct dapt_buffer *buffer, uint64_t offset,
                                 void *data, uint64_t size) {
-    // Over the bus, reads of uncached memory are slow: there only small ones go directly.
-    bool direct = buffer->mapped != NULL && (d->unified || size <= 4096);
+    // Reads over the bus or of memory that is not cached are slow: there only small ones go directly.
+    bool direct = buffer->mapped != NULL && ((d->unified && buffer->cached) || size <= 4096);
     if (!direct) return read_staged(d, buffer, offset, data, size);
     enum dapt_status status = vk_wait(d, d->submitted, 0);
     if (status == DAPT_OK) memcpy(data, (const uint8_t *)buffer->mapped + offset, size);

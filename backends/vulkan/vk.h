@@ -29,6 +29,7 @@ struct vk_limits {
     uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
     uint32_t tile;           // of products: the one with this number, from 1; 0: the fastest
     bool software;           // kernels for a processor that poses as a GPU
+    bool hidden;             // the host sees no device memory, as on most discrete GPUs
 };
 
 // A physical device that has what is needed.
@@ -39,7 +40,8 @@ struct vk_adapter {
     VkPhysicalDeviceVulkan12Properties properties12;
     uint32_t subgroup_min, subgroup_max;
     uint32_t queue_family, timestamp_bits;
-    bool sparse, float16, subgroup_control, memory_budget;
+    uint32_t sparse_family;  // binds sparse memory: queue_family, or one that may do nothing else
+    bool sparse, float16, subgroup_control, memory_budget, portability;
     uint64_t heap;  // bytes of the largest device-local heap
     struct vk_limits limits;
     struct dapt_device_info info;
@@ -85,6 +87,7 @@ struct dapt_buffer {
     uint64_t offset, size;  // bytes in the block; size is a multiple of 4
     VkDeviceAddress address;
     void *mapped;  // NULL: not visible to the host
+    bool cached;   // mapped memory that the host reads fast
 };
 
 struct vk_pipeline;
@@ -98,7 +101,7 @@ struct dapt_device {
     struct vk_limits limits;
     VkDevice handle;
     struct vk_device_api api;
-    VkQueue queue;
+    VkQueue queue, sparse_queue;
     VkCommandPool pool;
     VkSemaphore timeline;
     uint64_t submitted;              // value of the timeline after everything submitted so far
