@@ -42,6 +42,7 @@ void score_row(uint row, int target) {
         if (GRADIENT) p.logits.at[base + c] = z;
     }
     top = max_width(top);
+    float scored = hit;   // before the next row's is written
     if (!finite(top)) top = 0.0;
     for (uint c = lane; c < p.cols; c += WIDTH) {
         float z = p.logits.at[base + c];
@@ -49,7 +50,7 @@ void score_row(uint row, int target) {
         sum += safe_exp(z - top);
     }
     sum = sum_width(sum);
-    if (lane == 0) p.loss.at[row] = (top - hit) + safe_log(sum);
+    if (lane == 0) p.loss.at[row] = (top - scored) + safe_log(sum);
     if (!GRADIENT) return;
     float factor = p.seed.at[0] * p.scale, over = 1.0 / sum;
     for (uint c = lane; c < p.cols; c += WIDTH) {

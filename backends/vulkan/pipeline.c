@@ -65,16 +65,45 @@ void vk_pipeline_close(struct dapt_device *d) {
 
 // --------------------------------------------------------------------------------------- pipelines
 
+// Without being asked, compilers may take it that no number is infinite or none at all (as Metal's
+// do): then a comparison with infinity or a mask that keeps a NaN out is worth nothing. Puts the
+// execution mode SignedZeroInfNanPreserve for 32 bits into a module, in SPIR-V of its version without
+// an extension. `code` has room for ADDED_WORDS more; *words is how many it has.
+#define ADDED_WORDS 6
+enum { SPV_OP_ENTRY_POINT = 15, SPV_OP_EXECUTION_MODE = 16, SPV_OP_CAPABILITY = 17 };
+enum { SPV_PRESERVE_MODE = 4461, SPV_PRESERVE_CAPABILITY = 4466, SPV_HEADER = 5 };
+
+static void keep_infinities(uint32_t *code, size_t *words) {
+    size_t at = SPV_HEADER;
+    while (at < *words && (code[at] & 0xffff) != SPV_OP_ENTRY_POINT && code[at] >> 16 > 0)
+        at += code[at] >> 16;
+    if (at + 2 >= *words || (code[at] & 0xffff) != SPV_OP_ENTRY_POINT) return;
+    const uint32_t mode[] = {4u << 16 | SPV_OP_EXECUTION_MODE, code[at + 2], SPV_PRESERVE_MODE, 32};
+    const uint32_t capability[] = {2u << 16 | SPV_OP_CAPABILITY, SPV_PRESERVE_CAPABILITY};
+    at += code[at] >> 16;
+    memmove(code + at + ADDED_WORDS, code + at, (*words - at) * 4);
+    memmove(code + SPV_HEADER + 2, code + SPV_HEADER, (at - SPV_HEADER) * 4);
+    memcpy(code + SPV_HEADER, capability, sizeof capability);
+    memcpy(code + at + 2, mode, sizeof mode);
+    *words += ADDED_WORDS;
+}
+
 static enum dapt_status get_module(struct dapt_device *d, enum vk_shader shader) {
     const struct vk_shader_row *row = &vk_shader_rows[shader];
     if (d->modules[shader] != VK_NULL_HANDLE) return DAPT_OK;
-    uint32_t *code;
+    uint32_t *source;
     size_t size;
-    enum dapt_status status = vk_shader_source(d, shader, &code, &size);
+    enum dapt_status status = vk_shader_source(d, shader, &source, &size);
     if (status < 0) return status;
-    VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                     .codeSize = code != NULL ? size : row->size,
-                                     .pCode = code != NULL ? code : row->code};
+    size_t words = (source != NULL ? size : row->size) / 4;
+    uint32_t *code = malloc((words + ADDED_WORDS) * 4);
+    if (code != NULL) memcpy(code, source != NULL ? source : row->code, words * 4);
+    free(source);
+    if (code == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a shader");
+    if (d->adapter->properties12.shaderSignedZeroInfNanPreserveFloat32)
+        keep_infinities(code, &words);
+    VkShaderModuleCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = words * 4, .pCode = code};
     VkResult result = d->api.CreateShaderModule(d->handle, &info, NULL, &d->modules[shader]);
     free(code);
     return result == VK_SUCCESS ? DAPT_OK : vk_fail_call(d, result, row->name);
