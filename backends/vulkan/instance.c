@@ -206,6 +206,7 @@ static void clamp(struct vk_limits *limits) {
                 limits->allocation = value;
             if (strcmp(name, "memory") == 0) limits->memory = value;
             if (strcmp(name, "tile") == 0) limits->tile = (uint32_t)value;
+            if (strcmp(name, "work") == 0) limits->work = (double)value;
             if (strcmp(name, "software") == 0) limits->software = value != 0;
             if (strcmp(name, "visible") == 0) limits->hidden = value == 0;
         }
@@ -306,6 +307,11 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
     return features12.timelineSemaphore && features12.bufferDeviceAddress;
 }
 
+// What one dispatch may have to do, so that slow devices of a kind take well below the two seconds
+// after which Windows resets them.
+#define DISCRETE_WORK 1e11
+#define OTHER_WORK 2e10
+
 static void fill_properties(struct vk_adapter *a) {
     VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
@@ -332,6 +338,10 @@ static void fill_properties(struct vk_adapter *a) {
         l->maxComputeWorkGroupCount[0],
         min_u32(l->maxComputeWorkGroupCount[1], l->maxComputeWorkGroupCount[2]));
     a->limits.software = a->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    if (!a->limits.software)
+        a->limits.work = a->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU
+                             ? DISCRETE_WORK
+                             : OTHER_WORK;
     clamp(&a->limits);
 }
 

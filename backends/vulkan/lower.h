@@ -34,16 +34,18 @@ struct vk_access {
 
 struct vk_pass {
     enum vk_shader shader;
-    uint32_t op;  // of the program
-    uint32_t groups[3];
+    uint32_t op;                  // of the program
+    uint32_t base[3], groups[3];  // workgroups [base, base + groups)
     uint32_t constant_count, constants[VK_MAX_CONSTANTS];
     uint32_t address_count, word_count;
     uint64_t addresses[VK_PUSH_WORDS / 2];
     uint32_t words[VK_PUSH_WORDS];
     uint32_t access_count;
     struct vk_access access[VK_PASS_ACCESSES];
-    double work;   // a rough count of its operations
-    bool barrier;  // before it
+    double work;    // a rough count of its operations
+    bool cuttable;  // a workgroup asks only which one it is, not how many there are
+    bool part;      // of a pass that was cut
+    bool barrier;   // before it
     VkPipeline pipeline;
 };
 
@@ -166,4 +168,7 @@ static inline int64_t max_i64(int64_t a, int64_t b) {
 // hazard.c: marks the passes that need a barrier before them: where one of them and a pass since
 // the last barrier touch the same memory and one of the two writes.
 enum dapt_status vk_mark_barriers(struct dapt_device *device, struct vk_passes *passes);
+// cut.c: cuts passes with more work than a dispatch may have, once their barriers are marked: parts
+// write different things, so that nothing stands between them.
+enum dapt_status vk_cut_passes(struct dapt_device *device, struct vk_passes *passes);
 #endif

@@ -23,8 +23,9 @@ static struct attention attention_of(const struct vk_lowering *l, const struct v
     return a;
 }
 
+// Scores count as much again as the products, of which there are `products` for each.
 static struct vk_pass *begin(struct vk_lowering *l, const struct attention *a, enum vk_shader lanes,
-                             enum vk_shader tiles) {
+                             enum vk_shader tiles, int products) {
     struct vk_pass *p = vk_pass(l, a->lanes > 0 ? lanes : tiles);
     vk_shape_constants(p, (struct vk_shape){a->lanes > 0 ? a->lanes : TILE_INVOCATIONS, 1});
     vk_constant(p, a->size);
@@ -33,7 +34,9 @@ static struct vk_pass *begin(struct vk_lowering *l, const struct attention *a, e
     vk_constant(p, l->op->u.attention.window);
     vk_constant(p, l->op->u.attention.softcap > 0);
     if (a->lanes > 0) vk_constant(p, max_i64(1, min_i64(8, KEY_VALUES / a->size)));
-    p->work = 4.0 * (double)(a->sequences * a->queries) * (double)(a->keys * a->heads * a->size);
+    p->work = 4.0 * products * (double)(a->sequences * a->queries) *
+              (double)(a->keys * a->heads * a->size);
+    p->cuttable = true;
     return p;
 }
 
@@ -47,7 +50,7 @@ static void end(struct vk_lowering *l, struct vk_pass *p, const struct attention
 void vk_op_attention(struct vk_lowering *l) {
     const struct vk_view *q = &l->in[0], *k = &l->in[1], *v = &l->in[2], *y = &l->out[0];
     struct attention a = attention_of(l, q, k);
-    struct vk_pass *p = begin(l, &a, SHADER_ATTENTION_LANE, SHADER_ATTENTION);
+    struct vk_pass *p = begin(l, &a, SHADER_ATTENTION_LANE, SHADER_ATTENTION, 2);
     for (int i = 0; i < 5; i++) vk_reads(p, &l->in[i]);
     for (int i = 0; i < 2; i++) vk_writes(p, &l->out[i]);
     vk_word(p, a.queries);
@@ -86,7 +89,7 @@ static void read_all(struct vk_lowering *l, struct vk_pass *p, const int *which,
 // By queries. One row an invocation makes delta as well, at its end; else delta was made before.
 static void grad_queries(struct vk_lowering *l, const struct attention *a,
                          const struct vk_view *delta) {
-    struct vk_pass *p = begin(l, a, SHADER_ATTENTION_LANE_Q, SHADER_ATTENTION_GRAD_Q);
+    struct vk_pass *p = begin(l, a, SHADER_ATTENTION_LANE_Q, SHADER_ATTENTION_GRAD_Q, 3);
     read_all(l, p, (const int[]){DY, Q, K, V}, 4);
     if (a->lanes > 0) {
         read_all(l, p, (const int[]){Y, LSE, FIRST, LAST}, 4);
@@ -106,7 +109,7 @@ static void grad_queries(struct vk_lowering *l, const struct attention *a,
 
 static void grad_keys(struct vk_lowering *l, const struct attention *a,
                       const struct vk_view *delta) {
-    struct vk_pass *p = begin(l, a, SHADER_ATTENTION_LANE_KV, SHADER_ATTENTION_GRAD_KV);
+    struct vk_pass *p = begin(l, a, SHADER_ATTENTION_LANE_KV, SHADER_ATTENTION_GRAD_KV, 4);
     read_all(l, p, (const int[]){DY, Q, K, V, LSE}, 5);
     vk_reads(p, delta);
     read_all(l, p, (const int[]){FIRST, LAST}, 2);

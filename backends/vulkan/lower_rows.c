@@ -241,7 +241,8 @@ void vk_op_rope(struct vk_lowering *l) {
 // They may be longer than a shader can count: cut into pieces.
 
 #define PIECE (INT64_C(1) << 30)
-#define SUM_CHUNK 16384  // elements of a workgroup
+#define ADAMW_PIECE (INT64_C(1) << 28)  // touches 28 bytes an element
+#define SUM_CHUNK 16384                 // elements of a workgroup
 
 static struct vk_view flat(const struct vk_view *v) {
     return (struct vk_view){v->address, v->rows * v->inner * v->cols, 1, 1, 1};
@@ -285,8 +286,8 @@ void vk_op_sum(struct vk_lowering *l) {
 void vk_op_adamw(struct vk_lowering *l) {
     struct vk_view grad = flat(&l->in[0]), state[3];
     for (int i = 0; i < 3; i++) state[i] = flat(&l->out[i]);
-    for (int64_t at = 0; at < grad.rows; at += PIECE) {
-        int64_t count = min_i64(PIECE, grad.rows - at);
+    for (int64_t at = 0; at < grad.rows; at += ADAMW_PIECE) {
+        int64_t count = min_i64(ADAMW_PIECE, grad.rows - at);
         struct vk_pass *p = vk_pass(l, SHADER_ADAMW);
         struct vk_shape shape = {vk_workgroup(l), 1};
         vk_shape_constants(p, shape);

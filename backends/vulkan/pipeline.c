@@ -11,6 +11,7 @@
 struct vk_pipeline {
     struct vk_pipeline *next;
     enum vk_shader shader;
+    bool part;
     uint32_t count, constants[VK_MAX_CONSTANTS];
     VkPipeline handle;
 };
@@ -120,6 +121,7 @@ static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
                  d->limits.subgroup <= d->adapter->subgroup_max;
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = p->part ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .pNext = sized ? &subgroup : NULL,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -132,9 +134,10 @@ static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
 }
 
 enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
-                                 const uint32_t *constants, uint32_t count, VkPipeline *pipeline) {
+                                 const uint32_t *constants, uint32_t count, bool part,
+                                 VkPipeline *pipeline) {
     for (struct vk_pipeline *p = d->pipelines; p != NULL; p = p->next)
-        if (p->shader == shader && p->count == count &&
+        if (p->shader == shader && p->part == part && p->count == count &&
             memcmp(p->constants, constants, count * 4) == 0) {
             *pipeline = p->handle;
             return DAPT_OK;
@@ -144,6 +147,7 @@ enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
     struct vk_pipeline *p = calloc(1, sizeof *p);
     if (p == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a pipeline");
     p->shader = shader;
+    p->part = part;
     p->count = count;
     memcpy(p->constants, constants, count * 4);
     VkResult result = create(d, p);

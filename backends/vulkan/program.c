@@ -40,11 +40,14 @@ static enum dapt_status lower_all(struct dapt_device *device, const struct dapt_
                                   struct dapt_buffer *const *buffers, struct dapt_executable *e) {
     for (uint32_t i = 0; i < program->op_count; i++) e->labels[i] = program->ops[i].label;
     enum dapt_status status = vk_lower_program(device, program, buffers, &e->passes, &e->scratch);
+    if (status == DAPT_OK) status = vk_mark_barriers(device, &e->passes);
+    if (status == DAPT_OK) status = vk_cut_passes(device, &e->passes);
     for (uint32_t i = 0; i < e->passes.count && status == DAPT_OK; i++) {
         struct vk_pass *p = &e->passes.at[i];
-        status = vk_pipeline_get(device, p->shader, p->constants, p->constant_count, &p->pipeline);
+        status = vk_pipeline_get(device, p->shader, p->constants, p->constant_count, p->part,
+                                 &p->pipeline);
     }
-    return status == DAPT_OK ? vk_mark_barriers(device, &e->passes) : status;
+    return status;
 }
 
 // All programs of a device share one scratch buffer, as their runs happen one after another.
@@ -69,7 +72,11 @@ void vk_record_pass(struct dapt_device *d, VkCommandBuffer commands, const struc
     for (uint32_t i = 0; i < p->word_count; i++) push[count++] = p->words[i];
     d->api.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, p->pipeline);
     d->api.CmdPushConstants(commands, d->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, count * 4, push);
-    d->api.CmdDispatch(commands, p->groups[0], p->groups[1], p->groups[2]);
+    if (p->part)
+        d->api.CmdDispatchBase(commands, p->base[0], p->base[1], p->base[2], p->groups[0],
+                               p->groups[1], p->groups[2]);
+    else
+        d->api.CmdDispatch(commands, p->groups[0], p->groups[1], p->groups[2]);
 }
 
 void vk_record_barrier(struct dapt_device *d, VkCommandBuffer commands) {
@@ -175,6 +182,28 @@ static enum dapt_status record(struct dapt_device *d, struct dapt_executable *e)
 
 // -------------------------------------------------------------------------------- compile, destroy
 
+// Workgroups of products and of attention cover all there is.
+static bool dispatchable(const struct dapt_device *d, const struct dapt_program *program,
+                         const struct dapt_op *op) {
+    const uint32_t *most = d->adapter->properties.limits.maxComputeWorkGroupCount;
+    const int64_t least = 16;  // rows and columns of a tile
+    const struct dapt_tensor *t = &program->tensors[op->inputs[0]];
+    switch (op->opcode) {
+    case DAPT_OP_MATMUL:
+        t = &program->tensors[op->outputs[0]];
+        return t->shape[0] / least < most[1] && t->shape[1] / least < most[0];
+    case DAPT_OP_LM_LOSS:
+    case DAPT_OP_LM_LOSS_GRAD:
+        t = &program->tensors[op->inputs[1]];
+        return t->shape[0] / least < most[0] && t->shape[0] / least < most[1];
+    case DAPT_OP_ATTENTION:
+    case DAPT_OP_ATTENTION_GRAD:
+        return t->shape[0] / least < most[0] && t->shape[1] <= most[1] &&
+               op->u.attention.sequences <= (int64_t)most[2];
+    default: return true;
+    }
+}
+
 bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
                  const struct dapt_op *op) {
     if ((uint32_t)op->opcode >= DAPT_OP_COUNT || vk_lower[op->opcode] == NULL) return false;
@@ -188,6 +217,7 @@ bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
         // Shaders count elements of one tensor in 31 bits; flat ranges are cut.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }
+    if (!dispatchable(device, program, op)) return false;
     // Loops over tokens that can't be split; only software devices count rounds.
     bool tokens = op->opcode == DAPT_OP_EMBED_GRAD || op->opcode == DAPT_OP_ATTENTION ||
                   op->opcode == DAPT_OP_ATTENTION_GRAD;

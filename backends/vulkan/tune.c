@@ -219,7 +219,7 @@ static enum dapt_status measure(struct dapt_device *d, const struct vk_product *
     status = l.status;
     struct vk_pass *pass = passes.at;
     if (status == DAPT_OK)
-        status = vk_pipeline_get(d, pass->shader, pass->constants, pass->constant_count,
+        status = vk_pipeline_get(d, pass->shader, pass->constants, pass->constant_count, false,
                                  &pass->pipeline);
     if (status == DAPT_OK) status = time_pass(d, pass, 1, seconds);
     if (status == DAPT_OK && *seconds < 4 * RUN_SECONDS) {

@@ -4,7 +4,8 @@
 //   memory.c    blocks of memory, buffers         transfer.c  what the host writes and reads
 //   pipeline.c  shader rows to pipelines          source.c    shaders compiled at run time
 //   cache.c     files that remember               tune.c      the fastest tiles of products
-//   hazard.c    where a barrier is needed         program.c   programs recorded, submitted, timed
+//   hazard.c    where a barrier is needed         cut.c       dispatches that are too long
+//   program.c   programs recorded, submitted, timed
 //   lower*.c    each op as passes of shaders
 //
 // There are no descriptors: shaders get addresses, in push constants, within the 128 bytes that
@@ -28,8 +29,9 @@ struct vk_limits {
     uint64_t allocation;     // bytes of one allocation
     uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
     uint32_t tile;           // of products: the one with this number, from 1; 0: the fastest
-    bool software;           // kernels for a processor that poses as a GPU
-    bool hidden;             // the host sees no device memory, as on most discrete GPUs
+    double work;    // operations of one dispatch, where it can be cut; 0: as many as there are
+    bool software;  // kernels for a processor that poses as a GPU
+    bool hidden;    // the host sees no device memory, as on most discrete GPUs
 };
 
 // A physical device that has what is needed.
@@ -181,9 +183,11 @@ void vk_transfer_close(struct dapt_device *device);
 
 #define VK_MAX_CONSTANTS 16
 
-// A shader with its specialization constants; made once, kept for the device's life.
+// A shader with its specialization constants; made once, kept for the device's life. `part`: for
+// dispatches of some of the workgroups.
 enum dapt_status vk_pipeline_get(struct dapt_device *device, enum vk_shader shader,
-                                 const uint32_t *constants, uint32_t count, VkPipeline *pipeline);
+                                 const uint32_t *constants, uint32_t count, bool part,
+                                 VkPipeline *pipeline);
 // source.c: the shader compiled from DAPT_SHADER_DIR, the caller's to free; NULL where that is not
 // set.
 enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader shader,

@@ -103,8 +103,59 @@ static void test_slices(void **unused) {
     assert_true(passes[2].barrier);
 }
 
+// Passes with too much work: their workgroups run once each, in parts that stay below what is allowed
+// as far as workgroups can; the others stay as they were; no barrier between parts.
+static void check_parts(const struct vk_passes *list, const uint32_t groups[3], double work,
+                        double limit) {
+    enum { SIDE = 9 };
+    uint8_t ran[SIDE][SIDE][SIDE] = {0};
+    uint32_t parts = list->count - 2, most = 0;
+    double sum = 0;
+    for (uint32_t i = 1; i <= parts; i++) {
+        const struct vk_pass *p = &list->at[i];
+        assert_true(p->op == 1 && p->barrier == (i == 1) && p->part == (parts > 1));
+        sum += p->work;
+        for (uint32_t z = p->base[2]; z < p->base[2] + p->groups[2]; z++)
+            for (uint32_t y = p->base[1]; y < p->base[1] + p->groups[1]; y++)
+                for (uint32_t x = p->base[0]; x < p->base[0] + p->groups[0]; x++) {
+                    assert_true(x < SIDE && y < SIDE && z < SIDE);
+                    ran[z][y][x]++;
+                }
+    }
+    for (uint32_t z = 0; z < SIDE; z++)
+        for (uint32_t y = 0; y < SIDE; y++)
+            for (uint32_t x = 0; x < SIDE; x++)
+                assert_int_equal(ran[z][y][x], x < groups[0] && y < groups[1] && z < groups[2]);
+    for (int i = 0; i < 3; i++) most = groups[i] > most ? groups[i] : most;
+    assert_true(sum > work - 1 && sum < work + 1);
+    assert_true(work <= limit ? parts == 1 : parts == most || work / parts <= 2 * limit);
+}
+
+static void test_cuts(void **unused) {
+    (void)unused;
+    static struct dapt_device device;
+    device.limits.work = 1000;
+    for (int round = 0; round < 500; round++) {
+        struct vk_passes list = {calloc(3, sizeof *list.at), 3, 3};
+        uint32_t groups[3] = {1 + pick(9), 1 + pick(9), 1 + pick(9)};
+        double work = pick(9000);
+        for (uint32_t i = 0; i < 3; i++) {
+            memcpy(list.at[i].groups, groups, sizeof groups);
+            list.at[i].op = i;
+            list.at[i].work = work;
+            list.at[i].cuttable = i == 1;
+            list.at[i].barrier = true;
+        }
+        assert_int_equal(vk_cut_passes(&device, &list), DAPT_OK);
+        assert_true(list.count >= 3 && list.at[0].op == 0 && list.at[list.count - 1].op == 2);
+        assert_false(list.at[0].part || list.at[list.count - 1].part);
+        check_parts(&list, groups, work, device.limits.work);
+        free(list.at);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_never_too_few),
-                                       cmocka_unit_test(test_slices)};
+                                       cmocka_unit_test(test_slices), cmocka_unit_test(test_cuts)};
     return cmocka_run_group_tests_name("barriers", tests, NULL, NULL);
 }
