@@ -13,8 +13,12 @@ struct vk_view {
 };
 
 // Scratch of ops has addresses from here on until a program is recorded: then the scratch buffer's
-// is put in.
-#define VK_SCRATCH (UINT64_C(1) << 63)
+// is put in. No device has addresses there: those with the upper bit set (AMD's drivers give such)
+// have all the bits below set as well.
+#define VK_SCRATCH (UINT64_C(0x8000) << 48)
+static inline bool vk_is_scratch(uint64_t address) {
+    return address >> 48 == 0x8000;
+}
 
 // Mesa's software rasteriser leaves a loop after 65535 rounds, without a word: loops of shaders
 // stay below.

@@ -65,7 +65,7 @@ void vk_record_pass(struct dapt_device *d, VkCommandBuffer commands, const struc
     uint32_t push[VK_PUSH_WORDS], count = 0;
     for (uint32_t i = 0; i < p->address_count; i++) {
         uint64_t address = p->addresses[i];
-        if (address & VK_SCRATCH) address = d->scratch->address + (address & ~VK_SCRATCH);
+        if (vk_is_scratch(address)) address = d->scratch->address + (address - VK_SCRATCH);
         push[count++] = (uint32_t)address;
         push[count++] = (uint32_t)(address >> 32);
     }
