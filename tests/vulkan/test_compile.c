@@ -1,8 +1,7 @@
-// The kernels for GPUs through a GPU maker's own compiler, without a GPU: Mesa's driver for AMD
-// makes "null hardware" of the chip that RADV_FORCE_FAMILY names, which compiles pipelines and runs
-// nothing. A backend that only lowers and compiles takes the programs of whole models at sizes that
-// people train; what the compiler says of each kernel must stay within bounds: no registers
-// spilled to memory, room in shared memory for two workgroups.
+// The kernels for GPUs through GPU makers' compilers, without a GPU: drivers of Mesa that compile
+// for a chip that is not there, and run nothing. A backend that only lowers and compiles takes the
+// programs of whole models at sizes that people train; what the compiler says of each kernel must
+// stay within bounds: no registers spilled to memory, room in shared memory for two workgroups.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,6 +49,15 @@ static void describe(const struct vk_pass *p, char text[256]) {
         at += snprintf(text + at, 256 - (size_t)at, " %u", p->constants[i]);
 }
 
+// By the names that drivers give them: AMD's, NVIDIA's.
+static const struct {
+    const char *name;
+    uint64_t most;
+} figures[] = {
+    {"Spilled VGPRs", 0},    {"Scratch size", 0}, {"LDS size", SHARED_LIMIT},
+    {"Spills to memory", 0}, {"SLM size", 0},
+};
+
 static void check_statistics(const char *what, VkPipeline pipeline) {
     VkPipelineExecutableInfoKHR info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
                                         .pipeline = pipeline};
@@ -60,17 +68,19 @@ static void check_statistics(const char *what, VkPipeline pipeline) {
             .sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR};
     assert_true(get_statistics(device.handle, &info, &count, found) >= 0);
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t value = found[i].value.u64, limit = UINT64_MAX;
-        if (strcmp(found[i].name, "Spilled VGPRs") == 0) limit = 0;
-        if (strcmp(found[i].name, "Scratch size") == 0) limit = 0;
-        if (strcmp(found[i].name, "LDS size") == 0) limit = SHARED_LIMIT;
-        if (strcmp(found[i].name, "VGPRs") == 0 && value > worst_registers)
-            worst_registers = (uint32_t)value;
-        known += limit != UINT64_MAX;
-        if (value > limit)
-            fail_msg("%s: %s is %llu", what, found[i].name, (unsigned long long)value);
+        for (size_t k = 0; k < sizeof figures / sizeof *figures; k++) {
+            if (strcmp(found[i].name, figures[k].name) != 0) continue;
+            known++;
+            if (found[i].value.u64 > figures[k].most)
+                fail_msg("%s: %s is %llu", what, found[i].name,
+                         (unsigned long long)found[i].value.u64);
+        }
+        bool registers = strcmp(found[i].name, "VGPRs") == 0 ||
+                         strcmp(found[i].name, "Number of GPRs") == 0;
+        if (registers && found[i].value.u64 > worst_registers)
+            worst_registers = (uint32_t)found[i].value.u64;
     }
-    if (known < 3) fail_msg("the driver gives %u of the 3 figures that are looked at", known);
+    if (known < 2) fail_msg("the driver gives %u of the figures that are looked at", known);
 }
 
 static void compile(const struct vk_pass *p) {
@@ -211,7 +221,10 @@ static void find(PFN_vkGetDeviceProcAddr get, const char *name, void *function) 
 static int setup(void **unused) {
     (void)unused;
     instance = vk_instance_take(dapt_host());
-    if (instance->count == 0) fail_msg("no device: %s", instance->reason);
+    if (instance->count == 0) {
+        printf("skipped: no device without hardware: %s\n", instance->reason);
+        exit(77);
+    }
     device.host = dapt_host();
     device.instance = instance;
     device.adapter = &instance->adapters[0];
