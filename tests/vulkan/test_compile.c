@@ -229,12 +229,12 @@ static int setup(void **unused) {
     device.instance = instance;
     device.adapter = &instance->adapters[0];
     device.limits = device.adapter->limits;
-    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR figures = {
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
         .pipelineExecutableInfo = VK_TRUE};
     VkPhysicalDeviceVulkan12Features features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-        .pNext = &figures,
+        .pNext = &statistics,
         .bufferDeviceAddress = VK_TRUE};
     const char *const extensions[] = {VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME};
     float priority = 1;
