@@ -207,6 +207,7 @@ static void clamp(struct vk_limits *limits) {
             if (strcmp(name, "memory") == 0) limits->memory = value;
             if (strcmp(name, "tile") == 0) limits->tile = (uint32_t)value;
             if (strcmp(name, "work") == 0) limits->work = (double)value;
+            if (strcmp(name, "tuning") == 0) limits->tuning = (uint32_t)value;
             if (strcmp(name, "software") == 0) limits->software = value != 0;
             if (strcmp(name, "visible") == 0) limits->hidden = value == 0;
         }
@@ -337,6 +338,7 @@ static void fill_properties(struct vk_adapter *a) {
     a->limits.groups = min_u32(
         l->maxComputeWorkGroupCount[0],
         min_u32(l->maxComputeWorkGroupCount[1], l->maxComputeWorkGroupCount[2]));
+    a->limits.tuning = 1;
     a->limits.software = a->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     if (!a->limits.software)
         a->limits.work = a->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU

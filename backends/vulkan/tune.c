@@ -1,8 +1,9 @@
 // The fastest tile of a product, found by a short measurement and remembered beside the pipelines.
 //
 // Products of like size share an answer: sizes count as powers of two, up to what shows the
-// difference between tiles. What is measured takes about a millisecond a time and a second in all;
-// what is left over gets the usual tile, and its turn at the next start. All tiles of a list give
+// difference between tiles. What is measured takes a few milliseconds a time and, pipelines included, a
+// second in all (vk_limits.tuning); what is left over gets the usual tile, and its turn at the next
+// start. All tiles of a list give
 // the same bits (lower_matmul.c), so that neither chance nor the clock can change a result.
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,7 +261,7 @@ static enum dapt_status measure_all(struct dapt_device *d, const struct vk_produ
         t->spent = before + seconds_now() - start;
     }
     struct vk_product size = shrink(p, t->rate);
-    for (; done < count && status == DAPT_OK && t->spent < BUDGET; done++) {
+    for (; done < count && status == DAPT_OK && t->spent < d->limits.tuning; done++) {
         status = measure(d, &size, &list[done], &seconds);
         if (status == DAPT_OK && (done == 0 || seconds < best)) best = seconds, *fastest = done;
         t->spent = before + seconds_now() - start;
@@ -288,7 +289,7 @@ uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_product *product
     if (t == NULL || operations(product) < SMALL_PRODUCT) return 0;
     struct vk_product like = class_of(product);
     uint32_t key = key_of(&like);
-    if (recall(t, key, list, count, &fastest) || t->spent >= BUDGET) return fastest;
+    if (recall(t, key, list, count, &fastest) || t->spent >= d->limits.tuning) return fastest;
     enum dapt_status status = measure_all(d, &like, list, count, &fastest, &complete);
     if (d->lost < 0) l->status = status;  // else the usual tile will do
     if (complete) remember(t, key, &list[fastest]);
