@@ -48,7 +48,8 @@ static int64_t tile_count(int64_t bm, int64_t bn, int64_t m, int64_t n) {
 #define CHUNK_UNIT 16  // terms of a part are a multiple of it: see matmul.comp
 #define MIN_CHUNK 256  // terms of a part
 #define MAX_PARTS 32
-#define GROUPS 256  // workgroups of 64 x 64 that keep a GPU busy
+#define MAX_CHUNK (4 * VK_LOOP_LIMIT)  // of GPUs: matmul_few.comp takes four terms a round or more
+#define GROUPS 256                     // workgroups of 64 x 64 that keep a GPU busy
 #define GROUPS_SOFTWARE 8
 
 static int64_t choose_chunk(const struct vk_lowering *l, int64_t m, int64_t n, int64_t k) {
@@ -58,7 +59,7 @@ static int64_t choose_chunk(const struct vk_lowering *l, int64_t m, int64_t n, i
                              : tile_count(64, 64, m, n);
     int64_t needed = ceil_div(software ? GROUPS_SOFTWARE : GROUPS, tiles);
     int64_t parts = min_i64(min_i64(needed, k / MIN_CHUNK), MAX_PARTS);
-    parts = max_i64(parts, ceil_div(k, VK_LOOP_LIMIT));
+    parts = max_i64(parts, ceil_div(k, software ? VK_LOOP_LIMIT : MAX_CHUNK));
     if (parts < 2) return k;
     return ceil_div(ceil_div(k, parts), CHUNK_UNIT) * CHUNK_UNIT;
 }

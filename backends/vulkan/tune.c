@@ -5,6 +5,7 @@
 // second in all (vk_limits.tuning); what is left over gets the usual tile, and its turn at the next
 // start. All tiles of a list give
 // the same bits (lower_matmul.c), so that neither chance nor the clock can change a result.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,7 +232,8 @@ static enum dapt_status measure(struct dapt_device *d, const struct vk_product *
     return status;
 }
 
-// A size that takes about as long as it should; of equal shape, if smaller.
+// A size that takes about as long as it should; of equal shape, if smaller. What is small takes
+// large devices longer than it had to, so their rate is learnt anew from size to size.
 static struct vk_product shrink(const struct vk_product *p, double rate) {
     struct vk_product s = *p;
     while (operations(&s) > rate * RUN_SECONDS && (s.m > FIRST_SIZE || s.n > FIRST_SIZE)) {
@@ -260,7 +262,15 @@ static enum dapt_status measure_all(struct dapt_device *d, const struct vk_produ
         if (status == DAPT_OK) t->rate = operations(&first) / seconds;
         t->spent = before + seconds_now() - start;
     }
-    struct vk_product size = shrink(p, t->rate);
+    struct vk_product size = shrink(p, t->rate), larger = size;
+    do {
+        size = larger;
+        if (d->limits.software || operations(&size) == operations(p) || status < 0) break;
+        status = measure(d, &size, &list[0], &seconds);
+        if (status == DAPT_OK) t->rate = fmax(t->rate, operations(&size) / seconds);
+        t->spent = before + seconds_now() - start;
+        larger = shrink(p, t->rate);
+    } while (operations(&larger) > operations(&size));
     for (; done < count && status == DAPT_OK && t->spent < d->limits.tuning; done++) {
         status = measure(d, &size, &list[done], &seconds);
         if (status == DAPT_OK && (done == 0 || seconds < best)) best = seconds, *fastest = done;
