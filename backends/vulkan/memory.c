@@ -287,6 +287,19 @@ static enum dapt_status fail_memory(struct dapt_device *d, VkResult result, uint
                    advice);
 }
 
+// Some drivers give more than there is and move it over the bus as it is used.
+static void warn_of_crowding(struct dapt_device *d, uint64_t size, uint64_t available) {
+    if (d->crowded || available == 0 || size <= available) return;
+    char line[480];
+    snprintf(line, sizeof line,
+             "vulkan: device %s: %llu MiB are taken where %llu MiB were free: the driver may keep "
+             "part in the host's memory, which is slow; a smaller micro_batch or sequence helps",
+             d->adapter->info.name, (unsigned long long)(size >> 20),
+             (unsigned long long)(available >> 20));
+    d->host->log(d->host, DAPT_LOG_WARNING, line);
+    d->crowded = true;
+}
+
 enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kind, uint64_t size,
                                   const char *name, struct dapt_buffer **buffer) {
     *buffer = NULL;
@@ -306,8 +319,11 @@ enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kin
     }
     if (block == NULL && result == VK_SUCCESS) {
         uint64_t room = taken <= SMALL && BLOCK <= d->limits.allocation ? BLOCK : taken;
+        uint64_t total, available;
+        vk_memory_budget(d->adapter, &total, &available);
         result = block_create(d, kind, room, &block);
         if (result == VK_SUCCESS) block_take(block, taken, &b->offset);
+        if (result == VK_SUCCESS && kind == VK_MEMORY_DEVICE) warn_of_crowding(d, room, available);
     }
     if (result != VK_SUCCESS) {
         free(b);

@@ -8,6 +8,7 @@
 
 #define SLOTS 4
 #define SLOT_BYTES (UINT64_C(4) << 20)
+#define SMALL_RESULT (UINT64_C(1) << 20)
 
 struct slot {
     struct dapt_buffer *memory;
@@ -59,6 +60,8 @@ enum dapt_status vk_buffer_create(struct dapt_device *d, enum dapt_buffer_role r
                                   struct dapt_buffer **buffer) {
     bool small = role == DAPT_BUFFER_BATCH || role == DAPT_BUFFER_STEP;
     enum vk_memory_kind kind = small ? VK_MEMORY_UPLOAD : VK_MEMORY_DEVICE;
+    // A loss or the logits of a token cost less to write over the bus than to fetch.
+    if (role == DAPT_BUFFER_RESULT && size <= SMALL_RESULT) kind = VK_MEMORY_STAGING;
     enum dapt_status status = vk_memory_create(d, kind, size, role_names[role], buffer);
     if (status < 0) return status;
     struct slot *slot;
@@ -137,8 +140,8 @@ static enum dapt_status read_staged(struct dapt_device *d, struct dapt_buffer *b
 
 enum dapt_status vk_buffer_read(struct dapt_device *d, struct dapt_buffer *buffer, uint64_t offset,
                                 void *data, uint64_t size) {
-    // Reads over the bus or of memory that is not cached are slow: there only small ones go directly.
-    bool direct = buffer->mapped != NULL && ((d->unified && buffer->cached) || size <= 4096);
+    // Reads of memory that is not cached are slow: there only small ones go directly.
+    bool direct = buffer->mapped != NULL && (buffer->cached || size <= 4096);
     if (!direct) return read_staged(d, buffer, offset, data, size);
     enum dapt_status status = vk_wait(d, d->submitted, 0);
     if (status == DAPT_OK) memcpy(data, (const uint8_t *)buffer->mapped + offset, size);

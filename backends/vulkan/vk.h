@@ -129,6 +129,7 @@ struct dapt_device {
     bool cache_dirty;
 
     bool unified;  // the host sees all device memory
+    bool crowded;  // said once that more memory was asked for than was free
 };
 
 enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
