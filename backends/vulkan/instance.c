@@ -308,10 +308,11 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
     return features12.timelineSemaphore && features12.bufferDeviceAddress;
 }
 
-// What one dispatch may have to do, so that slow devices of a kind take well below the two seconds
-// after which Windows resets them.
-#define DISCRETE_WORK 1e11
-#define OTHER_WORK 2e10
+// What one dispatch may have to do, and a submission before any was measured, so that the slowest
+// devices of a kind, at a tenth of what they can, take well below the two seconds after which some
+// drivers reset them.
+#define DISCRETE_WORK 5e10
+#define OTHER_WORK 5e9
 
 static void fill_properties(struct vk_adapter *a) {
     VkPhysicalDeviceSubgroupSizeControlProperties sizes = {

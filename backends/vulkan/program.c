@@ -11,7 +11,7 @@
 #include "lower.h"
 
 #define PIECE_SECONDS 0.25
-#define PIECE_WORK 2e10  // before anything was measured: about so many operations a piece
+#define PIECE_WORK 2e10  // before anything was measured, where dispatches have no limit
 #define MAX_QUERIES 16384
 
 struct piece {
@@ -90,8 +90,10 @@ void vk_record_barrier(struct dapt_device *d, VkCommandBuffer commands) {
 }
 
 // Passes [begin, end) that make up the next piece.
-static uint32_t piece_end(const struct dapt_executable *e, uint32_t begin) {
-    double sum = 0, limit = e->measured ? PIECE_SECONDS * 1e9 : PIECE_WORK;
+static uint32_t piece_end(const struct dapt_device *d, const struct dapt_executable *e,
+                          uint32_t begin) {
+    double sum = 0, limit = d->limits.work > 0 ? d->limits.work : PIECE_WORK;
+    if (e->measured) limit = PIECE_SECONDS * 1e9;
     uint32_t i = begin;
     for (; i < e->passes.count; i++) {
         sum += e->measured ? (double)e->nanoseconds[i] : e->passes.at[i].work;
@@ -171,7 +173,7 @@ static enum dapt_status record(struct dapt_device *d, struct dapt_executable *e)
         status = add_piece(d, e, &piece);
         if (status < 0) break;
         piece->begin = begin;
-        begin = piece->end = piece_end(e, begin);
+        begin = piece->end = piece_end(d, e, begin);
         describe(e, piece);
         status = record_piece(d, e, piece);
     }

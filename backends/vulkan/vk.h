@@ -30,7 +30,7 @@ struct vk_limits {
     uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
     uint32_t tile;           // of products: the one with this number, from 1; 0: the fastest
     uint32_t tuning;         // seconds that looking for the fastest may take in all
-    double work;    // operations of one dispatch, where it can be cut; 0: as many as there are
+    double work;  // operations of a dispatch or a submission of them, if it can be cut; 0: no limit
     bool software;  // kernels for a processor that poses as a GPU
     bool hidden;    // the host sees no device memory, as on most discrete GPUs
 };

@@ -71,10 +71,14 @@ static void test_info(void **unused) {
 static void test_memory(void **unused) {
     (void)unused;
     static const uint64_t sizes[] = {4, 1000, 4096, 5u << 20, 21000004};
-    struct dapt_buffer *buffers[5], *none;
-    for (int i = 0; i < 5; i++)
+    struct dapt_buffer *buffers[5] = {NULL}, *none;
+    struct dapt_device_info info;
+    MUST(be->device_info(&host, 0, &info));
+    // Where one allocation is not enough and the driver binds no memory sparsely, the last is too large.
+    const int count = info.max_buffer >= sizes[4] ? 5 : 4;
+    for (int i = 0; i < count; i++)
         MUST(be->buffer_create(device, DAPT_BUFFER_WORK, sizes[i], &buffers[i]));
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < count; i++) {
         uint8_t *data = malloc(sizes[i]), *back = malloc(sizes[i]);
         MUST(be->buffer_read(device, buffers[i], 0, back, sizes[i]));
         for (uint64_t k = 0; k < sizes[i]; k++)
@@ -92,7 +96,7 @@ static void test_memory(void **unused) {
     uint8_t byte;
     MUST(be->buffer_read(device, buffers[2], 4095, &byte, 1));
     assert_int_equal(byte, (uint8_t)(4095 * 7 + 2));
-    for (int i = 0; i < 5; i++) be->buffer_destroy(device, buffers[i]);
+    for (int i = 0; i < count; i++) be->buffer_destroy(device, buffers[i]);
     assert_int_equal(be->buffer_create(device, DAPT_BUFFER_PARAM, UINT64_C(1) << 45, &none),
                      DAPT_ERROR_DEVICE);
     assert_non_null(strstr(said, "33554432.0 MiB asked for (parameters)"));
@@ -175,6 +179,9 @@ static void test_timings(void **unused) {
 static void test_scratch(void **unused) {
     (void)unused;
     enum { SMALL = 40000, LARGE = 9000000 };
+    struct dapt_device_info info;
+    MUST(be->device_info(&host, 0, &info));
+    if (info.max_buffer < LARGE * 4) skip();
     struct dapt_executable *runs[2];
     struct dapt_buffer *x[2], *y[2];
     static const int64_t counts[2] = {SMALL, LARGE};
