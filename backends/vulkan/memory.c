@@ -59,14 +59,15 @@ static uint64_t smaller(uint64_t a, uint64_t b) {
      VK_MEMORY_PROPERTY_RDMA_CAPABLE_BIT_NV)
 
 // What each kind wants, best first; 0 ends. Cached memory that both sides see may be slow for the
-// device: results are copied there. The device-local heap that the host sees may be small and full.
-#define WISHES 3
+// device: results are copied there. The device-local heap that the host sees may be small and full;
+// so may any of a GPU that shares the host's memory, which then is as good.
+#define WISHES 4
 static const VkMemoryPropertyFlags wishes[][WISHES] = {
     [VK_MEMORY_DEVICE] = {LOCAL},
     [VK_MEMORY_UPLOAD] = {LOCAL | VISIBLE, VISIBLE},
     [VK_MEMORY_STAGING] = {VISIBLE | CACHED, VISIBLE},
 };
-static const VkMemoryPropertyFlags unified_wishes[WISHES] = {LOCAL | VISIBLE, LOCAL};
+static const VkMemoryPropertyFlags shared_wishes[WISHES] = {LOCAL | VISIBLE, LOCAL, VISIBLE};
 
 // Of the types with what is wished for, the first of the largest heap: drivers list faster ones
 // first. False: there is none.
@@ -202,8 +203,9 @@ static VkResult block_create(struct dapt_device *d, enum vk_memory_kind kind, ui
                  VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT,
     };
     VkMemoryRequirements needs;
-    const VkMemoryPropertyFlags *wish = d->unified && kind == VK_MEMORY_DEVICE ? unified_wishes
-                                                                               : wishes[kind];
+    bool shared = d->unified || d->adapter->info.kind == DAPT_DEVICE_INTEGRATED;
+    const VkMemoryPropertyFlags *wish = shared && kind == VK_MEMORY_DEVICE ? shared_wishes
+                                                                           : wishes[kind];
     VkResult result = size > d->limits.allocation && !sparse
                           ? VK_ERROR_OUT_OF_DEVICE_MEMORY
                           : d->api.CreateBuffer(d->handle, &info, NULL, &b->buffer);
@@ -287,6 +289,14 @@ static enum dapt_status fail_memory(struct dapt_device *d, VkResult result, uint
                    advice);
 }
 
+// More than this is not even tried: where memory is bound sparsely all of it would be taken first.
+static uint64_t largest_heap(const struct dapt_device *d) {
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < d->memory.memoryHeapCount; i++)
+        if (d->memory.memoryHeaps[i].size > size) size = d->memory.memoryHeaps[i].size;
+    return size;
+}
+
 // Some drivers give more than there is and move it over the bus as it is used.
 static void warn_of_crowding(struct dapt_device *d, uint64_t size, uint64_t available) {
     if (d->crowded || available == 0 || size <= available) return;
@@ -309,8 +319,9 @@ enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kin
     uint64_t taken = align_up(size, ALIGNMENT);
     VkResult result = VK_SUCCESS;
     struct vk_block *block = NULL;
-    if (taken < size || (d->limits.memory > 0 &&
-                         (taken > d->limits.memory || d->used > d->limits.memory - taken))) {
+    if (taken < size || taken > largest_heap(d) ||
+        (d->limits.memory > 0 &&
+         (taken > d->limits.memory || d->used > d->limits.memory - taken))) {
         result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
     } else if (taken <= SMALL) {
         for (block = d->blocks; block != NULL; block = block->next)

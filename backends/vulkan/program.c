@@ -188,19 +188,21 @@ static enum dapt_status record(struct dapt_device *d, struct dapt_executable *e)
 static bool dispatchable(const struct dapt_device *d, const struct dapt_program *program,
                          const struct dapt_op *op) {
     const uint32_t *most = d->adapter->properties.limits.maxComputeWorkGroupCount;
+    const struct dapt_tensor *of = program->tensors;
     const int64_t least = 16;  // rows and columns of a tile
-    const struct dapt_tensor *t = &program->tensors[op->inputs[0]];
+    const int64_t *shape;
     switch (op->opcode) {
     case DAPT_OP_MATMUL:
-        t = &program->tensors[op->outputs[0]];
-        return t->shape[0] / least < most[1] && t->shape[1] / least < most[0];
+        shape = of[op->outputs[0]].shape;
+        return shape[0] / least < most[1] && shape[1] / least < most[0];
     case DAPT_OP_LM_LOSS:
     case DAPT_OP_LM_LOSS_GRAD:
-        t = &program->tensors[op->inputs[1]];
-        return t->shape[0] / least < most[0] && t->shape[0] / least < most[1];
+        shape = of[op->inputs[1]].shape;
+        return shape[0] / least < most[0] && shape[0] / least < most[1];
     case DAPT_OP_ATTENTION:
     case DAPT_OP_ATTENTION_GRAD:
-        return t->shape[0] / least < most[0] && t->shape[1] <= most[1] &&
+        shape = of[op->inputs[0]].shape;
+        return shape[0] / least < most[0] && shape[1] <= most[1] &&
                op->u.attention.sequences <= (int64_t)most[2];
     default: return true;
     }
