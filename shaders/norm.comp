@@ -5,6 +5,7 @@
 // rms_norm: y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + eps). With LAYER: y = (x - mean) *
 // rstd * weight + bias. WIDTH invocations a row, HEIGHT rows a workgroup.
 layout(constant_id = 2) const bool HAS_BIAS = false;
+layout(constant_id = 3) const uint AT_ONCE = 1;   // columns of a round, of which cols has a whole number per invocation
 
 layout(push_constant, std430) uniform Push {
     Inputs x, weight, bias;
@@ -21,19 +22,24 @@ void main() {
         uint cols = row < p.rows ? p.cols : 0;
         float mean = 0.0, squares = 0.0;
 #ifdef LAYER
-        for (uint c = lane; c < cols; c += WIDTH) mean += p.x.at[from + c];
+        for (uint next = lane; next < cols; next += AT_ONCE * WIDTH)
+            [[unroll]] for (uint j = 0; j < AT_ONCE; j++) mean += p.x.at[from + next + j * WIDTH];
         mean = sum_width(mean) / float(p.cols);
 #endif
-        for (uint c = lane; c < cols; c += WIDTH) {
-            float x = p.x.at[from + c] - mean;
-            squares += x * x;
-        }
+        for (uint next = lane; next < cols; next += AT_ONCE * WIDTH)
+            [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
+                uint c = next + j * WIDTH;
+                float x = p.x.at[from + c] - mean;
+                squares += x * x;
+            }
         float rstd = 1.0 / sqrt(sum_width(squares) / float(p.cols) + p.eps);
-        for (uint c = lane; c < cols; c += WIDTH) {
-            float y = (p.x.at[from + c] - mean) * rstd * p.weight.at[c];
-            if (HAS_BIAS) y += p.bias.at[c];
-            p.y.at[to + c] = y;
-        }
+        for (uint next = lane; next < cols; next += AT_ONCE * WIDTH)
+            [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
+                uint c = next + j * WIDTH;
+                float y = (p.x.at[from + c] - mean) * rstd * p.weight.at[c];
+                if (HAS_BIAS) y += p.bias.at[c];
+                p.y.at[to + c] = y;
+            }
         if (lane == 0 && row < p.rows) {
             p.rstd.at[row] = rstd;
 #ifdef LAYER

@@ -6,6 +6,7 @@
 // without LAYER the mean of x and the term mean(g) are left out. WIDTH invocations a row, HEIGHT
 // rows a workgroup.
 layout(constant_id = 2) const bool ACCUMULATE = false;
+layout(constant_id = 3) const uint AT_ONCE = 1;   // columns of a round, of which cols has a whole number per invocation
 
 layout(push_constant, std430) uniform Push {
     Inputs dy, x, weight, mean, rstd;
@@ -23,21 +24,25 @@ void main() {
 #ifdef LAYER
         mean = row < p.rows ? p.mean.at[row] : 0.0;
 #endif
-        for (uint c = lane; c < cols; c += WIDTH) {
-            float g = p.dy.at[dy + c] * p.weight.at[c];
-            plain += g;
-            slope += g * (p.x.at[x + c] - mean) * rstd;
-        }
+        for (uint next = lane; next < cols; next += AT_ONCE * WIDTH)
+            [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
+                uint c = next + j * WIDTH;
+                float g = p.dy.at[dy + c] * p.weight.at[c];
+                plain += g;
+                slope += g * (p.x.at[x + c] - mean) * rstd;
+            }
         slope = sum_width(slope) / float(p.cols);
 #ifdef LAYER
         plain = sum_width(plain) / float(p.cols);
 #else
         plain = 0.0;
 #endif
-        for (uint c = lane; c < cols; c += WIDTH) {
-            float g = p.dy.at[dy + c] * p.weight.at[c], xh = (p.x.at[x + c] - mean) * rstd;
-            float d = rstd * (g - plain - xh * slope);
-            p.dx.at[dx + c] = ACCUMULATE ? p.dx.at[dx + c] + d : d;
-        }
+        for (uint next = lane; next < cols; next += AT_ONCE * WIDTH)
+            [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
+                uint c = next + j * WIDTH;
+                float g = p.dy.at[dy + c] * p.weight.at[c], xh = (p.x.at[x + c] - mean) * rstd;
+                float d = rstd * (g - plain - xh * slope);
+                p.dx.at[dx + c] = ACCUMULATE ? p.dx.at[dx + c] + d : d;
+            }
     }
 }
