@@ -60,8 +60,8 @@ enum dapt_status vk_buffer_create(struct dapt_device *d, enum dapt_buffer_role r
                                   struct dapt_buffer **buffer) {
     bool small = role == DAPT_BUFFER_BATCH || role == DAPT_BUFFER_STEP;
     enum vk_memory_kind kind = small ? VK_MEMORY_UPLOAD : VK_MEMORY_DEVICE;
-    // A loss or the logits of a token cost less to write over the bus than to fetch.
-    if (role == DAPT_BUFFER_RESULT && size <= SMALL_RESULT) kind = VK_MEMORY_STAGING;
+    // A loss is read where it lies; but in the device's memory, as the update looks at the norm.
+    if (role == DAPT_BUFFER_RESULT && size <= SMALL_RESULT) kind = VK_MEMORY_UPLOAD;
     enum dapt_status status = vk_memory_create(d, kind, size, role_names[role], buffer);
     if (status < 0) return status;
     struct slot *slot;
