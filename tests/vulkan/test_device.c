@@ -181,7 +181,11 @@ static void test_scratch(void **unused) {
     enum { SMALL = 40000, LARGE = 9000000 };
     struct dapt_device_info info;
     MUST(be->device_info(&host, 0, &info));
-    if (info.max_buffer < LARGE * 4) skip();
+    if (info.max_buffer < LARGE * 4) {
+        printf("skipped: %s binds no memory sparsely, and %llu bytes are its largest buffer\n",
+               info.name, (unsigned long long)info.max_buffer);
+        skip();
+    }
     struct dapt_executable *runs[2];
     struct dapt_buffer *x[2], *y[2];
     static const int64_t counts[2] = {SMALL, LARGE};
