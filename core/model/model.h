@@ -100,8 +100,7 @@ typedef enum dapt_status (*dapt_weights_put)(void *context, uint64_t offset, con
 typedef enum dapt_status (*dapt_weights_get)(void *context, uint64_t offset, float *values,
                                              uint64_t count);
 // Reads FOLDER's safetensors. Every tensor of the file is used or named in an error; every
-// parameter is filled or named in one. `put` NULL: only that is looked at, by names and shapes; no
-// weight is read.
+// parameter is filled or named in one.
 enum dapt_status dapt_model_load(const struct dapt_model *model, const char *folder,
                                  dapt_weights_put put, void *context);
 // New weights: normal with each parameter's init_scale, a pure function of the seed.

@@ -97,32 +97,22 @@ static enum dapt_status check_tied(const struct dapt_file_tensor *a,
         a->file, a->name, b->name);
 }
 
-static enum dapt_status fail_stranger(const struct dapt_model *m,
-                                      const struct dapt_file_tensor *t) {
-    return dapt_fail(DAPT_ERROR_INVALID,
-                     "%s: tensor %s belongs to no part of a %s model with this config.json",
-                     t->file, t->name, m->family->type);
-}
-
-static enum dapt_status fail_missing(const struct dapt_model *m, const char *folder, size_t i) {
-    return dapt_fail(DAPT_ERROR_INVALID,
-                     "%s: tensor %s is missing: a %s model with this config.json needs it", folder,
-                     m->parameters[i].name, m->family->type);
-}
-
-enum dapt_status dapt_model_load(const struct dapt_model *model, const char *folder,
-                                 dapt_weights_put put, void *context) {
-    struct dapt_safetensors *file = NULL;
+// Takes an open file's tensors as the model's weights; `put` NULL: only looks at names and shapes.
+static enum dapt_status take_tensors(const struct dapt_model *model, const char *folder,
+                                     const struct dapt_safetensors *file, dapt_weights_put put,
+                                     void *context) {
     const struct dapt_file_tensor **source = dapt_alloc(model->parameter_count, sizeof *source);
     float *piece = dapt_alloc_aligned(PIECE, sizeof *piece);
-    enum dapt_status status = source && piece ? dapt_safetensors_open(folder, &file)
-                                              : DAPT_ERROR_MEMORY;
+    enum dapt_status status = source && piece ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; !status && i < dapt_safetensors_count(file); i++) {
         const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
         const struct dapt_parameter *p = find_parameter(model, t->name);
         if (!p && is_buffer(model->family, t->name)) continue;
         if (!p) {
-            status = fail_stranger(model, t);
+            status = dapt_fail(
+                DAPT_ERROR_INVALID,
+                "%s: tensor %s belongs to no part of a %s model with this config.json", t->file,
+                t->name, model->family->type);
             break;
         }
         const struct dapt_file_tensor *twin = source[p - model->parameters];
@@ -135,11 +125,24 @@ enum dapt_status dapt_model_load(const struct dapt_model *model, const char *fol
             status = load_tensor(p, t, piece, put, context);
         source[p - model->parameters] = t;
     }
-    for (size_t i = 0; !status && i < model->parameter_count; i++)
-        if (!source[i]) status = fail_missing(model, folder, i);
-    dapt_safetensors_close(&file);
+    for (size_t i = 0; !status && i < model->parameter_count; i++) {
+        if (!source[i])
+            status = dapt_fail(
+                DAPT_ERROR_INVALID,
+                "%s: tensor %s is missing: a %s model with this config.json needs it", folder,
+                model->parameters[i].name, model->family->type);
+    }
     free(source);
     free(piece);
+    return status;
+}
+
+enum dapt_status dapt_model_load(const struct dapt_model *model, const char *folder,
+                                 dapt_weights_put put, void *context) {
+    struct dapt_safetensors *file = NULL;
+    enum dapt_status status = dapt_safetensors_open(folder, &file);
+    if (!status) status = take_tensors(model, folder, file, put, context);
+    dapt_safetensors_close(&file);
     return status;
 }
 
@@ -196,12 +199,10 @@ static bool writable(enum dapt_file_dtype dtype) {
     return dtype == DAPT_FILE_F32 || dtype == DAPT_FILE_F16 || dtype == DAPT_FILE_BF16;
 }
 
+// A tensor that take_tensors() found to be a parameter or a buffer.
 static enum dapt_status keep_tensor(const struct dapt_model *m, const struct dapt_file_tensor *t,
                                     bool new_file, struct dapt_model_origin *o, size_t i) {
     const struct dapt_parameter *p = find_parameter(m, t->name);
-    if (!p && !is_buffer(m->family, t->name)) return fail_stranger(m, t);
-    enum dapt_status status = p ? check_shape(p, t) : DAPT_OK;
-    if (status) return status;
     o->parameters[i] = p;
     o->entries[i] = (struct dapt_file_entry){
         .name = dapt_arena_copy(&o->arena, t->name, strlen(t->name)),
@@ -220,8 +221,8 @@ static enum dapt_status keep_tensor(const struct dapt_model *m, const struct dap
 
 static enum dapt_status keep_tensors(const struct dapt_model *m, struct dapt_model_origin *o) {
     struct dapt_safetensors *file = NULL;
-    enum dapt_status status = dapt_model_load(m, m->folder, NULL, NULL);
-    if (!status) status = dapt_safetensors_open(m->folder, &file);
+    enum dapt_status status = dapt_safetensors_open(m->folder, &file);
+    if (!status) status = take_tensors(m, m->folder, file, NULL, NULL);
     size_t count = o->count = status ? 0 : dapt_safetensors_count(file);
     o->entries = dapt_arena_alloc(&o->arena, count * sizeof *o->entries);
     o->parameters = dapt_arena_alloc(&o->arena, count * sizeof *o->parameters);
