@@ -56,11 +56,6 @@ static char *cache_path(struct dapt_arena *arena, const char *key) {
     return folder ? dapt_arena_format(arena, "%s/device-%s.json", folder, key) : NULL;
 }
 
-static bool has_text(const cJSON *object, const char *key, const char *text) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
-}
-
 bool dapt_certificate_holds(const cJSON *certificate) {
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(certificate, "ok"));
 }
@@ -75,8 +70,8 @@ cJSON *dapt_certificate_find(const struct dapt_modules *modules,
     char *path = key[0] ? cache_path(&arena, key) : NULL;
     if (path && dapt_is_file(path) && dapt_file_read(path, LIMIT, &text) == DAPT_OK)
         found = cJSON_ParseWithLength(text.data, text.length);
-    bool fits = cJSON_IsObject(found) && has_text(found, "format", FORMAT) &&
-                has_text(found, "key", key) && dapt_certificate_holds(found) &&
+    bool fits = cJSON_IsObject(found) && dapt_json_has_text(found, "format", FORMAT) &&
+                dapt_json_has_text(found, "key", key) && dapt_certificate_holds(found) &&
                 dapt_record_check(found, path) == DAPT_OK;
     if (!fits) {
         cJSON_Delete(found);

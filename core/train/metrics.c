@@ -112,3 +112,8 @@ void dapt_json_add_number(cJSON *object, const char *key, double value) {
     else
         cJSON_AddNullToObject(object, key);
 }
+
+bool dapt_json_has_text(const cJSON *object, const char *key, const char *text) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
+}

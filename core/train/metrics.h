@@ -24,4 +24,6 @@ enum dapt_status dapt_metrics_sync(struct dapt_metrics *metrics);  // what was a
 
 // A number that JSON may not have (not finite) becomes null.
 void dapt_json_add_number(cJSON *object, const char *key, double value);
+// Whether the object has this very text under `key`.
+bool dapt_json_has_text(const cJSON *object, const char *key, const char *text);
 #endif

@@ -98,25 +98,20 @@ static uint64_t read_step(const cJSON *record, const char *key) {
     return value >= 0 && value < 0x1p53 ? (uint64_t)value : DAPT_NEVER;
 }
 
-static bool has_text(const cJSON *object, const char *key, const char *text) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
-}
-
 // What the sets gave before, by name: the sets of a configuration may change between two runs, and
 // figures of another text are no figures before. Nor is a checkpoint the best one by another set.
 static void read_evaluations(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(record, "evaluations"), *item;
     const struct dapt_evaluation *decides = dapt_trainer_deciding(t);
-    if (decides && !has_text(record, "best_set", decides->name)) t->best = DAPT_NEVER;
+    if (decides && !dapt_json_has_text(record, "best_set", decides->name)) t->best = DAPT_NEVER;
     for (size_t i = 0; i < t->config->data.eval_count; i++) {
         struct dapt_evaluation *e = &t->evaluations[i];
         bool known = false;
         char data[33];
         set_hash(t, i, data);
         cJSON_ArrayForEach(item, list) {
-            if (!has_text(item, "name", t->config->data.eval[i].name) ||
-                !has_text(item, "data", data))
+            if (!dapt_json_has_text(item, "name", t->config->data.eval[i].name) ||
+                !dapt_json_has_text(item, "data", data))
                 continue;
             e->nats_per_token = read_value(item, "nats_per_token");
             e->bits_per_byte = read_value(item, "bits_per_byte");
@@ -144,12 +139,12 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
         return dapt_fail(DAPT_ERROR_INVALID, "run.json: \"course\" is not an object");
     }
     enum dapt_status status = dapt_course_compare(course, t->course);
-    if (!status && !has_text(record, "model", t->model_hash)) {
+    if (!status && !dapt_json_has_text(record, "model", t->model_hash)) {
         status = dapt_fail(DAPT_ERROR_INVALID,
                            "the model's config.json means another model than when the checkpoint "
                            "was written; set it back, or start another run folder for it");
     }
-    if (!status && !has_text(record, "data", t->data_hash)) {
+    if (!status && !dapt_json_has_text(record, "data", t->data_hash)) {
         status = dapt_fail(
             DAPT_ERROR_INVALID,
             "data.domain holds other text, or is tokenised otherwise, than when the checkpoint "

@@ -1,5 +1,4 @@
 // dapt bench
-#include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -73,11 +72,7 @@ static enum dapt_status print_json(const char *model, const struct dapt_bench_re
         cJSON_AddNumberToObject(item, "bytes", row->bytes);
         cJSON_AddItemToArray(rows, item);
     }
-    char *text = cJSON_Print(root);
-    if (text) puts(text);
-    cJSON_free(text);
-    cJSON_Delete(root);
-    return text ? DAPT_OK : DAPT_ERROR_MEMORY;
+    return tool_print_json(root);
 }
 
 static enum tool_exit run_bench(void *arguments) {

@@ -1,5 +1,4 @@
 // dapt eval
-#include <cjson/cJSON.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,11 +43,7 @@ static enum dapt_status print_json(const char *model, const struct dapt_evaluati
         cJSON_AddNumberToObject(set, "sequences", (double)e->sequences);
         cJSON_AddNumberToObject(set, "seconds", e->seconds);
     }
-    char *text = cJSON_Print(root);
-    if (text) puts(text);
-    cJSON_free(text);
-    cJSON_Delete(root);
-    return text ? DAPT_OK : DAPT_ERROR_MEMORY;
+    return tool_print_json(root);
 }
 
 // "NAME=PATH"; a path alone is named by its last part.

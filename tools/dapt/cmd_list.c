@@ -1,5 +1,4 @@
 // dapt devices, dapt plugins
-#include <cjson/cJSON.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -183,14 +182,6 @@ static bool add_device(void *user, const char *backend, uint32_t index,
     return cJSON_AddItemToArray(user, item);
 }
 
-static enum dapt_status print_json(cJSON *list) {
-    char *text = cJSON_Print(list);
-    if (text) puts(text);
-    cJSON_free(text);
-    cJSON_Delete(list);
-    return text ? DAPT_OK : DAPT_ERROR_MEMORY;
-}
-
 static enum tool_exit run_devices(void *arguments) {
     const struct list_arguments *a = arguments;
     struct dapt_context *context = NULL;
@@ -199,7 +190,7 @@ static enum tool_exit run_devices(void *arguments) {
     if (!status && a->json) {
         cJSON *list = cJSON_CreateArray();
         status = dapt_devices(context, add_device, list);
-        enum dapt_status printed = print_json(list);
+        enum dapt_status printed = tool_print_json(list);
         if (!status) status = printed;
     } else if (!status) {
         status = dapt_devices(context, print_device, &count);
@@ -267,7 +258,7 @@ static enum tool_exit run_plugins(void *arguments) {
             print_plugin(&plugin);
     }
     if (!status && list)
-        status = print_json(list);
+        status = tool_print_json(list);
     else
         cJSON_Delete(list);
     if (!status && count == 0 && !a->json)

@@ -36,6 +36,14 @@ bool tool_emit(void *user, const char *text, size_t length) {
     return fwrite(text, 1, length, stdout) == length && fflush(stdout) == 0;
 }
 
+enum dapt_status tool_print_json(cJSON *value) {
+    char *text = cJSON_Print(value);
+    if (text) puts(text);
+    cJSON_free(text);
+    cJSON_Delete(value);
+    return text ? DAPT_OK : DAPT_ERROR_MEMORY;
+}
+
 struct dapt_model_options tool_model(const struct tool_model_arguments *arguments) {
     return (struct dapt_model_options){.model = arguments->plain.plain[0],
                                        .tokenizer = arguments->tokenizer,

@@ -2,6 +2,8 @@
 // and nothing else of the core.
 #ifndef DAPT_TOOL_H
 #define DAPT_TOOL_H
+#include <cjson/cJSON.h>
+
 #include "dapt/dapt.h"
 
 enum tool_exit {
@@ -67,6 +69,8 @@ enum tool_exit tool_finish(enum dapt_status status);
 
 // dapt_emit_text to stdout.
 bool tool_emit(void *user, const char *text, size_t length);
+// Prints a JSON value on stdout; frees it.
+enum dapt_status tool_print_json(cJSON *value);
 
 // The arguments of a command that opens a model begin with this, and the shared tables fill it.
 struct tool_model_arguments {
