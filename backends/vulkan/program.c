@@ -211,24 +211,23 @@ static bool dispatchable(const struct dapt_device *d, const struct dapt_program 
 bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
                  const struct dapt_op *op) {
     if ((uint32_t)op->opcode >= DAPT_OP_COUNT || vk_lower[op->opcode] == NULL) return false;
+    bool flat = op->opcode == DAPT_OP_ADAMW || op->opcode == DAPT_OP_SUM ||
+                op->opcode == DAPT_OP_SUM_SQUARES;
     for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
         uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
         if (index >= program->tensor_count) continue;
         const struct dapt_tensor *t = &program->tensors[index];
-        bool flat = op->opcode == DAPT_OP_ADAMW || op->opcode == DAPT_OP_SUM ||
-                    op->opcode == DAPT_OP_SUM_SQUARES;
         if (t->dtype != DAPT_F32 && t->dtype != DAPT_I32) return false;
         // Shaders count elements of one tensor in 31 bits; flat ranges are cut.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }
     if (!dispatchable(device, program, op)) return false;
+    bool attention = op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD;
     // Loops over tokens that can't be split; only software devices count rounds.
-    bool tokens = op->opcode == DAPT_OP_EMBED_GRAD || op->opcode == DAPT_OP_ATTENTION ||
-                  op->opcode == DAPT_OP_ATTENTION_GRAD;
+    bool tokens = attention || op->opcode == DAPT_OP_EMBED_GRAD;
     if (tokens && device->adapter->info.kind == DAPT_DEVICE_SOFTWARE &&
         program->tensors[op->inputs[1]].shape[0] > 2 * VK_LOOP_LIMIT - 1)
         return false;
-    bool attention = op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD;
     return !attention || program->tensors[op->inputs[0]].shape[2] <= VK_MAX_HEAD;
 }
 

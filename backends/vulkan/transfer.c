@@ -26,7 +26,7 @@ static const char *const role_names[DAPT_BUFFER_ROLE_COUNT] = {
     "batch",      "step",      "results",       "key/value cache", "activations",
 };
 
-// The next slot, free and recording. `bytes`: staging memory it must have; 0: none.
+// The next slot, free and recording. `staging`: with memory that the host sees.
 static enum dapt_status slot_begin(struct dapt_device *d, bool staging, struct slot **slot) {
     if (d->ring == NULL) d->ring = calloc(1, sizeof *d->ring);
     if (d->ring == NULL)

@@ -1,10 +1,10 @@
 // The fastest tile of a product, found by a short measurement and remembered beside the pipelines.
 //
 // Products of like size share an answer: sizes count as powers of two, up to what shows the
-// difference between tiles. What is measured takes a few milliseconds a time and, pipelines included, a
-// second in all (vk_limits.tuning); what is left over gets the usual tile, and its turn at the next
-// start. All tiles of a list give
-// the same bits (lower_matmul.c), so that neither chance nor the clock can change a result.
+// difference between tiles. What is measured takes a few milliseconds a time and, pipelines
+// included, a second in all (vk_limits.tuning); what is left over gets the usual tile, and its turn
+// at the next start. All tiles of a list give the same bits (lower_matmul.c), so that neither chance
+// nor the clock can change a result.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,6 @@
 
 #include "lower.h"
 
-#define BUDGET 1.0         // seconds, pipelines included
 #define RUN_SECONDS 0.004  // about so long one measurement takes
 #define SMALL_PRODUCT 2e7  // operations; below, the usual tile will do
 #define FIRST_SIZE 256     // m, n and k of what is measured first, to learn how fast the device is

@@ -1,6 +1,5 @@
 // Devices, memory, transfers, replays and clocks of the Vulkan backend, on whatever driver the
 // environment names.
-#include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "dapt/backend.h"
+#include "module.h"
 
 static char said[1024];
 #define MUST(call)                                       \
@@ -35,14 +34,8 @@ static struct dapt_device *device;
 
 static int setup(void **unused) {
     (void)unused;
-    const char *folder = getenv("DAPT_TEST_BUILD");
-    char path[4096];
     uint32_t count = 0;
-    assert_non_null(folder);
-    snprintf(path, sizeof path, "%s/backends/vulkan/vulkan.so", folder);
-    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (module == NULL) fail_msg("%s", dlerror());
-    be = ((const struct dapt_backend_entry *)dlsym(module, "dapt_backend_entry"))->backend;
+    be = open_module();
     MUST(be->device_count(&host, &count));
     assert_true(count > 0);
     MUST(be->device_open(&host, 0, &(struct dapt_device_options){0}, &device));

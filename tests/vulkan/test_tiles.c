@@ -1,7 +1,6 @@
 // Tiles of products: every one gives the same bits, on whatever driver the environment names; and
 // what was measured is remembered in a file that may be missing, cut or spoilt.
 #include <dirent.h>
-#include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "dapt/backend.h"
+#include "module.h"
 
 #define MUST(call) assert_int_equal(call, DAPT_OK)
 #define TILES 7  // one more than the longest list: its first comes twice
@@ -33,13 +32,7 @@ static const struct dapt_backend *be;
 
 static int setup(void **unused) {
     (void)unused;
-    const char *folder = getenv("DAPT_TEST_BUILD");
-    char path[4096];
-    assert_non_null(folder);
-    snprintf(path, sizeof path, "%s/backends/vulkan/vulkan.so", folder);
-    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (module == NULL) fail_msg("%s", dlerror());
-    be = ((const struct dapt_backend_entry *)dlsym(module, "dapt_backend_entry"))->backend;
+    be = open_module();
     return 0;
 }
 
