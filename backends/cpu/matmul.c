@@ -25,8 +25,8 @@ struct plan {
     bool accumulate;     // c is added to
     bool residual_here;  // residual is c itself
     bool activation;
-    bool after;          // residual and old c are added behind the product, not laid down before it
-    bool temporary;      // the product needs a place of its own
+    bool after;      // residual and old c are added behind the product, not laid down before it
+    bool temporary;  // the product needs a place of its own
 };
 
 static struct plan plan_of(const struct job *job) {

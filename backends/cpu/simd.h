@@ -140,9 +140,9 @@ static inline vf scale_power(vf a, vf n) {
 static inline vf vexp(vf x) {
     vf t = vmin(splat(89.0f), vmax(splat(-105.0f), x));  // second operand: NaN passes
     vf n = round_even(t * 1.44269504f);
-    vf r =
-        t -
-        n * 0.693145752f;  // ln 2 in two parts; the first has so few bits that n times it is exact
+    vf r = t -
+           // ln 2 in two parts; the first has so few bits that n times it is exact
+           n * 0.693145752f;
     r = r - n * 1.42860677e-6f;
     vf p = r * 1.392618359e-3f + 8.363179053e-3f;
     p = p * r + 4.166655462e-2f;

@@ -100,8 +100,8 @@ bool vk_accumulates(const struct vk_lowering *l, int output);
 struct vk_shape {
     int64_t width, height;
 };
-int64_t vk_workgroup(
-    const struct vk_lowering *l);  // invocations of a base row: 256, or 128 where less is allowed
+// Invocations of a base row: 256, or 128 where less is allowed.
+int64_t vk_workgroup(const struct vk_lowering *l);
 struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols);
 void vk_shape_constants(struct vk_pass *p, struct vk_shape shape);  // constants 0 and 1
 void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,

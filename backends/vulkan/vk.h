@@ -30,7 +30,8 @@ struct vk_limits {
     uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
     uint32_t tile;           // of products: the one with this number, from 1; 0: the fastest
     uint32_t tuning;         // seconds that looking for the fastest may take in all
-    double work;  // operations of a dispatch or a submission of them, if it can be cut; 0: no limit
+    // operations of a dispatch or a submission of them, if it can be cut; 0: no limit
+    double work;
     bool software;  // kernels for a processor that poses as a GPU
     bool hidden;    // the host sees no device memory, as on most discrete GPUs
 };
@@ -64,9 +65,9 @@ struct vk_instance {
     bool validating;  // DAPT_VK_VALIDATE=1: any message of the validation layer ends the program
     bool labels;      // names and labels reach a debugger
     uint32_t count;
-    struct vk_adapter
-        adapters[VK_MAX_ADAPTERS];  // discrete before integrated before virtual before software
-    char reason[256];               // why there are none
+    // discrete before integrated before virtual before software
+    struct vk_adapter adapters[VK_MAX_ADAPTERS];
+    char reason[256];  // why there are none
 };
 // Never NULL; as many gives as takes. Nothing is left to the end of the process, when the libraries
 // below may be gone already.

@@ -5,7 +5,11 @@
 #include "base/memory.h"
 
 // Maps a whole regular file read-only. An empty file gives data "" and size 0.
-struct dapt_map { const uint8_t *data; size_t size; void *base; };
+struct dapt_map {
+    const uint8_t *data;
+    size_t size;
+    void *base;
+};
 enum dapt_status dapt_map_open(const char *path, struct dapt_map *map);
 void dapt_map_close(struct dapt_map *map);  // a zeroed map is fine
 
@@ -18,16 +22,18 @@ struct dapt_writer;
 enum dapt_status dapt_writer_open(const char *path, struct dapt_writer **writer);
 enum dapt_status dapt_writer_write(struct dapt_writer *writer, const void *data, size_t size);
 enum dapt_status dapt_writer_commit(struct dapt_writer **writer);  // closes either way
-void dapt_writer_abort(struct dapt_writer **writer);               // removes the temporary file; NULL inside is fine
-enum dapt_status dapt_file_write(const char *path, const void *data, size_t size);  // the three together
+// removes the temporary file; NULL inside is fine
+void dapt_writer_abort(struct dapt_writer **writer);
+// the three together
+enum dapt_status dapt_file_write(const char *path, const void *data, size_t size);
 
-enum dapt_status dapt_mkdirs(const char *path);                    // as mkdir -p, and sync
-enum dapt_status dapt_remove_tree(const char *path);               // as rm -rf; a missing path is fine
+enum dapt_status dapt_mkdirs(const char *path);       // as mkdir -p, and sync
+enum dapt_status dapt_remove_tree(const char *path);  // as rm -rf; a missing path is fine
 enum dapt_status dapt_sync_dir(const char *path);
-enum dapt_status dapt_rename(const char *from, const char *to);    // and sync the folder of `to`
+enum dapt_status dapt_rename(const char *from, const char *to);  // and sync the folder of `to`
 bool dapt_is_dir(const char *path);
 bool dapt_is_file(const char *path);
-enum dapt_status dapt_copy_file(const char *from, const char *to); // atomic as dapt_writer
+enum dapt_status dapt_copy_file(const char *from, const char *to);  // atomic as dapt_writer
 
 // A path of two parts in `arena`; `b` alone when it is absolute.
 char *dapt_path_join(struct dapt_arena *arena, const char *a, const char *b);
@@ -35,8 +41,12 @@ char *dapt_path_join(struct dapt_arena *arena, const char *a, const char *b);
 // The regular files that a pattern means, sorted by name (bytes): a file; a folder (all below it,
 // hidden ones left out); a glob (files only; "**" stands for folders at any depth). Links are
 // followed, loops are not. Nothing found is an error that names the pattern.
-struct dapt_paths { char **paths; size_t count; };
-enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern, struct dapt_paths *paths);
+struct dapt_paths {
+    char **paths;
+    size_t count;
+};
+enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern,
+                             struct dapt_paths *paths);
 
 // Where things are kept that can be made again: $XDG_CACHE_HOME/dapt or ~/.cache/dapt; it need not
 // exist. NULL where neither variable names an absolute folder, or without memory.

@@ -6,8 +6,9 @@
 
 void dapt_philox(uint64_t key, uint64_t counter_high, uint64_t counter_low, uint32_t out[4]);
 uint64_t dapt_random_bits(uint64_t seed, uint64_t stream, uint64_t index);
-double dapt_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);   // [0, 1), 53 bits
-double dapt_random_normal(uint64_t seed, uint64_t stream, uint64_t index);    // mean 0, deviation 1 (Box-Muller)
+double dapt_random_uniform(uint64_t seed, uint64_t stream, uint64_t index);  // [0, 1), 53 bits
+// mean 0, deviation 1 (Box-Muller)
+double dapt_random_normal(uint64_t seed, uint64_t stream, uint64_t index);
 
 // Position `index` of a seeded permutation of 0 .. count-1, computed, not stored: a Feistel network
 // over the next power of four, walked until it lands in range (Black and Rogaway 2002). count >= 1,

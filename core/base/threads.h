@@ -14,7 +14,9 @@ unsigned dapt_processors(void);
 // dapt_processors()), in no order; `worker` < threads names the thread. The first failure stops
 // handing out items; its status and reason reach the caller.
 enum dapt_status dapt_parallel(unsigned threads, size_t count,
-                               enum dapt_status (*work)(void *context, size_t item, unsigned worker), void *context);
+                               enum dapt_status (*work)(void *context, size_t item,
+                                                        unsigned worker),
+                               void *context);
 
 // Set once by a signal handler; long loops look at it and return DAPT_ERROR_CANCELLED. [any thread,
 // signal-safe]

@@ -46,8 +46,9 @@ static void fill_part(const struct dapt_shard *shard, const struct dapt_part *pa
         batch->last[place] = (int32_t)(at + i);
         if (i) batch->targets[place - 1] = batch->ids[place];
     }
-    batch->targets[row + at + part->length - 1] =
-        part->continues ? token_at(shard, part->begin + part->length) : -1;
+    batch->targets[row + at + part->length - 1] = part->continues
+                                                      ? token_at(shard, part->begin + part->length)
+                                                      : -1;
     batch->scored += part->length - !part->continues;
 }
 

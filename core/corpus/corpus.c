@@ -60,10 +60,10 @@ static void write_seen(struct opening *o) {
     if (!o->settled || !dapt_stamp_read(o->shard_path, &s) || dapt_stamp_equal(&s, &o->verified))
         return;
     dapt_hash_text(o->key, key);
-    int length =
-        snprintf(line, sizeof line,
-                 "dapt-seen 1 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 "\n",
-                 key, s.size, s.device, s.inode, s.modified, s.changed);
+    int length = snprintf(line, sizeof line,
+                          "dapt-seen 1 %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64
+                          "\n",
+                          key, s.size, s.device, s.inode, s.modified, s.changed);
     if (dapt_file_write(o->seen_path, line, (size_t)length))
         dapt_log(DAPT_LOG_DEBUG, "%s", dapt_error());
 }
@@ -152,12 +152,12 @@ static enum dapt_status plan(struct dapt_corpus *corpus, const struct dapt_data_
                          "no text in %s%s (records that are empty: %" PRIu64 ", bad: %" PRIu64 ")",
                          list->entries[0].path, list->count > 1 ? " and the others" : "", c->empty,
                          c->bad);
-    enum dapt_status status =
-        dapt_plan_create(&corpus->shard, list, options->sequence, options->packing, &corpus->plan);
+    enum dapt_status status = dapt_plan_create(&corpus->shard, list, options->sequence,
+                                               options->packing, &corpus->plan);
     if (!status && corpus->plan.sequences == 0)
-        status =
-            dapt_fail(DAPT_ERROR_INVALID, "too little text for one sequence of %u tokens: %" PRIu64,
-                      options->sequence, c->tokens);
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "too little text for one sequence of %u tokens: %" PRIu64,
+                           options->sequence, c->tokens);
     return status;
 }
 
@@ -291,16 +291,16 @@ static enum dapt_status add_note(struct dapt_string *line, uint64_t number, cons
 enum dapt_status dapt_corpus_describe(const struct dapt_corpus *corpus, struct dapt_string *line) {
     const struct dapt_corpus_report *r = &corpus->report;
     bool concatenated = corpus->plan.packing == DAPT_PACK_CONCATENATE;
-    double lost =
-        concatenated ? (double)r->cut / (double)r->tokens
-                     : (double)r->padded / ((double)corpus->plan.sequences * corpus->plan.sequence);
+    double lost = concatenated ? (double)r->cut / (double)r->tokens
+                               : (double)r->padded /
+                                     ((double)corpus->plan.sequences * corpus->plan.sequence);
     enum dapt_status status = add_count(line, r->documents, "document");
     if (!status) status = add_tokens(line, r->tokens);
     if (!status) status = add_number(line, r->sequences);
     if (!status)
-        status =
-            dapt_string_format(line, " sequence%s of %u, %.1f %% %s", r->sequences == 1 ? "" : "s",
-                               corpus->plan.sequence, 100 * lost, concatenated ? "cut" : "padding");
+        status = dapt_string_format(line, " sequence%s of %u, %.1f %% %s",
+                                    r->sequences == 1 ? "" : "s", corpus->plan.sequence, 100 * lost,
+                                    concatenated ? "cut" : "padding");
     if (!status) status = add_note(line, r->split, "split");
     return status ? status : add_note(line, r->skipped, "skipped");
 }

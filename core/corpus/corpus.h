@@ -71,11 +71,11 @@ void dapt_corpus_hash(const struct dapt_corpus *corpus, struct dapt_hash *hash);
 // A batch in the layout that programs read: each array [sequences, length], int32.
 struct dapt_batch {
     uint32_t sequences, length;
-    int32_t *ids;        // 0 where there is no token
-    int32_t *targets;    // the next token of the same document (of the same sequence when
-                         // concatenated), -1: not scored
-    int32_t *positions;  // from 0 at each document start (in the document's part that this sequence
-                         // holds)
+    int32_t *ids;      // 0 where there is no token
+    int32_t *targets;  // the next token of the same document (of the same sequence when
+                       // concatenated), -1: not scored
+    // from 0 at each document start (in the document's part that this sequence holds)
+    int32_t *positions;
     int32_t *first;   // first place of the sequence that this place may see: its document's start
     int32_t *last;    // the place itself
     uint64_t scored;  // targets >= 0

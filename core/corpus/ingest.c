@@ -83,8 +83,8 @@ static const struct dapt_source_1 *source_of(const struct dapt_corpus_file *file
 
 static enum dapt_status add_piece(struct block *block, const struct dapt_document *document,
                                   const char *bad) {
-    enum dapt_status status =
-        dapt_grow(&block->pieces, &block->capacity, block->count + 1, sizeof *block->pieces);
+    enum dapt_status status = dapt_grow(&block->pieces, &block->capacity, block->count + 1,
+                                        sizeof *block->pieces);
     if (status) return status;
     struct piece *piece = &block->pieces[block->count];
     *piece = (struct piece){.begin = block->text.length, .record = document->record};
@@ -383,8 +383,8 @@ enum dapt_status dapt_ingest(const struct dapt_inputs *inputs, struct dapt_shard
     in.told = in.start;
     *counts = (struct dapt_shard_counts){.files = inputs->count};
     in.readings = dapt_alloc(inputs->count + 1, sizeof *in.readings);
-    enum dapt_status status =
-        in.readings ? dapt_tokenizer_prepare(options->tokenizer, threads) : DAPT_ERROR_MEMORY;
+    enum dapt_status status = in.readings ? dapt_tokenizer_prepare(options->tokenizer, threads)
+                                          : DAPT_ERROR_MEMORY;
     pthread_mutex_init(&in.lock, NULL);
     pthread_cond_init(&in.changed, NULL);
     if (!status) status = dapt_parallel(threads, threads, run_worker, &in);

@@ -155,9 +155,9 @@ static enum dapt_status choose_options(struct dapt_inputs *inputs, struct dapt_c
     enum dapt_status status = dapt_grow(&inputs->choices, &inputs->choice_capacity,
                                         inputs->choice_count + 1, sizeof *inputs->choices);
     if (!status)
-        status =
-            dapt_options_create(file->source->options, inputs->list->entries[file->entry].options,
-                                others, &file->options);
+        status = dapt_options_create(file->source->options,
+                                     inputs->list->entries[file->entry].options, others,
+                                     &file->options);
     if (status) return status;
     inputs->choices[inputs->choice_count].source = file->source;
     inputs->choices[inputs->choice_count].entry = file->entry;
@@ -210,8 +210,8 @@ static enum dapt_status hash_content(void *context, size_t item, unsigned worker
 
 enum dapt_status dapt_inputs_key(struct dapt_inputs *inputs, struct dapt_hash *key) {
     struct dapt_hasher *hasher = NULL;
-    enum dapt_status status =
-        dapt_parallel(inputs->options->threads, inputs->count, hash_content, inputs);
+    enum dapt_status status = dapt_parallel(inputs->options->threads, inputs->count, hash_content,
+                                            inputs);
     if (!status) status = dapt_hasher_create(&hasher);
     if (status) return status;
     hash_common(inputs, hasher);

@@ -45,7 +45,7 @@ struct dapt_inputs {
         const struct dapt_plugin_descriptor *source;
         uint32_t entry;
         struct dapt_options *options;
-    } *choices;
+    } * choices;
     size_t choice_count, choice_capacity;
 };
 // The files that the list names, not yet opened.

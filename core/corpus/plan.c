@@ -296,8 +296,8 @@ uint64_t dapt_plan_train(const struct dapt_plan *plan, uint64_t seed, uint64_t i
     while (place >= plan->groups[g].drawn) place -= plan->groups[g++].drawn;
     const struct dapt_group *group = &plan->groups[g];
     uint64_t turn = pass * group->drawn + place;
-    uint64_t stream =
-        UINT64_C(1) << 63 | (uint64_t)g << 40 | (turn / group->count & ((UINT64_C(1) << 40) - 1));
+    uint64_t stream = UINT64_C(1) << 63 | (uint64_t)g << 40 |
+                      (turn / group->count & ((UINT64_C(1) << 40) - 1));
     return group->first + dapt_permute(seed, stream, group->count, turn % group->count);
 }
 

@@ -80,12 +80,12 @@ static enum dapt_status verify_block(void *context, size_t item, unsigned worker
     uint32_t highest = 0;
     if (v->token_size == 2)
         for (size_t i = 0; i < size / 2; i++)
-            highest =
-                ((const uint16_t *)block)[i] > highest ? ((const uint16_t *)block)[i] : highest;
+            highest = ((const uint16_t *)block)[i] > highest ? ((const uint16_t *)block)[i]
+                                                             : highest;
     else
         for (size_t i = 0; i < size / 4; i++)
-            highest =
-                ((const uint32_t *)block)[i] > highest ? ((const uint32_t *)block)[i] : highest;
+            highest = ((const uint32_t *)block)[i] > highest ? ((const uint32_t *)block)[i]
+                                                             : highest;
     if (size && highest >= v->vocab)
         return dapt_fail(DAPT_ERROR_INVALID, "it holds id %u, beyond the vocabulary of %u", highest,
                          v->vocab);
@@ -188,8 +188,8 @@ enum dapt_status dapt_shard_writer_open(const char *path, struct dapt_hash key, 
 
 static enum dapt_status flush_block(struct dapt_shard_writer *w) {
     if (w->block_used == 0) return DAPT_OK;
-    enum dapt_status status =
-        dapt_grow(&w->blocks, &w->block_capacity, w->block_count + 1, sizeof *w->blocks);
+    enum dapt_status status = dapt_grow(&w->blocks, &w->block_capacity, w->block_count + 1,
+                                        sizeof *w->blocks);
     if (!status) status = dapt_writer_write(w->file, w->block, w->block_used);
     if (status) return status;
     w->blocks[w->block_count++] = dapt_hash_bytes(w->block, w->block_used);
@@ -219,11 +219,11 @@ enum dapt_status dapt_shard_writer_add(struct dapt_shard_writer *w, const uint32
     }
     w->trailer.counts.tokens += count;
     w->trailer.counts.bytes += bytes;
-    w->documents[w->document_count++] =
-        (struct dapt_shard_document){.end = w->trailer.counts.tokens,
-                                     .bytes = bytes,
-                                     .file = file,
-                                     .record = record < UINT32_MAX ? (uint32_t)record : UINT32_MAX};
+    w->documents[w->document_count++] = (struct dapt_shard_document){
+        .end = w->trailer.counts.tokens,
+        .bytes = bytes,
+        .file = file,
+        .record = record < UINT32_MAX ? (uint32_t)record : UINT32_MAX};
     return DAPT_OK;
 }
 

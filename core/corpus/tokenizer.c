@@ -86,8 +86,8 @@ enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const c
                                      struct dapt_tokenizer **tokenizer) {
     static const char *const others[] = {"plugin", "path", NULL};
     *tokenizer = NULL;
-    const struct dapt_plugin_descriptor *descriptor =
-        dapt_modules_plugin(modules, DAPT_TOKENIZER_1, plugin);
+    const struct dapt_plugin_descriptor *descriptor = dapt_modules_plugin(modules, DAPT_TOKENIZER_1,
+                                                                          plugin);
     if (!descriptor) return DAPT_ERROR_INVALID;
     struct dapt_tokenizer *t = dapt_alloc(1, sizeof *t);
     if (!t) return DAPT_ERROR_MEMORY;
@@ -144,8 +144,8 @@ enum dapt_status dapt_tokenizer_prepare(struct dapt_tokenizer *tokenizer, unsign
     while (tokenizer->count < count) {
         if (dapt_grow(&tokenizer->handles, &tokenizer->capacity, count, sizeof *tokenizer->handles))
             return DAPT_ERROR_MEMORY;
-        enum dapt_status status =
-            tokenizer->api->share(tokenizer->handles[0], &tokenizer->handles[tokenizer->count]);
+        enum dapt_status status = tokenizer->api->share(tokenizer->handles[0],
+                                                        &tokenizer->handles[tokenizer->count]);
         if (status) return dapt_fail_in(status, "tokenizer '%s'", tokenizer->plugin->id);
         tokenizer->count++;
     }
@@ -163,8 +163,8 @@ static bool take_ids(void *context, const uint32_t *ids, size_t count) {
     if (dapt_cancelled())
         sink->status = dapt_fail(DAPT_ERROR_CANCELLED, "stopped on request");
     else
-        sink->status =
-            dapt_grow(&sink->ids->ids, &sink->ids->capacity, sink->ids->count + count, sizeof *ids);
+        sink->status = dapt_grow(&sink->ids->ids, &sink->ids->capacity, sink->ids->count + count,
+                                 sizeof *ids);
     for (size_t i = 0; i < count && !sink->status; i++)
         if (ids[i] >= sink->vocab)
             sink->status = dapt_fail(DAPT_ERROR_INTERNAL, "id %u is beyond its vocabulary of %u",
@@ -179,8 +179,8 @@ enum dapt_status dapt_tokenizer_encode_on(struct dapt_tokenizer *tokenizer, unsi
                                           const char *text, size_t length, uint32_t flags,
                                           struct dapt_ids *ids) {
     struct id_sink sink = {.ids = ids, .vocab = tokenizer->vocab};
-    enum dapt_status status =
-        tokenizer->api->encode(tokenizer->handles[worker], text, length, flags, take_ids, &sink);
+    enum dapt_status status = tokenizer->api->encode(tokenizer->handles[worker], text, length,
+                                                     flags, take_ids, &sink);
     // Why the sink refused matters more than what the tokenizer made of it.
     if (sink.status) status = sink.status;
     return status ? dapt_fail_in(status, "tokenizer '%s'", tokenizer->plugin->id) : DAPT_OK;
@@ -209,8 +209,8 @@ enum dapt_status dapt_tokenizer_decode(struct dapt_tokenizer *tokenizer, const u
             return dapt_fail(DAPT_ERROR_INVALID, "id %u is beyond the vocabulary of %u", ids[i],
                              tokenizer->vocab);
     struct text_sink sink = {.text = text};
-    enum dapt_status status =
-        tokenizer->api->decode(tokenizer->handles[0], ids, count, flags, take_text, &sink);
+    enum dapt_status status = tokenizer->api->decode(tokenizer->handles[0], ids, count, flags,
+                                                     take_text, &sink);
     if (sink.status) return sink.status;
     return status ? dapt_fail_in(status, "tokenizer '%s'", tokenizer->plugin->id) : DAPT_OK;
 }

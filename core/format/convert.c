@@ -83,30 +83,28 @@ enum dapt_status dapt_file_tensor_floats(const struct dapt_file_tensor *tensor, 
                                          uint64_t count, float *out) {
     if (check_range(tensor, begin, count)) return DAPT_ERROR_INTERNAL;
     if (count == 0) return DAPT_OK;
-    const uint8_t *from =
-        (const uint8_t *)tensor->data + begin * dapt_file_dtype_size(tensor->dtype);
+    const uint8_t *from = (const uint8_t *)tensor->data +
+                          begin * dapt_file_dtype_size(tensor->dtype);
     switch (tensor->dtype) {
-        case DAPT_FILE_F32:
-            memcpy(out, from, count * sizeof *out);
-            return DAPT_OK;
-        case DAPT_FILE_BF16:
-            for (uint64_t i = 0; i < count; i++)
-                out[i] = float_of((uint32_t)load_16(from + 2 * i) << 16);
-            return DAPT_OK;
-        case DAPT_FILE_F16:
-            for (uint64_t i = 0; i < count; i++) out[i] = half_to_float(load_16(from + 2 * i));
-            return DAPT_OK;
-        case DAPT_FILE_F64:
-            for (uint64_t i = 0; i < count; i++) {
-                double value;
-                memcpy(&value, from + 8 * i, sizeof value);
-                out[i] = (float)value;
-            }
-            return DAPT_OK;
-        default:
-            return dapt_fail(DAPT_ERROR_UNSUPPORTED,
-                             "%s: tensor '%s' is %s; F32, F16, BF16 or F64 was expected",
-                             tensor->file, tensor->name, dapt_file_dtype_name(tensor->dtype));
+    case DAPT_FILE_F32: memcpy(out, from, count * sizeof *out); return DAPT_OK;
+    case DAPT_FILE_BF16:
+        for (uint64_t i = 0; i < count; i++)
+            out[i] = float_of((uint32_t)load_16(from + 2 * i) << 16);
+        return DAPT_OK;
+    case DAPT_FILE_F16:
+        for (uint64_t i = 0; i < count; i++) out[i] = half_to_float(load_16(from + 2 * i));
+        return DAPT_OK;
+    case DAPT_FILE_F64:
+        for (uint64_t i = 0; i < count; i++) {
+            double value;
+            memcpy(&value, from + 8 * i, sizeof value);
+            out[i] = (float)value;
+        }
+        return DAPT_OK;
+    default:
+        return dapt_fail(DAPT_ERROR_UNSUPPORTED,
+                         "%s: tensor '%s' is %s; F32, F16, BF16 or F64 was expected", tensor->file,
+                         tensor->name, dapt_file_dtype_name(tensor->dtype));
     }
 }
 
@@ -114,23 +112,20 @@ enum dapt_status dapt_file_tensor_ints(const struct dapt_file_tensor *tensor, ui
                                        uint64_t count, int64_t *out) {
     if (check_range(tensor, begin, count)) return DAPT_ERROR_INTERNAL;
     if (count == 0) return DAPT_OK;
-    const uint8_t *from =
-        (const uint8_t *)tensor->data + begin * dapt_file_dtype_size(tensor->dtype);
+    const uint8_t *from = (const uint8_t *)tensor->data +
+                          begin * dapt_file_dtype_size(tensor->dtype);
     switch (tensor->dtype) {
-        case DAPT_FILE_I64:
-            memcpy(out, from, count * sizeof *out);
-            return DAPT_OK;
-        case DAPT_FILE_I32:
-            for (uint64_t i = 0; i < count; i++) {
-                int32_t value;
-                memcpy(&value, from + 4 * i, sizeof value);
-                out[i] = value;
-            }
-            return DAPT_OK;
-        default:
-            return dapt_fail(DAPT_ERROR_UNSUPPORTED,
-                             "%s: tensor '%s' is %s; I64 or I32 was expected", tensor->file,
-                             tensor->name, dapt_file_dtype_name(tensor->dtype));
+    case DAPT_FILE_I64: memcpy(out, from, count * sizeof *out); return DAPT_OK;
+    case DAPT_FILE_I32:
+        for (uint64_t i = 0; i < count; i++) {
+            int32_t value;
+            memcpy(&value, from + 4 * i, sizeof value);
+            out[i] = value;
+        }
+        return DAPT_OK;
+    default:
+        return dapt_fail(DAPT_ERROR_UNSUPPORTED, "%s: tensor '%s' is %s; I64 or I32 was expected",
+                         tensor->file, tensor->name, dapt_file_dtype_name(tensor->dtype));
     }
 }
 
@@ -138,24 +133,24 @@ enum dapt_status dapt_floats_to_file(const float *in, uint64_t count, enum dapt_
                                      void *out) {
     uint8_t *to = out;
     switch (dtype) {
-        case DAPT_FILE_F32:
-            if (count) memcpy(to, in, count * sizeof *in);
-            return DAPT_OK;
-        case DAPT_FILE_F16:
-            for (uint64_t i = 0; i < count; i++) {
-                uint16_t half = float_to_half(in[i]);
-                memcpy(to + 2 * i, &half, sizeof half);
-            }
-            return DAPT_OK;
-        case DAPT_FILE_BF16:
-            for (uint64_t i = 0; i < count; i++) {
-                uint16_t bfloat = float_to_bfloat(in[i]);
-                memcpy(to + 2 * i, &bfloat, sizeof bfloat);
-            }
-            return DAPT_OK;
-        default:
-            return dapt_fail(DAPT_ERROR_UNSUPPORTED,
-                             "writing floats as %s; F32, F16 or BF16 was expected",
-                             dapt_file_dtype_name(dtype));
+    case DAPT_FILE_F32:
+        if (count) memcpy(to, in, count * sizeof *in);
+        return DAPT_OK;
+    case DAPT_FILE_F16:
+        for (uint64_t i = 0; i < count; i++) {
+            uint16_t half = float_to_half(in[i]);
+            memcpy(to + 2 * i, &half, sizeof half);
+        }
+        return DAPT_OK;
+    case DAPT_FILE_BF16:
+        for (uint64_t i = 0; i < count; i++) {
+            uint16_t bfloat = float_to_bfloat(in[i]);
+            memcpy(to + 2 * i, &bfloat, sizeof bfloat);
+        }
+        return DAPT_OK;
+    default:
+        return dapt_fail(DAPT_ERROR_UNSUPPORTED,
+                         "writing floats as %s; F32, F16 or BF16 was expected",
+                         dapt_file_dtype_name(dtype));
     }
 }

@@ -8,8 +8,8 @@
 #include "graph/ops.h"
 
 struct uses {
-    uint32_t *
-        readers;  // [values] ops that read any part of the value's storage after the value was made
+    // [values] ops that read any part of the value's storage after the value was made
+    uint32_t *readers;
     uint32_t *maker;  // [storages] index of the op that first writes it, or DAPT_NONE
 };
 

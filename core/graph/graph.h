@@ -12,8 +12,7 @@
 typedef uint32_t dapt_value;  // index into the graph's values, or DAPT_NONE
 
 struct dapt_value_info {
-    struct dapt_tensor
-        tensor;         // .buffer: index into storages; .offset: bytes from the storage's start
+    struct dapt_tensor tensor;  // .buffer: index into storages; .offset: bytes from its start
     dapt_value parent;  // the value that this one is a slice or a reshaped view of, or DAPT_NONE
     bool gradient;      // depends on parameters: autodiff walks through it
     const char *name;   // for inputs and parameters; else NULL

@@ -35,8 +35,8 @@ uint32_t dapt_op_input_count(const struct dapt_op_info *info);
 uint32_t dapt_op_output_count(const struct dapt_op_info *info);
 
 int64_t dapt_tensor_count(const struct dapt_tensor *tensor);  // elements
-uint64_t dapt_tensor_span(
-    const struct dapt_tensor *tensor);  // bytes from its first to behind its last element
+// Bytes from its first to behind its last element.
+uint64_t dapt_tensor_span(const struct dapt_tensor *tensor);
 bool dapt_tensor_dense(const struct dapt_tensor *tensor);
 bool dapt_tensor_same(const struct dapt_tensor *a,
                       const struct dapt_tensor *b);  // same elements of the same memory

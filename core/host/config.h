@@ -11,39 +11,55 @@ struct dapt_modules;
 
 // Where documents come from: one entry of "domain", "replay.from" or an "eval" set.
 struct dapt_data_entry {
-    const char *path;                 // a file, a folder or a glob; absolute
-    const char *source;               // id of a source plugin; NULL: by probing
-    double weight;                    // 1; relative to the other entries
-    const struct dapt_json *options;  // the entry's own object, for the source's options; NULL when it was a string. Its "path",
-                                      // "source" and "weight" are not the source's.
+    const char *path;    // a file, a folder or a glob; absolute
+    const char *source;  // id of a source plugin; NULL: by probing
+    double weight;       // 1; relative to the other entries
+    // the entry's own object, for the source's options; NULL when it was a string. Its "path",
+    // "source" and "weight" are not the source's.
+    const struct dapt_json *options;
 };
-struct dapt_data_list { struct dapt_data_entry *entries; size_t count; };
-struct dapt_eval_set { const char *name; struct dapt_data_list data; };
+struct dapt_data_list {
+    struct dapt_data_entry *entries;
+    size_t count;
+};
+struct dapt_eval_set {
+    const char *name;
+    struct dapt_data_list data;
+};
 
 enum dapt_packing { DAPT_PACK_DOCUMENTS, DAPT_PACK_CONCATENATE };
 
 struct dapt_config {
     struct dapt_arena arena;
-    struct dapt_json *json;           // what was read; `options` below point into it
-    const char *folder;               // of the configuration file, absolute
+    struct dapt_json *json;  // what was read; `options` below point into it
+    const char *folder;      // of the configuration file, absolute
 
-    const char *model;                // a Hugging Face folder; NULL: new weights, by one of the two below
-    const char *model_config;         // "model": {"random": {"config": PATH}, "tokenizer": FOLDER}: this file says their shape
-    const struct dapt_json *model_random;  // "model": {"random": {config.json's keys}, ...}: this object does
+    const char *model;  // a Hugging Face folder; NULL: new weights, by one of the two below
+    // "model": {"random": {"config": PATH}, "tokenizer": FOLDER}: this file says their shape
+    const char *model_config;
+    // "model": {"random": {config.json's keys}, ...}: this object does
+    const struct dapt_json *model_random;
     // "hf", the folder of the model or of {"tokenizer": FOLDER}. Options: the object, NULL when
     // there was none; its "plugin" and "path" are not the plugin's.
-    struct { const char *plugin, *path; const struct dapt_json *options; } tokenizer;
+    struct {
+        const char *plugin, *path;
+        const struct dapt_json *options;
+    } tokenizer;
 
     struct {
         struct dapt_data_list domain;
-        struct { double share; struct dapt_data_list from; } replay;   // share 0: none
-        struct dapt_eval_set *eval; size_t eval_count;
-        uint32_t sequence;            // tokens
+        struct {
+            double share;
+            struct dapt_data_list from;
+        } replay;  // share 0: none
+        struct dapt_eval_set *eval;
+        size_t eval_count;
+        uint32_t sequence;  // tokens
         enum dapt_packing packing;
-        bool special;                 // put the tokenizer's template (BOS, ...) around each document; true
-        const char *cache;            // folder of token shards; NULL: $XDG_CACHE_HOME/dapt or ~/.cache/dapt
-        uint64_t eval_tokens;         // at most so many tokens of each set; 0: all
-        double skip_errors;           // share of records that may be bad before the run stops; 0
+        bool special;       // put the tokenizer's template (BOS, ...) around each document; true
+        const char *cache;  // folder of token shards; NULL: $XDG_CACHE_HOME/dapt or ~/.cache/dapt
+        uint64_t eval_tokens;  // at most so many tokens of each set; 0: all
+        double skip_errors;    // share of records that may be bad before the run stops; 0
     } data;
 
     struct {
@@ -52,18 +68,33 @@ struct dapt_config {
         double epochs;
         uint64_t seed;
         double clip;
-        struct { const char *kind; double weight_decay, beta1, beta2, eps; const char *decay; } optimizer;  // decay: "matrices", "all"
-        struct { const char *plugin; const struct dapt_json *options; } schedule;  // its "plugin" is not the plugin's
+        // decay: "matrices", "all"
+        struct {
+            const char *kind;
+            double weight_decay, beta1, beta2, eps;
+            const char *decay;
+        } optimizer;
+        // its "plugin" is not the plugin's
+        struct {
+            const char *plugin;
+            const struct dapt_json *options;
+        } schedule;
         uint64_t evaluate_every, checkpoint_every;  // steps; 0: at the end only
-        uint32_t keep;                // checkpoints kept besides the best
-        const char *best;             // name of the eval set that decides "best"; NULL: the first
-        const char *recompute;        // "none", "block"
-        uint32_t max_bad_steps;       // non-finite steps in a row before the run stops
+        uint32_t keep;                              // checkpoints kept besides the best
+        const char *best;        // name of the eval set that decides "best"; NULL: the first
+        const char *recompute;   // "none", "block"
+        uint32_t max_bad_steps;  // non-finite steps in a row before the run stops
     } train;
 
-    struct { const char *name; const char *device; const char *precision; uint32_t threads; } backend;  // device: number, name or UUID; NULL: the best
-    const char *const *plugins;       // folders, NULL-terminated, absolute
-    const char *run;                  // folder
+    // device: number, name or UUID; NULL: the best
+    struct {
+        const char *name;
+        const char *device;
+        const char *precision;
+        uint32_t threads;
+    } backend;
+    const char *const *plugins;  // folders, NULL-terminated, absolute
+    const char *run;             // folder
 
     // Whose defaults dapt_config_write() adds to the options of the plugins that are named; NULL
     // until they are loaded: options are written as given.
@@ -74,12 +105,13 @@ struct dapt_config {
 // is JSON, or else a string. One that sets train.steps, .tokens or .epochs takes the other two
 // away. All paths are made absolute: relative ones start at the configuration's folder, those of
 // `sets` too. Errors name file, line, column and key and say what was expected.
-enum dapt_status dapt_config_read(const char *path, const char *const *sets, struct dapt_config **config);
+enum dapt_status dapt_config_read(const char *path, const char *const *sets,
+                                  struct dapt_config **config);
 void dapt_config_free(struct dapt_config **config);
 // The resolved configuration as JSON, every default written out (see `modules`; the options of a
 // source that was chosen by looking at the files stay as given): reading it again, wherever the
 // file then lies, gives the same run.
 enum dapt_status dapt_config_write(const struct dapt_config *config, struct dapt_string *json);
-void dapt_config_help(FILE *out);     // every key: type, default, meaning
-void dapt_config_schema(FILE *out);   // the same as JSON Schema (2020-12)
+void dapt_config_help(FILE *out);    // every key: type, default, meaning
+void dapt_config_schema(FILE *out);  // the same as JSON Schema (2020-12)
 #endif

@@ -7,11 +7,11 @@
 struct dapt_input;
 
 enum dapt_status dapt_input_open(const char *path, struct dapt_input **input);
-int64_t dapt_input_read(struct dapt_input *input, void *data,
-                        size_t size);              // the count, 0 at the end, -1: error recorded
+// The count, 0 at the end, -1: error recorded.
+int64_t dapt_input_read(struct dapt_input *input, void *data, size_t size);
 void dapt_input_close(struct dapt_input **input);  // NULL inside is fine
-uint64_t dapt_input_consumed(
-    const struct dapt_input *input);  // bytes of the file read so far, for progress
+// Bytes of the file read so far, for progress.
+uint64_t dapt_input_consumed(const struct dapt_input *input);
 
 // The path without the ending of a compression (".gz", ".zst", ".xz", ".bz2"); the path itself when it has none.
 const char *dapt_input_stem(struct dapt_arena *arena, const char *path);

@@ -19,23 +19,33 @@ struct dapt_modules;  // all that was found
 enum dapt_status dapt_modules_load(const char *const *folders, struct dapt_modules **modules);
 void dapt_modules_unload(struct dapt_modules **modules);
 
-struct dapt_module_info { const char *path; const char *kind; const char *id, *version, *summary; const struct dapt_option *options; };
-size_t dapt_modules_count(const struct dapt_modules *modules);              // of backends and plugin descriptors, for `dapt plugins`
-void dapt_modules_at(const struct dapt_modules *modules, size_t index, struct dapt_module_info *info);
+struct dapt_module_info {
+    const char *path;
+    const char *kind;
+    const char *id, *version, *summary;
+    const struct dapt_option *options;
+};
+// of backends and plugin descriptors, for `dapt plugins`
+size_t dapt_modules_count(const struct dapt_modules *modules);
+void dapt_modules_at(const struct dapt_modules *modules, size_t index,
+                     struct dapt_module_info *info);
 
 // NULL when there is none, with a reason that lists those there are.
-const struct dapt_backend *dapt_modules_backend(const struct dapt_modules *modules, const char *name);
-const struct dapt_plugin_descriptor *dapt_modules_plugin(const struct dapt_modules *modules, const char *kind, const char *id);
+const struct dapt_backend *dapt_modules_backend(const struct dapt_modules *modules,
+                                                const char *name);
+const struct dapt_plugin_descriptor *dapt_modules_plugin(const struct dapt_modules *modules,
+                                                         const char *kind, const char *id);
 // The k-th descriptor of a kind, or NULL.
-const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules *modules, const char *kind, size_t k);
+const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules *modules,
+                                                       const char *kind, size_t k);
 
 // The host table that plugins and backends receive; it lives as long as the program.
 const struct dapt_host *dapt_host(void);
 
 // Options for one use of a plugin: `json` (an object; members named in `skip`, NULL-terminated, belong to others) checked
 // against the table; unknown names and wrong types are errors that name key, line and column. NULL json: all defaults.
-enum dapt_status dapt_options_create(const struct dapt_option *table, const struct dapt_json *json, const char *const *skip,
-                                     struct dapt_options **options);
+enum dapt_status dapt_options_create(const struct dapt_option *table, const struct dapt_json *json,
+                                     const char *const *skip, struct dapt_options **options);
 void dapt_options_destroy(struct dapt_options **options);
 // Feeds names and values, defaults included, to a hasher: part of a cache's key.
 struct dapt_hasher;

@@ -53,8 +53,8 @@ enum dapt_slot {
 struct dapt_model {
     const struct dapt_family *family;
     struct dapt_arena arena;
-    struct dapt_json *config;  // config.json as it was read
-    const char *folder;        // where it came from; NULL for new weights
+    struct dapt_json *config;          // config.json as it was read
+    const char *folder;                // where it came from; NULL for new weights
     struct dapt_model_origin *origin;  // what dapt_model_keep() read; NULL: it was not called
 
     uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab, max_positions;
@@ -124,13 +124,13 @@ enum dapt_model_mode {
     DAPT_MODEL_LOSS,    // ids, targets, positions, first, last -> losses [N]
     DAPT_MODEL_TRAIN,   // the same, with every gradient; `seed` from the step buffer
     DAPT_MODEL_LOGITS,  // ids, positions, first, last -> logits [N,V]
-    DAPT_MODEL_DECODE   // the same for `length` more tokens of one sequence; keys, values in a cache
+    DAPT_MODEL_DECODE  // the same for `length` more tokens of one sequence; keys, values in a cache
 };
 struct dapt_model_build {
     enum dapt_model_mode mode;
     uint32_t sequences, length;
-    uint32_t capacity;           // decode: places in the cache
-    bool accumulate;             // train: add to the gradients instead of replacing them
+    uint32_t capacity;  // decode: places in the cache
+    bool accumulate;    // train: add to the gradients instead of replacing them
 };
 // Where the inputs and results of a graph are; DAPT_NONE where it has none. All inputs are i32 [N]
 // in the batch buffer, laid out alike in every mode. `rows`: decode: the place of the cache that

@@ -45,7 +45,8 @@ enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_
 // One optimizer step: begin, one or more micro-batches, finish.
 struct dapt_engine_step {
     double learning_rate, weight_decay, clip;  // clip 0: none
-    uint64_t number;  // of this update, from 1: AdamW's bias correction; non-finite ones don't count
+    // of this update, from 1: AdamW's bias correction; non-finite ones don't count
+    uint64_t number;
     uint64_t scored;  // targets of all micro-batches together
 };
 struct dapt_engine_result {

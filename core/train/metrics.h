@@ -20,7 +20,8 @@ cJSON *dapt_metrics_event(const char *event);
 // Writes one line in one piece. `object` is taken over, also on failure; NULL is reported as a lack
 // of memory.
 enum dapt_status dapt_metrics_add(struct dapt_metrics *metrics, cJSON *object);
-enum dapt_status dapt_metrics_sync(struct dapt_metrics *metrics);  // what was added is on the disk
+// what was added is on the disk
+enum dapt_status dapt_metrics_sync(struct dapt_metrics *metrics);
 
 // A number that JSON may not have (not finite) becomes null.
 void dapt_json_add_number(cJSON *object, const char *key, double value);

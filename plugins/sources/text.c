@@ -130,8 +130,8 @@ static enum dapt_status next_paragraph(struct text *text, struct dapt_document *
         }
     }
     if (status < 0) return status;
-    *document =
-        (struct dapt_document){.text = text->document, .length = length, .record = text->record};
+    *document = (struct dapt_document){
+        .text = text->document, .length = length, .record = text->record};
     return length ? DAPT_OK : DAPT_END;
 }
 

@@ -149,9 +149,8 @@ static void test_plugin_folder(void **state) {
 static void test_information(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    static const char *const commands[] = {"train",    "plan",   "eval",    "generate",
-                                           "tokenize", "verify", "bench",   "devices",
-                                           "plugins"};
+    static const char *const commands[] = {"train",  "plan",  "eval",    "generate", "tokenize",
+                                           "verify", "bench", "devices", "plugins"};
     run_dapt(s, &o, "--version", NULL);
     expect(&o, 0, NULL);
     assert_int_equal(strncmp(o.out, "dapt ", 5), 0);
@@ -227,10 +226,8 @@ static void test_bench(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bench),
-        cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_information),
+        cmocka_unit_test(test_bench),         cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_failures),      cmocka_unit_test(test_information),
         cmocka_unit_test(test_plugin_folder),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -7,8 +7,8 @@
 #include "tool.h"
 
 static const struct tool_command *const commands[] = {
-    &tool_train,    &tool_plan,   &tool_eval,    &tool_generate,
-    &tool_tokenize, &tool_verify, &tool_bench,    &tool_devices, &tool_plugins,
+    &tool_train,  &tool_plan,  &tool_eval,    &tool_generate, &tool_tokenize,
+    &tool_verify, &tool_bench, &tool_devices, &tool_plugins,
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 

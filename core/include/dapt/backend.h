@@ -36,11 +36,12 @@ enum dapt_dtype { DAPT_F32, DAPT_F16, DAPT_BF16, DAPT_I32, DAPT_DTYPE_COUNT };
 // + k) * shape[3] + l).
 struct dapt_tensor {
     enum dapt_dtype dtype;
-    uint32_t rank;                  // 1..4; shape[rank..3] is 1
+    uint32_t rank;  // 1..4; shape[rank..3] is 1
     int64_t shape[DAPT_MAX_RANK];
-    int64_t stride;                 // elements between neighbours in dimension 0; dense: shape[1] * shape[2] * shape[3]
-    uint32_t buffer;                // index into the program's buffers
-    uint64_t offset;                // bytes, from the start of the buffer; a multiple of 4
+    // elements between neighbours in dimension 0; dense: shape[1] * shape[2] * shape[3]
+    int64_t stride;
+    uint32_t buffer;  // index into the program's buffers
+    uint64_t offset;  // bytes, from the start of the buffer; a multiple of 4
 };
 
 // -------------------------------------------------------------------------------------- operations
@@ -172,17 +173,24 @@ enum dapt_opcode {
     DAPT_OP_COUNT
 };
 
-enum dapt_activation { DAPT_ACT_NONE, DAPT_ACT_GELU, DAPT_ACT_GELU_TANH, DAPT_ACT_SILU, DAPT_ACT_RELU, DAPT_ACT_COUNT };
+enum dapt_activation {
+    DAPT_ACT_NONE,
+    DAPT_ACT_GELU,
+    DAPT_ACT_GELU_TANH,
+    DAPT_ACT_SILU,
+    DAPT_ACT_RELU,
+    DAPT_ACT_COUNT
+};
 
 // The scalars of a step: one f32 tensor in the step buffer, written by the host before each update.
 enum dapt_step_slot {
     DAPT_STEP_LEARNING_RATE,
     DAPT_STEP_WEIGHT_DECAY,
-    DAPT_STEP_CORRECTION1,   // 1 - beta1^t
-    DAPT_STEP_CORRECTION2,   // 1 - beta2^t
-    DAPT_STEP_CLIP,          // largest gradient norm; 0: no clipping
-    DAPT_STEP_SEED,          // d(objective) / d(loss of one token): 1 / scored tokens of the batch
-    DAPT_STEP_COUNT = 16     // the rest is reserved and 0
+    DAPT_STEP_CORRECTION1,  // 1 - beta1^t
+    DAPT_STEP_CORRECTION2,  // 1 - beta2^t
+    DAPT_STEP_CLIP,         // largest gradient norm; 0: no clipping
+    DAPT_STEP_SEED,         // d(objective) / d(loss of one token): 1 / scored tokens of the batch
+    DAPT_STEP_COUNT = 16    // the rest is reserved and 0
 };
 
 #define DAPT_OP_INPUTS 8
@@ -190,52 +198,88 @@ enum dapt_step_slot {
 
 struct dapt_op {
     enum dapt_opcode opcode;
-    uint32_t accumulate;                 // bit i: outputs[i] += instead of =
-    uint32_t inputs[DAPT_OP_INPUTS];     // indices of tensors, in the order above; DAPT_NONE where absent
+    uint32_t accumulate;  // bit i: outputs[i] += instead of =
+    // indices of tensors, in the order above; DAPT_NONE where absent
+    uint32_t inputs[DAPT_OP_INPUTS];
     uint32_t outputs[DAPT_OP_OUTPUTS];
     union {
-        struct { bool transpose_a, transpose_b; enum dapt_activation activation; } matmul;
-        struct { float eps; } norm;                                      // the four norm ops
-        struct { bool interleaved, inverse; } rope;
-        struct { int32_t sequences, window; float scale, softcap; } attention;  // attention, attention_grad
-        struct { enum dapt_activation kind; } activation;                // activate, gate and their gradients
-        struct { float factor; } scale;
-        struct { float value; } fill;
-        struct { float scale, softcap; } lm;                             // lm_loss, lm_loss_grad
-        struct { float beta1, beta2, eps; bool decay; } adamw;
+        struct {
+            bool transpose_a, transpose_b;
+            enum dapt_activation activation;
+        } matmul;
+        struct {
+            float eps;
+        } norm;  // the four norm ops
+        struct {
+            bool interleaved, inverse;
+        } rope;
+        // attention, attention_grad
+        struct {
+            int32_t sequences, window;
+            float scale, softcap;
+        } attention;
+        struct {
+            enum dapt_activation kind;
+        } activation;  // activate, gate and their gradients
+        struct {
+            float factor;
+        } scale;
+        struct {
+            float value;
+        } fill;
+        struct {
+            float scale, softcap;
+        } lm;  // lm_loss, lm_loss_grad
+        struct {
+            float beta1, beta2, eps;
+            bool decay;
+        } adamw;
     } u;
-    const char *label;                   // where it comes from, for people ("layers.3.mlp"); may be NULL
+    const char *label;  // where it comes from, for people ("layers.3.mlp"); may be NULL
 };
 
 // What a buffer is for; a backend may place it accordingly.
 enum dapt_buffer_role {
-    DAPT_BUFFER_PARAM,       // parameters, flat
-    DAPT_BUFFER_GRAD,        // their gradients, same layout
-    DAPT_BUFFER_MOMENT1,     // optimizer state, same layout
+    DAPT_BUFFER_PARAM,    // parameters, flat
+    DAPT_BUFFER_GRAD,     // their gradients, same layout
+    DAPT_BUFFER_MOMENT1,  // optimizer state, same layout
     DAPT_BUFFER_MOMENT2,
-    DAPT_BUFFER_CONSTANT,    // written once: rotary tables
-    DAPT_BUFFER_BATCH,       // ids, targets, positions, ranges: written before each run
-    DAPT_BUFFER_STEP,        // dapt_step_slot
-    DAPT_BUFFER_RESULT,      // read after a run: losses, norms, logits
-    DAPT_BUFFER_CACHE,       // keys and values during generation
-    DAPT_BUFFER_WORK,        // activations and their gradients; contents undefined between runs
+    DAPT_BUFFER_CONSTANT,  // written once: rotary tables
+    DAPT_BUFFER_BATCH,     // ids, targets, positions, ranges: written before each run
+    DAPT_BUFFER_STEP,      // dapt_step_slot
+    DAPT_BUFFER_RESULT,    // read after a run: losses, norms, logits
+    DAPT_BUFFER_CACHE,     // keys and values during generation
+    DAPT_BUFFER_WORK,      // activations and their gradients; contents undefined between runs
     DAPT_BUFFER_ROLE_COUNT
 };
 
-struct dapt_buffer_info { enum dapt_buffer_role role; uint64_t size; };  // bytes
+struct dapt_buffer_info {
+    enum dapt_buffer_role role;
+    uint64_t size;
+};  // bytes
 
 struct dapt_program {
     uint32_t buffer_count, tensor_count, op_count;
     const struct dapt_buffer_info *buffers;
     const struct dapt_tensor *tensors;
-    const struct dapt_op *ops;           // in execution order
+    const struct dapt_op *ops;  // in execution order
 };
 
 // ------------------------------------------------------------------------------------- the backend
 
-enum dapt_device_kind { DAPT_DEVICE_CPU, DAPT_DEVICE_INTEGRATED, DAPT_DEVICE_DISCRETE, DAPT_DEVICE_VIRTUAL, DAPT_DEVICE_SOFTWARE };
+enum dapt_device_kind {
+    DAPT_DEVICE_CPU,
+    DAPT_DEVICE_INTEGRATED,
+    DAPT_DEVICE_DISCRETE,
+    DAPT_DEVICE_VIRTUAL,
+    DAPT_DEVICE_SOFTWARE
+};
 
-struct dapt_matrix_shape { uint32_t m, n, k; enum dapt_dtype ab, c; };  // of a cooperative matrix unit
+// of a cooperative matrix unit
+struct dapt_matrix_shape {
+    uint32_t m, n, k;
+    enum dapt_dtype ab, c;
+};
 
 // What hardware computes in by itself, beside float32: apart from what is trained in.
 enum dapt_device_feature {
@@ -247,25 +291,29 @@ enum dapt_device_feature {
 
 struct dapt_device_info {
     char name[256], vendor[64], driver[128], uuid[40];
-    char api[32];                        // "Vulkan 1.3.280"; "": none
+    char api[32];  // "Vulkan 1.3.280"; "": none
     // Changes whenever what the device computes may: driver, settings. With the module's content it
     // is what figures about the device are kept under; "": none may be kept.
     char variant[64];
     enum dapt_device_kind kind;
-    uint64_t memory;                     // bytes; 0: unknown
-    uint64_t max_buffer;                 // bytes of one buffer
-    uint64_t max_allocation;             // bytes of one allocation, of which buffers are made; 0: no limit of its own
-    uint32_t dtypes;                     // bit d: activations of enum dapt_dtype d are supported
-    uint32_t features;                   // enum dapt_device_feature
-    uint32_t threads;                    // cpu: threads that will be used; else 0
-    uint32_t subgroup_min, subgroup_max; // 0: none
-    uint32_t shared_memory;              // bytes a workgroup may share; 0: none
-    uint32_t workgroup;                  // invocations of a workgroup, at most; 0: none
+    uint64_t memory;      // bytes; 0: unknown
+    uint64_t max_buffer;  // bytes of one buffer
+    // bytes of one allocation, of which buffers are made; 0: no limit of its own
+    uint64_t max_allocation;
+    uint32_t dtypes;                      // bit d: activations of enum dapt_dtype d are supported
+    uint32_t features;                    // enum dapt_device_feature
+    uint32_t threads;                     // cpu: threads that will be used; else 0
+    uint32_t subgroup_min, subgroup_max;  // 0: none
+    uint32_t shared_memory;               // bytes a workgroup may share; 0: none
+    uint32_t workgroup;                   // invocations of a workgroup, at most; 0: none
     uint32_t matrix_count;
     struct dapt_matrix_shape matrix[32];
 };
 
-struct dapt_device_options { uint32_t threads; };  // cpu: 0 means one for each processor this process may use
+// cpu: 0 means one for each processor this process may use
+struct dapt_device_options {
+    uint32_t threads;
+};
 
 struct dapt_device;
 struct dapt_buffer;
@@ -273,35 +321,44 @@ struct dapt_executable;
 
 struct dapt_backend {
     uint32_t struct_size;
-    const char *name;                    // "cpu", "vulkan"
-    const char *summary;                 // one line
+    const char *name;     // "cpu", "vulkan"
+    const char *summary;  // one line
 
     enum dapt_status (*device_count)(const struct dapt_host *host, uint32_t *count);
-    enum dapt_status (*device_info)(const struct dapt_host *host, uint32_t index, struct dapt_device_info *info);
+    enum dapt_status (*device_info)(const struct dapt_host *host, uint32_t index,
+                                    struct dapt_device_info *info);
     enum dapt_status (*device_open)(const struct dapt_host *host, uint32_t index,
-                                    const struct dapt_device_options *options, struct dapt_device **device);
-    void (*device_close)(struct dapt_device *device);   // NULL is fine; everything made on it is gone before
+                                    const struct dapt_device_options *options,
+                                    struct dapt_device **device);
+    // NULL is fine; everything made on it is gone before
+    void (*device_close)(struct dapt_device *device);
 
     // A buffer of `size` bytes, filled with zeros.
-    enum dapt_status (*buffer_create)(struct dapt_device *device, enum dapt_buffer_role role, uint64_t size,
-                                      struct dapt_buffer **buffer);
-    void (*buffer_destroy)(struct dapt_device *device, struct dapt_buffer *buffer);     // NULL is fine
+    enum dapt_status (*buffer_create)(struct dapt_device *device, enum dapt_buffer_role role,
+                                      uint64_t size, struct dapt_buffer **buffer);
+    // NULL is fine
+    void (*buffer_destroy)(struct dapt_device *device, struct dapt_buffer *buffer);
     // In order with the runs: after those submitted before, before those submitted after. `data` is
     // free on return.
-    enum dapt_status (*buffer_write)(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset,
-                                     const void *data, uint64_t size);
-    enum dapt_status (*buffer_read)(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t offset, void *data,
-                                    uint64_t size);     // waits for the runs before
+    enum dapt_status (*buffer_write)(struct dapt_device *device, struct dapt_buffer *buffer,
+                                     uint64_t offset, const void *data, uint64_t size);
+    enum dapt_status (*buffer_read)(struct dapt_device *device, struct dapt_buffer *buffer,
+                                    uint64_t offset, void *data,
+                                    uint64_t size);  // waits for the runs before
 
     // Whether this device runs this op of this program as it stands. Pure. Fusion asks it.
-    bool (*supports)(struct dapt_device *device, const struct dapt_program *program, const struct dapt_op *op);
+    bool (*supports)(struct dapt_device *device, const struct dapt_program *program,
+                     const struct dapt_op *op);
 
     // Makes `program` ready to run over `buffers` (one for each of program->buffers, at least as
     // large; they outlive the executable). The program's memory may go after the call; labels may
     // not.
-    enum dapt_status (*program_compile)(struct dapt_device *device, const struct dapt_program *program,
-                                        struct dapt_buffer *const *buffers, struct dapt_executable **executable);
-    void (*program_destroy)(struct dapt_device *device, struct dapt_executable *executable);    // NULL is fine
+    enum dapt_status (*program_compile)(struct dapt_device *device,
+                                        const struct dapt_program *program,
+                                        struct dapt_buffer *const *buffers,
+                                        struct dapt_executable **executable);
+    // NULL is fine
+    void (*program_destroy)(struct dapt_device *device, struct dapt_executable *executable);
 
     // Starts one run; may return before it is done. Runs of one device happen in order.
     enum dapt_status (*program_run)(struct dapt_device *device, struct dapt_executable *executable);
@@ -310,7 +367,8 @@ struct dapt_backend {
     enum dapt_status (*device_wait)(struct dapt_device *device, double timeout);
 
     // Nanoseconds of each op in the last run, op_count of them. NULL: not offered.
-    enum dapt_status (*timings)(struct dapt_device *device, struct dapt_executable *executable, uint64_t *nanoseconds);
+    enum dapt_status (*timings)(struct dapt_device *device, struct dapt_executable *executable,
+                                uint64_t *nanoseconds);
 };
 
 struct dapt_backend_entry {

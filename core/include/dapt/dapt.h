@@ -19,8 +19,8 @@ extern "C" {
 #endif
 
 DAPT_EXPORT const char *dapt_version(void);  // "0.1.0"
-DAPT_EXPORT const char *dapt_last_error(
-    void);  // never NULL; valid until the next failure on this thread
+// Never NULL; valid until the next failure on this thread.
+DAPT_EXPORT const char *dapt_last_error(void);
 DAPT_EXPORT void dapt_set_log_level(enum dapt_log_level most_verbose);  // default: DAPT_LOG_INFO
 
 // Asks what is running to stop as soon as it safely can: training finishes its step and writes a
@@ -105,8 +105,8 @@ struct dapt_train_event {
     const struct dapt_evaluation *evaluations;
     size_t evaluation_count;
 };
-typedef void (*dapt_train_callback)(
-    void *user, const struct dapt_train_event *event);  // on the thread that trains
+// Called on the thread that trains.
+typedef void (*dapt_train_callback)(void *user, const struct dapt_train_event *event);
 
 struct dapt_train_options {
     const char *config;       // file
@@ -129,10 +129,11 @@ DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options
 
 struct dapt_model_options {
     const char *model;
-    const char *tokenizer;  // id of a plugin; NULL: what the checkpoint was trained with, else "hf"
-    const char *backend;    // NULL: "auto"
-    const char *device;     // number, name or a part of it, or UUID; NULL: the best one
-    uint32_t threads;       // 0: all processors
+    // id of a plugin; NULL: what the checkpoint was trained with, else "hf"
+    const char *tokenizer;
+    const char *backend;  // NULL: "auto"
+    const char *device;   // number, name or a part of it, or UUID; NULL: the best one
+    uint32_t threads;     // 0: all processors
 };
 
 struct dapt_named_data {
@@ -217,11 +218,11 @@ DAPT_EXPORT enum dapt_status dapt_verify(struct dapt_context *context,
 // ------------------------------------------------------------------------------------------ speed
 
 struct dapt_bench_options {
-    const char *model;              // folder with config.json, or such a file; weights are random
-    const char *backend, *device;   // as in dapt_model_options
+    const char *model;             // folder with config.json, or such a file; weights are random
+    const char *backend, *device;  // as in dapt_model_options
     uint32_t threads;
-    uint32_t batch, sequence;       // 0: 8 sequences; of 1024 tokens, or the model's most
-    uint32_t steps;                 // that are measured, after some that are not; 0: 10
+    uint32_t batch, sequence;  // 0: 8 sequences; of 1024 tokens, or the model's most
+    uint32_t steps;            // that are measured, after some that are not; 0: 10
 };
 
 // The operations of one kind and, of products, one shape ("matmul 8192 x 2304 x 768 nn": m, n, k,
@@ -237,7 +238,7 @@ struct dapt_bench_row {
 struct dapt_bench_result {
     char backend[32], device[256], driver[256];
     enum dapt_device_kind kind;
-    uint64_t parameters, memory;   // memory: bytes of buffers on the device
+    uint64_t parameters, memory;  // memory: bytes of buffers on the device
     uint32_t batch, sequence, steps;
     double seconds, best_seconds;  // of a step: the median, the least
     double host_seconds;           // processor time of the calling thread for a step, the median

@@ -15,9 +15,8 @@
 //            different threads
 //            [any] any thread, any number at once
 //   Errors: a function that fails returns a status below zero, after host->fail() recorded one line
-//   that says what
-//            is wrong and what was expected. The host adds file and record. A plugin never prints,
-//            exits or aborts.
+//   that says what is wrong and what was expected. The host adds file and record. A plugin never
+//   prints, exits or aborts.
 //   Ownership: what a plugin returns belongs to the plugin, valid until the comment says.
 #ifndef DAPT_PLUGIN_H
 #define DAPT_PLUGIN_H
@@ -39,11 +38,11 @@ extern "C" {
 #endif
 
 enum dapt_status {
-    DAPT_END = 1,              // no further item; not an error
+    DAPT_END = 1,  // no further item; not an error
     DAPT_OK = 0,
-    DAPT_ERROR_INVALID = -1,   // the input (file, option, argument) is not what was expected
-    DAPT_ERROR_IO = -2,        // the operating system refused
-    DAPT_ERROR_MEMORY = -3,    // host memory
+    DAPT_ERROR_INVALID = -1,  // the input (file, option, argument) is not what was expected
+    DAPT_ERROR_IO = -2,       // the operating system refused
+    DAPT_ERROR_MEMORY = -3,   // host memory
     DAPT_ERROR_UNSUPPORTED = -4,
     DAPT_ERROR_DEVICE = -5,    // a device failed, was lost or ran out of memory
     DAPT_ERROR_INTERNAL = -6,  // a bug of ours; the message says where
@@ -65,7 +64,8 @@ struct dapt_host {
 
     // Records why the call that is under way on this thread fails; returns `status` so that one can
     // write `return host->fail(host, DAPT_ERROR_INVALID, "...")`. The text is copied. [any]
-    enum dapt_status (*fail)(const struct dapt_host *host, enum dapt_status status, const char *line_z);
+    enum dapt_status (*fail)(const struct dapt_host *host, enum dapt_status status,
+                             const char *line_z);
 
     // Options by name. A name must stand in the descriptor's option table with this type; values
     // were checked and defaults filled in before open(), so these can't fail. Strings live as long
@@ -83,7 +83,12 @@ struct dapt_host {
     void (*close_input)(struct dapt_input *input);
 };
 
-enum dapt_option_type { DAPT_OPTION_STRING, DAPT_OPTION_NUMBER, DAPT_OPTION_INTEGER, DAPT_OPTION_BOOL };
+enum dapt_option_type {
+    DAPT_OPTION_STRING,
+    DAPT_OPTION_NUMBER,
+    DAPT_OPTION_INTEGER,
+    DAPT_OPTION_BOOL
+};
 
 // One option. The default is written as it would stand in JSON, strings without quotes: "0.1",
 // "true", "text". NULL means that the option must be given. `minimum` and `maximum` bound numbers
@@ -103,10 +108,11 @@ struct dapt_option {
 // One document: a text that stands for itself. Valid until the next call on the same handle.
 struct dapt_document {
     const char *text;
-    size_t length;      // bytes
-    const char *id;     // what the file calls it, or NULL
+    size_t length;   // bytes
+    const char *id;  // what the file calls it, or NULL
     size_t id_length;
-    uint64_t record;    // where in the file, 1-based: line, record or paragraph; 0 when the file is the document
+    // where in the file, 1-based: line, record or paragraph; 0 when the file is the document
+    uint64_t record;
 };
 
 // Reads ONE file as documents in order.
@@ -114,14 +120,15 @@ struct dapt_source_1 {
     // How sure this source is that it reads such a file: 0 (no) .. 100 (it alone). `head` holds the
     // first bytes, decompressed. Paths come without the compression's ending. [any]
     int (*probe)(const char *path_z, const void *head, size_t size);
-    enum dapt_status (*open)(const struct dapt_host *host, const struct dapt_options *options, const char *path_z,
-                             void **handle);                                        // [worker]
+    // Opens `path_z`, which is read through host->open_input. [worker]
+    enum dapt_status (*open)(const struct dapt_host *host, const struct dapt_options *options,
+                             const char *path_z, void **handle);
     // DAPT_OK and a document, DAPT_END, or an error. After an error that concerns one record
     // (DAPT_ERROR_INVALID) the host may call again to go on with the next record; document->record
     // then names the bad one. A text that is not UTF-8 or holds a NUL may be handed out as it is:
     // the host checks, and treats the record as a bad one. [worker]
     enum dapt_status (*next)(void *handle, struct dapt_document *document);
-    void (*close)(void *handle);                                                    // [worker]; NULL is fine
+    void (*close)(void *handle);  // [worker]; NULL is fine
 };
 
 // -------------------------------------------------------------------------------- dapt.tokenizer/1
@@ -143,17 +150,18 @@ typedef bool (*dapt_emit_text)(void *context, const char *text, size_t length);
 
 struct dapt_tokenizer_1 {
     // `path` is a model's folder or a tokenizer file. [main]
-    enum dapt_status (*open)(const struct dapt_host *host, const struct dapt_options *options, const char *path_z,
-                             void **handle);
+    enum dapt_status (*open)(const struct dapt_host *host, const struct dapt_options *options,
+                             const char *path_z, void **handle);
     // Another handle on the same tokenizer, for use on another thread; shares its tables. [main]
     enum dapt_status (*share)(void *handle, void **other);
-    uint32_t (*vocab_size)(void *handle);                         // ids are below it [any]
-    int64_t (*special_id)(void *handle, enum dapt_special which); // -1: it has none [any]
-    enum dapt_status (*encode)(void *handle, const char *text, size_t length, uint32_t flags, dapt_emit_ids emit,
-                               void *context);                    // [worker]
-    enum dapt_status (*decode)(void *handle, const uint32_t *ids, size_t count, uint32_t flags, dapt_emit_text emit,
-                               void *context);                    // [worker]
-    void (*close)(void *handle);                                  // in any order among shares [main]; NULL is fine
+    uint32_t (*vocab_size)(void *handle);                          // ids are below it [any]
+    int64_t (*special_id)(void *handle, enum dapt_special which);  // -1: it has none [any]
+    // Text to ids, and back. [worker]
+    enum dapt_status (*encode)(void *handle, const char *text, size_t length, uint32_t flags,
+                               dapt_emit_ids emit, void *context);
+    enum dapt_status (*decode)(void *handle, const uint32_t *ids, size_t count, uint32_t flags,
+                               dapt_emit_text emit, void *context);
+    void (*close)(void *handle);  // in any order among shares [main]; NULL is fine
 };
 
 // --------------------------------------------------------------------------------- dapt.schedule/1
@@ -165,11 +173,12 @@ struct dapt_tokenizer_1 {
 struct dapt_schedule_point {
     double learning_rate;  // arrives as 0
     double weight_decay;
-    double replay_share;   // share of sequences drawn from replay, 0..1
+    double replay_share;  // share of sequences drawn from replay, 0..1
 };
 
 struct dapt_schedule_1 {
-    enum dapt_status (*open)(const struct dapt_host *host, const struct dapt_options *options, void **handle);  // [main]
+    enum dapt_status (*open)(const struct dapt_host *host, const struct dapt_options *options,
+                             void **handle);  // [main]
     // The values for optimizer step `step` (0-based) of `total` steps. Pure: same arguments, same
     // answer. [any]
     void (*at)(void *handle, uint64_t step, uint64_t total, struct dapt_schedule_point *point);
@@ -179,12 +188,12 @@ struct dapt_schedule_1 {
 // --------------------------------------------------------------------------------------- the entry
 
 struct dapt_plugin_descriptor {
-    const char *kind;                  // DAPT_SOURCE_1, DAPT_TOKENIZER_1 or DAPT_SCHEDULE_1
-    const char *id;                    // what a configuration calls it: a-z, 0-9, '-', '_'
-    const char *version;               // the plugin's own
-    const char *summary;               // one line
-    const struct dapt_option *options; // ends with a row whose name is NULL; NULL: none
-    const void *implementation;           // struct dapt_source_1 *, ...
+    const char *kind;                   // DAPT_SOURCE_1, DAPT_TOKENIZER_1 or DAPT_SCHEDULE_1
+    const char *id;                     // what a configuration calls it: a-z, 0-9, '-', '_'
+    const char *version;                // the plugin's own
+    const char *summary;                // one line
+    const struct dapt_option *options;  // ends with a row whose name is NULL; NULL: none
+    const void *implementation;         // struct dapt_source_1 *, ...
 };
 
 struct dapt_plugin_entry {

@@ -7,8 +7,9 @@
 struct hf_added_token {
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
-    bool skipped;          // when special tokens are left out
-    struct hf_span shown;  // in hf_added.shown: what it decodes to, which is what was searched for
+    bool skipped;  // when special tokens are left out
+    // in hf_added.shown: what it decodes to, which is what was searched for
+    struct hf_span shown;
 };
 
 // Finds the longest of a set of texts at each place.

@@ -12,8 +12,8 @@ typedef enum dapt_status (*step_run)(const struct step *step, const struct dapt_
                                      const struct hf_token_texts *in, struct hf_token_texts *out);
 struct step {
     step_run run;
-    struct hf_text
-        content;  // Replace, Strip, Metaspace's mark, WordPiece's prefix, BPEDecoder's suffix
+    // Replace, Strip, Metaspace's mark, WordPiece's prefix, BPEDecoder's suffix
+    struct hf_text content;
     struct hf_regex *regex;
     uint32_t start, stop;  // Strip: at most so many characters
     bool cleanup;          // WordPiece

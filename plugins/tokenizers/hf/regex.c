@@ -183,7 +183,8 @@ static enum dapt_status class_char(struct translation *t) {
             return refuse(t, "this kind of [:...:]");
         }
         // Inside, a class adds its characters. A hyphen at its edge would come to mean a range.
-        if (t->end - t->p < 2 || t->p[1] == '^' || t->p[1] == '-' || t->p[1] == ']' || t->p[-1] == '-')
+        if (t->end - t->p < 2 || t->p[1] == '^' || t->p[1] == '-' || t->p[1] == ']' ||
+            t->p[-1] == '-')
             return refuse(t, "such a class inside a class");
         t->nested++;
         t->p++;
