@@ -1,6 +1,5 @@
 // The backend's entry: devices and buffers. There is one device: the processors this process may
 // use.
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +9,6 @@
 #include "cpu.h"
 
 #define HUGE_PAGE (UINT64_C(2) << 20)
-
-enum dapt_status cpu_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
-                          ...) {
-    char line[512];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    return host->fail(host, status, line);
-}
 
 // -------------------------------------------------------------------------------------- the device
 
@@ -31,7 +20,8 @@ static enum dapt_status device_count(const struct dapt_host *host, uint32_t *cou
 
 static enum dapt_status check_index(const struct dapt_host *host, uint32_t index) {
     if (index == 0) return DAPT_OK;
-    return cpu_fail(host, DAPT_ERROR_INVALID, "cpu: device %u asked for, the only one is 0", index);
+    return backend_fail(host, DAPT_ERROR_INVALID, "cpu: device %u asked for, the only one is 0",
+                        index);
 }
 
 static uint64_t machine_memory(void) {
@@ -127,10 +117,10 @@ static enum dapt_status device_open(const struct dapt_host *host, uint32_t index
     if (status < 0) return status;
     unsigned threads = options != NULL ? options->threads : 0;
     if (threads > 4096)
-        return cpu_fail(host, DAPT_ERROR_INVALID, "cpu: %u threads asked for, at most 4096",
-                        threads);
+        return backend_fail(host, DAPT_ERROR_INVALID, "cpu: %u threads asked for, at most 4096",
+                            threads);
     struct dapt_device *device = calloc(1, sizeof *device);
-    if (device == NULL) return cpu_fail(host, DAPT_ERROR_MEMORY, "cpu: no memory for a device");
+    if (device == NULL) return backend_fail(host, DAPT_ERROR_MEMORY, "cpu: no memory for a device");
     device->host = host;
     device->threads = threads > 0 ? threads : pool_processors();
     device->memory = machine_memory();
@@ -142,8 +132,9 @@ static enum dapt_status device_open(const struct dapt_host *host, uint32_t index
     if (status >= 0 && isa.matrix_unit) {
         device->matrix_unit = aligned_alloc(64, amx_workspace() * device->threads);
         if (device->matrix_unit == NULL)
-            status = cpu_fail(host, DAPT_ERROR_MEMORY,
-                              "cpu: no memory for the workspaces of %u threads", device->threads);
+            status = backend_fail(host, DAPT_ERROR_MEMORY,
+                                  "cpu: no memory for the workspaces of %u threads",
+                                  device->threads);
     }
 #endif
     if (status < 0) {
@@ -189,9 +180,10 @@ enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t p
         !__builtin_add_overflow(size, shared, &size))
         scratch = aligned_alloc(64, size);
     if (scratch == NULL)
-        return cpu_fail(device->host, DAPT_ERROR_MEMORY,
-                        "cpu: no memory for scratch of %zu bytes and %zu for each of %u threads",
-                        shared, private, device->threads);
+        return backend_fail(
+            device->host, DAPT_ERROR_MEMORY,
+            "cpu: no memory for scratch of %zu bytes and %zu for each of %u threads", shared,
+            private, device->threads);
     free(device->scratch);
     device->scratch = scratch;
     device->shared = shared;
@@ -205,19 +197,19 @@ static enum dapt_status buffer_create(struct dapt_device *device, enum dapt_buff
     *result = NULL;
     struct dapt_buffer *buffer = calloc(1, sizeof *buffer);
     if (buffer == NULL)
-        return cpu_fail(device->host, DAPT_ERROR_MEMORY,
-                        "cpu: no memory for a buffer's description");
+        return backend_fail(device->host, DAPT_ERROR_MEMORY,
+                            "cpu: no memory for a buffer's description");
     bool fits = size <= PTRDIFF_MAX / 2 &&
                 (device->memory == 0 || size <= device->memory - device->used);
     if (fits) buffer->data = cpu_map(size > 0 ? size : 1, &buffer->mapped);
     if (buffer->data == NULL) {
         free(buffer);
-        return cpu_fail(device->host, DAPT_ERROR_MEMORY,
-                        "cpu: a buffer of %llu MiB asked for; the machine has %llu MiB, %llu MiB "
-                        "are in other buffers",
-                        (unsigned long long)(size >> 20),
-                        (unsigned long long)(device->memory >> 20),
-                        (unsigned long long)(device->used >> 20));
+        return backend_fail(
+            device->host, DAPT_ERROR_MEMORY,
+            "cpu: a buffer of %llu MiB asked for; the machine has %llu MiB, %llu MiB "
+            "are in other buffers",
+            (unsigned long long)(size >> 20), (unsigned long long)(device->memory >> 20),
+            (unsigned long long)(device->used >> 20));
     }
     buffer->size = size;
     device->used += size;

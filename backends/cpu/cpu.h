@@ -12,6 +12,8 @@
 #define DAPT_CPU_H
 #include <stdatomic.h>
 
+#include "common/fail.h"
+#include "common/integers.h"
 #include "dapt/backend.h"
 
 // ----------------------------------------------------------------------------------------- threads
@@ -99,9 +101,6 @@ struct dapt_device {
     uint8_t *matrix_unit;  // a workspace for each thread; NULL: products by BLAS
 };
 
-// Records a formatted line with the host.
-enum dapt_status cpu_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
-                          ...) __attribute__((format(printf, 3, 4)));
 // Zeroed pages; NULL when there are none.
 void *cpu_map(uint64_t size, uint64_t *mapped);
 void cpu_unmap(void *data, uint64_t mapped);
@@ -136,13 +135,4 @@ enum dapt_status cpu_program_run(struct dapt_device *device, struct dapt_executa
 enum dapt_status cpu_timings(struct dapt_device *device, struct dapt_executable *executable,
                              uint64_t *nanoseconds);
 
-static inline int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-static inline int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static inline int64_t max_i64(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
 #endif

@@ -156,7 +156,7 @@ enum dapt_status pool_create(const struct dapt_host *host, unsigned threads, str
     *result = NULL;
     struct pool *pool = aligned_alloc(64, sizeof *pool);
     if (pool == NULL)
-        return cpu_fail(host, DAPT_ERROR_MEMORY, "no memory for a team of %u threads", threads);
+        return backend_fail(host, DAPT_ERROR_MEMORY, "no memory for a team of %u threads", threads);
     *pool = (struct pool){.ticket = CLOSED, .threads = threads, .started = 1};
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
@@ -171,8 +171,8 @@ enum dapt_status pool_create(const struct dapt_host *host, unsigned threads, str
     if (!ok) {
         unsigned started = pool->started;
         pool_destroy(&pool);
-        return cpu_fail(host, DAPT_ERROR_MEMORY, "%u threads asked for, the system gave %u",
-                        threads, started);
+        return backend_fail(host, DAPT_ERROR_MEMORY, "%u threads asked for, the system gave %u",
+                            threads, started);
     }
     *result = pool;
     return DAPT_OK;

@@ -34,8 +34,8 @@ enum dapt_status cpu_program_compile(struct dapt_device *device, const struct da
         executable->nanoseconds = calloc(program->op_count + 1u, sizeof *executable->nanoseconds);
     }
     if (executable == NULL || executable->jobs == NULL || executable->nanoseconds == NULL) {
-        status = cpu_fail(device->host, DAPT_ERROR_MEMORY,
-                          "cpu: no memory for a program of %u operations", program->op_count);
+        status = backend_fail(device->host, DAPT_ERROR_MEMORY,
+                              "cpu: no memory for a program of %u operations", program->op_count);
         goto done;
     }
     size_t shared = 0, private = 0;
@@ -43,10 +43,10 @@ enum dapt_status cpu_program_compile(struct dapt_device *device, const struct da
         struct job *job = &executable->jobs[i];
         job->op = program->ops[i];
         if ((uint32_t)job->op.opcode >= DAPT_OP_COUNT || device->ops[job->op.opcode] == NULL) {
-            status = cpu_fail(device->host, DAPT_ERROR_UNSUPPORTED,
-                              "cpu: operation %u (%s) has the unknown code %d", i,
-                              job->op.label != NULL ? job->op.label : "no label",
-                              (int)job->op.opcode);
+            status = backend_fail(device->host, DAPT_ERROR_UNSUPPORTED,
+                                  "cpu: operation %u (%s) has the unknown code %d", i,
+                                  job->op.label != NULL ? job->op.label : "no label",
+                                  (int)job->op.opcode);
             goto done;
         }
         job->row = device->ops[job->op.opcode];

@@ -41,7 +41,7 @@ enum dapt_status vk_cut_passes(struct dapt_device *d, struct vk_passes *passes) 
     if (list.room == passes->count) return DAPT_OK;
     list.at = malloc(list.room * sizeof *list.at);
     if (list.at == NULL)
-        return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program's passes");
+        return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program's passes");
     for (uint32_t i = 0; i < passes->count; i++) {
         const struct vk_pass *whole = &passes->at[i];
         struct cut c = cut_of(d, whole);

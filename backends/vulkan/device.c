@@ -57,10 +57,10 @@ enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const
         device->lost = DAPT_ERROR_DEVICE;
         tell_running(device, running, sizeof running);
     }
-    return vk_fail(device->host,
-                   result == VK_ERROR_OUT_OF_HOST_MEMORY ? DAPT_ERROR_MEMORY : DAPT_ERROR_DEVICE,
-                   "vulkan: device %s: %s: %s%s", device->adapter->info.name, what,
-                   vk_result_name(result), running);
+    return backend_fail(
+        device->host, result == VK_ERROR_OUT_OF_HOST_MEMORY ? DAPT_ERROR_MEMORY : DAPT_ERROR_DEVICE,
+        "vulkan: device %s: %s: %s%s", device->adapter->info.name, what, vk_result_name(result),
+        running);
 }
 
 void vk_forget(struct dapt_device *d, const void *begin, size_t size) {
@@ -166,11 +166,11 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
     enum dapt_status status = vk_device_info(host, index, &info);
     if (status < 0) return status;
     struct dapt_device *d = calloc(1, sizeof *d);
-    if (d == NULL) return vk_fail(host, DAPT_ERROR_MEMORY, "vulkan: no memory for a device");
+    if (d == NULL) return backend_fail(host, DAPT_ERROR_MEMORY, "vulkan: no memory for a device");
     d->host = host;
     d->instance = vk_instance_take(host);
     if (index >= d->instance->count) {  // gone since it was listed
-        status = vk_fail(host, DAPT_ERROR_DEVICE, "vulkan: device %s is gone", info.name);
+        status = backend_fail(host, DAPT_ERROR_DEVICE, "vulkan: device %s is gone", info.name);
         goto done;
     }
     d->adapter = &d->instance->adapters[index];
@@ -183,8 +183,8 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
     }
     const char *missing = vk_load_device(d->instance->api.GetDeviceProcAddr, d->handle, &d->api);
     if (missing != NULL) {
-        status = vk_fail(host, DAPT_ERROR_UNSUPPORTED, "vulkan: device %s lacks %s", info.name,
-                         missing);
+        status = backend_fail(host, DAPT_ERROR_UNSUPPORTED, "vulkan: device %s lacks %s", info.name,
+                              missing);
         d->api.DestroyDevice = NULL;
         goto done;
     }
@@ -276,8 +276,8 @@ void vk_full_barrier(struct dapt_device *d, VkCommandBuffer commands) {
 
 enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, const char *what) {
     if (d->lost < 0)
-        return vk_fail(d->host, d->lost, "vulkan: device %s was lost before",
-                       d->adapter->info.name);
+        return backend_fail(d->host, d->lost, "vulkan: device %s was lost before",
+                            d->adapter->info.name);
     uint64_t value = d->submitted + 1;
     VkTimelineSemaphoreSubmitInfo timeline = {
         .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
@@ -319,8 +319,8 @@ static VkResult wait_patiently(struct dapt_device *d, const VkSemaphoreWaitInfo 
 
 enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) {
     if (d->lost < 0)
-        return vk_fail(d->host, d->lost, "vulkan: device %s was lost before",
-                       d->adapter->info.name);
+        return backend_fail(d->host, d->lost, "vulkan: device %s was lost before",
+                            d->adapter->info.name);
     VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
                                 .semaphoreCount = 1,
                                 .pSemaphores = &d->timeline,
@@ -333,12 +333,14 @@ enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) 
     char running[256];
     tell_running(d, running, sizeof running);
     if (!patient)
-        return vk_fail(d->host, DAPT_ERROR_DEVICE, "vulkan: device %s did not finish within %g s%s",
-                       d->adapter->info.name, timeout, running);
+        return backend_fail(d->host, DAPT_ERROR_DEVICE,
+                            "vulkan: device %s did not finish within %g s%s", d->adapter->info.name,
+                            timeout, running);
     d->lost = DAPT_ERROR_DEVICE;
     d->hung = true;
-    return vk_fail(d->host, DAPT_ERROR_DEVICE, "vulkan: device %s hangs: no progress for %g s%s",
-                   d->adapter->info.name, d->patience, running);
+    return backend_fail(d->host, DAPT_ERROR_DEVICE,
+                        "vulkan: device %s hangs: no progress for %g s%s", d->adapter->info.name,
+                        d->patience, running);
 }
 
 enum dapt_status vk_device_wait(struct dapt_device *device, double timeout) {

@@ -39,8 +39,8 @@ enum dapt_status vk_mark_barriers(struct dapt_device *device, struct vk_passes *
             struct vk_access *larger = realloc(pending.at, room * sizeof *larger);
             if (larger == NULL) {
                 free(pending.at);
-                return vk_fail(device->host, DAPT_ERROR_MEMORY,
-                               "vulkan: no memory for a program's hazards");
+                return backend_fail(device->host, DAPT_ERROR_MEMORY,
+                                    "vulkan: no memory for a program's hazards");
             }
             pending.at = larger;
             pending.room = room;

@@ -1,7 +1,6 @@
 // libvulkan, the instance, and the devices that have what is needed: Vulkan 1.2, timeline
 // semaphores, buffer device addresses, and a queue that computes.
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,16 +10,6 @@
 
 static struct vk_instance instance;
 static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
-
-enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
-                         ...) {
-    char line[768];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(line, sizeof line, format, arguments);
-    va_end(arguments);
-    return host->fail(host, status, line);
-}
 
 // -------------------------------------------------------------------------------------- validation
 
@@ -489,15 +478,16 @@ enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count) 
     *count = listed.count;
     return listed.count > 0
                ? DAPT_OK
-               : vk_fail(host, DAPT_ERROR_UNSUPPORTED, "vulkan: no device: %s", listed.reason);
+               : backend_fail(host, DAPT_ERROR_UNSUPPORTED, "vulkan: no device: %s", listed.reason);
 }
 
 enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,
                                 struct dapt_device_info *info) {
     list_devices(host);
     if (index >= listed.count)
-        return vk_fail(host, DAPT_ERROR_INVALID, "vulkan: device %u asked for, there are %u%s%s",
-                       index, listed.count, listed.count > 0 ? "" : ": ", listed.reason);
+        return backend_fail(host, DAPT_ERROR_INVALID,
+                            "vulkan: device %u asked for, there are %u%s%s", index, listed.count,
+                            listed.count > 0 ? "" : ": ", listed.reason);
     *info = listed.info[index];
     return DAPT_OK;
 }

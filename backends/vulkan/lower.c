@@ -1,6 +1,7 @@
 // The builder of passes, and which function lowers which op.
 #include "lower.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,8 +43,8 @@ struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader) {
         uint32_t room = 2 * list->room + 16;
         struct vk_pass *larger = realloc(list->at, room * sizeof *larger);
         if (larger == NULL) {
-            l->status = vk_fail(l->device->host, DAPT_ERROR_MEMORY,
-                                "vulkan: no memory for a program's passes");
+            l->status = backend_fail(l->device->host, DAPT_ERROR_MEMORY,
+                                     "vulkan: no memory for a program's passes");
             memset(&spare, 0, sizeof spare);
             return &spare;
         }
@@ -60,8 +61,9 @@ bool vk_dense(const struct vk_view *v) {
 }
 
 static void touch(struct vk_pass *p, const struct vk_view *v, bool write) {
-    p->addresses[p->address_count++] = v->address;
+    vk_again(p, v);
     if (v->address == 0) return;
+    assert(p->access_count < VK_PASS_ACCESSES);
     uint64_t width = (uint64_t)(v->inner * v->cols) * 4, step = (uint64_t)v->stride * 4;
     struct vk_access *a = &p->access[p->access_count++];
     *a = (struct vk_access){.begin = v->address,
@@ -79,17 +81,27 @@ void vk_writes(struct vk_pass *p, const struct vk_view *v) {
 }
 
 void vk_again(struct vk_pass *p, const struct vk_view *v) {
+    assert(2 * (p->address_count + 1) + p->word_count <= VK_PUSH_WORDS);
     p->addresses[p->address_count++] = v->address;
 }
 
 void vk_word(struct vk_pass *p, int64_t value) {
+    assert(2 * p->address_count + p->word_count < VK_PUSH_WORDS);
     p->words[p->word_count++] = (uint32_t)value;
 }
 void vk_float(struct vk_pass *p, float value) {
-    memcpy(&p->words[p->word_count++], &value, sizeof value);
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    vk_word(p, bits);
 }
 void vk_constant(struct vk_pass *p, int64_t value) {
+    assert(p->constant_count < VK_MAX_CONSTANTS);
     p->constants[p->constant_count++] = (uint32_t)value;
+}
+void vk_constants(struct vk_pass *p, const void *values, size_t size) {
+    assert(p->constant_count == 0 && size % 4 == 0 && size / 4 <= VK_MAX_CONSTANTS);
+    memcpy(p->constants, values, size);
+    p->constant_count = (uint32_t)(size / 4);
 }
 
 void vk_groups(struct vk_pass *p, int64_t x, int64_t y, int64_t z) {

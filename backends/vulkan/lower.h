@@ -33,7 +33,7 @@ struct vk_access {
     bool write;
 };
 
-#define VK_PUSH_WORDS 32
+#define VK_PUSH_WORDS 32  // an address counts as two
 #define VK_PASS_ACCESSES 14
 
 struct vk_pass {
@@ -87,6 +87,8 @@ void vk_again(struct vk_pass *p, const struct vk_view *v);   // the address of w
 void vk_word(struct vk_pass *p, int64_t value);
 void vk_float(struct vk_pass *p, float value);
 void vk_constant(struct vk_pass *p, int64_t value);
+// All of a shader's constants at once: `size` bytes of uint32_t in the order of their ids.
+void vk_constants(struct vk_pass *p, const void *values, size_t size);
 void vk_groups(struct vk_pass *p, int64_t x, int64_t y, int64_t z);
 // A dense matrix in scratch, its contents undefined.
 struct vk_view vk_scratch(struct vk_lowering *l, int64_t rows, int64_t cols);
@@ -158,16 +160,6 @@ void vk_op_element(struct vk_lowering *l);
 void vk_op_lm_loss(struct vk_lowering *l);
 void vk_op_sum(struct vk_lowering *l);
 void vk_op_adamw(struct vk_lowering *l);
-
-static inline int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-static inline int64_t min_i64(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-static inline int64_t max_i64(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
 
 // hazard.c: marks the passes that need a barrier before them: where one of them and a pass since
 // the last barrier touch the same memory and one of the two writes.

@@ -126,27 +126,39 @@ static struct vk_tile choose_tile(struct vk_lowering *l, const struct vk_matmul 
 
 // ------------------------------------------------------------------------------------------ passes
 
+// The specialization constants of the shaders of products, by constant_id.
+struct constants {
+    uint32_t width, height;                           // 0, 1: invocations of a workgroup
+    uint32_t bm, bn, bk, tm, tn;                      // 2 .. 6: the tile
+    uint32_t transpose_a, transpose_b;                // 7, 8
+    uint32_t bias, residual, accumulate, activation;  // 9 .. 12: what is done to a finished sum
+    uint32_t aligned_a, aligned_b, aligned_c;  // 13 .. 15: whether it is read or written by fours
+};
+
 void vk_multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
                  int64_t k, int64_t chunk, const struct vk_view *c) {
     int64_t rows = m->c.rows, cols = m->c.cols, parts = ceil_div(k, chunk);
     const struct vk_view none = {0};
     bool fused = parts == 1;
     struct vk_pass *p = vk_pass(l, t->shader);
-    vk_shape_constants(p, vk_tile_shape(l, t));
-    vk_constant(p, t->bm);
-    vk_constant(p, t->bn);
-    vk_constant(p, t->bk);
-    vk_constant(p, t->tm);
-    vk_constant(p, t->tn);
-    vk_constant(p, m->transpose_a);
-    vk_constant(p, m->transpose_b);
-    vk_constant(p, fused && m->bias.address != 0);
-    vk_constant(p, fused && m->residual.address != 0);
-    vk_constant(p, fused && m->accumulate);
-    vk_constant(p, fused ? m->activation : DAPT_ACT_NONE);
-    vk_constant(p, by_fours(&m->a));
-    vk_constant(p, by_fours(&m->b));
-    vk_constant(p, by_fours(c));
+    struct vk_shape shape = vk_tile_shape(l, t);
+    const struct constants constants = {.width = (uint32_t)shape.width,
+                                        .height = (uint32_t)shape.height,
+                                        .bm = t->bm,
+                                        .bn = t->bn,
+                                        .bk = t->bk,
+                                        .tm = t->tm,
+                                        .tn = t->tn,
+                                        .transpose_a = m->transpose_a,
+                                        .transpose_b = m->transpose_b,
+                                        .bias = fused && m->bias.address != 0,
+                                        .residual = fused && m->residual.address != 0,
+                                        .accumulate = fused && m->accumulate,
+                                        .activation = fused ? m->activation : DAPT_ACT_NONE,
+                                        .aligned_a = by_fours(&m->a),
+                                        .aligned_b = by_fours(&m->b),
+                                        .aligned_c = by_fours(c)};
+    vk_constants(p, &constants, sizeof constants);
     vk_reads(p, &m->a);
     vk_reads(p, &m->b);
     vk_reads(p, fused ? &m->bias : &none);

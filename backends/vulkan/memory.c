@@ -281,12 +281,12 @@ static enum dapt_status fail_memory(struct dapt_device *d, VkResult result, uint
     char left[64] = "";
     if (available > 0)
         snprintf(left, sizeof left, ", %llu MiB are free", (unsigned long long)(available >> 20));
-    return vk_fail(d->host, DAPT_ERROR_DEVICE,
-                   "vulkan: device %s: %s: %.1f MiB asked for (%s); it has %llu MiB, %llu MiB are "
-                   "taken by this program%s; %s",
-                   d->adapter->info.name, vk_result_name(result), (double)size / 1048576.0, name,
-                   (unsigned long long)(total >> 20), (unsigned long long)(d->used >> 20), left,
-                   advice);
+    return backend_fail(
+        d->host, DAPT_ERROR_DEVICE,
+        "vulkan: device %s: %s: %.1f MiB asked for (%s); it has %llu MiB, %llu MiB are "
+        "taken by this program%s; %s",
+        d->adapter->info.name, vk_result_name(result), (double)size / 1048576.0, name,
+        (unsigned long long)(total >> 20), (unsigned long long)(d->used >> 20), left, advice);
 }
 
 // More than this is not even tried: where memory is bound sparsely all of it would be taken first.
@@ -315,7 +315,8 @@ enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kin
     *buffer = NULL;
     struct dapt_buffer *b = calloc(1, sizeof *b);
     if (b == NULL)
-        return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a buffer's description");
+        return backend_fail(d->host, DAPT_ERROR_MEMORY,
+                            "vulkan: no memory for a buffer's description");
     uint64_t taken = align_up(size, ALIGNMENT);
     VkResult result = VK_SUCCESS;
     struct vk_block *block = NULL;

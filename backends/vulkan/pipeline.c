@@ -100,7 +100,8 @@ static enum dapt_status get_module(struct dapt_device *d, enum vk_shader shader)
     uint32_t *code = malloc((words + ADDED_WORDS) * 4);
     if (code != NULL) memcpy(code, source != NULL ? source : row->code, words * 4);
     free(source);
-    if (code == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a shader");
+    if (code == NULL)
+        return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a shader");
     if (d->adapter->properties12.shaderSignedZeroInfNanPreserveFloat32)
         keep_infinities(code, &words);
     VkShaderModuleCreateInfo info = {
@@ -145,7 +146,8 @@ enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
     enum dapt_status status = get_module(d, shader);
     if (status < 0) return status;
     struct vk_pipeline *p = calloc(1, sizeof *p);
-    if (p == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a pipeline");
+    if (p == NULL)
+        return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a pipeline");
     p->shader = shader;
     p->part = part;
     p->count = count;

@@ -148,7 +148,7 @@ static enum dapt_status add_piece(struct dapt_device *d, struct dapt_executable 
         vk_forget(d, e->pieces, e->piece_room * sizeof *e->pieces);
         struct piece *larger = realloc(e->pieces, room * sizeof *larger);
         if (larger == NULL)
-            return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program");
+            return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program");
         memset(larger + e->piece_room, 0, (room - e->piece_room) * sizeof *larger);
         e->pieces = larger;
         e->piece_room = room;
@@ -239,7 +239,7 @@ enum dapt_status vk_program_compile(struct dapt_device *device, const struct dap
     enum dapt_status status = DAPT_OK;
     if (e != NULL) e->labels = calloc(program->op_count + 1u, sizeof *e->labels);
     if (e == NULL || e->labels == NULL) {
-        status = vk_fail(device->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program");
+        status = backend_fail(device->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program");
         goto done;
     }
     e->op_count = program->op_count;
@@ -247,8 +247,8 @@ enum dapt_status vk_program_compile(struct dapt_device *device, const struct dap
     if ((status = grow_scratch(device, e->scratch)) < 0) goto done;
     e->nanoseconds = calloc(e->passes.count + 1u, sizeof *e->nanoseconds);
     if (e->nanoseconds == NULL) {
-        status = vk_fail(device->host, DAPT_ERROR_MEMORY,
-                         "vulkan: no memory for a program's clocks");
+        status = backend_fail(device->host, DAPT_ERROR_MEMORY,
+                              "vulkan: no memory for a program's clocks");
         goto done;
     }
     e->timed = device->adapter->timestamp_bits > 0 && e->passes.count < MAX_QUERIES;
@@ -284,7 +284,8 @@ void vk_program_destroy(struct dapt_device *device, struct dapt_executable *e) {
 static enum dapt_status read_clocks(struct dapt_device *d, struct dapt_executable *e) {
     uint32_t count = e->passes.count + 1;
     uint64_t *ticks = calloc(count, sizeof *ticks);
-    if (ticks == NULL) return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for timings");
+    if (ticks == NULL)
+        return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for timings");
     VkResult result = d->api.GetQueryPoolResults(d->handle, e->queries, 0, count,
                                                  count * sizeof *ticks, ticks, sizeof *ticks,
                                                  VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
@@ -328,11 +329,11 @@ enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *
                             uint64_t *nanoseconds) {
     enum dapt_status status = DAPT_OK;
     if (device->adapter->timestamp_bits == 0 || e->passes.count >= MAX_QUERIES)
-        return vk_fail(device->host, DAPT_ERROR_UNSUPPORTED, "vulkan: device %s has no clocks",
-                       device->adapter->info.name);
+        return backend_fail(device->host, DAPT_ERROR_UNSUPPORTED, "vulkan: device %s has no clocks",
+                            device->adapter->info.name);
     if (!e->ran)
-        return vk_fail(device->host, DAPT_ERROR_INVALID,
-                       "vulkan: timings of a program that did not run");
+        return backend_fail(device->host, DAPT_ERROR_INVALID,
+                            "vulkan: timings of a program that did not run");
     if (e->timed) {
         status = vk_wait(device, e->value, 0);
         if (status == DAPT_OK) status = read_clocks(device, e);

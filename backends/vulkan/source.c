@@ -57,8 +57,8 @@ static enum dapt_status read_code(struct dapt_device *d, const char *path, const
     }
     free(*code);
     *code = NULL;
-    return vk_fail(d->host, DAPT_ERROR_IO, "DAPT_SHADER_DIR: what glslc made of %s cannot be read",
-                   name);
+    return backend_fail(d->host, DAPT_ERROR_IO,
+                        "DAPT_SHADER_DIR: what glslc made of %s cannot be read", name);
 }
 
 enum dapt_status vk_shader_source(struct dapt_device *d, enum vk_shader shader, uint32_t **code,
@@ -70,22 +70,23 @@ enum dapt_status vk_shader_source(struct dapt_device *d, enum vk_shader shader, 
     if (folder == NULL || *folder == '\0') return DAPT_OK;
     snprintf(source, sizeof source, "%s/%s", folder, row->source);
     if (access(source, R_OK) != 0)
-        return vk_fail(d->host, DAPT_ERROR_IO, "DAPT_SHADER_DIR: %s cannot be read", source);
+        return backend_fail(d->host, DAPT_ERROR_IO, "DAPT_SHADER_DIR: %s cannot be read", source);
     snprintf(output, sizeof output, "%.200s/dapt-shader-XXXXXX",
              temporary != NULL && *temporary != '\0' ? temporary : "/tmp");
     int file = mkstemp(output);
     if (file < 0)
-        return vk_fail(d->host, DAPT_ERROR_IO, "DAPT_SHADER_DIR: no temporary file %s", output);
+        return backend_fail(d->host, DAPT_ERROR_IO, "DAPT_SHADER_DIR: no temporary file %s",
+                            output);
     close(file);
     int result = run_glslc(source, row->defines, output);
     enum dapt_status status = DAPT_OK;
     if (result == 0)
         status = read_code(d, output, row->name, code, size);
     else if (result == -1 || result == 127)
-        status = vk_fail(d->host, DAPT_ERROR_UNSUPPORTED,
-                         "DAPT_SHADER_DIR is set, but glslc cannot be run");
+        status = backend_fail(d->host, DAPT_ERROR_UNSUPPORTED,
+                              "DAPT_SHADER_DIR is set, but glslc cannot be run");
     else
-        status = vk_fail(
+        status = backend_fail(
             d->host, DAPT_ERROR_INVALID,
             "DAPT_SHADER_DIR: %s (shader %s) does not compile; glslc's words are above", source,
             row->name);

@@ -30,7 +30,7 @@ static const char *const role_names[DAPT_BUFFER_ROLE_COUNT] = {
 static enum dapt_status slot_begin(struct dapt_device *d, bool staging, struct slot **slot) {
     if (d->ring == NULL) d->ring = calloc(1, sizeof *d->ring);
     if (d->ring == NULL)
-        return vk_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for staging");
+        return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for staging");
     struct slot *s = &d->ring->slots[d->ring->next++ % SLOTS];
     enum dapt_status status = vk_wait(d, s->value, 0);
     if (status == DAPT_OK && staging && s->memory == NULL)

@@ -20,8 +20,17 @@
 
 static const struct vk_product largest = {.m = 4096, .n = 2048, .k = 512, .parts = 32};
 
+// What an answer is for: sizes as powers of two, and all else that decides which kernel runs.
+struct key {
+    uint8_t m, n, k, parts;             // logarithms to base 2
+    uint8_t transpose_a, transpose_b;   // bool
+    uint8_t aligned_a, aligned_b;       // bool
+    uint8_t dtype_a, dtype_b, dtype_c;  // enum dapt_dtype
+    uint8_t unit;                       // 0: no matrix unit
+};
+
 struct entry {
-    uint32_t product, unused;  // see key_of
+    struct key key;
     struct vk_tile tile;
 };
 
@@ -45,7 +54,8 @@ static bool from_source(void) {
 static uint64_t content_of(const struct dapt_device *d) {
     static const enum vk_shader shaders[] = {SHADER_MATMUL, SHADER_MATMUL_LANE};
     const struct vk_limits *l = &d->limits;
-    uint32_t limits[] = {l->invocations, l->shared_memory, l->subgroup, l->software};
+    uint32_t limits[] = {l->invocations, l->shared_memory, l->subgroup, l->software,
+                         sizeof(struct entry)};
     uint64_t hash = vk_hash(limits, sizeof limits);
     for (size_t i = 0; i < sizeof shaders / sizeof *shaders; i++)
         hash = 31 * hash +
@@ -94,28 +104,40 @@ static struct vk_product class_of(const struct vk_product *p) {
     return c;
 }
 
-static uint32_t log2_of(int64_t power) {
-    uint32_t bits = 0;
+static uint8_t log2_of(int64_t power) {
+    uint8_t bits = 0;
     while (power > 1) power /= 2, bits++;
     return bits;
 }
 
-static uint32_t key_of(const struct vk_product *c) {
-    return log2_of(c->m) << 24 | log2_of(c->n) << 16 | log2_of(c->k) << 8 | log2_of(c->parts) << 4 |
-           (uint32_t)c->transpose_a << 3 | (uint32_t)c->transpose_b << 2 |
-           (uint32_t)c->aligned_a << 1 | (uint32_t)c->aligned_b;
+static struct key key_of(const struct vk_product *c) {
+    return (struct key){.m = log2_of(c->m),
+                        .n = log2_of(c->n),
+                        .k = log2_of(c->k),
+                        .parts = log2_of(c->parts),
+                        .transpose_a = c->transpose_a,
+                        .transpose_b = c->transpose_b,
+                        .aligned_a = c->aligned_a,
+                        .aligned_b = c->aligned_b,
+                        .dtype_a = DAPT_F32,
+                        .dtype_b = DAPT_F32,
+                        .dtype_c = DAPT_F32};
+}
+
+static bool same_key(const struct key *a, const struct key *b) {
+    return memcmp(a, b, sizeof *a) == 0;  // twelve bytes, without gaps
 }
 
 // Answers that the list does not offer are none.
-static bool recall(const struct vk_tuner *t, uint32_t key, const struct vk_tile *list,
+static bool recall(const struct vk_tuner *t, const struct key *key, const struct vk_tile *list,
                    uint32_t count, uint32_t *number) {
     for (uint32_t i = 0; i < t->count; i++)
-        for (uint32_t k = 0; t->entries[i].product == key && k < count; k++)
+        for (uint32_t k = 0; same_key(&t->entries[i].key, key) && k < count; k++)
             if (memcmp(&t->entries[i].tile, &list[k], sizeof *list) == 0) return *number = k, true;
     return false;
 }
 
-static void remember(struct vk_tuner *t, uint32_t key, const struct vk_tile *tile) {
+static void remember(struct vk_tuner *t, const struct key *key, const struct vk_tile *tile) {
     if (t->count == t->room) {
         uint32_t room = 2 * t->room + 16;
         struct entry *larger = room > MAX_ENTRIES ? NULL
@@ -124,7 +146,7 @@ static void remember(struct vk_tuner *t, uint32_t key, const struct vk_tile *til
         t->entries = larger;
         t->room = room;
     }
-    t->entries[t->count++] = (struct entry){.product = key, .tile = *tile};
+    t->entries[t->count++] = (struct entry){.key = *key, .tile = *tile};
     t->changed = true;
 }
 
@@ -297,10 +319,10 @@ uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_product *product
     bool complete = false;
     if (t == NULL || operations(product) < SMALL_PRODUCT) return 0;
     struct vk_product like = class_of(product);
-    uint32_t key = key_of(&like);
-    if (recall(t, key, list, count, &fastest) || t->spent >= d->limits.tuning) return fastest;
+    struct key key = key_of(&like);
+    if (recall(t, &key, list, count, &fastest) || t->spent >= d->limits.tuning) return fastest;
     enum dapt_status status = measure_all(d, &like, list, count, &fastest, &complete);
     if (d->lost < 0) l->status = status;  // else the usual tile will do
-    if (complete) remember(t, key, &list[fastest]);
+    if (complete) remember(t, &key, &list[fastest]);
     return fastest;
 }

@@ -13,6 +13,8 @@
 #ifndef DAPT_VK_H
 #define DAPT_VK_H
 #include "api.h"
+#include "common/fail.h"
+#include "common/integers.h"
 #include "shader_rows.h"
 
 struct dapt_device;
@@ -144,10 +146,7 @@ enum dapt_status vk_submit(struct dapt_device *device, VkCommandBuffer commands,
 enum dapt_status vk_wait(struct dapt_device *device, uint64_t value, double timeout);
 bool vk_idle(struct dapt_device *device);
 
-// Records a formatted line with the host.
-enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
-                         ...) __attribute__((format(printf, 3, 4)));
-// The same for a failed Vulkan call: adds the device and the result's name, and remembers a lost
+// Records why a Vulkan call failed: adds the device and the result's name, and remembers a lost
 // device.
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what);
 const char *vk_result_name(VkResult result);
@@ -184,7 +183,7 @@ void vk_transfer_close(struct dapt_device *device);
 
 // --------------------------------------------------------------------------------------- pipelines
 
-#define VK_MAX_CONSTANTS 16
+#define VK_MAX_CONSTANTS 24
 
 // A shader with its specialization constants; made once, kept for the device's life. `part`: for
 // dispatches of some of the workgroups.

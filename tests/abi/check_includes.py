@@ -27,7 +27,12 @@ OUTSIDE = {  # what modules and programs may use of dapt; besides, files of thei
     "backends": {"dapt/plugin.h", "dapt/backend.h"},
     "tools": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h"},
 }
-MADE = {"backends/vulkan": {"shader_rows.h"}}  # made when building, from shaders/meson.build
+COMMON = {"common/fail.h", "common/integers.h"}  # what backends share
+BESIDES = {  # files of other folders, and those made when building, from shaders/meson.build
+    "backends/common": COMMON,
+    "backends/cpu": COMMON,
+    "backends/vulkan": COMMON | {"shader_rows.h"},
+}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 
 
@@ -46,8 +51,8 @@ def allowed(path, quote, name, siblings):
     if top == "core":
         room = path.parts[1]
         return name in ROOMS[room] or name.split("/")[0] in ROOMS[room] | {room}
-    made = MADE.get("/".join(path.parts[:2]), set())
-    return name in OUTSIDE[top] or (not ours and name in siblings | made)
+    besides = BESIDES.get("/".join(path.parts[:2]), set())
+    return name in OUTSIDE[top] or (not ours and name in siblings | besides)
 
 
 def problems(root):

@@ -12,12 +12,6 @@
 #define MEMORY 512
 #define PASSES 40
 
-enum dapt_status vk_fail(const struct dapt_host *host, enum dapt_status status, const char *format,
-                         ...) {
-    (void)host, (void)format;
-    return status;
-}
-
 static uint64_t state = 88172645463325252u;
 static uint32_t pick(uint32_t limit) {
     state ^= state << 13;
