@@ -38,13 +38,18 @@ enum dapt_status dapt_copy_file(const char *from, const char *to);  // atomic as
 // A path of two parts in `arena`; `b` alone when it is absolute.
 char *dapt_path_join(struct dapt_arena *arena, const char *a, const char *b);
 
-// The regular files that a pattern means, sorted by name (bytes): a file; a folder (all below it,
-// hidden ones left out); a glob (files only; "**" stands for folders at any depth). Links are
-// followed, loops are not. Nothing found is an error that names the pattern.
 struct dapt_paths {
     char **paths;
     size_t count;
 };
+// The names in a folder, "." and ".." left out, sorted (bytes). A folder that can't be read to its end
+// is an error: half a list is none.
+enum dapt_status dapt_list_folder(struct dapt_arena *arena, const char *path,
+                                  struct dapt_paths *names);
+
+// The regular files that a pattern means, sorted by name (bytes): a file; a folder (all below it,
+// hidden ones left out); a glob (files only; "**" stands for folders at any depth). Links are
+// followed, loops are not. Nothing found is an error that names the pattern.
 enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern,
                              struct dapt_paths *paths);
 

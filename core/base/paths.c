@@ -28,23 +28,16 @@ enum dapt_status dapt_program_dir(struct dapt_arena *arena, char **path) {
     return *path ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
-// -------------------------------------------------------------------------------------------------------- expand
+// ------------------------------------------------------------------------------------ what is found
 
+// Paths or names as they are found.
 struct found {
     struct dapt_arena *arena;
     char **paths;
     size_t count, capacity;
 };
 
-// The folders that we are inside of: a link to one of them is a loop.
-struct place {
-    const struct place *up;
-    dev_t device;
-    ino_t inode;
-    int depth;
-};
-
-static enum dapt_status add_file(struct found *found, const char *path) {
+static enum dapt_status add_path(struct found *found, const char *path) {
     enum dapt_status status = dapt_grow(&found->paths, &found->capacity, found->count + 1,
                                         sizeof *found->paths);
     if (status) return status;
@@ -53,6 +46,59 @@ static enum dapt_status add_file(struct found *found, const char *path) {
     found->paths[found->count++] = copy;
     return DAPT_OK;
 }
+
+static int by_bytes(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+// Gives what was found to the caller, in its arena, or nothing where `status` says so.
+static enum dapt_status give_paths(struct found *found, enum dapt_status status,
+                                   struct dapt_paths *paths) {
+    *paths = (struct dapt_paths){0};
+    size_t size = found->count * sizeof *found->paths;
+    if (!status && found->count) {
+        paths->paths = dapt_arena_alloc(found->arena, size);
+        if (paths->paths) memcpy(paths->paths, found->paths, size);
+        if (paths->paths) paths->count = found->count;
+        if (!paths->paths) status = DAPT_ERROR_MEMORY;
+    }
+    free(found->paths);
+    return status;
+}
+
+// ----------------------------------------------------------------------------------------- folders
+
+enum dapt_status dapt_list_folder(struct dapt_arena *arena, const char *path,
+                                  struct dapt_paths *names) {
+    struct found found = {.arena = arena};
+    enum dapt_status status = DAPT_OK;
+    *names = (struct dapt_paths){0};
+    DIR *directory = opendir(path);
+    if (!directory) return dapt_fail_errno("%s: folder cannot be read", path);
+    while (!status) {
+        errno = 0;  // the end and an error look alike otherwise
+        const struct dirent *entry = readdir(directory);
+        if (!entry) {
+            if (errno) status = dapt_fail_errno("%s: folder cannot be read to its end", path);
+            break;
+        }
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            status = add_path(&found, entry->d_name);
+    }
+    closedir(directory);
+    if (found.count > 1) qsort(found.paths, found.count, sizeof *found.paths, by_bytes);
+    return give_paths(&found, status, names);
+}
+
+// ---------------------------------------------------------------------------------------- patterns
+
+// The folders that we are inside of: a link to one of them is a loop.
+struct place {
+    const struct place *up;
+    dev_t device;
+    ino_t inode;
+    int depth;
+};
 
 static bool is_loop(const struct place *place, const struct stat *info) {
     for (; place; place = place->up) {
@@ -68,16 +114,22 @@ static bool is_any_depth(const char *pattern) {
     return pattern[0] == '*' && pattern[1] == '*' && (pattern[2] == '/' || pattern[2] == '\0');
 }
 
+// What can't be examined: gone, or a link to nowhere, is no match; anything else is an error.
+static enum dapt_status not_there(const char *path) {
+    if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return DAPT_OK;
+    return dapt_fail_errno("%s: cannot be examined", path);
+}
+
 // One entry of a folder against the first part of `pattern`; "" and "**" take everything below, at any depth.
 static enum dapt_status match_entry(struct found *found, const char *path, const char *name,
                                     const char *pattern, const struct place *up) {
     struct stat info;
-    if (stat(path, &info) != 0) return DAPT_OK;  // gone, or a link to nowhere
+    if (stat(path, &info) != 0) return not_there(path);
     bool folder = S_ISDIR(info.st_mode), file = S_ISREG(info.st_mode);
     if (*pattern == '\0' || is_any_depth(pattern)) {
         if (name[0] == '.') return DAPT_OK;
         if (folder) return match_folder(found, path, pattern, up);
-        return file && (*pattern == '\0' || pattern[2] == '\0') ? add_file(found, path) : DAPT_OK;
+        return file && (*pattern == '\0' || pattern[2] == '\0') ? add_path(found, path) : DAPT_OK;
     }
     size_t length = strcspn(pattern, "/");
     char part[NAME_MAX + 1];
@@ -87,7 +139,7 @@ static enum dapt_status match_entry(struct found *found, const char *path, const
     if (fnmatch(part, name, FNM_PERIOD) != 0) return DAPT_OK;
     const char *rest = pattern + length;
     while (*rest == '/') rest++;
-    if (pattern[length] == '\0') return file ? add_file(found, path) : DAPT_OK;
+    if (pattern[length] == '\0') return file ? add_path(found, path) : DAPT_OK;
     return folder ? match_folder(found, path, rest, up) : DAPT_OK;
 }
 
@@ -96,7 +148,8 @@ static enum dapt_status match_folder(struct found *found, const char *folder, co
                                      const struct place *up) {
     const char *name = *folder ? folder : ".";
     struct stat info;
-    if (stat(name, &info) != 0 || is_loop(up, &info)) return DAPT_OK;
+    if (stat(name, &info) != 0) return not_there(name);
+    if (is_loop(up, &info)) return DAPT_OK;
     struct place here = {
         .up = up, .device = info.st_dev, .inode = info.st_ino, .depth = up ? up->depth + 1 : 0};
     if (here.depth > MAX_DEPTH) {
@@ -110,16 +163,14 @@ static enum dapt_status match_folder(struct found *found, const char *folder, co
         status = match_folder(found, folder, rest, up);
         if (status) return status;
     }
-    DIR *directory = opendir(name);
-    if (!directory) return dapt_fail_errno("%s: folder cannot be read", name);
     struct dapt_arena scratch = {0};
-    struct dirent *entry;
-    while (!status && (entry = readdir(directory))) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        char *path = dapt_path_join(&scratch, folder, entry->d_name);
-        status = path ? match_entry(found, path, entry->d_name, pattern, &here) : DAPT_ERROR_MEMORY;
+    struct dapt_paths names;
+    status = dapt_list_folder(&scratch, name, &names);
+    for (size_t i = 0; !status && i < names.count; i++) {
+        char *path = dapt_path_join(&scratch, folder, names.paths[i]);
+        status = path ? match_entry(found, path, names.paths[i], pattern, &here)
+                      : DAPT_ERROR_MEMORY;
     }
-    closedir(directory);
     dapt_arena_free(&scratch);
     return status;
 }
@@ -133,10 +184,6 @@ static enum dapt_status match_glob(struct found *found, const char *pattern) {
     enum dapt_status status = folder ? match_folder(found, folder, rest, NULL) : DAPT_ERROR_MEMORY;
     dapt_arena_free(&scratch);
     return status;
-}
-
-static int by_bytes(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 static void sort_unique(struct found *found) {
@@ -162,7 +209,7 @@ enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern,
         if (S_ISDIR(info.st_mode)) {
             status = match_folder(&found, pattern, "", NULL);
         } else if (S_ISREG(info.st_mode)) {
-            status = add_file(&found, pattern);
+            status = add_path(&found, pattern);
         } else {
             status = dapt_fail(DAPT_ERROR_INVALID, "%s: is neither a file nor a folder", pattern);
         }
@@ -176,16 +223,8 @@ enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern,
         status = dapt_fail(DAPT_ERROR_INVALID, "%s: %s", pattern,
                            glob ? "no file matches" : "holds no files");
     }
-    if (!status) {
-        sort_unique(&found);
-        paths->paths = dapt_arena_alloc(arena, found.count * sizeof *found.paths);
-        paths->count = found.count;
-        if (!paths->paths) status = DAPT_ERROR_MEMORY;
-        if (!status) memcpy(paths->paths, found.paths, found.count * sizeof *found.paths);
-    }
-    if (status) *paths = (struct dapt_paths){0};
-    free(found.paths);
-    return status;
+    if (!status) sort_unique(&found);
+    return give_paths(&found, status, paths);
 }
 
 char *dapt_cache_dir(struct dapt_arena *arena) {

@@ -1,5 +1,4 @@
 // A tokenizer behind its plugin: checked handles, one a worker.
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,10 +29,6 @@ static bool of_tokenizer(const char *name) {
     return false;
 }
 
-static int compare_strings(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static enum dapt_status add_file(struct dapt_hasher *hasher, const char *name, const char *path) {
     struct dapt_hash hash;
     enum dapt_status status = dapt_hash_file(path, &hash);
@@ -45,26 +40,14 @@ static enum dapt_status add_file(struct dapt_hasher *hasher, const char *name, c
 
 static enum dapt_status add_folder(struct dapt_hasher *hasher, const char *path) {
     struct dapt_arena arena = {0};
-    char **names = NULL;
-    size_t count = 0, capacity = 0;
-    enum dapt_status status = DAPT_OK;
-    DIR *folder = opendir(path);
-    if (!folder) return dapt_fail_errno("%s", path);
-    for (struct dirent *entry; (entry = readdir(folder)) && !status;) {
-        if (!of_tokenizer(entry->d_name)) continue;
-        status = dapt_grow(&names, &capacity, count + 1, sizeof *names);
-        if (!status &&
-            !(names[count++] = dapt_arena_copy(&arena, entry->d_name, strlen(entry->d_name))))
-            status = DAPT_ERROR_MEMORY;
-    }
-    closedir(folder);
-    if (count && !status) qsort(names, count, sizeof *names, compare_strings);
-    for (size_t i = 0; i < count && !status; i++) {
-        char *file = dapt_path_join(&arena, path, names[i]);
+    struct dapt_paths names;
+    enum dapt_status status = dapt_list_folder(&arena, path, &names);
+    for (size_t i = 0; i < names.count && !status; i++) {
+        if (!of_tokenizer(names.paths[i])) continue;
+        char *file = dapt_path_join(&arena, path, names.paths[i]);
         status = file ? DAPT_OK : DAPT_ERROR_MEMORY;
-        if (!status && dapt_is_file(file)) status = add_file(hasher, names[i], file);
+        if (!status && dapt_is_file(file)) status = add_file(hasher, names.paths[i], file);
     }
-    free(names);
     dapt_arena_free(&arena);
     return status;
 }

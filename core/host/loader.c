@@ -1,6 +1,5 @@
 #include "host/loader.h"
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -131,28 +130,9 @@ static enum dapt_status load_file(struct dapt_modules *modules, const char *name
     return plugin ? add_plugin(modules, path, entry) : add_backend(modules, path, entry);
 }
 
-static int by_bytes(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static enum dapt_status list_modules(struct dapt_arena *arena, const char *folder, char ***paths,
-                                     size_t *count) {
-    size_t capacity = 0;
-    enum dapt_status status = DAPT_OK;
-    DIR *directory = opendir(folder);
-    if (!directory) return dapt_fail_errno("%s: folder of plugins cannot be read", folder);
-    struct dirent *entry;
-    while (!status && (entry = readdir(directory))) {
-        size_t length = strlen(entry->d_name);
-        if (entry->d_name[0] == '.' || length < 4 || strcmp(entry->d_name + length - 3, ".so") != 0)
-            continue;
-        char *path = dapt_path_join(arena, folder, entry->d_name);
-        status = path ? dapt_grow(paths, &capacity, *count + 1, sizeof **paths) : DAPT_ERROR_MEMORY;
-        if (!status) (*paths)[(*count)++] = path;
-    }
-    closedir(directory);
-    if (!status && *count) qsort(*paths, *count, sizeof **paths, by_bytes);
-    return status;
+static bool is_module(const char *name) {
+    size_t length = strlen(name);
+    return name[0] != '.' && length >= 4 && strcmp(name + length - 3, ".so") == 0;
 }
 
 // One file of a folder: what is wrong with it is told and kept, for whoever misses what it should hold, and the others go on.
@@ -168,11 +148,13 @@ static enum dapt_status try_file(struct dapt_modules *modules, const char *path)
 static enum dapt_status load_place(struct dapt_modules *modules, const char *place) {
     if (dapt_is_file(place)) return load_file(modules, place);
     struct dapt_arena arena = {0};
-    char **paths = NULL;
-    size_t count = 0;
-    enum dapt_status status = list_modules(&arena, place, &paths, &count);
-    for (size_t i = 0; !status && i < count; i++) status = try_file(modules, paths[i]);
-    free(paths);
+    struct dapt_paths names;
+    enum dapt_status status = dapt_list_folder(&arena, place, &names);
+    for (size_t i = 0; !status && i < names.count; i++) {
+        if (!is_module(names.paths[i])) continue;
+        char *path = dapt_path_join(&arena, place, names.paths[i]);
+        status = path ? try_file(modules, path) : DAPT_ERROR_MEMORY;
+    }
     dapt_arena_free(&arena);
     return status;
 }

@@ -1,6 +1,5 @@
 #include "train/checkpoint.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -119,53 +118,22 @@ static enum dapt_status write_state(const char *folder, struct dapt_engine *engi
                                   produce_state, &source);
 }
 
-static int by_name(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-// The names of the files in a folder, sorted, so that the record's text depends on nothing else.
-static enum dapt_status list_files(struct dapt_arena *arena, const char *folder, char ***names,
-                                   size_t *count) {
-    size_t capacity = 0;
-    enum dapt_status status = DAPT_OK;
-    *names = NULL;
-    *count = 0;
-    DIR *dir = opendir(folder);
-    if (!dir) return dapt_fail_errno("%s: cannot be listed", folder);
-    const struct dirent *entry;
-    while (!status && (entry = readdir(dir))) {
-        char *path = dapt_path_join(arena, folder, entry->d_name);
-        if (!path) status = DAPT_ERROR_MEMORY;
-        if (status || !dapt_is_file(path)) continue;
-        status = dapt_grow(names, &capacity, *count + 1, sizeof **names);
-        char *name = status ? NULL : dapt_arena_copy(arena, entry->d_name, strlen(entry->d_name));
-        if (name)
-            (*names)[(*count)++] = name;
-        else if (!status)
-            status = DAPT_ERROR_MEMORY;
-    }
-    closedir(dir);
-    if (*count > 1) qsort(*names, *count, sizeof **names, by_name);
-    return status;
-}
-
 static enum dapt_status add_checksums(cJSON *record, const char *folder) {
     struct dapt_arena arena = {0};
-    char **names = NULL, text[33];
-    size_t count = 0;
+    struct dapt_paths names;  // sorted, so that the record's text depends on nothing else
+    char text[33];
     cJSON *files = cJSON_AddObjectToObject(record, "files");
-    enum dapt_status status = files ? list_files(&arena, folder, &names, &count)
-                                    : DAPT_ERROR_MEMORY;
-    for (size_t i = 0; !status && i < count; i++) {
+    enum dapt_status status = files ? dapt_list_folder(&arena, folder, &names) : DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < names.count; i++) {
         struct dapt_hash hash;
-        char *path = dapt_path_join(&arena, folder, names[i]);
+        char *path = dapt_path_join(&arena, folder, names.paths[i]);
+        if (path && !dapt_is_file(path)) continue;
         status = path ? dapt_hash_file(path, &hash) : DAPT_ERROR_MEMORY;
         if (status) break;
         dapt_hash_text(hash, text);
-        if (!cJSON_AddStringToObject(files, names[i], text))
+        if (!cJSON_AddStringToObject(files, names.paths[i], text))
             status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
     }
-    free(names);
     dapt_arena_free(&arena);
     return status;
 }

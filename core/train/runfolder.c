@@ -1,6 +1,5 @@
 #include "train/runfolder.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -50,16 +49,13 @@ static enum dapt_status lock(struct dapt_run_folder *run) {
 // Calls `keep` for each name in a folder and removes the entry when it says no.
 static enum dapt_status sweep(const char *folder, bool (*keep)(const char *name)) {
     struct dapt_arena arena = {0};
-    enum dapt_status status = DAPT_OK;
-    DIR *dir = opendir(folder);
-    if (!dir) return dapt_fail_errno("%s: cannot be listed", folder);
-    const struct dirent *entry;
-    while (!status && (entry = readdir(dir))) {
-        if (keep(entry->d_name)) continue;
-        char *path = dapt_path_join(&arena, folder, entry->d_name);
+    struct dapt_paths names;
+    enum dapt_status status = dapt_list_folder(&arena, folder, &names);
+    for (size_t i = 0; !status && i < names.count; i++) {
+        if (keep(names.paths[i])) continue;
+        char *path = dapt_path_join(&arena, folder, names.paths[i]);
         status = path ? dapt_remove_tree(path) : DAPT_ERROR_MEMORY;
     }
-    closedir(dir);
     dapt_arena_free(&arena);
     return status;
 }
@@ -119,20 +115,19 @@ static int ascending(const void *a, const void *b) {
 
 enum dapt_status dapt_run_folder_steps(const struct dapt_run_folder *run, uint64_t **steps,
                                        size_t *count) {
+    struct dapt_arena arena = {0};
+    struct dapt_paths names;
+    size_t capacity = 0;
+    uint64_t step;
     *steps = NULL;
     *count = 0;
-    size_t capacity = 0;
-    enum dapt_status status = DAPT_OK;
-    DIR *dir = opendir(run->checkpoints);
-    if (!dir) return dapt_fail_errno("%s: cannot be listed", run->checkpoints);
-    const struct dirent *entry;
-    uint64_t step;
-    while (!status && (entry = readdir(dir))) {
-        if (!dapt_run_folder_parse(entry->d_name, &step)) continue;
+    enum dapt_status status = dapt_list_folder(&arena, run->checkpoints, &names);
+    for (size_t i = 0; !status && i < names.count; i++) {
+        if (!dapt_run_folder_parse(names.paths[i], &step)) continue;
         status = dapt_grow(steps, &capacity, *count + 1, sizeof **steps);
         if (!status) (*steps)[(*count)++] = step;
     }
-    closedir(dir);
+    dapt_arena_free(&arena);
     if (status) {
         free(*steps);
         *steps = NULL;
