@@ -185,9 +185,11 @@ static enum dapt_status hash_corpus(struct dapt_corpus *corpus, struct dapt_hash
     struct dapt_hasher *hasher = NULL;
     enum dapt_status status = dapt_hasher_create(&hasher);
     if (status) return status;
+    static const char order[] = "strides";  // how weights are mixed: another order, another hash
     uint64_t numbers[] = {corpus->plan.sequence, corpus->plan.packing};
     dapt_hasher_add(hasher, &key, sizeof key);
     dapt_hasher_add(hasher, numbers, sizeof numbers);
+    if (corpus->plan.weighted) dapt_hasher_add(hasher, order, sizeof order);
     for (size_t e = 0; e < list->count; e++)
         dapt_hasher_add(hasher, &list->entries[e].weight, sizeof list->entries[e].weight);
     corpus->hash = dapt_hasher_value(hasher);
@@ -229,6 +231,7 @@ enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
     if (!status) status = plan(corpus, list, options);
     if (!status) status = check_ids(corpus, options);
     if (!status) status = hash_corpus(corpus, o.key, list);
+    if (!status) corpus->objective = options->objective;
     if (!status) {
         write_seen(&o);
         fill_report(corpus, cached, dapt_seconds() - start);
@@ -252,6 +255,13 @@ void dapt_corpus_close(struct dapt_corpus **corpus) {
 
 const struct dapt_corpus_report *dapt_corpus_report(const struct dapt_corpus *corpus) {
     return &corpus->report;
+}
+
+struct dapt_corpus_document dapt_corpus_document(const struct dapt_corpus *corpus,
+                                                 uint64_t document) {
+    const struct dapt_shard_document *d = &corpus->shard.documents[document];
+    return (struct dapt_corpus_document){.tokens = d->end - (document ? d[-1].end : 0),
+                                         .bytes = d->bytes};
 }
 
 void dapt_corpus_hash(const struct dapt_corpus *corpus, struct dapt_hash *hash) {

@@ -25,6 +25,8 @@ enum dapt_status dapt_tokenizer_encode(struct dapt_tokenizer *tokenizer, const c
 enum dapt_status dapt_tokenizer_decode(struct dapt_tokenizer *tokenizer, const uint32_t *ids,
                                        size_t count, uint32_t flags, struct dapt_string *text);
 
+struct dapt_objective;  // objective.h
+
 // What happened on the way from files to sequences. Told to the user, written to metrics.
 struct dapt_corpus_report {
     uint64_t files, documents, bytes;  // read and kept; bytes of text as tokenised
@@ -50,6 +52,7 @@ struct dapt_corpus_options {
     uint32_t vocab;    // ids that the model knows: a text with others is refused; 0: not checked
     unsigned threads;  // 0: all processors
     const char *name;  // for messages: "domain", "eval general"
+    const struct dapt_objective *objective;  // outlives the corpus; NULL: causal
 };
 
 struct dapt_corpus;
@@ -64,32 +67,34 @@ void dapt_corpus_close(struct dapt_corpus **corpus);
 const struct dapt_corpus_report *dapt_corpus_report(const struct dapt_corpus *corpus);
 // "1,204 documents, 2.0 M tokens, 7,904 sequences of 256, 0.4 % cut"
 enum dapt_status dapt_corpus_describe(const struct dapt_corpus *corpus, struct dapt_string *line);
+// What the documents of the shard hold, for figures by document: number `document` of report->documents.
+struct dapt_corpus_document {
+    uint64_t tokens, bytes;
+};
+struct dapt_corpus_document dapt_corpus_document(const struct dapt_corpus *corpus,
+                                                 uint64_t document);
 struct dapt_hash;
-// Of everything that decides the batches, the seed aside.
+// Of everything that decides the batches, seed and objective aside.
 void dapt_corpus_hash(const struct dapt_corpus *corpus, struct dapt_hash *hash);
 
 // A batch in the layout that programs read: each array [sequences, length], int32.
 struct dapt_batch {
     uint32_t sequences, length;
     int32_t *ids;      // 0 where there is no token
-    int32_t *targets;  // the next token of the same document (of the same sequence when
-                       // concatenated), -1: not scored
+    int32_t *targets;  // what the objective asks for at each place, -1: nothing
     // from 0 at each document start (in the document's part that this sequence holds)
     int32_t *positions;
-    int32_t *first;   // first place of the sequence that this place may see: its document's start
-    int32_t *last;    // the place itself
-    uint64_t scored;  // targets >= 0
+    int32_t *first, *last;  // places of the sequence that a place may see, by the objective
+    uint64_t *documents;    // of the corpus, by number; DAPT_NO_DOCUMENT: there is no token
+    bool *replay;           // [sequences] from the replay corpus
+    uint64_t scored;        // targets >= 0
 };
+#define DAPT_NO_DOCUMENT UINT64_MAX
 enum dapt_status dapt_batch_create(uint32_t sequences, uint32_t length, struct dapt_batch **batch);
 void dapt_batch_destroy(struct dapt_batch **batch);
 
-// Fills the batch with sequences index .. index + batch->sequences - 1 of the endless training
-// order: each pass over the corpus is a fresh seeded permutation (stream = pass), so sequence k of
-// the run is permute(seed, k / count, count, k % count); with weights see README.md. [any thread]
-void dapt_corpus_train_batch(const struct dapt_corpus *corpus, uint64_t seed, uint64_t index,
-                             struct dapt_batch *batch);
-// Sequences in file order for evaluation; places past report->sequences are empty (targets -1). [any
-// thread]
+// Sequences in file order for evaluation; places past report->sequences are empty (targets -1). Those
+// of training come from mix.h. [any thread]
 void dapt_corpus_eval_batch(const struct dapt_corpus *corpus, uint64_t index,
                             struct dapt_batch *batch);
 #endif

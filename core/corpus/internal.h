@@ -127,12 +127,14 @@ struct dapt_part {
 // Sequences of one weight: all there are when all weights are 1, else those of one entry.
 struct dapt_group {
     double weight;
-    uint64_t first, count, drawn;  // sequences; `drawn` in a pass
+    uint64_t first, count;  // sequences
+    uint64_t drawn;         // in a pass of all groups together: their weights as whole numbers
 };
 
 struct dapt_plan {
     uint32_t sequence;
     enum dapt_packing packing;
+    bool weighted;  // not all weights are 1: each entry is a group of its own
     struct dapt_group *groups;
     size_t group_count;
     uint64_t sequences, drawn;  // that there are; drawn in a pass
@@ -145,8 +147,6 @@ enum dapt_status dapt_plan_create(const struct dapt_shard *shard, const struct d
                                   uint32_t sequence, enum dapt_packing packing,
                                   struct dapt_plan *plan);
 void dapt_plan_free(struct dapt_plan *plan);  // a zeroed one is fine
-// The sequence at place `index` of the endless training order.
-uint64_t dapt_plan_train(const struct dapt_plan *plan, uint64_t seed, uint64_t index);
 // The sequence at place `index` < plan->drawn of an evaluation.
 uint64_t dapt_plan_eval(const struct dapt_plan *plan, uint64_t index);
 
@@ -156,5 +156,13 @@ struct dapt_corpus {
     struct dapt_plan plan;
     struct dapt_corpus_report report;
     struct dapt_hash hash;
+    const struct dapt_objective *objective;  // of evaluations; NULL: causal
 };
+
+// ----------------------------------------------------------------------------------------- batch.c
+// Puts a sequence of the plan into row `b` of the batch. `run`: the sequence's number in the run, which
+// an objective may choose by; DAPT_NO_RUN: an evaluation, in which the choice never changes.
+#define DAPT_NO_RUN UINT64_MAX
+void dapt_batch_fill(const struct dapt_corpus *corpus, const struct dapt_objective *objective,
+                     uint64_t sequence, uint64_t run, uint32_t b, struct dapt_batch *batch);
 #endif

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
 #include "corpus/internal.h"
 
 // ----------------------------------------------------------- the smallest member not below a value
@@ -262,6 +261,7 @@ enum dapt_status dapt_plan_create(const struct dapt_shard *shard, const struct d
     if (sequence < 2)
         return dapt_fail(DAPT_ERROR_INVALID, "sequences of %u tokens: at least 2 were expected",
                          sequence);
+    plan->weighted = !all_one;
     plan->group_count = all_one ? 1 : list->count;
     plan->groups = dapt_alloc(plan->group_count, sizeof *plan->groups);
     plan->window = dapt_alloc(plan->group_count, sizeof *plan->window);
@@ -283,22 +283,6 @@ void dapt_plan_free(struct dapt_plan *plan) {
     free(plan->first_part);
     free(plan->parts);
     *plan = (struct dapt_plan){0};
-}
-
-// With weights, a pass takes `drawn` sequences of each group from the group's own endless order, in
-// which every sequence comes once before one comes again; so a weight of 0.5 takes one half in this
-// pass and the other in the next.
-uint64_t dapt_plan_train(const struct dapt_plan *plan, uint64_t seed, uint64_t index) {
-    uint64_t pass = index / plan->drawn,
-             place = dapt_permute(seed, pass, plan->drawn, index % plan->drawn);
-    if (plan->group_count == 1 && plan->groups[0].weight == 1) return place;
-    size_t g = 0;
-    while (place >= plan->groups[g].drawn) place -= plan->groups[g++].drawn;
-    const struct dapt_group *group = &plan->groups[g];
-    uint64_t turn = pass * group->drawn + place;
-    uint64_t stream = UINT64_C(1) << 63 | (uint64_t)g << 40 |
-                      (turn / group->count & ((UINT64_C(1) << 40) - 1));
-    return group->first + dapt_permute(seed, stream, group->count, turn % group->count);
 }
 
 uint64_t dapt_plan_eval(const struct dapt_plan *plan, uint64_t index) {

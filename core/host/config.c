@@ -183,9 +183,9 @@ static enum dapt_status check_together(struct dapt_config *config) {
         return dapt_json_fail(place(config, "train.micro_batch"),
                               "expected a divisor of train.batch (%u), got %u", batch, micro);
     }
-    if (config->data.replay.share > 0) {
+    if (config->data.replay.share > 0 && config->data.replay.from.count == 0) {
         return dapt_json_fail(place(config, "data.replay.share"),
-                              "mixing in general text is not offered by this version, expected 0");
+                              "data.replay.from is missing, expected the text to take it from");
     }
     bool found = !config->train.best;
     for (size_t i = 0; i < config->data.eval_count && !found; i++) {

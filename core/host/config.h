@@ -79,6 +79,12 @@ struct dapt_config {
             const char *plugin;
             const struct dapt_json *options;
         } schedule;
+        struct {
+            const char *kind;  // "auto", "causal", "masked"
+            double rate;
+            bool whole_words;
+            const char *mask;  // NULL: the usual texts are tried
+        } objective;
         uint64_t evaluate_every, checkpoint_every;  // steps; 0: at the end only
         uint32_t keep;                              // checkpoints kept besides the best
         const char *best;        // name of the eval set that decides "best"; NULL: the first

@@ -18,6 +18,7 @@ static const char *const packings[] = {
     [DAPT_PACK_DOCUMENTS] = "documents", [DAPT_PACK_CONCATENATE] = "concatenate", NULL};
 static const char *const optimizers[] = {"adamw", NULL};
 static const char *const decays[] = {"matrices", "all", NULL};
+static const char *const objectives[] = {"auto", "causal", "masked", NULL};
 static const char *const recomputes[] = {"none", "block", NULL};
 static const char *const precisions[] = {"auto", "f32", NULL};
 
@@ -36,10 +37,12 @@ const struct dapt_field dapt_fields[] = {
            "the domain's text: a path (file, folder or glob; gz, zst, xz, bz2 are undone), or "
            "{\"path\": ..., \"source\": PLUGIN, \"weight\": 1, "
            "options of the plugin}, or an array of these"),
-    NUMBER("data.replay.share", data.replay.share, "0", 0, 0.99,
-           "share of the sequences drawn from general text; not offered by this version: 0"),
+    NUMBER(
+        "data.replay.share", data.replay.share, "0", 0, 0.99,
+        "share of the sequences drawn from data.replay.from, in any stretch of the run; a schedule "
+        "may change it by step"),
     OTHER(DATA, "data.replay.from", data.replay.from, NULL,
-          "the general text, as data.domain; not offered by this version"),
+          "general text mixed in against forgetting, as data.domain"),
     OTHER(EVAL, "data.eval", data.eval, NULL,
           "held-out texts: an object of NAME: as data.domain; each is scored and told by its name"),
     U32("data.sequence", data.sequence, "1024", 2, 1048576, "tokens of a training sequence"),
@@ -79,6 +82,16 @@ const struct dapt_field dapt_fields[] = {
            "what weight decay applies to"),
     OTHER(SCHEDULE, "train.schedule", train.schedule, "{}",
           "{\"plugin\": \"cosine\", options of the plugin}; see dapt plugins"),
+    CHOICE("train.objective.kind", train.objective.kind, "\"auto\"", objectives,
+           "causal: each token from those before it; masked: hidden tokens from all others; auto: "
+           "as the model was made for"),
+    NUMBER(
+        "train.objective.rate", train.objective.rate, "0.15", 0.001, 1,
+        "masked: share of the tokens that are predicted (of these 80 % are hidden, 10 % replaced)"),
+    OTHER(BOOL, "train.objective.whole_words", train.objective.whole_words, "false",
+          "masked: the tokens of a word are chosen together"),
+    OTHER(STRING, "train.objective.mask", train.objective.mask, NULL,
+          "masked: text of the mask token; default: [MASK] or <mask>"),
     U64("train.evaluate_every", train.evaluate_every, "100", 0, MANY,
         "steps between evaluations; 0: at the start and end only"),
     U64("train.checkpoint_every", train.checkpoint_every, "500", 0, MANY,

@@ -41,6 +41,15 @@ static void add_step(cJSON *record, const char *key, uint64_t step) {
         cJSON_AddNumberToObject(record, key, (double)step);
 }
 
+static void add_mix(const struct dapt_trainer *t, cJSON *record) {
+    struct dapt_mix_position position;
+    dapt_mix_position(t->setup.mix, &position);
+    cJSON *mix = cJSON_AddObjectToObject(record, "mix");
+    cJSON_AddNumberToObject(mix, "step", (double)position.step);
+    cJSON_AddNumberToObject(mix, "replay", (double)position.replay);
+    cJSON_AddNumberToObject(mix, "fraction", position.fraction);
+}
+
 // No times and no paths: a run that was killed and resumed leaves the same record as one that was
 // not.
 cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
@@ -61,7 +70,9 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     cJSON_AddNumberToObject(record, "next_sequence", (double)(t->step * t->config->train.batch));
     cJSON_AddNumberToObject(record, "tokens", (double)t->tokens);
     cJSON_AddStringToObject(record, "seed", seed);
+    add_mix(t, record);
     cJSON_AddStringToObject(record, "data", t->data_hash);
+    if (t->setup.replay) cJSON_AddStringToObject(record, "replay", t->replay_hash);
     cJSON_AddStringToObject(record, "model", t->model_hash);
     cJSON_AddStringToObject(record, "config", t->course_hash);
     cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->course, true));
@@ -127,6 +138,22 @@ static void read_evaluations(struct dapt_trainer *t, const cJSON *record) {
     if (t->best == DAPT_NEVER) t->best_value = NAN;
 }
 
+static enum dapt_status read_mix(struct dapt_trainer *t, const cJSON *record) {
+    const cJSON *mix = cJSON_GetObjectItemCaseSensitive(record, "mix");
+    struct dapt_mix_position position;
+    uint64_t fraction = 0;
+    if (!mix) return dapt_mix_seek(t->setup.mix, t->step);  // written before there was replay
+    enum dapt_status status = read_count(mix, "step", &position.step);
+    if (!status) status = read_count(mix, "replay", &position.replay);
+    if (!status) status = read_count(mix, "fraction", &fraction);
+    if (!status &&
+        ((position.step != t->step && position.step + 1 != t->step) || fraction > UINT32_MAX))
+        status = dapt_fail(DAPT_ERROR_INVALID, "run.json: \"mix\" is of another step");
+    if (status) return status;
+    position.fraction = (uint32_t)fraction;
+    return dapt_mix_restore(t->setup.mix, &position);
+}
+
 static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *format = cJSON_GetObjectItemCaseSensitive(record, "format");
     uint64_t steps = 0;
@@ -150,6 +177,12 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
             "data.domain holds other text, or is tokenised otherwise, than when the checkpoint "
             "was written; start another run folder for it");
     }
+    const cJSON *replay = cJSON_GetObjectItemCaseSensitive(record, "replay");
+    if (!status && strcmp(cJSON_IsString(replay) ? replay->valuestring : "", t->replay_hash) != 0)
+        status = dapt_fail(
+            DAPT_ERROR_INVALID,
+            "data.replay.from holds other text, or is tokenised otherwise, than when "
+            "the checkpoint was written; start another run folder for it");
     if (!status) status = read_count(record, "steps", &steps);
     if (!status) status = dapt_course_steps(steps, t->setup.steps, t->options->sets);
     if (!status) status = read_count(record, "step", &t->step);
@@ -167,6 +200,7 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
                            " asked for",
                            t->step, t->setup.steps);
     }
+    if (!status) status = read_mix(t, record);
     if (status) return status;
     t->evaluated = read_step(record, "evaluated");
     t->best = read_step(record, "best");

@@ -109,7 +109,8 @@ static enum dapt_status open_corpus(struct dapt_setup *setup, const struct dapt_
                                           .max_tokens = max_tokens,
                                           .vocab = setup->model->vocab,
                                           .threads = config->backend.threads,
-                                          .name = name};
+                                          .name = name,
+                                          .objective = setup->objective};
     struct dapt_string line = {0};
     enum dapt_status status = dapt_corpus_open(list, &options, corpus);
     if (!status) status = dapt_corpus_describe(*corpus, &line);
@@ -121,14 +122,21 @@ static enum dapt_status open_corpus(struct dapt_setup *setup, const struct dapt_
     return status;
 }
 
+static enum dapt_status open_objective(struct dapt_setup *setup) {
+    const struct dapt_config *config = setup->config;
+    bool masked = strcmp(config->train.objective.kind, "masked") == 0;
+    const struct dapt_objective_options options = {
+        .kind = masked ? DAPT_OBJECTIVE_MASKED : DAPT_OBJECTIVE_CAUSAL,
+        .rate = config->train.objective.rate,
+        .whole_words = config->train.objective.whole_words,
+        .mask = config->train.objective.mask,
+        .seed = config->train.seed};
+    return dapt_objective_create(&options, setup->tokenizer, &setup->objective);
+}
+
 static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     char name[128];
-    if (config->data.replay.share > 0 || config->data.replay.from.count > 0) {
-        return dapt_fail(
-            DAPT_ERROR_UNSUPPORTED,
-            "data.replay: mixing in general text is not offered by this version; leave it out");
-    }
     enum dapt_status status = dapt_tokenizer_open(setup->modules, config->tokenizer.plugin,
                                                   config->tokenizer.options, config->tokenizer.path,
                                                   &setup->tokenizer);
@@ -139,8 +147,12 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
                  " entries",
                  vocab, setup->model->vocab);
     }
+    if (!status) status = open_objective(setup);
     if (!status)
         status = open_corpus(setup, reporter, "domain", &config->data.domain, 0, &setup->domain);
+    if (!status && config->data.replay.from.count > 0)
+        status = open_corpus(setup, reporter, "replay", &config->data.replay.from, 0,
+                             &setup->replay);
     if (!status && config->data.eval_count > 0) {
         setup->evals = dapt_alloc(config->data.eval_count, sizeof *setup->evals);
         if (!setup->evals) return DAPT_ERROR_MEMORY;
@@ -175,7 +187,8 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
         setup->steps = config->train.tokens / step_tokens +
                        (config->train.tokens % step_tokens != 0);
     else
-        steps = ceil(config->train.epochs * (double)sequences / (double)config->train.batch);
+        steps = ceil(config->train.epochs * (double)sequences /
+                     ((double)config->train.batch * (1 - config->data.replay.share)));
     if (steps >= 1 && steps < 0x1p53) setup->steps = (uint64_t)steps;
     if (setup->steps == 0 || setup->steps >= (UINT64_C(1) << 53) / config->train.batch) {
         return dapt_fail(DAPT_ERROR_INVALID,
@@ -184,6 +197,24 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
                          setup->steps);
     }
     return DAPT_OK;
+}
+
+static enum dapt_status replay_share(void *context, uint64_t step, double *share) {
+    struct dapt_schedule_point point;
+    enum dapt_status status = dapt_setup_point(context, step, &point);
+    *share = point.replay_share;
+    return status;
+}
+
+static enum dapt_status open_mix(struct dapt_setup *setup) {
+    const struct dapt_mix_options options = {.domain = setup->domain,
+                                             .replay = setup->replay,
+                                             .objective = setup->objective,
+                                             .seed = setup->config->train.seed,
+                                             .batch = setup->config->train.batch,
+                                             .share = replay_share,
+                                             .context = setup};
+    return dapt_mix_create(&options, &setup->mix);
 }
 
 static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter *reporter) {
@@ -277,11 +308,6 @@ enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
         .weight_decay = setup->config->train.optimizer.weight_decay,
         .replay_share = setup->config->data.replay.share};
     setup->schedule->at(setup->schedule_handle, step, setup->steps, point);
-    if (point->replay_share != setup->config->data.replay.share)
-        return dapt_fail(DAPT_ERROR_UNSUPPORTED,
-                         "train.schedule \"%s\": asks for a replay share of %g at step %" PRIu64
-                         "; mixing in replay is not offered by this version",
-                         setup->config->train.schedule.plugin, point->replay_share, step);
     if (isfinite(point->learning_rate) && point->learning_rate >= 0 &&
         isfinite(point->weight_decay))
         return DAPT_OK;
@@ -303,6 +329,7 @@ enum dapt_status dapt_setup_open(const struct dapt_config *config,
     if (!status) status = open_device(setup, reporter);
     if (!status) status = open_data(setup, reporter);
     if (!status) status = plan_steps(setup);
+    if (!status) status = open_mix(setup);
     if (!status) status = open_engine(setup, reporter);
     if (!status) tell_plan(setup, reporter);
     return status;
@@ -316,7 +343,10 @@ void dapt_setup_close(struct dapt_setup *setup) {
     for (size_t i = 0; setup->evals && i < setup->config->data.eval_count; i++)
         dapt_corpus_close(&setup->evals[i]);
     free(setup->evals);
+    dapt_mix_destroy(&setup->mix);
     dapt_corpus_close(&setup->domain);
+    dapt_corpus_close(&setup->replay);
+    dapt_objective_destroy(&setup->objective);
     dapt_tokenizer_close(&setup->tokenizer);
     dapt_model_close(&setup->model);
     dapt_modules_unload(&setup->modules);

@@ -1,6 +1,8 @@
 // Everything a configuration asks for, opened: model, tokenizer, data, device, engine, schedule.
 #ifndef DAPT_TRAIN_SETUP_H
 #define DAPT_TRAIN_SETUP_H
+#include "corpus/mix.h"
+#include "corpus/objective.h"
 #include "train/engine.h"
 #include "train/report.h"
 
@@ -9,16 +11,18 @@ struct dapt_setup {
     struct dapt_modules *modules;
     struct dapt_model *model;
     struct dapt_tokenizer *tokenizer;
-    struct dapt_corpus *domain;
-    struct dapt_corpus **evals;  // [config->data.eval_count]
+    struct dapt_objective *objective;
+    struct dapt_corpus *domain, *replay;  // replay NULL: none
+    struct dapt_corpus **evals;           // [config->data.eval_count]
     struct dapt_device_handle *device;
     struct dapt_engine *engine;  // weights not yet loaded
     const struct dapt_schedule_1 *schedule;
     void *schedule_handle;
     struct dapt_options *schedule_options;
-    uint32_t micro;   // sequences of a micro-batch
-    uint32_t micros;  // micro-batches of a step
-    uint64_t steps;   // of the whole run
+    struct dapt_mix *mix;  // of domain and replay, over the whole run
+    uint32_t micro;        // sequences of a micro-batch
+    uint32_t micros;       // micro-batches of a step
+    uint64_t steps;        // of the whole run
 };
 // Opens all of it, telling what was found. A half-open setup is closed by dapt_setup_close too.
 enum dapt_status dapt_setup_open(const struct dapt_config *config,

@@ -186,13 +186,12 @@ static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
 
 static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedule_point *point,
                                 struct dapt_engine_result *result, uint64_t *scored) {
-    enum dapt_status status = DAPT_OK;
-    uint64_t index = t->step * t->config->train.batch;
+    enum dapt_status status = dapt_mix_seek(t->setup.mix, t->step);
+    if (status) return status;
     *scored = 0;
     *result = (struct dapt_engine_result){.loss = NAN, .norm = NAN};
     for (uint32_t i = 0; i < t->setup.micros; i++) {
-        dapt_corpus_train_batch(t->setup.domain, t->config->train.seed,
-                                index + (uint64_t)i * t->setup.micro, t->batches[i]);
+        dapt_mix_batch(t->setup.mix, i * t->setup.micro, t->batches[i]);
         *scored += t->batches[i]->scored;
     }
     if (*scored == 0) return DAPT_OK;
@@ -328,6 +327,7 @@ static void log_start(struct dapt_trainer *t) {
     cJSON_AddStringToObject(event, "data", t->data_hash);
     cJSON *corpora = cJSON_AddObjectToObject(event, "corpora");
     add_corpus(corpora, "domain", t->setup.domain);
+    if (t->setup.replay) add_corpus(corpora, "replay", t->setup.replay);
     for (size_t i = 0; i < t->config->data.eval_count; i++) {
         char name[128];
         snprintf(name, sizeof name, "eval %s", t->config->data.eval[i].name);
@@ -487,6 +487,10 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     struct dapt_hash hash;
     dapt_corpus_hash(t->setup.domain, &hash);
     dapt_hash_text(hash, t->data_hash);
+    if (t->setup.replay) {
+        dapt_corpus_hash(t->setup.replay, &hash);
+        dapt_hash_text(hash, t->replay_hash);
+    }
     enum dapt_status status = dapt_model_hash(t->setup.model, &hash);
     if (!status) dapt_hash_text(hash, t->model_hash);
     if (!status) status = dapt_course_create(t->config, &t->course);

@@ -18,6 +18,7 @@ struct dapt_trainer {
     struct dapt_metrics *metrics;
     cJSON *course, *tokenizer;  // see course.h
     char course_hash[33], data_hash[33], model_hash[33];
+    char replay_hash[33];                 // "": no replay
     struct dapt_batch **batches;          // [setup.micros] of one step
     struct dapt_evaluation *evaluations;  // [config->data.eval_count], the last ones
 

@@ -1,6 +1,8 @@
 // A corpus of generated documents, opened with the test tokenizer.
 #ifndef CORPUS_TEST_H
 #define CORPUS_TEST_H
+#include <math.h>
+
 #include "base/hash.h"
 #include "base/rng.h"
 #include "base/threads.h"

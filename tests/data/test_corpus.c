@@ -1,5 +1,6 @@
 // From documents to batches: every token where it belongs, every number of the report counted
 // again.
+#include "corpus/mix.h"
 #include "corpus_test.h"
 
 enum { documents = 400, scale = 40 };
@@ -58,6 +59,9 @@ static void test_concatenate(void **state) {
                 assert_int_equal(batch->targets[at],
                                  there && t + 1 < T ? (int32_t)naive.tokens[token + 1] : -1);
                 assert_int_equal(batch->positions[at], there ? (int32_t)t : 0);
+                uint64_t document = 0;
+                while (there && naive.ends[document] <= token) document++;
+                assert_int_equal(batch->documents[at], there ? document : DAPT_NO_DOCUMENT);
                 assert_int_equal(batch->first[at], there ? 0 : (int32_t)t);
                 assert_int_equal(batch->last[at], (int32_t)t);
                 scored += batch->targets[at] >= 0;
@@ -82,6 +86,17 @@ static bool take_part(const struct naive *naive, uint32_t T, bool *taken, const 
                 same = ids[i] == (int32_t)naive->tokens[at + i];
             if (same) return taken[at] = true;
         }
+    return false;
+}
+
+// Whether `ids` stand side by side in the tokens [begin, end).
+static bool find_tokens(const struct naive *naive, size_t begin, size_t end, const int32_t *ids,
+                        size_t length) {
+    for (size_t at = begin; at + length <= end; at++) {
+        size_t same = 0;
+        while (same < length && ids[same] == (int32_t)naive->tokens[at + same]) same++;
+        if (same == length) return true;
+    }
     return false;
 }
 
@@ -115,6 +130,12 @@ static void check_packed(uint32_t T, bool special) {
                 continue;
             }
             tokens += end - t;
+            uint64_t document = batch->documents[t];
+            size_t start = document ? naive.ends[document - 1] : 0;
+            assert_int_equal(dapt_corpus_document(corpus, document).tokens,
+                             naive.ends[document] - start);
+            assert_true(find_tokens(&naive, start, naive.ends[document], batch->ids + t, end - t));
+            for (uint32_t i = t; i < end; i++) assert_int_equal(batch->documents[i], document);
             if (!take_part(&naive, T, taken, batch->ids + t, end - t, batch->targets[end - 1]))
                 fail_msg("sequence %d, place %u: no such part of a document is left", (int)s, t);
         }
@@ -152,6 +173,12 @@ static uint64_t find_sequence(const struct dapt_batch *row, const struct dapt_ba
     return count;
 }
 
+// Sequence `k` of the run, and those behind it, of a mix whose steps have one sequence each.
+static void read_run(struct dapt_mix *mix, uint64_t k, struct dapt_batch *batch) {
+    assert_ok(dapt_mix_seek(mix, k));
+    dapt_mix_batch(mix, 0, batch);
+}
+
 static void test_order(void **state) {
     (void)state;
     enum { T = 64 };
@@ -165,10 +192,13 @@ static void test_order(void **state) {
     assert_ok(dapt_batch_create(1, T, &row));
     assert_ok(dapt_batch_create(3, T, &three));
     dapt_corpus_eval_batch(corpus, 0, all);
+    struct dapt_mix *mix = NULL;
+    assert_ok(dapt_mix_create(&(struct dapt_mix_options){.domain = corpus, .seed = 42, .batch = 1},
+                              &mix));
     int *seen = calloc(count, sizeof *seen), moved = 0;
     for (uint64_t pass = 0; pass < 3; pass++)
         for (uint64_t k = 0; k < count; k++) {
-            dapt_corpus_train_batch(corpus, 42, pass * count + k, row);
+            read_run(mix, pass * count + k, row);
             uint64_t s = find_sequence(row, all, count);
             assert_int_equal(s, dapt_permute(42, pass, count, k));
             assert_int_equal(seen[s], pass);
@@ -177,13 +207,14 @@ static void test_order(void **state) {
         }
     assert_true(moved > (int)(2 * count));
     // A batch is its rows, over the end of a pass too.
-    dapt_corpus_train_batch(corpus, 42, count - 1, three);
+    read_run(mix, count - 1, three);
     for (uint64_t b = 0; b < 3; b++) {
-        dapt_corpus_train_batch(corpus, 42, count - 1 + b, row);
+        read_run(mix, count - 1 + b, row);
         assert_memory_equal(row->ids, three->ids + b * T, T * sizeof *row->ids);
         assert_memory_equal(row->targets, three->targets + b * T, T * sizeof *row->ids);
     }
     free(seen);
+    dapt_mix_destroy(&mix);
     dapt_batch_destroy(&all);
     dapt_batch_destroy(&row);
     dapt_batch_destroy(&three);
@@ -226,13 +257,25 @@ static void check_weights(enum dapt_packing packing, const double weights[3]) {
         }
     dapt_corpus_eval_batch(corpus, place, row);
     assert_int_equal(row->scored, 0);
+    struct dapt_mix *mix = NULL;
+    assert_ok(
+        dapt_mix_create(&(struct dapt_mix_options){.domain = corpus, .seed = 7, .batch = 1}, &mix));
     uint64_t *seen = calloc(first[3], sizeof *seen), taken[3] = {0};
     for (uint64_t k = 0; k < 4 * total; k++) {
-        dapt_corpus_train_batch(corpus, 7, k, row);
+        read_run(mix, k, row);
         uint64_t s = find_sequence(row, all, first[3]);
         assert_true(s < first[3]);
         seen[s]++;
-        for (size_t e = 0; e < 3; e++) taken[e] += s >= first[e] && s < first[e + 1];
+        for (size_t e = 0; e < 3; e++) {  // its share at any time, to within two sequences
+            taken[e] += s >= first[e] && s < first[e + 1];
+            double due = (double)(k + 1) * (double)drawn[e] / (double)total;
+            assert_true(fabs((double)taken[e] - due) < 2);
+        }
+        assert_ok(dapt_mix_seek(mix, k + 1));
+        for (uint32_t e = 0; e < 3; e++) {
+            assert_int_equal(dapt_mix_source(mix, e).taken, taken[e]);
+            assert_int_equal(dapt_mix_source(mix, e).sequences, counts[e]);
+        }
         if ((k + 1) % total == 0)
             for (size_t e = 0; e < 3; e++) {
                 assert_int_equal(taken[e], (k / total + 1) * drawn[e]);
@@ -244,6 +287,7 @@ static void check_weights(enum dapt_packing packing, const double weights[3]) {
             }
     }
     free(seen);
+    dapt_mix_destroy(&mix);
     dapt_batch_destroy(&all);
     dapt_batch_destroy(&row);
     dapt_corpus_close(&corpus);

@@ -1,5 +1,5 @@
 // A tokenizer for tests: a byte is an id, shifted by an option; 256 begins and 257 ends a text. A
-// text with "BREAK" fails.
+// text with "BREAK" fails. With the option `mask`, "[MASK]" alone is 258.
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +15,10 @@ static const struct dapt_option options_table[] = {
      .type = DAPT_OPTION_BOOL,
      .default_value = "true",
      .help = "has an end of text"},
+    {.name = "mask",
+     .type = DAPT_OPTION_BOOL,
+     .default_value = "false",
+     .help = "has a mask token"},
     {.name = "wild",
      .type = DAPT_OPTION_BOOL,
      .default_value = "false",
@@ -25,7 +29,7 @@ static const struct dapt_option options_table[] = {
 struct handle {
     const struct dapt_host *host;
     uint32_t vocab, shift;
-    bool eos, wild;
+    bool eos, wild, mask;
 };
 
 static enum dapt_status tokenizer_open(const struct dapt_host *host,
@@ -34,9 +38,12 @@ static enum dapt_status tokenizer_open(const struct dapt_host *host,
     (void)path_z;
     struct handle *h = calloc(1, sizeof *h);
     if (!h) return host->fail(host, DAPT_ERROR_MEMORY, "no memory");
-    *h = (struct handle){host, (uint32_t)host->option_integer(options, "vocab"),
+    *h = (struct handle){host,
+                         (uint32_t)host->option_integer(options, "vocab"),
                          (uint32_t)host->option_integer(options, "shift"),
-                         host->option_bool(options, "eos"), host->option_bool(options, "wild")};
+                         host->option_bool(options, "eos"),
+                         host->option_bool(options, "wild"),
+                         host->option_bool(options, "mask")};
     *handle = h;
     return DAPT_OK;
 }
@@ -65,6 +72,8 @@ static enum dapt_status tokenizer_encode(void *handle, const char *text, size_t 
     uint32_t run[64];
     if (flags & DAPT_ENCODE_SPECIAL && !emit(context, &(uint32_t){256}, 1))
         return DAPT_ERROR_MEMORY;
+    if (h->mask && length == 6 && memcmp(text, "[MASK]", 6) == 0)
+        return emit(context, &(uint32_t){258}, 1) ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; i < length;) {
         size_t count = 0;
         for (; i < length && count < 64; i++)

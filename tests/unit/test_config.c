@@ -104,7 +104,7 @@ static const char whole[] =
     " \"tokenizer\": {\"plugin\": \"bytes\", \"path\": \"/t\", \"special\": true},\n"
     " \"data\": {\"domain\": [\"a-*.jsonl.zst\", {\"path\": \"books/\", \"source\": \"text\", "
     "\"weight\": 0.5, \"split\": \"blank\"}],\n"
-    "  \"replay\": {\"share\": 0.0, \"from\": [\"general/*.jsonl\"]},\n"
+    "  \"replay\": {\"share\": 0.25, \"from\": [\"general/*.jsonl\"]},\n"
     "  \"eval\": {\"domain\": \"h.jsonl\", \"general\": [\"g1\", {\"path\": \"g2\", \"field\": "
     "\"body\"}], \"o\": {\"path\": \"/o\"}},\n"
     "  \"sequence\": 256, \"packing\": \"concatenate\", \"cache\": \"cache\", \"eval_tokens\": "
@@ -114,6 +114,8 @@ static const char whole[] =
     "  \"optimizer\": {\"kind\": \"adamw\", \"weight_decay\": 0.05, \"betas\": [0.8, 0.99], "
     "\"eps\": 1e-6, \"decay\": \"all\"},\n"
     "  \"schedule\": {\"plugin\": \"wsd\", \"peak\": 1e-3, \"warmup\": 0.02},\n"
+    "  \"objective\": {\"kind\": \"masked\", \"rate\": 0.4, \"whole_words\": true, \"mask\": "
+    "\"<m>\"},\n"
     "  \"evaluate_every\": 0, \"checkpoint_every\": 7, \"keep\": 5, \"best\": \"general\", "
     "\"recompute\": \"block\", \"max_bad_steps\": 3},\n"
     " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"precision\": \"f32\", \"threads\": 2},\n"
@@ -132,6 +134,7 @@ static void test_every_key(void **state) {
     assert_string_equal(config->data.domain.entries[1].source, "text");
     assert_true(config->data.domain.entries[1].weight == 0.5);
     assert_non_null(dapt_json_member(config->data.domain.entries[1].options, "split"));
+    assert_true(config->data.replay.share == 0.25);
     assert_int_equal(config->data.replay.from.count, 1);
     assert_int_equal(config->data.eval_count, 3);
     assert_string_equal(config->data.eval[1].name, "general");
@@ -142,6 +145,10 @@ static void test_every_key(void **state) {
     in_folder(config->data.cache, "cache");
     assert_int_equal(config->data.eval_tokens, 60000);
     assert_true(config->data.skip_errors == 0.01);
+    assert_string_equal(config->train.objective.kind, "masked");
+    assert_true(config->train.objective.rate == 0.4);
+    assert_true(config->train.objective.whole_words);
+    assert_string_equal(config->train.objective.mask, "<m>");
     assert_int_equal(config->train.batch, 64);
     assert_int_equal(config->train.micro_batch, 8);
     assert_int_equal(config->train.tokens, 1500000);
@@ -271,9 +278,10 @@ static void test_errors_name_their_place(void **state) {
          "c.json:2:38: data.sequence: expected an integer from 2 to 1048576, got true"},
         {DATA("\"packing\": \"tight\""),
          "c.json:2:37: data.packing: expected \"documents\" or \"concatenate\", got \"tight\""},
-        {DATA("\"replay\": {\"share\": 0.1, \"from\": \"x\"}"),
-         "c.json:2:46: data.replay.share: mixing in general text is not offered by this version, "
-         "expected 0"},
+        {DATA("\"replay\": {\"share\": 0.1}"),
+         "c.json:2:46: data.replay.share: data.replay.from is missing, expected the text to take "
+         "it "
+         "from"},
         {DATA("\"eval\": {\"a b\": \"x\"}"), "c.json:2:35: data.eval.a b: a name is of letters"},
         {DATA("\"eval\": {\"a\": []}"),
          "c.json:2:40: data.eval.a: the array is empty, expected a path"},

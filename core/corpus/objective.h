@@ -1,0 +1,46 @@
+// Objectives: which tokens of a text are predicted, and what each place may look at to do so.
+#ifndef DAPT_CORPUS_OBJECTIVE_H
+#define DAPT_CORPUS_OBJECTIVE_H
+#include "corpus/corpus.h"
+
+enum dapt_objective_kind {
+    // Each token is predicted from those before it in the same document.
+    DAPT_OBJECTIVE_CAUSAL,
+    // Some tokens are hidden and predicted from all others of the same document (Devlin et al. 2018):
+    // of those chosen 80 % become the mask token, 10 % a random one, 10 % stay as they are.
+    DAPT_OBJECTIVE_MASKED
+};
+
+struct dapt_objective_options {
+    enum dapt_objective_kind kind;
+    double rate;       // masked: share of the tokens that are predicted, more than 0, at most 1
+    bool whole_words;  // masked: a word's tokens are chosen together
+    const char *mask;  // masked: text of the mask token; NULL: "[MASK]" or "<mask>"
+    uint64_t seed;     // masked: of the choice
+};
+
+struct dapt_objective;
+// Asks the tokenizer for the mask token, which tokens are special (never predicted) and, for whole
+// words, which continue a word. A tokenizer without a mask token is an error. [main]
+enum dapt_status dapt_objective_create(const struct dapt_objective_options *options,
+                                       struct dapt_tokenizer *tokenizer,
+                                       struct dapt_objective **objective);
+void dapt_objective_destroy(struct dapt_objective **objective);
+enum dapt_objective_kind dapt_objective_kind(
+    const struct dapt_objective *objective);  // NULL: causal
+
+// Tokens of one text that lie one behind the other in a row of a batch.
+struct dapt_span {
+    size_t begin;     // first place in the batch's arrays
+    uint32_t row_at;  // the same within its sequence
+    uint32_t length;  // places
+    int32_t next;     // the token behind them in the same text; -1: none
+    // What the choice of masked tokens is a function of, beside the seed: in training the sequence's
+    // number in the run, in evaluation the token's place in the corpus.
+    uint64_t stream, index;
+};
+// Sets targets, first and last of the span's places, which hold ids; hides what is to be predicted;
+// counts batch->scored. `objective` NULL: causal. A pure function. [any thread]
+void dapt_objective_apply(const struct dapt_objective *objective, const struct dapt_span *span,
+                          struct dapt_batch *batch);
+#endif

@@ -1,0 +1,110 @@
+// Runs that mix and mask: the same bits through a stop and a resume, and no resume over other text.
+#include "command.h"
+
+static void assert_same_end(struct scratch *s, const char *a, const char *b) {
+    static const char *const files[] = {"model.safetensors", "state.safetensors", "run.json"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (!same_file(dapt_path_join(&s->arena, latest_checkpoint(s, a), files[i]),
+                       dapt_path_join(&s->arena, latest_checkpoint(s, b), files[i])))
+            fail_msg("%s differs between %s and %s", files[i], a, b);
+}
+
+// The whole run; then the same in a folder where it stops after step 10 and goes on.
+static void check_resume(struct scratch *s, const char *name, const char *more) {
+    struct outcome o;
+    char *stopped = dapt_arena_format(&s->arena, "%s-stopped", name);
+    write_config(s, name, more);
+    run_dapt(s, &o, "train", s->config, "--set", "train.keep=9", NULL);
+    expect(&o, 0, NULL);
+    assert_ok(dapt_mkdirs(in_scratch(s, dapt_arena_format(&s->arena, "%s/checkpoints", stopped))));
+    assert_ok(dapt_rename(
+        in_scratch(s, dapt_arena_format(&s->arena, "%s/checkpoints/step-000012", name)),
+        in_scratch(s, dapt_arena_format(&s->arena, "%s/checkpoints/step-000012", stopped))));
+    write_config(s, stopped, more);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_same_end(s, name, stopped);
+}
+
+static char *replay(struct scratch *s, const char *rest) {
+    return dapt_arena_format(
+        &s->arena, "{\"data\": {\"replay\": {\"from\": {\"path\": \"%s\"}, %s}}}", s->held, rest);
+}
+
+static void test_replay(void **state) {
+    struct scratch *s = *state;
+    check_resume(s, "share", replay(s, "\"share\": 0.3"));
+    cJSON *metrics = read_metrics(s, "share");
+    const cJSON *start = cJSON_GetArrayItem(metrics, 0);
+    assert_non_null(cJSON_GetObjectItem(cJSON_GetObjectItem(start, "corpora"), "replay"));
+    cJSON_Delete(metrics);
+    // It is trained on: a run without it ends with other weights.
+    struct outcome o;
+    write_config(s, "none", NULL);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    assert_false(
+        same_file(dapt_path_join(&s->arena, latest_checkpoint(s, "none"), "model.safetensors"),
+                  dapt_path_join(&s->arena, latest_checkpoint(s, "share"), "model.safetensors")));
+}
+
+static void test_ramp(void **state) {
+    struct scratch *s = *state;
+    char *more = dapt_arena_format(
+        &s->arena,
+        "{\"plugins\": [\"%s/tests/train\"], \"data\": {\"replay\": {\"from\": \"%s\"}}, "
+        "\"train\": {\"schedule\": {\"plugin\": \"ramp\", \"peak\": null, \"warmup\": null}}}",
+        getenv("DAPT_TEST_BUILD"), s->held);
+    check_resume(s, "ramp", more);
+}
+
+static void test_weights(void **state) {
+    struct scratch *s = *state;
+    check_resume(s, "weights",
+                 dapt_arena_format(&s->arena,
+                                   "{\"data\": {\"domain\": [{\"path\": \"%s\", \"weight\": 0.7}, "
+                                   "{\"path\": \"%s\", \"weight\": 3}]}}",
+                                   s->data, s->held));
+}
+
+static void test_masked(void **state) {
+    struct scratch *s = *state;
+    check_resume(s, "masked",
+                 "{\"train\": {\"objective\": {\"kind\": \"masked\", \"rate\": 0.3, \"mask\": "
+                 "\"~\"}}}");
+    check_resume(s, "words",
+                 "{\"train\": {\"objective\": {\"kind\": \"masked\", \"mask\": \"~\", "
+                 "\"whole_words\": true}}}");
+}
+
+static void test_refused(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    struct {
+        const char *more, *part;
+    } cases[] = {
+        {replay(s, "\"share\": 0.4"), "data.replay.share"},
+        {dapt_arena_format(&s->arena,
+                           "{\"data\": {\"replay\": {\"from\": \"%s\", \"share\": 0.3}}}", s->data),
+         "data.replay.from holds other text"},
+        {replay(s, "\"share\": 0.3}}, \"train\": {\"objective\": {\"kind\": \"causal\""),
+         "train.objective.kind"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        write_config(s, "share", cases[i].more);
+        run_dapt(s, &o, "train", s->config, "--resume", "--set", "train.steps=30", NULL);
+        expect(&o, 1, cases[i].part);
+    }
+    write_config(s, "other", "{\"train\": {\"objective\": {\"kind\": \"masked\"}}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "set train.objective.mask");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_replay),  cmocka_unit_test(test_ramp),
+        cmocka_unit_test(test_weights), cmocka_unit_test(test_masked),
+        cmocka_unit_test(test_refused),
+    };
+    return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
+}
