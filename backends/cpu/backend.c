@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cpu.h"
@@ -191,6 +192,19 @@ enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t p
     return DAPT_OK;
 }
 
+// What there is: of the machine, or of this process where a limit is set for it.
+static enum dapt_status no_memory(const struct dapt_device *device, uint64_t size) {
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return backend_fail(
+        device->host, DAPT_ERROR_MEMORY,
+        "cpu: no memory for a buffer of %llu KiB; %s %llu MiB, %llu MiB are in other buffers",
+        (unsigned long long)(size >> 10),
+        limited ? "this process may take (ulimit -v)" : "the machine has",
+        (unsigned long long)((limited ? limit.rlim_cur : device->memory) >> 20),
+        (unsigned long long)(device->used >> 20));
+}
+
 static enum dapt_status buffer_create(struct dapt_device *device, enum dapt_buffer_role role,
                                       uint64_t size, struct dapt_buffer **result) {
     (void)role;
@@ -204,12 +218,7 @@ static enum dapt_status buffer_create(struct dapt_device *device, enum dapt_buff
     if (fits) buffer->data = cpu_map(size > 0 ? size : 1, &buffer->mapped);
     if (buffer->data == NULL) {
         free(buffer);
-        return backend_fail(
-            device->host, DAPT_ERROR_MEMORY,
-            "cpu: a buffer of %llu MiB asked for; the machine has %llu MiB, %llu MiB "
-            "are in other buffers",
-            (unsigned long long)(size >> 20), (unsigned long long)(device->memory >> 20),
-            (unsigned long long)(device->used >> 20));
+        return no_memory(device, size);
     }
     buffer->size = size;
     device->used += size;

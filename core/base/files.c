@@ -11,8 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Opens a regular file for reading and tells its size.
-static enum dapt_status open_regular(const char *path, int *fd, size_t *size) {
+#include "base/crash.h"
+
+enum dapt_status dapt_file_open(const char *path, int *fd, size_t *size) {
     *fd = open(path, O_RDONLY | O_CLOEXEC |
                          O_NONBLOCK);  // a FIFO must not hang us before we see what it is
     if (*fd < 0) return dapt_fail_errno("%s: cannot be opened", path);
@@ -28,15 +29,30 @@ static enum dapt_status open_regular(const char *path, int *fd, size_t *size) {
     } else {
         *size = (size_t)info.st_size;
     }
-    if (status) close(*fd);
+    if (status) {
+        close(*fd);
+        *fd = -1;
+    }
     return status;
+}
+
+enum dapt_status dapt_write_all(int fd, const char *path, const void *data, size_t size) {
+    for (const uint8_t *at = data; size > 0;) {
+        ssize_t n = write(fd, at, size < (1u << 30) ? size : (1u << 30));
+        if (n < 0 && errno == EINTR) continue;
+        if (n == 0) errno = ENOSPC;
+        if (n <= 0) return dapt_fail_errno("%s: cannot be written", path);
+        at += n;
+        size -= (size_t)n;
+    }
+    return DAPT_OK;
 }
 
 enum dapt_status dapt_map_open(const char *path, struct dapt_map *map) {
     *map = (struct dapt_map){.data = (const uint8_t *)""};
     int fd;
     size_t size = 0;
-    enum dapt_status status = open_regular(path, &fd, &size);
+    enum dapt_status status = dapt_file_open(path, &fd, &size);
     if (status) return status;
     if (size > 0) {
         void *base = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -44,6 +60,7 @@ enum dapt_status dapt_map_open(const char *path, struct dapt_map *map) {
             status = dapt_fail_errno("%s: cannot be mapped (%zu bytes)", path, size);
         } else {
             *map = (struct dapt_map){.data = base, .size = size, .base = base};
+            dapt_crash_map(base, size, path);
         }
     }
     close(fd);
@@ -51,7 +68,10 @@ enum dapt_status dapt_map_open(const char *path, struct dapt_map *map) {
 }
 
 void dapt_map_close(struct dapt_map *map) {
-    if (map->base) munmap(map->base, map->size);
+    if (map->base) {
+        dapt_crash_unmap(map->base);
+        munmap(map->base, map->size);
+    }
     *map = (struct dapt_map){0};
 }
 
@@ -59,7 +79,7 @@ enum dapt_status dapt_file_read(const char *path, size_t limit, struct dapt_stri
     *content = (struct dapt_string){0};
     int fd;
     size_t size = 0;
-    enum dapt_status status = open_regular(path, &fd, &size);
+    enum dapt_status status = dapt_file_open(path, &fd, &size);
     if (status) return status;
     status = dapt_grow(&content->data, &content->capacity, (size < limit ? size : limit) + 2, 1);
     while (!status) {
@@ -138,21 +158,10 @@ enum dapt_status dapt_writer_open(const char *path, struct dapt_writer **writer)
     return status;
 }
 
-static enum dapt_status write_all(struct dapt_writer *w, const uint8_t *data, size_t size) {
-    while (size > 0) {
-        ssize_t n = write(w->fd, data, size < (1u << 30) ? size : (1u << 30));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return dapt_fail_errno("%s: cannot be written", w->path);
-        data += n;
-        size -= (size_t)n;
-    }
-    return DAPT_OK;
-}
-
 static enum dapt_status flush(struct dapt_writer *w) {
     size_t size = w->used;
     w->used = 0;
-    return write_all(w, w->buffer, size);
+    return dapt_write_all(w->fd, w->path, w->buffer, size);
 }
 
 enum dapt_status dapt_writer_write(struct dapt_writer *w, const void *data, size_t size) {
@@ -160,7 +169,7 @@ enum dapt_status dapt_writer_write(struct dapt_writer *w, const void *data, size
         enum dapt_status status = flush(w);
         if (status) return status;
     }
-    if (size >= BUFFER_SIZE) return write_all(w, data, size);
+    if (size >= BUFFER_SIZE) return dapt_write_all(w->fd, w->path, data, size);
     if (size) memcpy(w->buffer + w->used, data, size);
     w->used += size;
     return DAPT_OK;

@@ -4,6 +4,12 @@
 #define DAPT_BASE_FILES_H
 #include "base/memory.h"
 
+// Opens a regular file for reading and tells its size in bytes. A FIFO, a device or a folder is an error,
+// not something to wait for.
+enum dapt_status dapt_file_open(const char *path, int *fd, size_t *size);
+// Writes all of it, however little the system takes at a time. `path` is for messages.
+enum dapt_status dapt_write_all(int fd, const char *path, const void *data, size_t size);
+
 // Maps a whole regular file read-only. An empty file gives data "" and size 0.
 struct dapt_map {
     const uint8_t *data;

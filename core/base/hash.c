@@ -1,8 +1,10 @@
 #include "base/hash.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "base/files.h"
@@ -57,19 +59,23 @@ struct dapt_hash dapt_hash_bytes(const void *data, size_t size) {
 enum dapt_status dapt_hash_file(const char *path, struct dapt_hash *hash) {
     const size_t piece = (size_t)1 << 20;
     struct dapt_hasher *hasher = NULL;
-    FILE *file = fopen(path, "rb");
-    if (!file) return dapt_fail_errno("%s", path);
+    int fd;
+    size_t size;
+    enum dapt_status status = dapt_file_open(path, &fd, &size);
+    if (status) return status;
     void *data = dapt_alloc_aligned(piece, 1);
-    enum dapt_status status = data ? dapt_hasher_create(&hasher) : DAPT_ERROR_MEMORY;
-    for (size_t n = 1; !status && n;) {
-        n = fread(data, 1, piece, file);
-        dapt_hasher_add(hasher, data, n);
-        if (ferror(file)) status = dapt_fail_errno("%s", path);
+    status = data ? dapt_hasher_create(&hasher) : DAPT_ERROR_MEMORY;
+    while (!status) {
+        ssize_t n = read(fd, data, piece);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) status = dapt_fail_errno("%s: cannot be read", path);
+        if (n <= 0) break;
+        dapt_hasher_add(hasher, data, (size_t)n);
     }
     if (!status) *hash = dapt_hasher_value(hasher);
     dapt_hasher_destroy(&hasher);
     free(data);
-    fclose(file);
+    close(fd);
     return status;
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/threads.h"
 #include "base/utf8.h"
 #include "corpus/internal.h"
@@ -40,6 +41,7 @@ struct block {
 
 struct reading {
     void *handle;
+    uint64_t record;      // the last one that was told
     uint64_t bad_record;  // of the last failure, to notice a source that does not move on
     bool busy, opened, ended, failed;
     struct block *head, *tail;  // not yet written
@@ -81,6 +83,54 @@ static const struct dapt_source_1 *source_of(const struct dapt_corpus_file *file
     return file->source->implementation;
 }
 
+static struct dapt_call call_of(const struct dapt_corpus_file *file, const char *function,
+                                uint64_t record) {
+    return (struct dapt_call){.module = file->module,
+                              .kind = "source",
+                              .id = file->source->id,
+                              .function = function,
+                              .file = file->path,
+                              .record = record,
+                              .after = true};
+}
+
+static enum dapt_status open_source(const struct dapt_corpus_file *file, void **handle) {
+    const struct dapt_call call = call_of(file, "open", 0), *before = dapt_call_note(&call);
+    dapt_fail(DAPT_ERROR_INTERNAL, "source '%s' gave no reason", file->source->id);
+    enum dapt_status status = source_of(file)->open(dapt_host(), file->options, file->path, handle);
+    dapt_call_note(before);
+    return status;
+}
+
+static void close_source(const struct dapt_corpus_file *file, struct reading *reading) {
+    const struct dapt_call call = call_of(file, "close", reading->record),
+                           *before = dapt_call_note(&call);
+    source_of(file)->close(reading->handle);
+    dapt_call_note(before);
+    reading->opened = false;
+}
+
+// The next document, or what is wrong: what a source may not return is an error of its own.
+static enum dapt_status next_document(const struct dapt_corpus_file *file, struct reading *reading,
+                                      struct dapt_document *document) {
+    const struct dapt_call call = call_of(file, "next", reading->record),
+                           *before = dapt_call_note(&call);
+    *document = (struct dapt_document){0};
+    dapt_fail(DAPT_ERROR_INTERNAL, "source '%s' gave no reason", file->source->id);
+    enum dapt_status status = source_of(file)->next(reading->handle, document);
+    dapt_call_note(before);
+    if (document->record) reading->record = document->record;
+    if (status > DAPT_END || status < DAPT_ERROR_CANCELLED)
+        return dapt_fail(DAPT_ERROR_INTERNAL,
+                         "source \"%s\" (%s): next returned %d, which is no status",
+                         file->source->id, file->module ? file->module : "?", (int)status);
+    if (status == DAPT_OK && !document->text && document->length)
+        return dapt_fail(DAPT_ERROR_INTERNAL,
+                         "source \"%s\" (%s): next gave a document of %zu bytes without its text",
+                         file->source->id, file->module ? file->module : "?", document->length);
+    return status;
+}
+
 static enum dapt_status add_piece(struct block *block, const struct dapt_document *document,
                                   const char *bad) {
     enum dapt_status status = dapt_grow(&block->pieces, &block->capacity, block->count + 1,
@@ -106,18 +156,15 @@ static enum dapt_status fail_in_file(enum dapt_status status, const char *path) 
 // DAPT_END at the file's end. A failure ends the file and, when its turn comes, the run.
 static enum dapt_status read_block(const struct dapt_corpus_file *file, struct reading *reading,
                                    struct block *block) {
-    const struct dapt_source_1 *source = source_of(file);
     enum dapt_status status = DAPT_OK;
     if (!reading->opened) {
-        dapt_fail(DAPT_ERROR_INTERNAL, "source '%s' gave no reason", file->source->id);
-        status = source->open(dapt_host(), file->options, file->path, &reading->handle);
+        status = open_source(file, &reading->handle);
         reading->opened = !status;
         if (status) return fail_in_file(status, file->path);
     }
     while (!status && block->text.length < block_text && block->count < block_documents) {
-        struct dapt_document document = {0};
-        dapt_fail(DAPT_ERROR_INTERNAL, "source '%s' gave no reason", file->source->id);
-        status = source->next(reading->handle, &document);
+        struct dapt_document document;
+        status = next_document(file, reading, &document);
         if (status == DAPT_OK) {
             reading->failed = false;
             status = add_piece(block, &document, NULL);
@@ -151,10 +198,23 @@ static enum dapt_status check_text(const char *text, size_t length) {
     return DAPT_OK;
 }
 
-static enum dapt_status tokenise(const struct dapt_corpus_options *options, unsigned worker,
-                                 struct block *block) {
-    int64_t eos = dapt_tokenizer_special(options->tokenizer, DAPT_SPECIAL_EOS);
+static enum dapt_status encode(const struct dapt_corpus_options *options, unsigned worker,
+                               const char *path, const struct piece *piece, const char *text,
+                               struct dapt_ids *ids) {
     uint32_t flags = options->special ? DAPT_ENCODE_SPECIAL : 0;
+    struct dapt_call call = dapt_tokenizer_call(options->tokenizer, "encode");
+    call.file = path;
+    call.record = piece->record;
+    const struct dapt_call *before = dapt_call_note(&call);
+    enum dapt_status status = dapt_tokenizer_encode_on(options->tokenizer, worker, text,
+                                                       piece->length, flags, ids);
+    dapt_call_note(before);
+    return status;
+}
+
+static enum dapt_status tokenise(const struct dapt_corpus_options *options, unsigned worker,
+                                 const char *path, struct block *block) {
+    int64_t eos = dapt_tokenizer_special(options->tokenizer, DAPT_SPECIAL_EOS);
     struct dapt_ids *ids = &block->ids;
     const char *all = block->text.data ? block->text.data : "";
     for (size_t i = 0; i < block->count; i++) {
@@ -167,9 +227,7 @@ static enum dapt_status tokenise(const struct dapt_corpus_options *options, unsi
         }
         size_t before = ids->count;
         enum dapt_status status = check_text(text, piece->length);
-        if (!status)
-            status = dapt_tokenizer_encode_on(options->tokenizer, worker, text, piece->length,
-                                              flags, ids);
+        if (!status) status = encode(options, worker, path, piece, text, ids);
         if (!status && eos >= 0 &&
             (ids->count == before || ids->ids[ids->count - 1] != (uint32_t)eos)) {
             status = dapt_grow(&ids->ids, &ids->capacity, ids->count + 1, sizeof *ids->ids);
@@ -318,16 +376,14 @@ static enum dapt_status work_block(struct ingest *in, size_t index, unsigned wor
     pthread_mutex_unlock(&in->lock);
     enum dapt_status status = read_block(&in->inputs->files[index], reading, block);
     if (status < 0) block_fail(block, status);
-    if (status && reading->opened) {
-        source_of(&in->inputs->files[index])->close(reading->handle);
-        reading->opened = false;
-    }
+    if (status && reading->opened) close_source(&in->inputs->files[index], reading);
     pthread_mutex_lock(&in->lock);
     reading->busy = false;
     reading->ended = status != DAPT_OK;
     pthread_cond_broadcast(&in->changed);
     pthread_mutex_unlock(&in->lock);
-    enum dapt_status tokenised = tokenise(in->inputs->options, worker, block);
+    enum dapt_status tokenised = tokenise(in->inputs->options, worker,
+                                          in->inputs->files[index].path, block);
     if (tokenised) block_fail(block, tokenised);
     dapt_string_free(&block->text);
     pthread_mutex_lock(&in->lock);
@@ -361,7 +417,7 @@ static enum dapt_status run_worker(void *context, size_t item, unsigned worker) 
 static void free_readings(struct ingest *in) {
     for (size_t i = 0; in->readings && i < in->inputs->count; i++) {
         struct reading *reading = &in->readings[i];
-        if (reading->opened) source_of(&in->inputs->files[i])->close(reading->handle);
+        if (reading->opened) close_source(&in->inputs->files[i], reading);
         for (struct block *block = reading->head, *next; block; block = next) {
             next = block->next;
             block_free(block);

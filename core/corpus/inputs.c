@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/crash.h"
 #include "base/threads.h"
 #include "corpus/internal.h"
 #include "host/input.h"
@@ -136,7 +137,14 @@ static enum dapt_status probe(struct dapt_inputs *inputs, const char *path,
     const struct dapt_plugin_descriptor *each;
     for (size_t k = 0; (each = dapt_modules_each(inputs->options->modules, DAPT_SOURCE_1, k));
          k++) {
+        const struct dapt_call call = {.module = dapt_modules_file(inputs->options->modules, each),
+                                       .kind = "source",
+                                       .id = each->id,
+                                       .function = "probe",
+                                       .file = path};
+        const struct dapt_call *before = dapt_call_note(&call);
         int sure = ((const struct dapt_source_1 *)each->implementation)->probe(inner, head, size);
+        dapt_call_note(before);
         if (sure > best) {
             best = sure;
             *source = each;
@@ -185,6 +193,7 @@ static enum dapt_status choose(struct dapt_inputs *inputs, struct dapt_corpus_fi
                 "%s: no source reads such a file; if one should, name it as \"source\"",
                 file->path);
     }
+    file->module = dapt_modules_file(inputs->options->modules, file->source);
     return choose_options(inputs, file);
 }
 

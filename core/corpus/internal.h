@@ -3,11 +3,14 @@
 // (documents cut and packed into sequences) -> batches.
 #ifndef DAPT_CORPUS_INTERNAL_H
 #define DAPT_CORPUS_INTERNAL_H
+#include "base/crash.h"
 #include "base/files.h"
 #include "base/hash.h"
 #include "corpus/corpus.h"
 
 // ------------------------------------------------------------------------------------- tokenizer.c
+// A call of the tokenizer's `function`, for dapt_call_note().
+struct dapt_call dapt_tokenizer_call(const struct dapt_tokenizer *tokenizer, const char *function);
 // Makes handles for workers 0 .. count-1. [main]
 enum dapt_status dapt_tokenizer_prepare(struct dapt_tokenizer *tokenizer, unsigned count);
 // As dapt_tokenizer_encode, on the handle of one worker. [one thread at a time for a worker]
@@ -32,6 +35,7 @@ struct dapt_corpus_file {
     struct dapt_stamp stamp;
     const struct dapt_plugin_descriptor *source;  // from dapt_inputs_choose on
     struct dapt_options *options;                 // owned by the inputs
+    const char *module;                           // the file that the source came from
     struct dapt_hash content;
 };
 

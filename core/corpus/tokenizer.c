@@ -8,6 +8,7 @@
 struct dapt_tokenizer {
     const struct dapt_plugin_descriptor *plugin;
     const struct dapt_tokenizer_1 *api;
+    const char *module;  // the file that the plugin came from
     struct dapt_options *options;
     void **handles;  // the first is the main one
     size_t count, capacity;
@@ -64,6 +65,24 @@ static enum dapt_status hash_files(const char *path, struct dapt_hash *hash) {
     return status;
 }
 
+struct dapt_call dapt_tokenizer_call(const struct dapt_tokenizer *tokenizer, const char *function) {
+    return (struct dapt_call){.module = tokenizer->module,
+                              .kind = "tokenizer",
+                              .id = tokenizer->plugin->id,
+                              .function = function};
+}
+
+static enum dapt_status open_handle(struct dapt_tokenizer *t, const char *path) {
+    struct dapt_call call = dapt_tokenizer_call(t, "open");
+    call.file = *path ? path : NULL;
+    const struct dapt_call *before = dapt_call_note(&call);
+    enum dapt_status status = t->api->open(dapt_host(), t->options, path, &t->handles[0]);
+    t->count = !status;
+    t->vocab = status ? 0 : t->api->vocab_size(t->handles[0]);
+    dapt_call_note(before);
+    return status;
+}
+
 enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const char *plugin,
                                      const struct dapt_json *options, const char *path,
                                      struct dapt_tokenizer **tokenizer) {
@@ -76,23 +95,19 @@ enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const c
     if (!t) return DAPT_ERROR_MEMORY;
     t->plugin = descriptor;
     t->api = descriptor->implementation;
+    t->module = dapt_modules_file(modules, descriptor);
     enum dapt_status status = dapt_grow(&t->handles, &t->capacity, 1, sizeof *t->handles);
     if (!status) status = dapt_options_create(descriptor->options, options, others, &t->options);
     if (!status) {
-        status = t->api->open(dapt_host(), t->options, path ? path : "", &t->handles[0]);
+        status = open_handle(t, path ? path : "");
         if (status && path && !strstr(dapt_error(), path))
             dapt_fail_in(status, "tokenizer '%s': %s", descriptor->id, path);
         else if (status)
             dapt_fail_in(status, "tokenizer '%s'", descriptor->id);
-        else
-            t->count = 1;
     }
-    if (!status) {
-        t->vocab = t->api->vocab_size(t->handles[0]);
-        if (t->vocab == 0 || t->vocab > 1u << 30)
-            status = dapt_fail(DAPT_ERROR_INVALID, "tokenizer '%s': a vocabulary of %u ids",
-                               descriptor->id, t->vocab);
-    }
+    if (!status && (t->vocab == 0 || t->vocab > 1u << 30))
+        status = dapt_fail(DAPT_ERROR_INVALID, "tokenizer '%s': a vocabulary of %u ids",
+                           descriptor->id, t->vocab);
     if (!status) status = hash_files(path, &t->files);
     if (status) dapt_tokenizer_close(&t);
     *tokenizer = t;
@@ -102,7 +117,9 @@ enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const c
 void dapt_tokenizer_close(struct dapt_tokenizer **tokenizer) {
     struct dapt_tokenizer *t = *tokenizer;
     if (!t) return;
+    const struct dapt_call call = dapt_tokenizer_call(t, "close"), *before = dapt_call_note(&call);
     for (size_t i = t->count; i--;) t->api->close(t->handles[i]);
+    dapt_call_note(before);
     free(t->handles);
     dapt_options_destroy(&t->options);
     free(t);
@@ -171,7 +188,11 @@ enum dapt_status dapt_tokenizer_encode_on(struct dapt_tokenizer *tokenizer, unsi
 
 enum dapt_status dapt_tokenizer_encode(struct dapt_tokenizer *tokenizer, const char *text,
                                        size_t length, uint32_t flags, struct dapt_ids *ids) {
-    return dapt_tokenizer_encode_on(tokenizer, 0, text, length, flags, ids);
+    const struct dapt_call call = dapt_tokenizer_call(tokenizer, "encode"),
+                           *before = dapt_call_note(&call);
+    enum dapt_status status = dapt_tokenizer_encode_on(tokenizer, 0, text, length, flags, ids);
+    dapt_call_note(before);
+    return status;
 }
 
 struct text_sink {
@@ -192,8 +213,11 @@ enum dapt_status dapt_tokenizer_decode(struct dapt_tokenizer *tokenizer, const u
             return dapt_fail(DAPT_ERROR_INVALID, "id %u is beyond the vocabulary of %u", ids[i],
                              tokenizer->vocab);
     struct text_sink sink = {.text = text};
+    const struct dapt_call call = dapt_tokenizer_call(tokenizer, "decode"),
+                           *before = dapt_call_note(&call);
     enum dapt_status status = tokenizer->api->decode(tokenizer->handles[0], ids, count, flags,
                                                      take_text, &sink);
+    dapt_call_note(before);
     if (sink.status) return sink.status;
     return status ? dapt_fail_in(status, "tokenizer '%s'", tokenizer->plugin->id) : DAPT_OK;
 }

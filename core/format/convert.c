@@ -1,5 +1,7 @@
 // Element types of files, to and from what the host computes with. The loops have no branches, so
 // that they vectorise.
+#include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "format/safetensors.h"
@@ -153,4 +155,13 @@ enum dapt_status dapt_floats_to_file(const float *in, uint64_t count, enum dapt_
                          "writing floats as %s; F32, F16 or BF16 was expected",
                          dapt_file_dtype_name(dtype));
     }
+}
+
+enum dapt_status dapt_check_finite(const char *tensor, uint64_t first, const float *values,
+                                   uint64_t count) {
+    for (uint64_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return dapt_fail(DAPT_ERROR_INVALID, "%s: element %" PRIu64 " is %g", tensor, first + i,
+                             (double)values[i]);
+    return DAPT_OK;
 }

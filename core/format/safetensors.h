@@ -75,6 +75,10 @@ enum dapt_status dapt_safetensors_write(const char *folder, const char *stem,
                                         const char *const *metadata /* key, value, ..., NULL */,
                                         uint64_t shard_size, dapt_file_produce produce,
                                         void *context);
+// Whether all are finite: DAPT_ERROR_INVALID names the tensor and the first element that is not, counted
+// from `first`.
+enum dapt_status dapt_check_finite(const char *tensor, uint64_t first, const float *values,
+                                   uint64_t count);
 // Rounds floats to a file dtype (F32, F16, BF16).
 enum dapt_status dapt_floats_to_file(const float *in, uint64_t count, enum dapt_file_dtype dtype,
                                      void *out);

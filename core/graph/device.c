@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/memory.h"
 #include "graph/ops.h"
 
@@ -24,6 +25,22 @@ struct dapt_executable_handle {
     uint32_t op_count;
 };
 
+static struct dapt_call call_of(const struct dapt_backend *backend, const char *function) {
+    return (struct dapt_call){.kind = "backend", .id = backend->name, .function = function};
+}
+
+static enum dapt_status open_device(const struct dapt_host *host, uint32_t index,
+                                    const struct dapt_device_options *options,
+                                    struct dapt_device_handle *d) {
+    const struct dapt_call call = call_of(d->backend, "device_open"),
+                           *before = dapt_call_note(&call);
+    enum dapt_status status = d->backend->device_open(
+        host, index, options ? options : &(struct dapt_device_options){0}, &d->device);
+    if (!status) status = d->backend->device_info(host, index, &d->info);
+    dapt_call_note(before);
+    return status;
+}
+
 enum dapt_status dapt_device_open(const struct dapt_host *host, const struct dapt_backend *backend,
                                   uint32_t index, const struct dapt_device_options *options,
                                   struct dapt_device_handle **device) {
@@ -37,9 +54,7 @@ enum dapt_status dapt_device_open(const struct dapt_host *host, const struct dap
     struct dapt_device_handle *d = dapt_alloc(1, sizeof *d);
     if (!d) return DAPT_ERROR_MEMORY;
     d->backend = backend;
-    if ((status = backend->device_open(
-             host, index, options ? options : &(struct dapt_device_options){0}, &d->device)) ||
-        (status = backend->device_info(host, index, &d->info))) {
+    if ((status = open_device(host, index, options, d))) {
         dapt_device_close(&d);
         return status;
     }
@@ -101,16 +116,22 @@ enum dapt_status dapt_buffer_write(struct dapt_buffer_handle *buffer, uint64_t o
                                    const void *data, uint64_t size) {
     enum dapt_status status = check_range(buffer, offset, size);
     if (status || !size) return status;
-    return buffer->device->backend->buffer_write(buffer->device->device, buffer->buffer, offset,
-                                                 data, size);
+    const struct dapt_backend *backend = buffer->device->backend;
+    const struct dapt_call call = call_of(backend, "buffer_write"), *before = dapt_call_note(&call);
+    status = backend->buffer_write(buffer->device->device, buffer->buffer, offset, data, size);
+    dapt_call_note(before);
+    return status;
 }
 
 enum dapt_status dapt_buffer_read(struct dapt_buffer_handle *buffer, uint64_t offset, void *data,
                                   uint64_t size) {
     enum dapt_status status = check_range(buffer, offset, size);
     if (status || !size) return status;
-    return buffer->device->backend->buffer_read(buffer->device->device, buffer->buffer, offset,
-                                                data, size);
+    const struct dapt_backend *backend = buffer->device->backend;
+    const struct dapt_call call = call_of(backend, "buffer_read"), *before = dapt_call_note(&call);
+    status = backend->buffer_read(buffer->device->device, buffer->buffer, offset, data, size);
+    dapt_call_note(before);
+    return status;
 }
 
 uint64_t dapt_buffer_size(const struct dapt_buffer_handle *buffer) {
@@ -176,7 +197,10 @@ enum dapt_status dapt_program_compile(struct dapt_device_handle *device,
     if (!status) {
         e->device = device;
         e->op_count = program->op_count;
+        const struct dapt_call call = call_of(device->backend, "program_compile"),
+                               *before = dapt_call_note(&call);
         status = device->backend->program_compile(device->device, program, raw, &e->executable);
+        dapt_call_note(before);
     }
     free(raw);
     if (status) {
@@ -197,12 +221,20 @@ void dapt_program_destroy(struct dapt_executable_handle **executable) {
 }
 
 enum dapt_status dapt_program_run(struct dapt_executable_handle *executable) {
-    return executable->device->backend->program_run(executable->device->device,
-                                                    executable->executable);
+    const struct dapt_backend *backend = executable->device->backend;
+    const struct dapt_call call = call_of(backend, "program_run"), *before = dapt_call_note(&call);
+    enum dapt_status status = backend->program_run(executable->device->device,
+                                                   executable->executable);
+    dapt_call_note(before);
+    return status;
 }
 
 enum dapt_status dapt_device_wait(struct dapt_device_handle *device, double timeout) {
-    return device->backend->device_wait(device->device, timeout);
+    const struct dapt_call call = call_of(device->backend, "device_wait"),
+                           *before = dapt_call_note(&call);
+    enum dapt_status status = device->backend->device_wait(device->device, timeout);
+    dapt_call_note(before);
+    return status;
 }
 
 enum dapt_status dapt_program_timings(struct dapt_executable_handle *executable,

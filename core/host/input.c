@@ -1,5 +1,7 @@
 #include "host/input.h"
 
+#include "base/files.h"
+
 #include <bzlib.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -227,8 +229,9 @@ enum dapt_status dapt_input_open(const char *path, struct dapt_input **input) {
     struct dapt_input *in = *input = malloc(sizeof *in);
     if (!in) return dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", path);
     memset(in, 0, offsetof(struct dapt_input, buffer));
-    in->fd = open(path, O_RDONLY | O_CLOEXEC);
-    enum dapt_status status = in->fd < 0 ? dapt_fail_errno("%s: cannot be opened", path) : DAPT_OK;
+    in->fd = -1;
+    size_t size;
+    enum dapt_status status = dapt_file_open(path, &in->fd, &size);
     if (!status && !(in->path = strdup(path)))
         status = dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", path);
     if (!status) status = begin(in);

@@ -83,12 +83,22 @@ static enum dapt_status add_backend(struct dapt_modules *modules, const char *pa
     return add_offer(modules, (struct offer){.path = path, .backend = entry->backend});
 }
 
+// OpenBLAS starts its threads when it is loaded, and where it gets no memory for them it waits for ever
+// when it is unloaded. Backends bring their own threads: it needs none.
+static void *open_library(const char *path) {
+    static const char name[] = "OPENBLAS_NUM_THREADS";
+    bool ours = !getenv(name) && setenv(name, "1", 0) == 0;
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (ours) unsetenv(name);
+    return handle;
+}
+
 static enum dapt_status open_module(struct dapt_modules *modules, const char *path,
                                     const char *symbol, const void **entry) {
     enum dapt_status status = dapt_grow(&modules->handles, &modules->handle_capacity,
                                         modules->handle_count + 1, sizeof *modules->handles);
     if (status) return status;
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *handle = open_library(path);
     if (!handle) {
         const char *reason = dlerror();  // it begins with the path
         size_t length = strlen(path);
@@ -320,5 +330,12 @@ const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules
         if (!offer->backend && strcmp(offer->descriptor->kind, kind) == 0 && k-- == 0)
             return offer->descriptor;
     }
+    return NULL;
+}
+
+const char *dapt_modules_file(const struct dapt_modules *modules,
+                              const struct dapt_plugin_descriptor *descriptor) {
+    for (size_t i = 0; i < modules->offer_count; i++)
+        if (modules->offers[i].descriptor == descriptor) return modules->offers[i].path;
     return NULL;
 }

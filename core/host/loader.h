@@ -39,6 +39,10 @@ const struct dapt_plugin_descriptor *dapt_modules_plugin(const struct dapt_modul
 const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules *modules,
                                                        const char *kind, size_t k);
 
+// The file that a descriptor was loaded from; NULL: not known. Lives as long as the modules.
+const char *dapt_modules_file(const struct dapt_modules *modules,
+                              const struct dapt_plugin_descriptor *descriptor);
+
 // The host table that plugins and backends receive; it lives as long as the program.
 const struct dapt_host *dapt_host(void);
 

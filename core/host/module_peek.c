@@ -69,6 +69,20 @@ static enum dapt_status find_symbols(const struct image *image, const ElfW(Sym) 
     return refuse(image, "has no table of dynamic symbols");
 }
 
+// Whether all of the file that dlopen() will map is there: what is cut off would end the program when it
+// is touched.
+static enum dapt_status check_segments(const struct image *image) {
+    const ElfW(Ehdr) *header = image->header;
+    const ElfW(Phdr) *segments = part(image, header->e_phoff, header->e_phnum, sizeof *segments,
+                                      _Alignof(ElfW(Phdr)));
+    if (!segments) return refuse(image, "is truncated");
+    for (size_t i = 0; i < header->e_phnum; i++)
+        if (segments[i].p_type == PT_LOAD && segments[i].p_filesz > 0 &&
+            !part(image, segments[i].p_offset, segments[i].p_filesz, 1, 1))
+            return refuse(image, "is truncated: parts of it lie beyond the end of the file");
+    return DAPT_OK;
+}
+
 // The file's bytes at an address of the loaded module.
 static const void *at_address(const struct image *image, uint64_t address, size_t size) {
     const ElfW(Ehdr) *header = image->header;
@@ -123,6 +137,7 @@ enum dapt_status dapt_module_peek(const char *path, enum dapt_module_type *type,
     if (status) return status;
     status = check_header(&image);
     if (!status) status = find_entry(&image, type, abi);
+    if (!status) status = check_segments(&image);
     dapt_map_close(&image.map);
     return status;
 }

@@ -290,6 +290,7 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
         uint64_t n = count - at < PIECE ? count - at : PIECE;
         enum dapt_status status = s->get(s->context, s->parameters[index]->offset + first + at,
                                          s->piece, n);
+        if (!status) status = dapt_check_finite(s->entries[index].name, first + at, s->piece, n);
         if (!status)
             status = dapt_floats_to_file(s->piece, n, dtype, (uint8_t *)bytes + at * width);
         if (status) return status;

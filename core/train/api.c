@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crash.h"
 #include "base/threads.h"
 #include "base/utf8.h"
 #include "dapt/dapt.h"
@@ -30,6 +31,10 @@ const char *dapt_last_error(void) {
 
 void dapt_set_log_level(enum dapt_log_level most_verbose) {
     dapt_log_level(most_verbose);
+}
+
+void dapt_handle_crashes(void) {
+    dapt_crash_handle();
 }
 
 void dapt_interrupt(void) {

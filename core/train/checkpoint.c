@@ -76,6 +76,7 @@ enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record) {
 struct state_source {
     struct dapt_engine *engine;
     const enum dapt_engine_state *states;
+    const char *const *names;
 };
 
 static enum dapt_status produce_state(void *context, size_t index, uint64_t begin, uint64_t size,
@@ -84,8 +85,10 @@ static enum dapt_status produce_state(void *context, size_t index, uint64_t begi
     if (begin % sizeof(float) || size % sizeof(float)) {
         return dapt_fail(DAPT_ERROR_INTERNAL, "state.safetensors: a piece that cuts a number");
     }
-    return dapt_engine_read(source->engine, source->states[index], begin / sizeof(float),
-                            size / sizeof(float), bytes);
+    uint64_t first = begin / sizeof(float), count = size / sizeof(float);
+    enum dapt_status status = dapt_engine_read(source->engine, source->states[index], first, count,
+                                               bytes);
+    return status ? status : dapt_check_finite(source->names[index], first, bytes, count);
 }
 
 // Whether the model's files in `folder` hold every bit of the parameters.
@@ -105,12 +108,12 @@ static enum dapt_status write_state(const char *folder, struct dapt_engine *engi
     static const enum dapt_engine_state states[] = {DAPT_STATE_MOMENT1, DAPT_STATE_MOMENT2,
                                                     DAPT_STATE_PARAM};
     const char *const metadata[] = {"format", "dapt.state/1", NULL};
-    struct dapt_file_entry entries[] = {
-        {.name = "moment1", .dtype = DAPT_FILE_F32, .rank = 1, .shape = {model->flat_count}},
-        {.name = "moment2", .dtype = DAPT_FILE_F32, .rank = 1, .shape = {model->flat_count}},
-        {.name = "parameters", .dtype = DAPT_FILE_F32, .rank = 1, .shape = {model->flat_count}},
-    };
-    struct state_source source = {.engine = engine, .states = states};
+    static const char *const names[] = {"moment1", "moment2", "parameters"};
+    struct dapt_file_entry entries[3];
+    for (size_t i = 0; i < 3; i++)
+        entries[i] = (struct dapt_file_entry){
+            .name = names[i], .dtype = DAPT_FILE_F32, .rank = 1, .shape = {model->flat_count}};
+    struct state_source source = {.engine = engine, .states = states, .names = names};
     bool exact;
     enum dapt_status status = holds_float32(folder, &exact);
     if (status) return status;
@@ -190,7 +193,8 @@ static enum dapt_status fill(const char *folder, struct dapt_run_folder *run, ui
                              struct dapt_engine *engine, const struct dapt_model *model,
                              cJSON *record) {
     enum dapt_status status = dapt_remove_tree(folder);
-    if (!status) status = dapt_mkdirs(folder);
+    if (!status && mkdir(folder, 0777) != 0)  // not its parents: a run folder is never made again
+        status = dapt_fail_errno("%s: folder cannot be made", folder);
     if (!status) status = dapt_engine_save(engine, folder);
     if (!status) status = write_state(folder, engine, model);
     if (!status) status = add_checksums(record, folder);
@@ -212,10 +216,10 @@ enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t ste
     enum dapt_status status = !record || !final || !part
                                   ? dapt_fail(DAPT_ERROR_MEMORY, "no memory for a checkpoint")
                                   : DAPT_OK;
+    if (!status) status = dapt_run_folder_check(run);
     if (!status) status = fill(part, run, step, engine, model, record);
     if (!status && dapt_is_dir(final)) status = dapt_run_folder_remove(run, name);
     if (!status) status = dapt_rename(part, final);
-    if (!status) status = dapt_run_folder_mark(run, "latest", step);
     if (status) {
         dapt_fail_in(status, "checkpoint %s", name);
         struct dapt_string reason = {0};  // removing what was begun must not replace the reason

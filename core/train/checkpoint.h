@@ -15,7 +15,8 @@
 #include "train/engine.h"
 #include "train/runfolder.h"
 
-// Writes the checkpoint of `step` and moves RUN/latest to it. `record` (the trainer's part of
+// Writes the checkpoint of `step`. A number that is not finite is an error, DAPT_ERROR_INVALID, that names
+// its tensor. `record` (the trainer's part of
 // run.json) is taken over, also on failure; files, chain and checksum are added here. A failure
 // leaves earlier checkpoints as they were.
 enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t step,

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/files.h"
+
 struct dapt_metrics {
     int fd;
     char *path;
@@ -23,10 +25,16 @@ static enum dapt_status cut_partial_line(struct dapt_metrics *metrics) {
     off_t size = lseek(metrics->fd, 0, SEEK_END);
     if (size <= 0) return DAPT_OK;
     off_t begin = size > (off_t)sizeof window ? size - (off_t)sizeof window : 0;
-    ssize_t n = pread(metrics->fd, window, sizeof window, begin);
-    if (n <= 0) return dapt_fail_errno("%s: cannot be read", metrics->path);
+    size_t n = 0, wanted = (size_t)(size - begin);
+    while (n < wanted) {
+        ssize_t more = pread(metrics->fd, window + n, wanted - n, begin + (off_t)n);
+        if (more < 0 && errno == EINTR) continue;
+        if (more == 0) errno = EIO;
+        if (more <= 0) return dapt_fail_errno("%s: cannot be read", metrics->path);
+        n += (size_t)more;
+    }
     if (window[n - 1] == '\n') return DAPT_OK;
-    const char *newline = memrchr(window, '\n', (size_t)n);
+    const char *newline = memrchr(window, '\n', n);
     if (!newline && begin > 0) {
         return dapt_fail(DAPT_ERROR_INVALID,
                          "%s: its last %zu bytes hold no line; is it a metrics file?",
@@ -47,9 +55,16 @@ enum dapt_status dapt_metrics_open(const char *path, struct dapt_metrics **metri
     m->path = dapt_arena_copy(&m->arena, path, strlen(path));
     if (!m->path) status = DAPT_ERROR_MEMORY;
     if (!status) {
-        m->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-        if (m->fd < 0) status = dapt_fail_errno("%s: cannot be opened for writing", path);
+        // A link there may lead anywhere: what it names is not ours to write to.
+        m->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+        if (m->fd < 0 && errno == ELOOP)
+            status = dapt_fail(DAPT_ERROR_INVALID, "%s: is a symbolic link, expected a file", path);
+        else if (m->fd < 0)
+            status = dapt_fail_errno("%s: cannot be opened for writing", path);
     }
+    struct stat info;
+    if (!status && (fstat(m->fd, &info) != 0 || !S_ISREG(info.st_mode)))
+        status = dapt_fail(DAPT_ERROR_INVALID, "%s: is not a regular file", path);
     if (!status) status = cut_partial_line(m);
     if (status) dapt_metrics_close(metrics);
     return status;
@@ -84,19 +99,13 @@ enum dapt_status dapt_metrics_add(struct dapt_metrics *metrics, cJSON *object) {
     cJSON_Delete(object);
     if (!line) return dapt_fail(DAPT_ERROR_MEMORY, "%s: no memory for a line", metrics->path);
     size_t length = strlen(line);
-    line[length++] = '\n';  // over the NUL: one write, so that a line is there whole or not at all
+    line[length++] = '\n';  // over the NUL: one write, as a rule
     enum dapt_status status = DAPT_OK;
     off_t before = lseek(metrics->fd, 0, SEEK_END);
-    ssize_t n;
-    do n = write(metrics->fd, line, length);
-    while (n < 0 && errno == EINTR);
-    if (n < 0) status = dapt_fail_errno("%s: cannot be written", metrics->path);
-    if (n >= 0 && (size_t)n != length) {
-        // Half a line would make the next one unreadable too. If even this fails, the next open
-        // takes it off.
-        if (before >= 0 && ftruncate(metrics->fd, before) != 0) before = -1;
-        status = dapt_fail(DAPT_ERROR_IO, "%s: cannot be written: no space left", metrics->path);
-    }
+    status = dapt_write_all(metrics->fd, metrics->path, line, length);
+    // Half a line would make the next one unreadable too. If even this fails, the next open takes it
+    // off.
+    if (status && before >= 0 && ftruncate(metrics->fd, before) != 0) before = -1;
     cJSON_free(line);
     return status;
 }

@@ -32,7 +32,9 @@ enum dapt_status dapt_trainer_command(const struct dapt_trainer *t, struct dapt_
     return status ? status : dapt_string_format(text, " --resume");
 }
 
-enum dapt_status dapt_trainer_lost(struct dapt_trainer *t) {
+// Logs the last reason as what ended the run, and adds which checkpoint there is and `how` to go on.
+static enum dapt_status fail_run(struct dapt_trainer *t, enum dapt_status failure,
+                                 const char *how) {
     struct dapt_string text = {0};
     char name[32];
     dapt_run_folder_name(t->checkpointed, name);
@@ -42,16 +44,21 @@ enum dapt_status dapt_trainer_lost(struct dapt_trainer *t) {
     if (!status && t->checkpointed == DAPT_NEVER)
         status = dapt_string_format(&text, "there is no checkpoint yet; to begin again: ");
     else if (!status)
-        status = dapt_string_format(&text,
-                                    "the last checkpoint is %s; to go on, on this device or "
-                                    "another (--device): ",
-                                    name);
+        status = dapt_string_format(&text, "the last checkpoint is %s; to go on%s: ", name, how);
     if (!status) status = dapt_trainer_command(t, &text);
     dapt_trainer_log(t, event);
     dapt_metrics_sync(t->metrics);
-    if (!status) dapt_fail(DAPT_ERROR_DEVICE, "%s", text.data);
+    if (!status) dapt_fail(failure, "%s", text.data);
     dapt_string_free(&text);
-    return DAPT_ERROR_DEVICE;
+    return failure;
+}
+
+enum dapt_status dapt_trainer_lost(struct dapt_trainer *t) {
+    return fail_run(t, DAPT_ERROR_DEVICE, ", on this device or another (--device)");
+}
+
+enum dapt_status dapt_trainer_ruined(struct dapt_trainer *t) {
+    return fail_run(t, DAPT_ERROR_INVALID, " from it, with a lower learning rate, say");
 }
 
 // ----------------------------------------------------------------------------------- the certificate

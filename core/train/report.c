@@ -1,5 +1,6 @@
 #include "train/report.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -77,8 +78,13 @@ void dapt_console_start(struct dapt_console *console) {
 
 static void print_line(const struct dapt_console *console, const char *line) {
     if (console->terminal) dapt_log_status(NULL);
+    bool good = !ferror(stdout);
     puts(line);
-    fflush(stdout);
+    if (fflush(stdout) == 0 || !good) return;
+    // Whoever read it is gone: nobody would see how training goes on.
+    dapt_log(DAPT_LOG_ERROR, "standard output cannot be written (%s): training stops here",
+             strerror(errno));
+    dapt_cancel();
 }
 
 static bool line_is_due(struct dapt_console *console, const struct dapt_train_event *event,

@@ -210,17 +210,18 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
 }
 
 // Puts a damaged checkpoint aside, so that it is neither tried again nor in the way.
-static void put_aside(struct dapt_trainer *t, uint64_t step) {
+static bool put_aside(struct dapt_trainer *t, uint64_t step) {
     struct dapt_arena arena = {0};
     char name[32];
     dapt_run_folder_name(step, name);
     dapt_log(DAPT_LOG_WARNING, "checkpoint %s is not whole: %s", name, dapt_error());
     char *from = dapt_path_join(&arena, t->run.checkpoints, name);
     char *to = dapt_arena_format(&arena, "%s/damaged-%s", t->run.checkpoints, name);
-    if (from && to && dapt_remove_tree(to) == DAPT_OK && dapt_rename(from, to) == DAPT_OK) {
+    bool moved = from && to && dapt_remove_tree(to) == DAPT_OK && dapt_rename(from, to) == DAPT_OK;
+    if (moved)
         dapt_log(DAPT_LOG_WARNING, "put aside as damaged-%s; falling back to the one before", name);
-    }
     dapt_arena_free(&arena);
+    return moved;
 }
 
 static enum dapt_status newest_whole(struct dapt_trainer *t, struct dapt_arena *arena,
@@ -270,26 +271,37 @@ static enum dapt_status restore_marks(struct dapt_trainer *t) {
     return status;
 }
 
+// Takes the newest checkpoint that can be restored. DAPT_END: there is none at all.
+static enum dapt_status restore_newest(struct dapt_trainer *t, struct dapt_arena *arena,
+                                       char **folder) {
+    for (;;) {
+        cJSON *record = NULL;
+        enum dapt_status status = newest_whole(t, arena, folder, &record);
+        if (!status && !record) return DAPT_END;
+        if (!status && (status = read_record(t, record)))
+            dapt_fail_in(status, "resume from %s", *folder);
+        cJSON_Delete(record);
+        if (status) return status;
+        status = dapt_checkpoint_restore(*folder, t->setup.engine, t->setup.model);
+        // Numbers that are not finite, say: as bad as damage.
+        if (status != DAPT_ERROR_INVALID || !put_aside(t, t->step)) return status;
+    }
+}
+
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
     struct dapt_arena arena = {0};
     char *folder = NULL;
-    cJSON *record = NULL;
-    enum dapt_status status = newest_whole(t, &arena, &folder, &record);
-    if (!status && !record) {
+    enum dapt_status status = restore_newest(t, &arena, &folder);
+    if (status == DAPT_END) {
         dapt_report_note(&t->reporter, "resume          no checkpoint yet: from the beginning");
         status = dapt_setup_weights(&t->setup);
     } else if (!status) {
-        status = read_record(t, record);
-        if (status) dapt_fail_in(status, "resume from %s", folder);
-        if (!status) status = dapt_checkpoint_restore(folder, t->setup.engine, t->setup.model);
-        if (!status) status = restore_marks(t);
-        if (!status) {
-            t->checkpointed = t->step;
+        status = restore_marks(t);
+        t->checkpointed = t->step;
+        if (!status)
             dapt_report_note(&t->reporter, "resume          from %s, step %" PRIu64 " of %" PRIu64,
                              folder, t->step, t->setup.steps);
-        }
     }
-    cJSON_Delete(record);
     dapt_arena_free(&arena);
     return status;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 void dapt_run_folder_name(uint64_t step, char name[32]) {
@@ -89,6 +90,23 @@ enum dapt_status dapt_run_folder_open(const char *path, struct dapt_run_folder *
         dapt_fail_in(status, "the run folder");
         dapt_run_folder_close(run);
     }
+    return status;
+}
+
+enum dapt_status dapt_run_folder_check(const struct dapt_run_folder *run) {
+    struct dapt_arena arena = {0};
+    struct stat ours, there;
+    char *path = dapt_path_join(&arena, run->path, ".lock");
+    enum dapt_status status = path ? DAPT_OK : DAPT_ERROR_MEMORY;
+    bool same = path && fstat(run->lock, &ours) == 0 && stat(path, &there) == 0 &&
+                ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+    if (path && !same)
+        status = dapt_fail(
+            DAPT_ERROR_INVALID,
+            "%s: was removed or replaced while this run trained into it; nothing more "
+            "is written there, as it may be another run's now",
+            run->path);
+    dapt_arena_free(&arena);
     return status;
 }
 

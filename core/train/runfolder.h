@@ -24,6 +24,10 @@ enum dapt_status dapt_run_folder_open(const char *path, struct dapt_run_folder *
 void dapt_run_folder_discard(struct dapt_run_folder *run);
 void dapt_run_folder_close(struct dapt_run_folder *run);  // a zeroed struct is fine
 
+// Whether the folder is still the one that was opened and locked: where it was removed, or replaced by
+// another run's, nothing may be written into it any more.
+enum dapt_status dapt_run_folder_check(const struct dapt_run_folder *run);
+
 // The steps that have a checkpoint, ascending. `*steps` is freed by the caller.
 enum dapt_status dapt_run_folder_steps(const struct dapt_run_folder *run, uint64_t **steps,
                                        size_t *count);

@@ -298,7 +298,14 @@ static enum dapt_status open_schedule(struct dapt_setup *setup) {
         descriptor->options, config->train.schedule.options, ours, &setup->schedule_options);
     if (status) return status;
     setup->schedule = descriptor->implementation;
+    setup->schedule_call = (struct dapt_call){
+        .module = dapt_modules_file(setup->modules, descriptor),
+        .kind = "schedule",
+        .id = descriptor->id,
+        .function = "open or at"};
+    const struct dapt_call *before = dapt_call_note(&setup->schedule_call);
     status = setup->schedule->open(dapt_host(), setup->schedule_options, &setup->schedule_handle);
+    dapt_call_note(before);
     return status ? dapt_fail_in(status, "train.schedule \"%s\"", descriptor->id) : DAPT_OK;
 }
 
@@ -307,7 +314,9 @@ enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
     *point = (struct dapt_schedule_point){
         .weight_decay = setup->config->train.optimizer.weight_decay,
         .replay_share = setup->config->data.replay.share};
+    const struct dapt_call *before = dapt_call_note(&setup->schedule_call);
     setup->schedule->at(setup->schedule_handle, step, setup->steps, point);
+    dapt_call_note(before);
     if (isfinite(point->learning_rate) && point->learning_rate >= 0 &&
         isfinite(point->weight_decay))
         return DAPT_OK;

@@ -1,6 +1,7 @@
 // Everything a configuration asks for, opened: model, tokenizer, data, device, engine, schedule.
 #ifndef DAPT_TRAIN_SETUP_H
 #define DAPT_TRAIN_SETUP_H
+#include "base/crash.h"
 #include "corpus/mix.h"
 #include "corpus/objective.h"
 #include "train/engine.h"
@@ -18,6 +19,7 @@ struct dapt_setup {
     struct dapt_engine *engine;  // weights not yet loaded
     const struct dapt_schedule_1 *schedule;
     void *schedule_handle;
+    struct dapt_call schedule_call;  // for dapt_call_note()
     struct dapt_options *schedule_options;
     struct dapt_mix *mix;  // of domain and replay, over the whole run
     uint32_t micro;        // sequences of a micro-batch

@@ -99,6 +99,7 @@ static enum dapt_status evaluate(struct dapt_trainer *t) {
 static bool checkpoint_is_due(const struct dapt_trainer *t) {
     uint64_t every = t->config->train.checkpoint_every;
     if (t->step == 0 || t->checkpointed == t->step || t->tried == t->step) return false;
+    if (t->bad_in_row > 0 && t->step < t->setup.steps) return false;  // the weights may be why
     if (t->step == t->setup.steps || (every && t->step % every == 0)) return true;
     return t->retry_checkpoint > 0 && dapt_seconds() >= t->retry_checkpoint;
 }
@@ -129,6 +130,23 @@ static void judge_checkpoint(struct dapt_trainer *t) {
         dapt_log(DAPT_LOG_WARNING, "%s", dapt_error());
 }
 
+// The checkpoint itself is there: that a mark could not be moved or an old one not be removed is told,
+// and an error only where nothing comes after that could put it right.
+static enum dapt_status mark_checkpoint(struct dapt_trainer *t, const char *name, bool better) {
+    enum dapt_status status = dapt_run_folder_mark(&t->run, "latest", t->step);
+    if (!status && better) status = dapt_run_folder_mark(&t->run, "best", t->step);
+    if (!status) status = dapt_checkpoint_prune(&t->run, t->config->train.keep);
+    if (!status) return DAPT_OK;
+    dapt_fail(status, "%s; %s itself is whole", dapt_error(), name);
+    if (t->step == t->setup.steps)
+        return dapt_fail(status, "%s, and --resume puts the marks right", dapt_error());
+    struct dapt_string text = {0};
+    if (dapt_string_format(&text, "%s", dapt_error()) == DAPT_OK)
+        dapt_trainer_trouble(t, text.data);
+    dapt_string_free(&text);
+    return DAPT_OK;
+}
+
 static enum dapt_status checkpoint(struct dapt_trainer *t) {
     char name[32];
     double begin = dapt_seconds();
@@ -145,10 +163,8 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     }
     t->checkpointed = t->step;
     t->retry_checkpoint = 0;
-    if (better) status = dapt_run_folder_mark(&t->run, "best", t->step);
-    if (!status) status = dapt_checkpoint_prune(&t->run, t->config->train.keep);
-    if (status) dapt_log(DAPT_LOG_WARNING, "%s", dapt_error());  // the checkpoint itself is there
     dapt_run_folder_name(t->step, name);
+    status = mark_checkpoint(t, name, better);
     cJSON *event = dapt_trainer_event(t, "checkpoint");
     cJSON_AddStringToObject(event, "name", name);
     cJSON_AddBoolToObject(event, "best", better);
@@ -158,7 +174,7 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
         &t->reporter,
         &(struct dapt_train_event){
             .kind = DAPT_TRAIN_CHECKPOINT, .step = t->step, .steps = t->setup.steps, .text = name});
-    return DAPT_OK;
+    return status;
 }
 
 // A checkpoint on the way that can't be written (a full disk, say) must not end hours of training:
@@ -166,6 +182,8 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
 static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
     enum dapt_status status = checkpoint(t);
     if (!status || status == DAPT_ERROR_DEVICE) return status;
+    if (status == DAPT_ERROR_INVALID) return dapt_trainer_ruined(t);
+    if (t->checkpointed == t->step) return status;  // only its marks are missing
     if (t->step == t->setup.steps)
         return dapt_fail(
             status,

@@ -60,6 +60,10 @@ enum dapt_status dapt_trainer_command(const struct dapt_trainer *trainer, struct
 // The device failed (its reason is the last one recorded): logs it, and says which checkpoint there
 // is and how to go on. Returns DAPT_ERROR_DEVICE.
 enum dapt_status dapt_trainer_lost(struct dapt_trainer *trainer);
+// What was to be written is no checkpoint (its reason is the last one recorded: weights that are not
+// finite, a run folder that is another one now): says which checkpoint is the last good one, and how to
+// go on from it. Returns DAPT_ERROR_INVALID.
+enum dapt_status dapt_trainer_ruined(struct dapt_trainer *trainer);
 // On a device other than the cpu: finds or makes its certificate and puts it into RUN/device.json.
 // One that does not hold is told, and training goes on: the tolerances are ours, the shapes not the
 // run's, and it is the user's to judge. DAPT_ERROR_DEVICE where the device failed on the way.

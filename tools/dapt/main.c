@@ -1,4 +1,6 @@
 // The `dapt` command.
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +40,8 @@ static void print_overview(FILE *out) {
         "  0    done, and all that was to hold holds\n"
         "  1    failed; the last line on standard error says why\n"
         "  2    the command line is wrong\n"
-        "  3    the device failed: it was lost, hangs, or has too little memory; training goes on\n"
-        "       from its last checkpoint with --resume, on this device or another\n"
+        "  3    the device failed (it was lost, or hangs), or there is too little memory; training goes\n"
+        "       on from its last checkpoint with --resume, on this device or another\n"
         "  130  stopped by Ctrl-C, SIGTERM or SIGHUP; training wrote a checkpoint and goes on with "
         "--resume\n");
 }
@@ -77,7 +79,20 @@ static enum tool_exit run_help(int count, char **words) {
     return tool_finish(DAPT_OK);
 }
 
+// Before anything is opened: a file that got one of the first three numbers would receive what is
+// printed. What is written to a pipe that nobody reads, or beyond a limit of file sizes, is an error
+// that is told and leaves a checkpoint, not an end without a word.
+static void prepare_process(void) {
+    int fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd < STDERR_FILENO) fd = dup(fd);
+    if (fd > STDERR_FILENO) close(fd);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    dapt_handle_crashes();
+}
+
 int main(int count, char **words) {
+    prepare_process();
     if (count < 2) {
         print_overview(stderr);
         return TOOL_USAGE;

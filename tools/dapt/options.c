@@ -19,16 +19,17 @@ enum tool_exit tool_usage(const char *format, ...) {
 }
 
 enum tool_exit tool_finish(enum dapt_status status) {
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        if (status >= 0) {
-            fprintf(stderr, "dapt: standard output cannot be written: %s\n", strerror(errno));
-            return TOOL_FAILURE;
-        }
-    }
+    errno = 0;
+    bool failed = fflush(stdout) != 0;
+    if (failed && status >= 0)
+        fprintf(stderr, "dapt: standard output cannot be written: %s\n", strerror(errno));
+    if ((failed || ferror(stdout)) && (status >= 0 || status == DAPT_ERROR_CANCELLED))
+        return TOOL_FAILURE;  // what failed earlier was told then
     if (status >= 0) return TOOL_OK;
     if (status == DAPT_ERROR_CANCELLED) return TOOL_INTERRUPTED;
     fprintf(stderr, "dapt: %s\n", dapt_last_error());
-    return status == DAPT_ERROR_DEVICE ? TOOL_DEVICE : TOOL_FAILURE;
+    bool device = status == DAPT_ERROR_DEVICE || status == DAPT_ERROR_MEMORY;
+    return device ? TOOL_DEVICE : TOOL_FAILURE;
 }
 
 bool tool_emit(void *user, const char *text, size_t length) {

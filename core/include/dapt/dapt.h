@@ -23,6 +23,13 @@ DAPT_EXPORT const char *dapt_version(void);  // "0.1.0"
 DAPT_EXPORT const char *dapt_last_error(void);
 DAPT_EXPORT void dapt_set_log_level(enum dapt_log_level most_verbose);  // default: DAPT_LOG_INFO
 
+// For programs, not for libraries: from now on a crash (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT) prints
+// one line that names the module, its function, file and record that were under way; then the signal
+// ends the process as it would have. A mapped file that cannot be read any more ends it with exit
+// code 1 and a line that names the file. Signals that the program handles itself are left alone.
+// [main, once, at the start]
+DAPT_EXPORT void dapt_handle_crashes(void);
+
 // Asks what is running to stop as soon as it safely can: training finishes its step and writes a
 // checkpoint. May be called from a signal handler. Stays asked for until dapt_interrupt_reset().
 DAPT_EXPORT void dapt_interrupt(void);
