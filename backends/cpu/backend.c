@@ -110,6 +110,25 @@ static void device_close(struct dapt_device *device) {
     free(device);
 }
 
+// OpenBLAS takes a workspace for each thread when it first computes, and asks again and again, for ever,
+// where it gets none: under a limit of this process' memory it is looked at before.
+#define BLAS_WORKSPACE ((size_t)160 << 20)
+static enum dapt_status check_workspaces(const struct dapt_device *device) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return DAPT_OK;
+    void *all = mmap(NULL, BLAS_WORKSPACE * device->threads, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED)
+        return backend_fail(
+            device->host, DAPT_ERROR_MEMORY,
+            "cpu: the BLAS needs up to %u MiB for %u threads; this process may take "
+            "%llu MiB in all (ulimit -v)",
+            (unsigned)(BLAS_WORKSPACE >> 20) * device->threads, device->threads,
+            (unsigned long long)(limit.rlim_cur >> 20));
+    munmap(all, BLAS_WORKSPACE * device->threads);
+    return DAPT_OK;
+}
+
 static enum dapt_status device_open(const struct dapt_host *host, uint32_t index,
                                     const struct dapt_device_options *options,
                                     struct dapt_device **result) {
@@ -128,7 +147,8 @@ static enum dapt_status device_open(const struct dapt_host *host, uint32_t index
     struct isa isa = choose_isa();
     device->ops = isa.ops;
     blas_single_thread();
-    status = pool_create(host, device->threads, &device->pool);
+    status = check_workspaces(device);
+    if (status >= 0) status = pool_create(host, device->threads, &device->pool);
 #if defined(DAPT_CPU_AMX)
     if (status >= 0 && isa.matrix_unit) {
         device->matrix_unit = aligned_alloc(64, amx_workspace() * device->threads);

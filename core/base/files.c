@@ -22,8 +22,11 @@ enum dapt_status dapt_file_open(const char *path, int *fd, size_t *size) {
     if (fstat(*fd, &info) != 0) {
         status = dapt_fail_errno("%s: cannot be examined", path);
     } else if (!S_ISREG(info.st_mode)) {
-        status = dapt_fail(DAPT_ERROR_INVALID, "%s: is %s, expected a file", path,
-                           S_ISDIR(info.st_mode) ? "a folder" : "not a regular file");
+        status = dapt_fail(DAPT_ERROR_INVALID, "%s: is %s, expected a regular file", path,
+                           S_ISDIR(info.st_mode)    ? "a folder"
+                           : S_ISFIFO(info.st_mode) ? "a FIFO"
+                           : S_ISSOCK(info.st_mode) ? "a socket"
+                                                    : "a device");
     } else if ((uintmax_t)info.st_size > PTRDIFF_MAX) {
         status = dapt_fail(DAPT_ERROR_INVALID, "%s: too large for this machine", path);
     } else {
