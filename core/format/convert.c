@@ -157,6 +157,23 @@ enum dapt_status dapt_floats_to_file(const float *in, uint64_t count, enum dapt_
     }
 }
 
+enum dapt_status dapt_floats_round(float *values, uint64_t count, enum dapt_file_dtype dtype) {
+    switch (dtype) {
+    case DAPT_FILE_F32: return DAPT_OK;
+    case DAPT_FILE_F16:
+        for (uint64_t i = 0; i < count; i++) values[i] = half_to_float(float_to_half(values[i]));
+        return DAPT_OK;
+    case DAPT_FILE_BF16:
+        for (uint64_t i = 0; i < count; i++)
+            values[i] = float_of((uint32_t)float_to_bfloat(values[i]) << 16);
+        return DAPT_OK;
+    default:
+        return dapt_fail(DAPT_ERROR_UNSUPPORTED,
+                         "rounding floats to %s; F32, F16 or BF16 was expected",
+                         dapt_file_dtype_name(dtype));
+    }
+}
+
 enum dapt_status dapt_check_finite(const char *tensor, uint64_t first, const float *values,
                                    uint64_t count) {
     for (uint64_t i = 0; i < count; i++)

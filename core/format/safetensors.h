@@ -79,6 +79,9 @@ enum dapt_status dapt_safetensors_write(const char *folder, const char *stem,
 // from `first`.
 enum dapt_status dapt_check_finite(const char *tensor, uint64_t first, const float *values,
                                    uint64_t count);
+// Rounds floats, in place, to what a file dtype (F32, F16, BF16) holds of them. What float16 has no room
+// for becomes infinite.
+enum dapt_status dapt_floats_round(float *values, uint64_t count, enum dapt_file_dtype dtype);
 // Rounds floats to a file dtype (F32, F16, BF16).
 enum dapt_status dapt_floats_to_file(const float *in, uint64_t count, enum dapt_file_dtype dtype,
                                      void *out);

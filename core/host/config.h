@@ -94,6 +94,10 @@ struct dapt_config {
 
     // device: number, name or UUID; NULL: the best
     struct {
+        const char *dtype;  // "model", "float32", "bfloat16", "float16"
+    } checkpoint;
+
+    struct {
         const char *name;
         const char *device;
         const char *precision;

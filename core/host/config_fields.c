@@ -19,6 +19,7 @@ static const char *const packings[] = {
 static const char *const optimizers[] = {"adamw", NULL};
 static const char *const decays[] = {"matrices", "all", NULL};
 static const char *const objectives[] = {"auto", "causal", "masked", NULL};
+static const char *const save_dtypes[] = {"model", "float32", "bfloat16", "float16", NULL};
 static const char *const recomputes[] = {"none", "block", NULL};
 static const char *const precisions[] = {"auto", "f32", NULL};
 
@@ -104,6 +105,10 @@ const struct dapt_field dapt_fields[] = {
     U32("train.max_bad_steps", train.max_bad_steps, "10", 1, 1000000,
         "non-finite steps in a row before the run stops"),
 
+    CHOICE(
+        "checkpoint.dtype", checkpoint.dtype, "\"model\"", save_dtypes,
+        "of the weights in the folders that are written; model: as the model's own files; what is "
+        "told and which checkpoint is the best go by what is written; a resume may change it"),
     OTHER(STRING, "backend.name", backend.name, "\"auto\"",
           "backend, or auto (\"backend\": NAME is short for it); see dapt devices"),
     {"backend.device", DAPT_FIELD_DEVICE, AT(backend.device), NULL, false, 0, 0, NULL,

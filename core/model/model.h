@@ -109,8 +109,17 @@ enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
 // Reads what dapt_model_save() takes from the model's folder, so that the folder may change or go
 // while the model is trained: names, types and shards of its tensors, those that are no parameters,
 // config.json; and the tokenizer and generation files found in `tokenizer_folder` (NULL: the
-// model's own). Checks as dapt_model_load() does without weights.
-enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer_folder);
+// model's own). Checks as dapt_model_load() does without weights. `dtype`: of the parameters as
+// they will be written.
+enum dapt_save_dtype { DAPT_SAVE_MODEL, DAPT_SAVE_F32, DAPT_SAVE_BF16, DAPT_SAVE_F16 };
+enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer_folder,
+                                 enum dapt_save_dtype dtype);
+// What dapt_model_save() writes rounds float32 parameters to: the narrowest dtype, "bfloat16" or
+// "float16"; NULL: every bit is kept. After dapt_model_keep().
+const char *dapt_model_rounds(const struct dapt_model *model);
+// Rounds elements [offset, offset + count) of the flat buffer as they will be written.
+enum dapt_status dapt_model_round(const struct dapt_model *model, uint64_t offset, uint64_t count,
+                                  float *values);
 void dapt_model_origin_free(struct dapt_model_origin **origin);  // as dapt_model_close() does
 // Writes a folder that transformers loads: model.safetensors under the same names and dtypes, or
 // shards that hold the same tensors, config.json and the other files, as they were when

@@ -1,10 +1,13 @@
 // Weights between Hugging Face folders and the flat buffer. What a file calls a tensor is kept: a
 // checkpoint is written with the names, the order, the types and the sharding of the folder that
 // the model came from, as they were when it was opened for training.
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cjson/cJSON.h>
 
 #include "base/rng.h"
 #include "base/threads.h"
@@ -192,11 +195,34 @@ struct dapt_model_origin {
     struct dapt_file_entry *entries;           // [count]
     const struct dapt_parameter **parameters;  // [count] NULL: a buffer
     void **buffers;                            // [count] a buffer's bytes; NULL: a parameter
-    struct dapt_string files[FILES];           // data NULL: there is none
+    enum dapt_save_dtype dtype;
+    enum dapt_file_dtype *written;    // [model->parameter_count] of each in the file
+    struct dapt_string files[FILES];  // data NULL: there is none
 };
 
 static bool writable(enum dapt_file_dtype dtype) {
     return dtype == DAPT_FILE_F32 || dtype == DAPT_FILE_F16 || dtype == DAPT_FILE_BF16;
+}
+
+// What a parameter is written as, which was read as `dtype`.
+static enum dapt_file_dtype written_dtype(enum dapt_save_dtype save, enum dapt_file_dtype dtype) {
+    static const enum dapt_file_dtype asked[] = {[DAPT_SAVE_F32] = DAPT_FILE_F32,
+                                                 [DAPT_SAVE_BF16] = DAPT_FILE_BF16,
+                                                 [DAPT_SAVE_F16] = DAPT_FILE_F16};
+    if (save != DAPT_SAVE_MODEL) return asked[save];
+    return writable(dtype) ? dtype : DAPT_FILE_F32;
+}
+
+// Of new weights: as config.json says.
+static enum dapt_status new_dtype(const struct dapt_model *m, enum dapt_save_dtype save,
+                                  enum dapt_file_dtype *dtype) {
+    const char *name = "float32";
+    enum dapt_status status = dapt_json_get_string(m->config, "torch_dtype", &name);
+    if (!status) status = dapt_json_get_string(m->config, "dtype", &name);
+    *dtype = written_dtype(save, strcmp(name, "bfloat16") == 0  ? DAPT_FILE_BF16
+                                 : strcmp(name, "float16") == 0 ? DAPT_FILE_F16
+                                                                : DAPT_FILE_F32);
+    return status;
 }
 
 // A tensor that take_tensors() found to be a parameter or a buffer.
@@ -206,9 +232,10 @@ static enum dapt_status keep_tensor(const struct dapt_model *m, const struct dap
     o->parameters[i] = p;
     o->entries[i] = (struct dapt_file_entry){
         .name = dapt_arena_copy(&o->arena, t->name, strlen(t->name)),
-        .dtype = p && !writable(t->dtype) ? DAPT_FILE_F32 : t->dtype,
+        .dtype = p ? written_dtype(o->dtype, t->dtype) : t->dtype,
         .rank = t->rank,
         .new_file = new_file};
+    if (p) o->written[p - m->parameters] = o->entries[i].dtype;
     memcpy(o->entries[i].shape, t->shape, sizeof t->shape);
     if (!o->entries[i].name) return DAPT_ERROR_MEMORY;
     if (p) return DAPT_OK;
@@ -243,12 +270,24 @@ static enum dapt_status keep_file(const char *folder, size_t which, struct dapt_
     return dapt_is_file(path) ? dapt_file_read(path, FILE_LIMIT, &o->files[which]) : DAPT_OK;
 }
 
-enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer_folder) {
+// The written dtype of each parameter where none is in a file yet.
+static enum dapt_status keep_new(const struct dapt_model *m, struct dapt_model_origin *o) {
+    enum dapt_file_dtype dtype;
+    enum dapt_status status = new_dtype(m, o->dtype, &dtype);
+    for (size_t i = 0; !status && i < m->parameter_count; i++) o->written[i] = dtype;
+    return status;
+}
+
+enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer_folder,
+                                 enum dapt_save_dtype dtype) {
     dapt_model_origin_free(&model->origin);
     struct dapt_model_origin *o = model->origin = dapt_alloc(1, sizeof *o);
     if (!o) return DAPT_ERROR_MEMORY;
+    o->dtype = dtype;
+    o->written = dapt_arena_alloc(&o->arena, model->parameter_count * sizeof *o->written);
+    enum dapt_status status = o->written ? DAPT_OK : DAPT_ERROR_MEMORY;
     if (!tokenizer_folder) tokenizer_folder = model->folder;
-    enum dapt_status status = model->folder ? keep_tensors(model, o) : DAPT_OK;
+    if (!status) status = model->folder ? keep_tensors(model, o) : keep_new(model, o);
     if (!status && model->folder) status = keep_file(model->folder, 0, o);
     for (size_t i = 1; !status && tokenizer_folder && i < FILES; i++)
         status = keep_file(tokenizer_folder, i, o);
@@ -265,6 +304,30 @@ void dapt_model_origin_free(struct dapt_model_origin **origin) {
     free(o);
 }
 
+const char *dapt_model_rounds(const struct dapt_model *model) {
+    const char *name = NULL;
+    for (size_t i = 0; model->origin && i < model->parameter_count; i++) {
+        if (model->origin->written[i] == DAPT_FILE_BF16) return "bfloat16";
+        if (model->origin->written[i] == DAPT_FILE_F16) name = "float16";
+    }
+    return name;
+}
+
+enum dapt_status dapt_model_round(const struct dapt_model *model, uint64_t offset, uint64_t count,
+                                  float *values) {
+    enum dapt_status status = DAPT_OK;
+    for (size_t i = 0; !status && model->origin && i < model->parameter_count; i++) {
+        const struct dapt_parameter *p = &model->parameters[i];
+        uint64_t begin = p->offset > offset ? p->offset : offset,
+                 end = p->offset + p->count < offset + count ? p->offset + p->count
+                                                             : offset + count;
+        if (begin < end)
+            status = dapt_floats_round(values + (begin - offset), end - begin,
+                                       model->origin->written[i]);
+    }
+    return status;
+}
+
 // ------------------------------------------------------------------------------------------- saving
 
 struct saving {
@@ -276,6 +339,21 @@ struct saving {
     dapt_weights_get get;
     void *context;
 };
+
+// Numbers that are none, or that the file's dtype has no room for, are not written.
+static enum dapt_status check_piece(struct saving *s, size_t index, uint64_t first,
+                                    uint64_t count) {
+    const struct dapt_file_entry *entry = &s->entries[index];
+    enum dapt_status status = dapt_check_finite(entry->name, first, s->piece, count);
+    for (uint64_t i = 0; !status && entry->dtype == DAPT_FILE_F16 && i < count; i++)
+        if (!(fabsf(s->piece[i]) < 65520))  // rounds to what is beyond the largest, 65504
+            status = dapt_fail(DAPT_ERROR_INVALID,
+                               "%s: element %" PRIu64
+                               " is %g, which float16 cannot hold; set checkpoint.dtype to "
+                               "\"bfloat16\" or \"float32\"",
+                               entry->name, first + i, (double)s->piece[i]);
+    return status;
+}
 
 static enum dapt_status produce(void *context, size_t index, uint64_t begin, uint64_t size,
                                 void *bytes) {
@@ -290,7 +368,7 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
         uint64_t n = count - at < PIECE ? count - at : PIECE;
         enum dapt_status status = s->get(s->context, s->parameters[index]->offset + first + at,
                                          s->piece, n);
-        if (!status) status = dapt_check_finite(s->entries[index].name, first + at, s->piece, n);
+        if (!status) status = check_piece(s, index, first + at, n);
         if (!status)
             status = dapt_floats_to_file(s->piece, n, dtype, (uint8_t *)bytes + at * width);
         if (status) return status;
@@ -301,17 +379,13 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
 // New weights: every parameter, in the order of the family.
 static enum dapt_status list_parameters(const struct dapt_model *m, struct dapt_arena *arena,
                                         struct saving *s) {
-    const char *name = "float32";
+    enum dapt_file_dtype dtype;
     struct dapt_file_entry *entries = dapt_arena_alloc(arena, m->parameter_count * sizeof *entries);
     const struct dapt_parameter **parameters = dapt_arena_alloc(
         arena, m->parameter_count * sizeof *parameters);
     enum dapt_status status = entries && parameters ? DAPT_OK : DAPT_ERROR_MEMORY;
-    if (!status) status = dapt_json_get_string(m->config, "torch_dtype", &name);
-    if (!status) status = dapt_json_get_string(m->config, "dtype", &name);
+    if (!status) status = new_dtype(m, m->origin ? m->origin->dtype : DAPT_SAVE_MODEL, &dtype);
     if (status) return status;
-    enum dapt_file_dtype dtype = strcmp(name, "bfloat16") == 0  ? DAPT_FILE_BF16
-                                 : strcmp(name, "float16") == 0 ? DAPT_FILE_F16
-                                                                : DAPT_FILE_F32;
     for (size_t i = 0; i < m->parameter_count; i++) {
         const struct dapt_parameter *p = parameters[i] = &m->parameters[i];
         entries[i] = (struct dapt_file_entry){
@@ -347,19 +421,30 @@ static enum dapt_status save_weights(const struct dapt_model *m, const char *fol
     return status;
 }
 
-// The config.json of new weights. transformers chooses the class by "architectures"; it may be left
-// to the family.
+// The config.json of new weights, or of a model that is written in another dtype than it had.
+// transformers chooses the class by "architectures"; it may be left to the family.
 static enum dapt_status save_config(const struct dapt_model *m, const char *path) {
-    struct dapt_string text = {0}, body = {0};
-    bool named = dapt_json_kind(dapt_json_member(m->config, "architectures")) == DAPT_JSON_ARRAY;
-    enum dapt_status status = dapt_json_write(m->config, &body);
-    if (!status && named)
-        status = dapt_string_add(&text, body.data, body.length);
-    else if (!status)
-        status = dapt_string_format(&text, "{\"architectures\":[\"%s\"],%s",
-                                    m->family->architecture, body.data + 1);
-    if (!status) status = dapt_file_write(path, text.data, text.length);
-    dapt_string_free(&body);
+    static const char *const names[] = {
+        [DAPT_SAVE_F32] = "float32", [DAPT_SAVE_BF16] = "bfloat16", [DAPT_SAVE_F16] = "float16"};
+    const struct dapt_model_origin *o = m->origin;
+    enum dapt_save_dtype dtype = o ? o->dtype : DAPT_SAVE_MODEL;
+    struct dapt_string text = {0};
+    enum dapt_status status = dapt_json_write(m->config, &text);
+    cJSON *config = status ? NULL : cJSON_ParseWithLength(text.data, text.length);
+    if (!status && !cJSON_IsObject(config)) status = DAPT_ERROR_MEMORY;
+    if (!status && !cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(config, "architectures")))
+        cJSON_AddItemToObject(config, "architectures",
+                              cJSON_CreateStringArray(&m->family->architecture, 1));
+    if (!status && dtype != DAPT_SAVE_MODEL) {
+        bool newer = cJSON_HasObjectItem(config, "dtype");
+        cJSON_DeleteItemFromObjectCaseSensitive(config, "dtype");
+        cJSON_DeleteItemFromObjectCaseSensitive(config, "torch_dtype");
+        cJSON_AddStringToObject(config, newer ? "dtype" : "torch_dtype", names[dtype]);
+    }
+    char *made = status ? NULL : cJSON_Print(config);
+    if (!status) status = made ? dapt_file_write(path, made, strlen(made)) : DAPT_ERROR_MEMORY;
+    cJSON_free(made);
+    cJSON_Delete(config);
     dapt_string_free(&text);
     return status;
 }
@@ -375,7 +460,7 @@ enum dapt_status dapt_model_save(const struct dapt_model *model, const char *fol
         char *path = dapt_path_join(&arena, folder, file_names[i]);
         if (!path)
             status = DAPT_ERROR_MEMORY;
-        else if (i == 0 && !model->folder)
+        else if (i == 0 && (!model->folder || o->dtype != DAPT_SAVE_MODEL))
             status = save_config(model, path);
         else if (o && o->files[i].data)
             status = dapt_file_write(path, o->files[i].data, o->files[i].length);

@@ -28,6 +28,7 @@ static const char *const free_keys[] = {
     "train.best",
     "train.recompute",
     "train.max_bad_steps",
+    "checkpoint.dtype",
     "backend.name",
     "backend.device",
     "backend.threads",

@@ -296,6 +296,31 @@ enum dapt_status dapt_engine_save(struct dapt_engine *engine, const char *folder
     return dapt_model_save(engine->model, folder, get, engine);
 }
 
+// Moves all parameters through the host in pieces: `round` of them are kept exactly in the place of the
+// gradients and rounded in their own; otherwise they are taken from there.
+static enum dapt_status move_parameters(struct dapt_engine *e, bool round) {
+    uint64_t total = e->model->flat_count;
+    float *piece = dapt_alloc_aligned(PIECE, sizeof *piece);
+    enum dapt_status status = piece ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (uint64_t at = 0; !status && at < total; at += PIECE) {
+        uint64_t n = total - at < PIECE ? total - at : PIECE;
+        status = dapt_engine_read(e, round ? DAPT_STATE_PARAM : DAPT_STATE_GRAD, at, n, piece);
+        if (!status && round) status = dapt_engine_write(e, DAPT_STATE_GRAD, at, n, piece);
+        if (!status && round) status = dapt_model_round(e->model, at, n, piece);
+        if (!status) status = dapt_engine_write(e, DAPT_STATE_PARAM, at, n, piece);
+    }
+    free(piece);
+    return status;
+}
+
+enum dapt_status dapt_engine_round(struct dapt_engine *engine) {
+    return dapt_model_rounds(engine->model) ? move_parameters(engine, true) : DAPT_OK;
+}
+
+enum dapt_status dapt_engine_unround(struct dapt_engine *engine) {
+    return dapt_model_rounds(engine->model) ? move_parameters(engine, false) : DAPT_OK;
+}
+
 // ---------------------------------------------------------------------------------------- training
 
 static enum dapt_status write_rows(struct lane *lane, dapt_value input, const int32_t *rows,

@@ -42,6 +42,12 @@ enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_s
 enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_state state,
                                    uint64_t begin, uint64_t count, const float *values);
 
+// Rounds the parameters to what dapt_engine_save() writes of them, so that what is then measured is
+// what the files hold; and puts the exact ones back, bit for bit, which lie in the place of the
+// gradients meanwhile: no step may be under way. Without anything to round both do nothing.
+enum dapt_status dapt_engine_round(struct dapt_engine *engine);
+enum dapt_status dapt_engine_unround(struct dapt_engine *engine);
+
 // One optimizer step: begin, one or more micro-batches, finish.
 struct dapt_engine_step {
     double learning_rate, weight_decay, clip;  // clip 0: none

@@ -29,6 +29,17 @@ static enum dapt_status open_random(const struct dapt_config *config, struct dap
     return status ? status : dapt_model_from_json(copy, model);
 }
 
+static enum dapt_save_dtype save_dtype(const struct dapt_config *config) {
+    static const char *const names[] = {[DAPT_SAVE_MODEL] = "model",
+                                        [DAPT_SAVE_F32] = "float32",
+                                        [DAPT_SAVE_BF16] = "bfloat16",
+                                        [DAPT_SAVE_F16] = "float16"};
+    enum dapt_save_dtype dtype = DAPT_SAVE_MODEL;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(config->checkpoint.dtype, names[i]) == 0) dtype = (enum dapt_save_dtype)i;
+    return dtype;
+}
+
 // What checkpoints take from the folders of model and tokenizer. "tokenizer.path" is a folder, or a
 // file in one.
 static enum dapt_status keep_model(struct dapt_setup *setup) {
@@ -39,7 +50,7 @@ static enum dapt_status keep_model(struct dapt_setup *setup) {
         path = dapt_arena_copy(&arena, path, (size_t)(slash - path));
         if (!path) status = DAPT_ERROR_MEMORY;
     }
-    if (!status) status = dapt_model_keep(setup->model, path);
+    if (!status) status = dapt_model_keep(setup->model, path, save_dtype(setup->config));
     dapt_arena_free(&arena);
     return status;
 }

@@ -34,7 +34,8 @@ struct dapt_trainer {
     uint64_t started;  // step at which this process began
     double begin, step_seconds, evaluate_seconds, train_seconds, retry_checkpoint;
     bool metrics_failed;
-    bool accepted;  // nothing speaks against training: the run folder stays
+    bool rounding_told;  // what it costs to write another dtype than is trained
+    bool accepted;       // nothing speaks against training: the run folder stays
 };
 
 enum dapt_status dapt_trainer_run(const struct dapt_train_options *options);

@@ -231,7 +231,7 @@ static void test_changed_folder(void **state) {
     }
     assert_ok(dapt_model_open(in_scratch(s, "two"), &model));
     assert_int_equal(dapt_model_save(model, in_scratch(s, "out"), ones, NULL), DAPT_ERROR_INTERNAL);
-    assert_ok(dapt_model_keep(model, NULL));
+    assert_ok(dapt_model_keep(model, NULL, DAPT_SAVE_MODEL));
     static const char *const others[] = {"one", "three", NULL};
     for (size_t i = 0; i < 3; i++) {
         char *out = dapt_arena_format(&s->arena, "out%zu", i);
@@ -257,7 +257,7 @@ static void test_changed_folder(void **state) {
             in_scratch(s, "kept/model.safetensors")));
         struct dapt_model *wrong;
         assert_ok(dapt_model_open(in_scratch(s, "kept"), &wrong));
-        assert_int_equal(dapt_model_keep(wrong, NULL), DAPT_ERROR_INVALID);
+        assert_int_equal(dapt_model_keep(wrong, NULL, DAPT_SAVE_MODEL), DAPT_ERROR_INVALID);
         assert_non_null(strstr(dapt_error(), parts[i]));
         dapt_model_close(&wrong);
     }
@@ -296,7 +296,7 @@ static void test_shards(void **state) {
     dapt_safetensors_close(&file);
     assert_ok(dapt_copy_file(in_scratch(s, "whole/config.json"), in_scratch(s, "cut/config.json")));
     assert_ok(dapt_model_open(in_scratch(s, "cut"), &model));
-    assert_ok(dapt_model_keep(model, NULL));
+    assert_ok(dapt_model_keep(model, NULL, DAPT_SAVE_MODEL));
     assert_ok(dapt_mkdirs(in_scratch(s, "out")));
     assert_ok(dapt_model_save(model, in_scratch(s, "out"), ones, NULL));
     assert_true(dapt_is_file(in_scratch(s, "out/model-00003-of-00003.safetensors")));
