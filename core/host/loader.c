@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/files.h"
+#include "base/nearest.h"
 #include "host/module.h"
 #include "host/module_dir.h"
 
@@ -301,17 +302,21 @@ void dapt_modules_at(const struct dapt_modules *modules, size_t index,
 
 // "dapt.source/1" -> "source", for people.
 static void fail_missing(const struct dapt_modules *modules, const char *kind, const char *id) {
+    const char *ids[128] = {0}, *nearest;
+    size_t count = 0;
     struct dapt_string known = {0};
     for (size_t i = 0; i < modules->offer_count; i++) {
         const struct offer *offer = &modules->offers[i];
-        if (strcmp(offer_kind(offer), kind) == 0) {
-            dapt_string_format(&known, "%s%s", known.length ? ", " : "", offer_id(offer));
-        }
+        if (strcmp(offer_kind(offer), kind) != 0) continue;
+        dapt_string_format(&known, "%s%s", known.length ? ", " : "", offer_id(offer));
+        if (count + 1 < sizeof ids / sizeof ids[0]) ids[count++] = offer_id(offer);
     }
+    nearest = dapt_nearest(id, ids);
     const char *noun = strncmp(kind, "dapt.", 5) == 0 ? kind + 5 : kind;
     const char *left_out = modules->left_out.data;
-    dapt_fail(DAPT_ERROR_INVALID, "no %.*s \"%s\" was found (there are: %s%s%s)",
-              (int)strcspn(noun, "/"), noun, id,
+    dapt_fail(DAPT_ERROR_INVALID, "no %.*s \"%s\" was found%s%s%s (there are: %s%s%s)",
+              (int)strcspn(noun, "/"), noun, id, nearest ? ", did you mean \"" : "",
+              nearest ? nearest : "", nearest ? "\"?" : "",
               known.length ? known.data : "none; is dapt installed whole?",
               left_out ? "; left out: " : "", left_out ? left_out : "");
     dapt_string_free(&known);
