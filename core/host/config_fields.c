@@ -78,7 +78,7 @@ const struct dapt_field dapt_fields[] = {
     CHOICE("train.optimizer.decay", train.optimizer.decay, "\"matrices\"", decays,
            "what weight decay applies to"),
     OTHER(SCHEDULE, "train.schedule", train.schedule, "{}",
-          "{\"plugin\": \"cosine\", options of the plugin}; see dapt plugins"),
+          "{\"plugin\": \"cosine\", options of the plugin}; the plugins there are:"),
     U64("train.evaluate_every", train.evaluate_every, "100", 0, MANY,
         "steps between evaluations; 0: at the start and end only"),
     U64("train.checkpoint_every", train.checkpoint_every, "500", 0, MANY,

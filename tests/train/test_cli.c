@@ -16,7 +16,11 @@ static void test_usage(void **state) {
         const char *words[4];
         const char *part;
     } cases[] = {
-        {{"fly"}, "there is no command \"fly\""},
+        {{"fly"}, "there is no command \"fly\"; `dapt help`"},
+        {{"trian"}, "there is no command \"trian\", did you mean \"train\"?"},
+        {{"help", "plugin"}, "did you mean \"plugins\"?"},
+        {{"train", "a", "--resum"}, "unknown option --resum, did you mean --resume?"},
+        {{"eval", "a", "--max-token=5"}, "unknown option --max-token, did you mean --max-tokens?"},
         {{"--fly"}, "unknown option --fly"},
         {{"train"}, "an argument is missing; usage: dapt train CONFIG"},
         {{"train", "a", "b"}, "one argument too many"},
@@ -208,12 +212,17 @@ static void test_information(void **state) {
         expect(&a, 0, NULL);
         expect(&b, 0, NULL);
         assert_string_equal(a.out, b.out);
+        for (const char *line = a.out; *line; line = strchr(line, '\n') + 1)
+            assert_true(strcspn(line, "\n") <= 80);
     }
     run_dapt(s, &o, NULL);
     expect(&o, 2, "usage:");
     run_dapt(s, &o, "train", "--help-config", NULL);
     expect(&o, 0, NULL);
     assert_non_null(strstr(o.out, "train.schedule"));
+    assert_non_null(strstr(o.out, "\n        peak "));  // of the plugins
+    for (const char *line = o.out; line && *line; line = strchr(line, '\n') + 1)
+        assert_true(strcspn(line, "\n") <= 80);
     run_dapt(s, &o, "train", "--schema", NULL);
     expect(&o, 0, NULL);
     cJSON *schema = cJSON_Parse(o.out);
