@@ -136,8 +136,8 @@ DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options
 
 // ------------------------------------------------------------------ working with a model's folder
 //
-// A model is named by a Hugging Face folder, by a checkpoint of a run, or by a run's folder (its
-// latest checkpoint).
+// A model is named by a Hugging Face folder, by a checkpoint of a run, by a run's folder (its
+// latest checkpoint), or by RUN/best or RUN/latest.
 
 struct dapt_model_options {
     const char *model;
