@@ -41,7 +41,8 @@ const struct dapt_field dapt_fields[] = {
     OTHER(DATA, "data.replay.from", data.replay.from, NULL,
           "the general text, as data.domain; not offered by this version"),
     OTHER(EVAL, "data.eval", data.eval, NULL,
-          "held-out texts: an object of NAME: as data.domain; each is scored and told by its name"),
+          "held-out texts: an object of NAME: as data.domain; each is scored and reported by its "
+          "name"),
     U32("data.sequence", data.sequence, "1024", 2, 1048576, "tokens of a training sequence"),
     {"data.packing", DAPT_FIELD_PACKING, AT(data.packing), "\"documents\"", false, 0, 0, packings,
      "documents: whole documents side by side, attention stays inside each; concatenate: one "

@@ -479,7 +479,7 @@ enum dapt_status dapt_json_set(struct dapt_json *root, const char *path, struct 
     for (;;) {
         if (dapt_json_kind(object) != DAPT_JSON_OBJECT)
             return dapt_json_fail(
-                value, "%s: a part of its path is there already, and is no object", whole);
+                value, "%s: a part of its path is there already and is not an object", whole);
         size_t length = strcspn(path, ".");
         if (length == 0)
             return dapt_json_fail(value, "expected a key such as train.steps before '='");

@@ -69,10 +69,9 @@ static enum dapt_status add_plugin(struct dapt_modules *modules, const char *pat
         if (dapt_module_kind_known(descriptor->kind)) {
             status = add_offer(modules, (struct offer){.path = path, .descriptor = descriptor});
         } else {
-            dapt_log(
-                DAPT_LOG_INFO,
-                "%s: \"%s\" is passed over: its kind \"%s\" is not known to this version of dapt",
-                path, descriptor->id, descriptor->kind);
+            dapt_log(DAPT_LOG_INFO,
+                     "%s: \"%s\" is ignored: its kind \"%s\" is not known to this version of dapt",
+                     path, descriptor->id, descriptor->kind);
         }
     }
     return status;

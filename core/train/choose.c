@@ -184,8 +184,8 @@ static const struct candidate *choose(const struct choice *c, const char *text, 
         const struct candidate *found = best(c, number, !any);
         if (found) return found;
         if (!text || best(c, number, true)) {
-            fail_listing(c, "no device is taken unasked",
-                         "name one, or its backend; there are: ", NULL, NULL);
+            fail_listing(c, "no device is used unless it is named",
+                         "name one or its backend; there are: ", NULL, NULL);
             return NULL;
         }
     }

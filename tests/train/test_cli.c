@@ -173,14 +173,14 @@ static void test_plugin_folder(void **state) {
     assert_ok(dapt_file_write(in_scratch(s, "plugins/junk.so"), "junk", 4));
     setenv("DAPT_PLUGIN_PATH", folder, 1);
     run_dapt(s, &o, "devices", NULL);
-    expect(&o, 0, "plugins/junk.so: is no shared object (ELF); the module is left out");
+    expect(&o, 0, "plugins/junk.so: is not a shared object (ELF); the module is left out");
     setenv("DAPT_PLUGIN_PATH", in_scratch(s, "plugins/junk.so"), 1);
     run_dapt(s, &o, "devices", NULL);
-    expect_line(&o, 1, "plugins/junk.so: is no shared object (ELF)");  // named itself
+    expect_line(&o, 1, "plugins/junk.so: is not a shared object (ELF)");  // named itself
     unsetenv("DAPT_PLUGIN_PATH");
     write_config(s, "x", "{\"plugins\": [\"plugins\"], \"train\": {\"steps\": 1}}");
     run_dapt(s, &o, "plan", s->config, NULL);
-    expect(&o, 0, "plugins/junk.so: is no shared object (ELF); the module is left out");
+    expect(&o, 0, "plugins/junk.so: is not a shared object (ELF); the module is left out");
     run_dapt(s, &o, "plan", s->config, "--set", "train.schedule.plugin=junk", NULL);
     expect(&o, 1, "no schedule \"junk\" was found (there are: ");
     assert_non_null(strstr(o.err, "; left out: "));

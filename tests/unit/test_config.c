@@ -349,7 +349,7 @@ static void test_sets(void **state) {
     refused(SMALL, "train.bacth=8",
             "--set train.bacth=8: train.bacth: unknown key, did you mean \"batch\"?");
     refused(SMALL, "model.x=8",
-            "--set model.x=8: model.x: a part of its path is there already, and is no object");
+            "--set model.x=8: model.x: a part of its path is there already and is not an object");
     refused(SMALL, "=8", "--set =8: expected a key such as train.steps before '='");
     refused(SMALL, "data.domain=\xff", "--set data.domain=");
 }

@@ -83,7 +83,7 @@ static const struct tool_option train_options[] = {
      offsetof(struct train_arguments, backend), 0, 0, false},
     {"--device", "WHICH", "short for --set backend.device=WHICH; see dapt devices", TOOL_TEXT,
      offsetof(struct train_arguments, device), 0, 0, false},
-    {"--resume", NULL, "goes on from the newest whole checkpoint of the run folder", TOOL_FLAG,
+    {"--resume", NULL, "continues from the newest whole checkpoint of the run folder", TOOL_FLAG,
      offsetof(struct train_arguments, resume), 0, 0, false},
     {"--help-config", NULL, "prints every key of a configuration", TOOL_FLAG,
      offsetof(struct train_arguments, help_config), 0, 0, true},
