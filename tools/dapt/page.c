@@ -7,6 +7,7 @@
 
 #define LEFT 20          // characters of a list's left column
 #define HELP_COLUMNS 80  // of help that goes to no terminal
+#define HELP_WIDEST 100  // longer lines are hard to read
 
 bool tool_page_begin(struct tool_page *page) {
     *page = (struct tool_page){0};
@@ -19,21 +20,22 @@ static bool emit(void *user, const char *text, size_t length) {
     return fwrite(text, 1, length, user) == length;
 }
 
-static void end_page(struct tool_page *page, FILE *to, size_t elsewhere) {
-    size_t columns = dapt_text_columns(fileno(to));
+static void end_page(struct tool_page *page, FILE *to, size_t columns) {
     if (fclose(page->out) == 0 && page->length > 0 &&
-        dapt_text_wrap(page->text, columns ? columns : elsewhere, 0, emit, to) != DAPT_OK)
+        dapt_text_wrap(page->text, columns, 0, emit, to) != DAPT_OK)
         fputs(page->text, to);
     free(page->text);
     *page = (struct tool_page){0};
 }
 
 void tool_page_end(struct tool_page *page, FILE *to) {
-    end_page(page, to, 0);
+    end_page(page, to, dapt_text_columns(fileno(to)));
 }
 
 void tool_page_end_help(struct tool_page *page, FILE *to) {
-    end_page(page, to, HELP_COLUMNS);
+    size_t columns = dapt_text_columns(fileno(to));
+    if (columns == 0) columns = HELP_COLUMNS;
+    end_page(page, to, columns < HELP_WIDEST ? columns : HELP_WIDEST);
 }
 
 // ------------------------------------------------------------------------------------------- help

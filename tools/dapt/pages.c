@@ -344,6 +344,7 @@ int main(int count, char **words) {
         return 2;
     }
     const char *datadir = words[1], *mandir = words[2];
+    unsetenv("DAPT_PLUGIN_PATH");  // what is ours alone
     for (const struct tool_command *const *command = tool_commands; *command; command++)
         write_command(*command, mandir);
     write_overview(mandir);
