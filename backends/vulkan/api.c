@@ -30,12 +30,18 @@ static const char *store(const struct entry *entry, PFN_vkVoidFunction function,
 }
 
 PFN_vkGetInstanceProcAddr vk_library_open(void **library, const char **reason) {
-    static const char *const names[] = {"libvulkan.so.1", "libvulkan.so", "libvulkan.dylib",
-                                        "libvulkan.1.dylib", "libMoltenVK.dylib"};
+#if defined(__APPLE__)
+    static const char *const names[] = {"libvulkan.dylib", "libvulkan.1.dylib",
+                                        "libMoltenVK.dylib"};
+#else
+    static const char *const names[] = {"libvulkan.so.1", "libvulkan.so"};
+#endif
     PFN_vkGetInstanceProcAddr get = NULL;
     *library = NULL;
     for (size_t i = 0; i < sizeof names / sizeof *names && *library == NULL; i++)
         *library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    // Once more, so that the error told is of the name that should be there.
+    if (*library == NULL) *library = dlopen(names[0], RTLD_NOW | RTLD_LOCAL);
     if (*library != NULL) {
         void *symbol = dlsym(*library, "vkGetInstanceProcAddr");
         memcpy(&get, &symbol, sizeof get);

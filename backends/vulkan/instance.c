@@ -384,6 +384,16 @@ static int rank(const struct vk_adapter *a) {
     return ranks[a->info.kind];
 }
 
+#if defined(__APPLE__)
+#define LIBRARY_REMEDY "; MoltenVK, or the Vulkan SDK of LunarG, has it"
+#define DRIVER_REMEDY ""
+#else
+#define LIBRARY_REMEDY "; Debian and Ubuntu: apt-get install libvulkan1 mesa-vulkan-drivers"
+#define DRIVER_REMEDY                                                                         \
+    "; Debian and Ubuntu: apt-get install mesa-vulkan-drivers (AMD, Intel), or NVIDIA's own " \
+    "driver"
+#endif
+
 static void list_adapters(void) {
     VkPhysicalDevice handles[VK_MAX_ADAPTERS];
     uint32_t count = VK_MAX_ADAPTERS;
@@ -393,18 +403,32 @@ static void list_adapters(void) {
             struct vk_adapter *a = &instance.adapters[instance.count];
             if (examine(a, handles[i]) && rank(a) == wanted) instance.count++;
         }
-    if (instance.count == 0)
+    if (count == 0)
+        snprintf(instance.reason, sizeof instance.reason,
+                 "the drivers find no device" DRIVER_REMEDY);
+    else if (instance.count == 0)
         snprintf(instance.reason, sizeof instance.reason,
                  "none of %u devices has Vulkan 1.2 with timeline semaphores and buffer device "
                  "addresses",
                  count);
 }
 
+// What to do about it, where that is known.
+static const char *remedy(VkResult result) {
+    switch ((int)result) {
+    case VK_ERROR_LAYER_NOT_PRESENT:
+        return " (DAPT_VK_VALIDATE needs the Khronos validation layer)";
+    case VK_ERROR_INCOMPATIBLE_DRIVER: return DRIVER_REMEDY;
+    default: return "";
+    }
+}
+
 static void open_instance(void) {
     const char *reason = NULL;
     instance.get = vk_library_open(&instance.library, &reason);
     if (instance.get == NULL) {
-        snprintf(instance.reason, sizeof instance.reason, "no Vulkan library: %s", reason);
+        snprintf(instance.reason, sizeof instance.reason, "no Vulkan library: %s" LIBRARY_REMEDY,
+                 reason);
         return;
     }
     instance.validating = flag_set("DAPT_VK_VALIDATE");
@@ -413,10 +437,7 @@ static void open_instance(void) {
     VkResult result = create();
     if (result != VK_SUCCESS) {
         snprintf(instance.reason, sizeof instance.reason, "vkCreateInstance: %s%s",
-                 vk_result_name(result),
-                 result == VK_ERROR_LAYER_NOT_PRESENT
-                     ? " (DAPT_VK_VALIDATE needs the Khronos validation layer)"
-                     : "");
+                 vk_result_name(result), remedy(result));
         return;
     }
     const char *missing = vk_load_instance(instance.get, instance.handle, &instance.api);
@@ -460,7 +481,7 @@ static struct {
     bool known;
     uint32_t count;
     struct dapt_device_info info[VK_MAX_ADAPTERS];
-    char reason[256];
+    char reason[sizeof instance.reason];
 } listed;
 
 static void list_devices(const struct dapt_host *host) {

@@ -69,7 +69,7 @@ struct vk_instance {
     uint32_t count;
     // discrete before integrated before virtual before software
     struct vk_adapter adapters[VK_MAX_ADAPTERS];
-    char reason[256];  // why there are none
+    char reason[512];  // why there are none
 };
 // Never NULL; as many gives as takes. Nothing is left to the end of the process, when the libraries
 // below may be gone already.

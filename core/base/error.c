@@ -5,8 +5,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
+
+#include "base/terminal.h"
 
 #define LINE_SIZE 1200
 
@@ -103,6 +104,21 @@ static void put_format(const char *format, ...) {
     if (length > 0) put(text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1);
 }
 
+// A line, broken between words on a terminal, above the one that is rewritten in place.
+static void put_line(const char *prefix, const char *line) {
+    size_t columns = dapt_terminal_columns(STDERR_FILENO);
+    struct dapt_string text = {0}, wrapped = {0};
+    if (columns && !dapt_string_format(&text, "%s%s", prefix, line) &&
+        (!status_line[0] || !dapt_string_format(&wrapped, "\r\033[K")) &&
+        !dapt_wrap(text.data, columns, 2, &wrapped) &&
+        !dapt_string_format(&wrapped, "%s", status_line))
+        put(wrapped.data, wrapped.length);
+    else
+        put_format("%s%s\n", prefix, line);
+    dapt_string_free(&wrapped);
+    dapt_string_free(&text);
+}
+
 void dapt_log(enum dapt_log_level level, const char *format, ...) {
     static const char *const prefix[] = {
         [DAPT_LOG_ERROR] = "error: ",
@@ -118,22 +134,9 @@ void dapt_log(enum dapt_log_level level, const char *format, ...) {
     va_end(arguments);
 
     pthread_mutex_lock(&output);
-    if (level <= shown) {
-        const char *name = (unsigned)level <= DAPT_LOG_DEBUG ? prefix[level] : "";
-        if (status_line[0]) {
-            put_format("\r\033[K%s%s\n%s", name, line, status_line);
-        } else {
-            put_format("%s%s\n", name, line);
-        }
-    }
+    if (level <= shown) put_line((unsigned)level <= DAPT_LOG_DEBUG ? prefix[level] : "", line);
     pthread_mutex_unlock(&output);
     errno = error;
-}
-
-static size_t terminal_width(void) {
-    struct winsize size;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
-    return 80;
 }
 
 // A line that reaches the last column would wrap, and \r would no longer find its start.
@@ -149,12 +152,12 @@ static void cut_to_width(char *line, size_t columns) {
 }
 
 void dapt_log_status(const char *line) {
-    if (!isatty(STDERR_FILENO)) return;
+    if (!dapt_terminal_escapes(STDERR_FILENO)) return;
     pthread_mutex_lock(&output);
     if (line && *line) {
         snprintf(status_line, sizeof status_line, "%s", line);
         clean_line(status_line);
-        cut_to_width(status_line, terminal_width() - 1);
+        cut_to_width(status_line, dapt_terminal_columns(STDERR_FILENO) - 1);
         put_format("\r%s\033[K", status_line);  // the rest is cleared after, not before: no flicker
     } else if (status_line[0]) {
         status_line[0] = '\0';

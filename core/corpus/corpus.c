@@ -311,6 +311,6 @@ enum dapt_status dapt_corpus_describe(const struct dapt_corpus *corpus, struct d
         status = dapt_string_format(line, " sequence%s of %u, %.1f %% %s",
                                     r->sequences == 1 ? "" : "s", corpus->plan.sequence, 100 * lost,
                                     concatenated ? "cut" : "padding");
-    if (!status) status = add_note(line, r->split, "split");
+    if (!status) status = add_note(line, r->split, "longer than a sequence");
     return status ? status : add_note(line, r->skipped, "skipped");
 }

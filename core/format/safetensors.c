@@ -102,7 +102,7 @@ static enum dapt_status read_shape(const char *path, const cJSON *json,
         uint64_t *at = &tensor->shape[tensor->rank++];
         if (!get_whole(size, at))
             return dapt_fail(DAPT_ERROR_INVALID,
-                             "%s: tensor '%s': a size in \"shape\" is no whole number", path,
+                             "%s: tensor '%s': a size in \"shape\" is not a whole number", path,
                              tensor->name);
         empty = empty || *at == 0;
         if (*at && __builtin_mul_overflow(tensor->count, *at, &tensor->count))

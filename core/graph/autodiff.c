@@ -400,7 +400,8 @@ enum dapt_status dapt_graph_autodiff(struct dapt_graph *graph, dapt_value loss, 
     for (size_t k = 0; k < forward && !graph->status; k++)
         if (graph->ops[k].opcode == DAPT_OP_LM_LOSS && graph->ops[k].outputs[0] == loss) root = k;
     if (!graph->status && root == forward)
-        graph->status = dapt_fail(DAPT_ERROR_INTERNAL, "autodiff: the loss is no lm_loss output");
+        graph->status = dapt_fail(DAPT_ERROR_INTERNAL,
+                                  "autodiff: the loss is not the output of an lm_loss");
     if (!graph->status) replace_loss(&s, root, seed);
     for (size_t k = root; k-- > 0 && !graph->status;) {
         struct dapt_op op = graph->ops[k];

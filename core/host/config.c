@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/files.h"
+#include "base/nearest.h"
 #include "host/config_fields.h"
+#include "host/config_hints.h"
 #include "host/json.h"
 
 // --------------------------------------------------------------------------------------------------------- unknown keys
@@ -39,11 +41,21 @@ static enum dapt_status fail_unknown(struct dapt_arena *arena, const struct dapt
         names[count++] = name;
         dapt_string_format(&known, "%s%s", count > 1 ? ", " : "", name);
     }
-    const char *nearest = dapt_json_nearest(dapt_json_name(member), names);
-    enum dapt_status status = nearest ? dapt_json_fail_name(
-                                            member, "unknown key, did you mean \"%s\"?", nearest)
-                                      : dapt_json_fail_name(member, "unknown key (there are: %s)",
-                                                            known.data ? known.data : "");
+    const char *name = dapt_json_name(member), *hint = dapt_config_hint(name);
+    const char *nearest = hint ? NULL : dapt_nearest(name, names);
+    enum dapt_status status;
+    if (find_field(name))  // "train.batch"
+        status = dapt_json_fail_name(member,
+                                     "unknown key; objects hold objects here: \"%.*s\": "
+                                     "{\"%s\": ...}",
+                                     (int)strcspn(name, "."), name, strchr(name, '.') + 1);
+    else if (hint)
+        status = dapt_json_fail_name(member, "unknown key, did you mean \"%s\"?", hint);
+    else if (nearest)
+        status = dapt_json_fail_name(member, "unknown key, did you mean \"%s\"?", nearest);
+    else
+        status = dapt_json_fail_name(member, "unknown key (there are: %s)",
+                                     known.data ? known.data : "");
     dapt_string_free(&known);
     return status;
 }
@@ -176,6 +188,29 @@ static enum dapt_status check_length(struct dapt_config *config) {
     return DAPT_OK;
 }
 
+static enum dapt_status check_best(struct dapt_config *config) {
+    const char *best = config->train.best;
+    size_t count = config->data.eval_count;
+    bool found = !best;
+    for (size_t i = 0; i < count && !found; i++)
+        found = strcmp(config->data.eval[i].name, best) == 0;
+    if (found) return DAPT_OK;
+    struct dapt_string known = {0};
+    const char **names = dapt_arena_alloc(&config->arena, (count + 1) * sizeof *names);
+    if (!names) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        names[i] = config->data.eval[i].name;
+        dapt_string_format(&known, "%s%s", i ? ", " : "", names[i]);
+    }
+    const char *nearest = dapt_nearest(best, names);
+    enum dapt_status status = dapt_json_fail(
+        place(config, "train.best"), "\"%s\" is not a name in data.eval%s%s%s (there are: %s)",
+        best, nearest ? ", did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "",
+        known.length ? known.data : "none");
+    dapt_string_free(&known);
+    return status;
+}
+
 // What no field can say alone.
 static enum dapt_status check_together(struct dapt_config *config) {
     uint32_t batch = config->train.batch, micro = config->train.micro_batch;
@@ -187,14 +222,8 @@ static enum dapt_status check_together(struct dapt_config *config) {
         return dapt_json_fail(place(config, "data.replay.share"),
                               "data.replay.from is missing, expected the text to take it from");
     }
-    bool found = !config->train.best;
-    for (size_t i = 0; i < config->data.eval_count && !found; i++) {
-        found = strcmp(config->data.eval[i].name, config->train.best) == 0;
-    }
-    if (!found) {
-        return dapt_json_fail(place(config, "train.best"), "\"%s\" is not a name in data.eval",
-                              config->train.best);
-    }
+    enum dapt_status status = check_best(config);
+    if (status) return status;
     if (!config->tokenizer.path) config->tokenizer.path = config->model;
     return check_length(config);
 }
@@ -213,7 +242,10 @@ enum dapt_status dapt_config_read(const char *path, const char *const *sets,
     struct dapt_config *c = *config = dapt_alloc(1, sizeof *c);
     if (!c) return DAPT_ERROR_MEMORY;
     enum dapt_status status = find_folder(c, path);
-    if (!status) status = dapt_json_read(path, DAPT_JSON_LIMIT, &c->json);
+    if (!status) {
+        status = dapt_json_read(path, DAPT_JSON_LIMIT, &c->json);
+        if (status) dapt_config_hint_format(status, path);
+    }
     if (!status && dapt_json_kind(c->json) == DAPT_JSON_OBJECT)
         status = widen_backend(c->json, path);
     for (; !status && sets && *sets; sets++) status = apply_set(c->json, *sets);

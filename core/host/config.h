@@ -122,6 +122,8 @@ void dapt_config_free(struct dapt_config **config);
 // source that was chosen by looking at the files stay as given): reading it again, wherever the
 // file then lies, gives the same run.
 enum dapt_status dapt_config_write(const struct dapt_config *config, struct dapt_string *json);
-void dapt_config_help(FILE *out);    // every key: type, default, meaning
+// Every key: type, default, meaning; a paragraph a line. With the options of the plugins among
+// `modules` (NULL: without).
+void dapt_config_help(FILE *out, const struct dapt_modules *modules);
 void dapt_config_schema(FILE *out);  // the same as JSON Schema (2020-12)
 #endif

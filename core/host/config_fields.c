@@ -45,7 +45,8 @@ const struct dapt_field dapt_fields[] = {
     OTHER(DATA, "data.replay.from", data.replay.from, NULL,
           "general text mixed in against forgetting, as data.domain"),
     OTHER(EVAL, "data.eval", data.eval, NULL,
-          "held-out texts: an object of NAME: as data.domain; each is scored and told by its name"),
+          "held-out texts: an object of NAME: as data.domain; each is scored and reported by its "
+          "name"),
     U32("data.sequence", data.sequence, "1024", 2, 1048576, "tokens of a training sequence"),
     {"data.packing", DAPT_FIELD_PACKING, AT(data.packing), "\"documents\"", false, 0, 0, packings,
      "documents: whole documents side by side, attention stays inside each; concatenate: one "
@@ -82,7 +83,7 @@ const struct dapt_field dapt_fields[] = {
     CHOICE("train.optimizer.decay", train.optimizer.decay, "\"matrices\"", decays,
            "what weight decay applies to"),
     OTHER(SCHEDULE, "train.schedule", train.schedule, "{}",
-          "{\"plugin\": \"cosine\", options of the plugin}; see dapt plugins"),
+          "{\"plugin\": \"cosine\", options of the plugin}; the plugins there are:"),
     CHOICE("train.objective.kind", train.objective.kind, "\"auto\"", objectives,
            "causal: each token from those before it; masked: hidden tokens from all others; auto: "
            "as the model was made for"),

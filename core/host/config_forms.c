@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/files.h"
+#include "base/nearest.h"
 #include "host/config_fields.h"
+#include "host/config_hints.h"
 #include "host/json.h"
 #include "host/module.h"
 
@@ -382,7 +384,8 @@ static enum dapt_status check_only(const struct dapt_json *object, const char *c
         const struct dapt_json *member = dapt_json_at(object, i);
         const char *name = dapt_json_name(member);
         if (listed(name, names)) continue;
-        const char *nearest = dapt_json_nearest(name, names);
+        const char *hint = dapt_config_hint(name);
+        const char *nearest = hint ? hint : dapt_nearest(name, names);
         if (nearest)
             return dapt_json_fail_name(member, "unknown key, did you mean \"%s\"?", nearest);
         return dapt_json_fail_name(member, "unknown key, not expected here");

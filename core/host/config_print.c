@@ -3,6 +3,7 @@
 
 #include "host/config_fields.h"
 #include "host/json.h"
+#include "host/loader.h"
 
 // Goes through the table as a tree of objects. `leaf` appends one field's value; nothing appended leaves the field out.
 struct tree {
@@ -147,42 +148,68 @@ void dapt_config_schema(FILE *out) {
 
 // ----------------------------------------------------------------------------------------------------------------- help
 
-static void print_wrapped(FILE *out, const char *text) {
-    enum { INDENT = 4, WIDTH = 96 };
-    int column = 0;
-    while (*text) {
-        int length = (int)strcspn(text, " ");
-        if (column > 0 && column + 1 + length > WIDTH) {
-            fputc('\n', out);
-            column = 0;
-        }
-        column += fprintf(out, "%*s%.*s", column ? 1 : INDENT, "", length, text);
-        text += length;
-        text += strspn(text, " ");
-    }
-    fputc('\n', out);
+// "integer from 1 to 9", of a key or an option. No range where the two are equal.
+static void print_type(FILE *out, const char *type, double minimum, double maximum) {
+    fputs(type, out);
+    if (minimum >= maximum) return;
+    if (maximum >= 1e12)
+        fprintf(out, " of at least %.10g", minimum);
+    else
+        fprintf(out, " from %.10g to %.10g", minimum, maximum);
 }
 
-void dapt_config_help(FILE *out) {
+static void print_options(FILE *out, const struct dapt_option *option) {
+    static const char *const types[] = {[DAPT_OPTION_STRING] = "string",
+                                        [DAPT_OPTION_NUMBER] = "number",
+                                        [DAPT_OPTION_INTEGER] = "integer",
+                                        [DAPT_OPTION_BOOL] = "true or false"};
+    for (; option && option->name; option++) {
+        fprintf(out, "        %-10s  ", option->name);
+        print_type(out, types[option->type], option->minimum, option->maximum);
+        if (!option->default_value)
+            fputs(", required", out);
+        else if (*option->default_value)
+            fprintf(out, ", default %s", option->default_value);
+        fprintf(out, ": %s\n", option->help ? option->help : "");
+    }
+}
+
+// The plugins that a key of this type may name, and what they may be told there.
+static void print_plugins(FILE *out, const struct dapt_modules *modules,
+                          enum dapt_field_type type) {
+    static const char *const kinds[DAPT_FIELD_TYPE_COUNT] = {
+        [DAPT_FIELD_TOKENIZER] = DAPT_TOKENIZER_1,
+        [DAPT_FIELD_SCHEDULE] = DAPT_SCHEDULE_1,
+        [DAPT_FIELD_DATA] = DAPT_SOURCE_1,
+    };
+    if (!kinds[type]) return;
+    const struct dapt_plugin_descriptor *plugin, *next = dapt_modules_each(modules, kinds[type], 0);
+    for (size_t k = 0; (plugin = next); k++) {
+        next = dapt_modules_each(modules, kinds[type], k + 1);
+        fprintf(out, "    \"%s\": %s\n", plugin->id, plugin->summary ? plugin->summary : "");
+        // Neighbours that share a table share its lines.
+        if (!next || next->options != plugin->options) print_options(out, plugin->options);
+    }
+}
+
+void dapt_config_help(FILE *out, const struct dapt_modules *modules) {
     fputs(
         "The keys of a configuration, a JSON file. Relative paths start at the file's folder, "
-        "those given with\n"
-        "--set KEY=VALUE too; ~/ is the home folder. Unknown keys and wrong types are errors.\n",
+        "those given with --set KEY=VALUE too; ~/ is the home folder. Unknown keys and wrong types "
+        "are errors.\n",
         out);
+    bool told[DAPT_FIELD_TYPE_COUNT] = {false};
     for (const struct dapt_field *field = dapt_fields; field->path; field++) {
         fprintf(out, "\n%s: ", field->path);
         for (size_t i = 0; field->choices && field->choices[i]; i++)
             fprintf(out, "%s\"%s\"", i ? " or " : "", field->choices[i]);
-        if (!field->choices) fputs(dapt_field_forms[field->type].name, out);
-        if (has_range(field) && field->maximum >= 1e12) {
-            fprintf(out, " of at least %.10g", field->minimum);
-        } else if (has_range(field)) {
-            fprintf(out, " from %.10g to %.10g", field->minimum, field->maximum);
-        }
+        if (!field->choices)
+            print_type(out, dapt_field_forms[field->type].name, field->minimum, field->maximum);
         if (field->required) fputs(", required", out);
         if (field->fallback && strcmp(field->fallback, "{}") != 0)
             fprintf(out, ", default %s", field->fallback);
-        fputc('\n', out);
-        print_wrapped(out, field->help);
+        fprintf(out, "\n    %s\n", field->help);
+        if (modules && !told[field->type]) print_plugins(out, modules, field->type);
+        told[field->type] = true;
     }
 }

@@ -215,7 +215,7 @@ static enum dapt_status begin(struct dapt_input *input) {
     input->codec = codec_of_content(input->buffer, input->filled);
     if (named && !input->codec) {
         return dapt_fail(DAPT_ERROR_INVALID,
-                         "%s: ends in %s but is no %s file (damaged or misnamed)", input->path,
+                         "%s: ends in %s but is not a %s file (damaged or misnamed)", input->path,
                          named->ending, named->name);
     }
     return DAPT_OK;
@@ -283,8 +283,8 @@ static enum dapt_status next_member(struct dapt_input *input, bool *end) {
                     0;
     if (!more) {
         return dapt_fail(DAPT_ERROR_INVALID,
-                         "%s: damaged: something that is no %s data follows its end", input->path,
-                         input->codec->name);
+                         "%s: damaged: its end is followed by something that is not %s data",
+                         input->path, input->codec->name);
     }
     if (!input->codec->start(input))
         return dapt_fail(DAPT_ERROR_MEMORY, "%s: out of memory", input->path);

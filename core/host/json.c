@@ -283,41 +283,6 @@ const char *dapt_json_excerpt(const struct dapt_json *value, char text[64]) {
     return text;
 }
 
-static size_t least(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
-// Levenshtein distance of two short names.
-static size_t distance(const char *a, const char *b) {
-    enum { LONGEST = 40 };
-    size_t row[LONGEST + 1], m = strlen(a), n = strlen(b);
-    if (m > LONGEST || n > LONGEST) return SIZE_MAX;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 1; i <= m; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = least(replaced, least(row[j], row[j - 1]) + 1);
-        }
-    }
-    return row[n];
-}
-
-const char *dapt_json_nearest(const char *name, const char *const *names) {
-    const char *nearest = NULL;
-    size_t best = strlen(name) / 3 + 2;  // further away is no likely slip
-    for (; *names; names++) {
-        size_t d = distance(name, *names);
-        if (d < best && d < strlen(*names)) {
-            best = d;
-            nearest = *names;
-        }
-    }
-    return nearest;
-}
-
 // ------------------------------------------------------------------------------------------------------------- values
 
 static enum dapt_status fail_kind(const struct dapt_json *value, const char *expected) {
@@ -513,7 +478,8 @@ enum dapt_status dapt_json_set(struct dapt_json *root, const char *path, struct 
     const char *whole = path;
     for (;;) {
         if (dapt_json_kind(object) != DAPT_JSON_OBJECT)
-            return dapt_json_fail(value, "%s: lies inside of what is no object", whole);
+            return dapt_json_fail(
+                value, "%s: a part of its path is there already and is not an object", whole);
         size_t length = strcspn(path, ".");
         if (length == 0)
             return dapt_json_fail(value, "expected a key such as train.steps before '='");

@@ -72,8 +72,6 @@ enum dapt_status dapt_json_fail_name(const struct dapt_json *value, const char *
     DAPT_PRINTF(2, 3);
 // What stands there, shortened, for messages: `"8"`, `an object`. In `text`.
 const char *dapt_json_excerpt(const struct dapt_json *value, char text[64]);
-// Of `names` (NULL-terminated), the one that someone who wrote `name` may have meant; NULL when none is near.
-const char *dapt_json_nearest(const char *name, const char *const *names);
 
 // ---------------------------------------------------------------------------------------------------------- writing
 // Appends a value as compact JSON; numbers keep their spelling.

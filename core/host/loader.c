@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/files.h"
+#include "base/nearest.h"
 #include "host/module.h"
 #include "host/module_dir.h"
 
@@ -67,10 +68,9 @@ static enum dapt_status add_plugin(struct dapt_modules *modules, const char *pat
         if (dapt_module_kind_known(descriptor->kind)) {
             status = add_offer(modules, (struct offer){.path = path, .descriptor = descriptor});
         } else {
-            dapt_log(
-                DAPT_LOG_INFO,
-                "%s: \"%s\" is passed over: its kind \"%s\" is not known to this version of dapt",
-                path, descriptor->id, descriptor->kind);
+            dapt_log(DAPT_LOG_INFO,
+                     "%s: \"%s\" is ignored: its kind \"%s\" is not known to this version of dapt",
+                     path, descriptor->id, descriptor->kind);
         }
     }
     return status;
@@ -293,17 +293,21 @@ void dapt_modules_at(const struct dapt_modules *modules, size_t index,
 
 // "dapt.source/1" -> "source", for people.
 static void fail_missing(const struct dapt_modules *modules, const char *kind, const char *id) {
+    const char *ids[128] = {0}, *nearest;
+    size_t count = 0;
     struct dapt_string known = {0};
     for (size_t i = 0; i < modules->offer_count; i++) {
         const struct offer *offer = &modules->offers[i];
-        if (strcmp(offer_kind(offer), kind) == 0) {
-            dapt_string_format(&known, "%s%s", known.length ? ", " : "", offer_id(offer));
-        }
+        if (strcmp(offer_kind(offer), kind) != 0) continue;
+        dapt_string_format(&known, "%s%s", known.length ? ", " : "", offer_id(offer));
+        if (count + 1 < sizeof ids / sizeof ids[0]) ids[count++] = offer_id(offer);
     }
+    nearest = dapt_nearest(id, ids);
     const char *noun = strncmp(kind, "dapt.", 5) == 0 ? kind + 5 : kind;
     const char *left_out = modules->left_out.data;
-    dapt_fail(DAPT_ERROR_INVALID, "no %.*s \"%s\" was found (there are: %s%s%s)",
-              (int)strcspn(noun, "/"), noun, id,
+    dapt_fail(DAPT_ERROR_INVALID, "no %.*s \"%s\" was found%s%s%s (there are: %s%s%s)",
+              (int)strcspn(noun, "/"), noun, id, nearest ? ", did you mean \"" : "",
+              nearest ? nearest : "", nearest ? "\"?" : "",
               known.length ? known.data : "none; is dapt installed whole?",
               left_out ? "; left out: " : "", left_out ? left_out : "");
     dapt_string_free(&known);

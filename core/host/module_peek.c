@@ -29,7 +29,7 @@ static enum dapt_status refuse(const struct image *image, const char *reason) {
 static enum dapt_status check_header(struct image *image) {
     const uint8_t *id = image->map.data;
     if (image->map.size < EI_NIDENT || memcmp(id, ELFMAG, SELFMAG) != 0)
-        return refuse(image, "is no shared object (ELF)");
+        return refuse(image, "is not a shared object (ELF)");
     const unsigned char class = sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32;
     const uint16_t one = 1;
     const unsigned char order = *(const unsigned char *)&one ? ELFDATA2LSB : ELFDATA2MSB;
@@ -38,7 +38,7 @@ static enum dapt_status check_header(struct image *image) {
     image->header = part(image, 0, 1, sizeof *image->header, 1);
     if (!image->header) return refuse(image, "is truncated");
     if (image->header->e_type != ET_DYN)
-        return refuse(image, "is no shared object, but another kind of ELF file");
+        return refuse(image, "is an ELF file, but not a shared object");
     if (image->header->e_shentsize != sizeof(ElfW(Shdr)) ||
         image->header->e_phentsize != sizeof(ElfW(Phdr))) {
         return refuse(image, "is damaged: its header tables have an unknown form");
@@ -128,7 +128,8 @@ static enum dapt_status find_entry(const struct image *image, enum dapt_module_t
         }
     }
     return refuse(
-        image, "is no module of dapt: it exports neither dapt_plugin_entry nor dapt_backend_entry");
+        image,
+        "is not a module of dapt: it exports neither dapt_plugin_entry nor dapt_backend_entry");
 }
 
 enum dapt_status dapt_module_peek(const char *path, enum dapt_module_type *type, uint32_t *abi) {

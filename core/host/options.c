@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/nearest.h"
+#include "host/config_hints.h"
 #include "host/json.h"
 #include "host/loader.h"
 #include "host/module.h"
@@ -118,7 +120,8 @@ static enum dapt_status check_names(struct dapt_options *options, const struct d
         const char *names[DAPT_MAX_OPTIONS + 1] = {0};
         for (size_t k = 0; k < options->count && k < DAPT_MAX_OPTIONS; k++)
             names[k] = options->table[k].name;
-        const char *nearest = dapt_json_nearest(name, names);
+        const char *hint = dapt_config_hint(name), *dot = hint ? strrchr(hint, '.') : NULL;
+        const char *nearest = dot && listed(dot + 1, names) ? dot + 1 : dapt_nearest(name, names);
         if (nearest)
             return dapt_json_fail_name(member, "unknown option, did you mean \"%s\"?", nearest);
         struct dapt_string known = {0};

@@ -386,6 +386,35 @@ enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_mode
     return status;
 }
 
+// What a model's id of the Hugging Face hub ("Qwen/Qwen2.5-0.5B") is taken for: a path, made
+// absolute perhaps. NULL where the path shows that it was meant as one.
+static const char *hub_id(struct dapt_arena *arena, const char *path) {
+    const char *name = strrchr(path, '/'), *owner = name;
+    if (!name) return path[0] == '.' ? NULL : path;
+    while (owner > path && owner[-1] != '/') owner--;
+    char *folder = dapt_arena_copy(arena, path, (size_t)(name - path));
+    bool plausible = folder && owner < name && *owner != '.' && *owner != '~' && name[1] &&
+                     !dapt_is_dir(folder);
+    return plausible ? owner : NULL;
+}
+
+enum dapt_status dapt_model_missing(const char *path, const char *expected) {
+    struct dapt_arena arena = {0};
+    enum dapt_status status;
+    if (dapt_is_file(path)) {
+        status = dapt_fail(DAPT_ERROR_INVALID, "model %s: is a file, expected a folder: %s", path,
+                           expected);
+    } else {
+        const char *id = hub_id(&arena, path);
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "model %s: no such folder; expected %s; one of the Hugging Face hub "
+                           "comes by: hf download %s --local-dir %s",
+                           path, expected, id ? id : "ID", id ? path : "FOLDER");
+    }
+    dapt_arena_free(&arena);
+    return status;
+}
+
 enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model) {
     *model = NULL;
     struct dapt_arena scratch = {0};
@@ -393,10 +422,7 @@ enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model) 
     char *path = dapt_path_join(&scratch, folder, "config.json");
     enum dapt_status status = path ? DAPT_OK : DAPT_ERROR_MEMORY;
     if (!status && !dapt_is_dir(folder))
-        status = dapt_fail(
-            DAPT_ERROR_IO,
-            "model %s: no such folder; expected one with config.json and model.safetensors",
-            folder);
+        status = dapt_model_missing(folder, "one with config.json and model.safetensors");
     if (!status) status = dapt_json_read(path, DAPT_JSON_LIMIT, &config);
     if (!status) status = dapt_model_from_json(config, model);
     if (!status &&

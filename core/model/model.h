@@ -83,6 +83,9 @@ struct dapt_model {
 // Reads FOLDER/config.json. An unknown family, a missing or impossible number, or a feature that we
 // would compute differently is an error that names the key.
 enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model);
+// Fails for a path that is no folder: names what was expected there ("a model") and, as models are
+// often asked for by their name on the Hugging Face hub, the command that fetches one.
+enum dapt_status dapt_model_missing(const char *path, const char *expected);
 // From an object with config.json's keys ("model": {"random": {...}}). `config` is a root; it is
 // taken over, also on failure.
 enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_model **model);

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/crash.h"
+#include "base/nearest.h"
+#include "base/terminal.h"
 #include "base/threads.h"
 #include "base/utf8.h"
 #include "dapt/dapt.h"
@@ -43,6 +45,23 @@ void dapt_interrupt(void) {
 
 void dapt_interrupt_reset(void) {
     dapt_cancel_reset();
+}
+
+size_t dapt_text_columns(int fd) {
+    return dapt_terminal_columns(fd);
+}
+
+enum dapt_status dapt_text_wrap(const char *text, size_t columns, size_t hang, dapt_emit_text emit,
+                                void *user) {
+    struct dapt_string wrapped = {0};
+    enum dapt_status status = dapt_wrap(text, columns, hang, &wrapped);
+    if (!status) emit(user, wrapped.data, wrapped.length);
+    dapt_string_free(&wrapped);
+    return status;
+}
+
+const char *dapt_text_nearest(const char *name, const char *const *names) {
+    return dapt_nearest(name, names);
 }
 
 // ---------------------------------------------------------------------------------------- context
@@ -89,16 +108,26 @@ enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_devi
 
 // ---------------------------------------------------------------------------------- configuration
 
-static enum dapt_status describe(void (*print)(FILE *out), dapt_emit_text emit, void *user) {
+static enum dapt_status describe(void (*print)(FILE *out, const struct dapt_modules *modules),
+                                 dapt_emit_text emit, void *user) {
     char *text = NULL;
     size_t length = 0;
+    struct dapt_modules *modules = NULL;
     FILE *out = open_memstream(&text, &length);
     if (!out) return dapt_fail(DAPT_ERROR_MEMORY, "no memory for a text");
-    print(out);
+    enum dapt_status status = dapt_modules_load(NULL, &modules);
+    if (!status) print(out, modules);
     bool whole = fclose(out) == 0;
-    if (whole) emit(user, text, length);
+    if (!status && !whole) status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for a text");
+    if (!status) emit(user, text, length);
+    dapt_modules_unload(&modules);
     free(text);
-    return whole ? DAPT_OK : dapt_fail(DAPT_ERROR_MEMORY, "no memory for a text");
+    return status;
+}
+
+static void print_schema(FILE *out, const struct dapt_modules *modules) {
+    (void)modules;
+    dapt_config_schema(out);
 }
 
 enum dapt_status dapt_config_describe(dapt_emit_text emit, void *user) {
@@ -106,7 +135,7 @@ enum dapt_status dapt_config_describe(dapt_emit_text emit, void *user) {
 }
 
 enum dapt_status dapt_config_describe_schema(dapt_emit_text emit, void *user) {
-    return describe(dapt_config_schema, emit, user);
+    return describe(print_schema, emit, user);
 }
 
 // --------------------------------------------------------------------------------------- commands

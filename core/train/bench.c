@@ -31,6 +31,7 @@ struct bench {
 static enum dapt_status open_model(const char *path, struct dapt_model **model) {
     struct dapt_json *config = NULL;
     if (dapt_is_dir(path)) return dapt_model_open(path, model);
+    if (!dapt_is_file(path)) return dapt_model_missing(path, "one with config.json");
     enum dapt_status status = dapt_json_read(path, DAPT_JSON_LIMIT, &config);
     return status ? status : dapt_model_from_json(config, model);
 }
@@ -54,7 +55,8 @@ static enum dapt_status fill_batch(struct bench *b, uint32_t sequences, uint32_t
 static enum dapt_status open_bench(struct bench *b, const struct dapt_modules *modules,
                                    const struct dapt_bench_options *options,
                                    struct dapt_bench_result *result) {
-    struct dapt_device_wish wish = {options->backend, options->device, options->threads};
+    struct dapt_device_wish wish = {
+        .backend = options->backend, .device = options->device, .threads = options->threads};
     enum dapt_status status = open_model(options->model, &b->model);
     if (status) return status;
     uint32_t most = b->model->max_positions ? b->model->max_positions : INT32_MAX,

@@ -191,7 +191,8 @@ enum dapt_status dapt_certificate_tell(const struct dapt_parity *parity, struct 
 enum dapt_status dapt_certificate_verify(const struct dapt_modules *modules,
                                          const struct dapt_verify_options *options,
                                          dapt_verify_callback callback, void *user) {
-    struct dapt_device_wish wish = {options->backend, options->device, options->threads};
+    struct dapt_device_wish wish = {
+        .backend = options->backend, .device = options->device, .threads = options->threads};
     struct dapt_device_handle *device = NULL;
     struct dapt_parity parity = {0};
     cJSON *certificate = NULL;

@@ -44,7 +44,7 @@ enum dapt_status dapt_record_check(cJSON *record, const char *path) {
 static enum dapt_status find_file(const char *path) {
     struct stat info;
     if (stat(path, &info) == 0)
-        return S_ISREG(info.st_mode) ? DAPT_OK : dapt_fail(DAPT_END, "%s: is no file", path);
+        return S_ISREG(info.st_mode) ? DAPT_OK : dapt_fail(DAPT_END, "%s: is not a file", path);
     if (errno == ENOENT || errno == ENOTDIR) return dapt_fail(DAPT_END, "%s: is missing", path);
     return dapt_fail_errno("%s", path);
 }

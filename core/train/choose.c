@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/memory.h"
+#include "base/nearest.h"
 #include "base/threads.h"
 #include "host/module.h"
 
@@ -124,6 +125,23 @@ static enum dapt_status fail_listing(const struct choice *c, const char *what, c
     return status;
 }
 
+// The device's name, or the word of one, that `text` may be a slip for; NULL: none.
+static const char *guess_name(const struct choice *c, const char *text, struct dapt_arena *arena) {
+    const char *names[128] = {0};
+    size_t count = 0, room = sizeof names / sizeof names[0] - 1;
+    for (size_t i = 0; i < c->count && count < room; i++) {
+        const char *name = c->all[i].info.name;
+        names[count++] = name;
+        for (const char *word = name; *word && count < room;) {
+            size_t length = strcspn(word, " ()");
+            char *copy = length > 2 ? dapt_arena_copy(arena, word, length) : NULL;
+            if (copy) names[count++] = copy;
+            word += length + strspn(word + length, " ()");
+        }
+    }
+    return dapt_nearest(text, names);
+}
+
 // By what its user calls it. NULL, and the reason recorded, unless exactly one is meant.
 static const struct candidate *called(const struct choice *c, const char *text) {
     static bool (*const rules[])(const struct candidate *, const char *) = {is_uuid, is_name,
@@ -144,8 +162,12 @@ static const struct candidate *called(const struct choice *c, const char *text) 
             return NULL;
         }
     }
-    snprintf(what, sizeof what, "no device \"%.200s\" was found", text);
+    struct dapt_arena arena = {0};
+    const char *guess = guess_name(c, text, &arena);
+    snprintf(what, sizeof what, "no device \"%.120s\" was found%s%.120s%s", text,
+             guess ? ", did you mean \"" : "", guess ? guess : "", guess ? "\"?" : "");
     fail_listing(c, what, "there are: ", NULL, NULL);
+    dapt_arena_free(&arena);
     return NULL;
 }
 
@@ -162,8 +184,8 @@ static const struct candidate *choose(const struct choice *c, const char *text, 
         const struct candidate *found = best(c, number, !any);
         if (found) return found;
         if (!text || best(c, number, true)) {
-            fail_listing(c, "no device is taken unasked",
-                         "name one, or its backend; there are: ", NULL, NULL);
+            fail_listing(c, "no device is used unless it is named",
+                         "name one or its backend; there are: ", NULL, NULL);
             return NULL;
         }
     }
@@ -182,7 +204,7 @@ static void tell_fallback(const struct choice *c) {
         if (c->all[i].info.kind == DAPT_DEVICE_SOFTWARE)
             dapt_string_format(&why,
                                "%s%s %" PRIu32
-                               ", %s, is no hardware and is taken only when "
+                               ", %s, is a software device, taken only when "
                                "named",
                                why.length ? "; " : "", c->all[i].backend, c->all[i].index,
                                c->all[i].info.name);
@@ -213,7 +235,7 @@ enum dapt_status dapt_choose_device(const struct dapt_modules *modules,
     const char *text = wish->device && *wish->device ? wish->device : NULL;
     if (!c.status && !(found = choose(&c, text, any))) c.status = DAPT_ERROR_INVALID;
     if (found) {
-        if (any && !text && found->info.kind == DAPT_DEVICE_CPU) tell_fallback(&c);
+        if (any && !text && !wish->quiet && found->info.kind == DAPT_DEVICE_CPU) tell_fallback(&c);
         backend = dapt_modules_backend(modules, found->backend);
         // Only the core looks at what a container may use of its machine's processors.
         struct dapt_device_options options = {.threads = wish->threads ? wish->threads

@@ -18,11 +18,12 @@ struct dapt_device_wish {
     // best of those with it.
     const char *device;
     uint32_t threads;  // cpu; 0: one for each processor
+    bool quiet;        // say nothing where the cpu is taken for want of something better
 };
 // Opens it. The best is a discrete GPU, then an integrated one, then a virtual one, then the cpu. A
 // device that only poses as a GPU is taken where its backend or itself was named. Where the cpu is
 // taken for want of something better, and there is a backend that could have had it, the log says
-// why, once.
+// why, once, unless the wish is for quiet.
 enum dapt_status dapt_choose_device(const struct dapt_modules *modules,
                                     const struct dapt_device_wish *wish,
                                     struct dapt_device_handle **device);

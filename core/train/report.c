@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/terminal.h"
 #include "base/threads.h"
 
 void dapt_report(const struct dapt_reporter *reporter, const struct dapt_train_event *event) {
@@ -73,13 +74,20 @@ const char *dapt_duration_text(double seconds, struct dapt_small_text *small) {
 // ---------------------------------------------------------------------------------------- console
 
 void dapt_console_start(struct dapt_console *console) {
-    *console = (struct dapt_console){.terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)};
+    *console = (struct dapt_console){.terminal = isatty(STDOUT_FILENO) &&
+                                                 dapt_terminal_escapes(STDERR_FILENO)};
 }
 
+// On a terminal broken between words.
 static void print_line(const struct dapt_console *console, const char *line) {
+    struct dapt_string wrapped = {0};
     if (console->terminal) dapt_log_status(NULL);
     bool good = !ferror(stdout);
-    puts(line);
+    if (dapt_wrap(line, dapt_terminal_columns(STDOUT_FILENO), 2, &wrapped) == DAPT_OK)
+        fputs(wrapped.data, stdout);
+    else
+        puts(line);
+    dapt_string_free(&wrapped);
     if (fflush(stdout) == 0 || !good) return;
     // Whoever read it is gone: nobody would see how training goes on.
     dapt_log(DAPT_LOG_ERROR, "standard output cannot be written (%s): training stops here",
@@ -155,28 +163,47 @@ static const char *figure(const char *format, double value, struct dapt_small_te
     return small->text;
 }
 
-static void show_end(const struct dapt_console *console, const struct dapt_train_event *event) {
+// How many of the table's groups a line has room for: the first always, none is cut.
+static size_t groups_that_fit(int name_width) {
+    static const size_t widths[] = {27, 19, 23};  // bits/byte, nats/token, perplexity
+    size_t columns = dapt_terminal_columns(STDOUT_FILENO), used = (size_t)name_width, count = 0;
+    while (count < 3 && (!columns || count == 0 || used + widths[count] <= columns))
+        used += widths[count++];
+    return count;
+}
+
+static void print_row(const struct dapt_console *console, int width, const char *name,
+                      const char *const groups[3]) {
     char line[512];
+    size_t count = groups_that_fit(width);
+    snprintf(line, sizeof line, "%-*.60s%s%s%s", width, name, groups[0], count > 1 ? groups[1] : "",
+             count > 2 ? groups[2] : "");
+    print_line(console, line);
+}
+
+static void show_end(const struct dapt_console *console, const struct dapt_train_event *event) {
     int width = longest_name(event);
     if (event->evaluation_count > 0) {
         print_line(console, "");
-        snprintf(line, sizeof line, "%-*s  %22s   %29s   %20s", width, "", "nats/token",
-                 "bits/byte", "perplexity");
-        print_line(console, line);
-        snprintf(line, sizeof line, "%-*s  %10s  %10s   %9s  %9s  %9s   %9s  %9s", width, "",
-                 "before", "after", "before", "after", "change", "before", "after");
-        print_line(console, line);
+        print_row(console, width, "",
+                  (const char *const[]){"                  bits/byte", "         nats/token",
+                                        "             perplexity"});
+        print_row(console, width, "",
+                  (const char *const[]){"   before    after   change", "    before    after",
+                                        "      before      after"});
     }
     for (size_t i = 0; i < event->evaluation_count; i++) {
         const struct dapt_evaluation *e = &event->evaluations[i];
         struct dapt_small_text t[7];
-        snprintf(line, sizeof line, "%-*.60s  %10s  %10s   %9s  %9s  %9s   %9s  %9s", width,
-                 e->name, figure("%.4f", e->nats_before, &t[0]),
-                 figure("%.4f", e->nats_per_token, &t[1]), figure("%.4f", e->bits_before, &t[2]),
+        char bits[160], nats[112], perplexity[112];
+        snprintf(bits, sizeof bits, "  %7s  %7s  %7s", figure("%.4f", e->bits_before, &t[2]),
                  figure("%.4f", e->bits_per_byte, &t[3]),
-                 figure("%+.4f", e->bits_per_byte - e->bits_before, &t[4]),
+                 figure("%+.4f", e->bits_per_byte - e->bits_before, &t[4]));
+        snprintf(nats, sizeof nats, "   %7s  %7s", figure("%.4f", e->nats_before, &t[0]),
+                 figure("%.4f", e->nats_per_token, &t[1]));
+        snprintf(perplexity, sizeof perplexity, "   %9s  %9s",
                  figure("%.2f", exp(e->nats_before), &t[5]), figure("%.2f", e->perplexity, &t[6]));
-        print_line(console, line);
+        print_row(console, width, e->name, (const char *const[]){bits, nats, perplexity});
     }
     if (event->text) print_line(console, event->text);
 }

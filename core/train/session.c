@@ -31,10 +31,33 @@ static enum dapt_status newest_checkpoint(struct dapt_arena *arena, const char *
     return status;
 }
 
+// RUN/latest and RUN/best: files that name a checkpoint. DAPT_END: `path` is none of them.
+static enum dapt_status marked_checkpoint(struct dapt_arena *arena, const char *path,
+                                          char **folder) {
+    const char *slash = strrchr(path, '/'), *which = slash ? slash + 1 : path;
+    if (strcmp(which, "latest") != 0 && strcmp(which, "best") != 0) return DAPT_END;
+    char *run = dapt_arena_copy(arena, slash ? path : ".", slash ? (size_t)(slash - path + 1) : 1);
+    char *checkpoints = run ? dapt_path_join(arena, run, "checkpoints") : NULL;
+    if (!checkpoints) return DAPT_ERROR_MEMORY;
+    if (!dapt_is_dir(checkpoints)) return DAPT_END;
+    struct dapt_run_folder view = {.path = run, .checkpoints = checkpoints, .lock = -1};
+    uint64_t step;
+    enum dapt_status status = dapt_run_folder_marked(run, which, &step);
+    if (status == DAPT_END)
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: the run has no %s checkpoint yet", path, which);
+    if (status) return status;
+    *folder = dapt_run_folder_checkpoint(arena, &view, step);
+    if (!*folder) return DAPT_ERROR_MEMORY;
+    if (dapt_is_dir(*folder)) return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID, "%s: names the checkpoint %s, which is not there", path,
+                     *folder);
+}
+
 enum dapt_status dapt_session_folder(struct dapt_arena *arena, const char *path, char **folder) {
     if (!dapt_is_dir(path)) {
-        return dapt_fail(DAPT_ERROR_INVALID,
-                         "%s: no such folder; expected a model, a checkpoint or a run", path);
+        enum dapt_status status = marked_checkpoint(arena, path, folder);
+        return status == DAPT_END ? dapt_model_missing(path, "a model, a checkpoint or a run")
+                                  : status;
     }
     char *checkpoints = dapt_path_join(arena, path, "checkpoints");
     if (!checkpoints) return DAPT_ERROR_MEMORY;
@@ -108,7 +131,10 @@ enum dapt_status dapt_session_engine(struct dapt_session *session,
     enum dapt_status status = dapt_session_model(session);
     if (!status) status = dapt_checkpoint_files(session->folder, session->record, true);
     if (!status) {
-        struct dapt_device_wish wish = {options->backend, options->device, options->threads};
+        struct dapt_device_wish wish = {.backend = options->backend,
+                                        .device = options->device,
+                                        .threads = options->threads,
+                                        .quiet = true};
         status = dapt_choose_device(session->modules, &wish, &session->device);
     }
     if (!status)

@@ -33,7 +33,8 @@ enum dapt_status dapt_session_engine(struct dapt_session *session,
                                      const struct dapt_model_options *options,
                                      const struct dapt_engine_options *engine_options);
 
-// The folder that `path` stands for: itself, or the latest checkpoint of a run's folder.
+// The folder that `path` stands for: itself, the latest checkpoint of a run's folder, or the
+// checkpoint that RUN/latest or RUN/best names.
 enum dapt_status dapt_session_folder(struct dapt_arena *arena, const char *path, char **folder);
 // The tokens a sequence may have: the model's positions, at most `most`.
 uint32_t dapt_session_length(const struct dapt_model *model, uint32_t most);

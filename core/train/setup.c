@@ -266,8 +266,9 @@ static void tell_memory(const struct dapt_setup *setup, const struct dapt_report
 static enum dapt_status open_device(struct dapt_setup *setup,
                                     const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
-    struct dapt_device_wish wish = {config->backend.name, config->backend.device,
-                                    config->backend.threads};
+    struct dapt_device_wish wish = {.backend = config->backend.name,
+                                    .device = config->backend.device,
+                                    .threads = config->backend.threads};
     enum dapt_status status = dapt_choose_device(setup->modules, &wish, &setup->device);
     if (status) return status;
     const struct dapt_device_info *info = dapt_device_info(setup->device);

@@ -26,6 +26,7 @@ OUTSIDE = {  # what modules and programs may use of dapt; besides, files of thei
     "plugins": {"dapt/plugin.h"},
     "backends": {"dapt/plugin.h", "dapt/backend.h"},
     "tools": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h"},
+    "examples": {"dapt/plugin.h", "dapt/dapt.h"},
 }
 COMMON = {"common/fail.h", "common/integers.h"}  # what backends share
 BESIDES = {  # files of other folders, and those made when building, from shaders/meson.build
@@ -57,7 +58,7 @@ def allowed(path, quote, name, siblings):
 
 def problems(root):
     count = 0
-    for top in ("core", "plugins", "backends", "tools"):
+    for top in ("core", "plugins", "backends", "tools", "examples"):
         for path in sorted((root / top).rglob("*.[ch]")):
             count += 1
             siblings = {p.name for p in path.parent.iterdir()}

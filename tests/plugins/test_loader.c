@@ -88,9 +88,9 @@ static void test_files_that_are_no_modules(void **state) {
     (void)state;
     char *path = dapt_arena_format(&arena, "%s/x.so", scratch);
     assert_int_equal(dapt_file_write(path, "", 0), DAPT_OK);
-    refused(path, "is no shared object");
+    refused(path, "is not a shared object");
     assert_int_equal(dapt_file_write(path, "#!/bin/sh\necho hello\n", 21), DAPT_OK);
-    refused(path, "is no shared object");
+    refused(path, "is not a shared object");
     refused("/nowhere/plugins", "cannot be read");
     char program[4096] = {0};
     assert_true(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
@@ -197,7 +197,8 @@ static void test_finds_the_modules_of_the_build(void **state) {
     assert_null(dapt_modules_each(modules, DAPT_SCHEDULE_1, 5));
     assert_null(dapt_modules_plugin(modules, DAPT_SCHEDULE_1, "cosinus"));
     assert_string_equal(dapt_error(),
-                        "no schedule \"cosinus\" was found (there are: constant, linear, cosine, "
+                        "no schedule \"cosinus\" was found, did you mean \"cosine\"? (there are: "
+                        "constant, linear, cosine, "
                         "wsd, inverse-sqrt)");
     assert_null(dapt_modules_backend(modules, "abacus"));
     assert_non_null(strstr(dapt_error(), "no backend \"abacus\" was found"));

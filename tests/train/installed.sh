@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs into a scratch folder, moves the tree, and uses it there: the command finds its library and its modules relative to itself, and a
 # program that embeds the library and a plugin build against it.
-# usage: installed.sh MESON BUILD SOURCE BINDIR LIBDIR INCLUDEDIR CC
+# Manual pages, completion, schema and licence are there, and the examples do what they say.
+# usage: installed.sh MESON BUILD SOURCE BINDIR LIBDIR INCLUDEDIR DATADIR MANDIR PYTHON CC...
 set -eu
-meson=$1 build=$2 source=$3 bindir=$4 libdir=$5 includedir=$6
-shift 6
+meson=$1 build=$2 source=$3 bindir=$4 libdir=$5 includedir=$6 datadir=$7 mandir=$8 python=$9
+shift 9
 unset LD_LIBRARY_PATH DAPT_PLUGIN_PATH DAPT_TEST_BUILD || true
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/dapt-test-XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
@@ -79,11 +80,66 @@ END
 "$@" -I"$tree/$includedir" embed.c -L"$tree/$libdir" -ldapt -Wl,-rpath,"$tree/$libdir" -o "$tree/$bindir/embed" || fail "a program can't be built"
 count=$("$tree/$bindir/embed") || fail "an embedding program fails"
 [ "$count" -ge 6 ] || fail "an embedding program prints something else, or finds no modules: $count"
+soname=$(readelf -d "$tree/$libdir/libdapt.so" 2>/dev/null | sed -n 's/.*soname: \[\(.*\)\]/\1/p')
+[ -z "$soname" ] || [ -f "$tree/$libdir/$soname" ] || fail "no $soname"
+case $soname in ''|libdapt.so.*) ;; *) fail "the SONAME has no version: $soname" ;; esac
+
+# What is there besides programs.
+share=$tree/$datadir docs=$tree/$datadir/doc/dapt examples=$tree/$datadir/doc/dapt/examples
+for file in "$docs/LICENSE" "$docs/README.md" "$docs/plugins/README.md" "$share/dapt/dapt.schema.json" \
+            "$share/zsh/site-functions/_dapt" "$share/fish/vendor_completions.d/dapt.fish"; do
+    [ -s "$file" ] || fail "$file is not installed"
+done
+commands=$("$dapt" plugins --help >/dev/null && "$dapt" help | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p' | grep -vx help)
+[ "$(echo "$commands" | wc -w)" -ge 9 ] || fail "the overview lists too few commands: $commands"
+"$dapt" train --schema >schema.json
+cmp -s schema.json "$share/dapt/dapt.schema.json" || fail "the schema is another one than dapt train --schema"
+for page in man1/dapt.1 man5/dapt.json.5 $(for c in $commands; do echo "man1/dapt-$c.1"; done); do
+    [ -s "$tree/$mandir/$page" ] || fail "$page is not installed"
+    ! command -v groff >/dev/null || [ -z "$(groff -man -Tutf8 -ww -z "$tree/$mandir/$page" 2>&1)" ] || fail "$page: groff warns"
+done
+for option in $("$dapt" help train | grep -o '^  --[a-z-]*'); do
+    grep -q -- "$(echo "$option" | sed 's/-/\\\\-/g')" "$tree/$mandir/man1/dapt-train.1" || fail "dapt-train.1 lacks $option"
+    grep -q -- "$option" "$share/zsh/site-functions/_dapt" || fail "zsh completion lacks $option"
+    grep -q -- "-l ${option#--}" "$share/fish/vendor_completions.d/dapt.fish" || fail "fish completion lacks $option"
+done
+grep -q 'schedule' "$tree/$mandir/man5/dapt.json.5" || fail "dapt.json.5 lacks train.schedule"
+! command -v zsh >/dev/null || zsh -n "$share/zsh/site-functions/_dapt" || fail "zsh completion does not parse"
+! command -v fish >/dev/null || fish -n "$share/fish/vendor_completions.d/dapt.fish" || fail "fish completion does not parse"
+if command -v bash >/dev/null; then
+    complete() {   # complete WORD...: what bash offers for the last word of "dapt WORD..."
+        bash -c '. "$0"; COMP_WORDS=(dapt "$@"); COMP_CWORD=$#; _dapt; echo "${COMPREPLY[@]}"' "$share/bash-completion/completions/dapt" "$@"
+    }
+    [ "$(complete tr)" = train ] || fail "bash completes 'tr' to '$(complete tr)'"
+    [ "$(complete train --re)" = --resume ] || fail "bash completes 'train --re' to '$(complete train --re)'"
+    [ "$(complete generate --device te)" = text.txt ] || fail "bash completes a file to '$(complete generate --device te)'"
+fi
+
+# Only what dapt.h needs: with no package but ours to be found.
 for pc in dapt dapt-plugin; do
     [ -f "$tree/$libdir/pkgconfig/$pc.pc" ] || fail "$pc.pc is not installed"
     if command -v pkg-config >/dev/null; then
-        flags=$(PKG_CONFIG_PATH=$tree/$libdir/pkgconfig pkg-config --cflags "$pc")
+        flags=$(PKG_CONFIG_LIBDIR=$tree/$libdir/pkgconfig PKG_CONFIG_PATH='' pkg-config --cflags --libs "$pc") || fail "$pc.pc asks for more"
         case $flags in *"$tree"*) ;; *) fail "$pc.pc does not move with the tree: $flags" ;; esac
     fi
 done
+
+# The examples, as they are installed.
+mkdir plugins
+plugin_flags=-I$tree/$includedir
+! command -v pkg-config >/dev/null || plugin_flags=$(PKG_CONFIG_LIBDIR=$tree/$libdir/pkgconfig pkg-config --cflags dapt-plugin)
+# shellcheck disable=SC2086 # flags
+"$@" -shared -fPIC -O2 -Wall -Werror "$examples/fortune.c" -o plugins/fortune.so $plugin_flags || fail "fortune.c can't be built"
+printf 'one fish\n%%\ntwo fish and more\n%%\nred fish\n' >fortunes
+"$dapt" plan config.json --set 'plugins=["plugins"]' --set 'data.domain={"path": "fortunes", "source": "fortune"}' >plan.log 2>&1 ||
+    { cat plan.log >&2; fail "fortune.so does not read"; }
+grep -q '^domain .* 3 documents' plan.log || { cat plan.log >&2; fail "fortune.so reads something else"; }
+case "$*" in *-fsanitize*) echo "installed: embed.py is not run: Python is not built with sanitizers" ;;
+*)
+    "$python" "$examples/embed.py" "$tree/$libdir/libdapt.so" config.json by-python "the cat" >embed.log 2>&1 ||
+        { cat embed.log >&2; fail "embed.py fails"; }
+    [ -f by-python/checkpoints/step-000005/model.safetensors ] || fail "embed.py trains nothing"
+    ! "$python" "$examples/embed.py" "$tree/$libdir/libdapt.so" nowhere.json by-python x 2>embed.log || fail "embed.py hides an error"
+    grep -q 'nowhere.json: No such file' embed.log || { cat embed.log >&2; fail "embed.py tells no reason"; } ;;
+esac
 echo "installed: all well"

@@ -16,7 +16,11 @@ static void test_usage(void **state) {
         const char *words[4];
         const char *part;
     } cases[] = {
-        {{"fly"}, "there is no command \"fly\""},
+        {{"fly"}, "there is no command \"fly\"; `dapt help`"},
+        {{"trian"}, "there is no command \"trian\", did you mean \"train\"?"},
+        {{"help", "plugin"}, "did you mean \"plugins\"?"},
+        {{"train", "a", "--resum"}, "unknown option --resum, did you mean --resume?"},
+        {{"eval", "a", "--max-token=5"}, "unknown option --max-token, did you mean --max-tokens?"},
         {{"--fly"}, "unknown option --fly"},
         {{"train"}, "an argument is missing; usage: dapt train CONFIG"},
         {{"train", "a", "b"}, "one argument too many"},
@@ -111,6 +115,16 @@ static void test_failures(void **state) {
     expect_line(&o, 2, "two sets are named \"a\"");
     run_dapt(s, &o, "eval", in_scratch(s, "gone"), "--data", "a=b", NULL);
     expect_line(&o, 1, "gone: no such folder");
+    expect(&o, 1, "hf download ID --local-dir FOLDER");  // its folder is there: no name of a hub
+    run_dapt(s, &o, "eval", "Qwen/Qwen2.5-0.5B", "--data", "a=b", NULL);
+    expect_line(&o, 1, "hf download Qwen/Qwen2.5-0.5B --local-dir Qwen/Qwen2.5-0.5B");
+    run_dapt(s, &o, "bench", "Qwen/Qwen2.5-0.5B", NULL);
+    expect_line(&o, 1, "hf download Qwen/Qwen2.5-0.5B --local-dir Qwen/Qwen2.5-0.5B");
+    write_config(s, "x", "{\"model\": \"Qwen/Qwen2.5-0.5B\"}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect_line(&o, 1, "hf download Qwen/Qwen2.5-0.5B --local-dir /");
+    run_dapt(s, &o, "eval", s->config, "--data", "a=b", NULL);
+    expect_line(&o, 1, "is a file, expected a folder");
     run_dapt(s, &o, "generate", empty, "--prompt", "a", "--tokenizer", "bytes", NULL);
     expect_line(&o, 1, "empty: holds no config.json");
     assert_string_equal(o.out, "");  // not the prompt either
@@ -124,6 +138,32 @@ static void test_failures(void **state) {
     expect_line(&o, 1, "golden.safetensors");
 }
 
+// What stands in a run's folder names a model as the folder itself does.
+static void test_marks(void **state) {
+    struct scratch *s = *state;
+    static const char *const names[] = {"marks", "marks/latest", "marks/best",
+                                        "marks/checkpoints/step-000004"};
+    struct outcome o;
+    write_config(s, "marks", "{\"train\": {\"steps\": 4}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        run_dapt(s, &o, "generate", in_scratch(s, names[i]), "--prompt", "a", "--max-tokens", "3",
+                 NULL);
+        expect(&o, 0, NULL);
+        assert_string_equal(o.err, "");  // where there is no GPU too
+    }
+    assert_ok(dapt_remove_tree(in_scratch(s, "marks/best")));
+    run_dapt(s, &o, "generate", in_scratch(s, "marks/best"), "--prompt", "a", NULL);
+    expect_line(&o, 1, "marks/best: the run has no best checkpoint yet");
+    assert_ok(dapt_file_write(in_scratch(s, "marks/best"), "step-000009\n", 12));
+    run_dapt(s, &o, "eval", in_scratch(s, "marks/best"), "--data", "a=b", NULL);
+    expect_line(&o, 1, "checkpoints/step-000009, which is not there");
+    assert_ok(dapt_file_write(in_scratch(s, "marks/best"), "../../etc\n", 10));
+    run_dapt(s, &o, "eval", in_scratch(s, "marks/best"), "--data", "a=b", NULL);
+    expect_line(&o, 1, "holds \"../../etc\", expected the name of a checkpoint");
+}
+
 // A file that is no module, in a folder of plugins: told, and in nobody's way.
 static void test_plugin_folder(void **state) {
     struct scratch *s = *state;
@@ -133,17 +173,23 @@ static void test_plugin_folder(void **state) {
     assert_ok(dapt_file_write(in_scratch(s, "plugins/junk.so"), "junk", 4));
     setenv("DAPT_PLUGIN_PATH", folder, 1);
     run_dapt(s, &o, "devices", NULL);
-    expect(&o, 0, "plugins/junk.so: is no shared object (ELF); the module is left out");
+    expect(&o, 0, "plugins/junk.so: is not a shared object (ELF); the module is left out");
     setenv("DAPT_PLUGIN_PATH", in_scratch(s, "plugins/junk.so"), 1);
     run_dapt(s, &o, "devices", NULL);
-    expect_line(&o, 1, "plugins/junk.so: is no shared object (ELF)");  // named itself
+    expect_line(&o, 1, "plugins/junk.so: is not a shared object (ELF)");  // named itself
     unsetenv("DAPT_PLUGIN_PATH");
     write_config(s, "x", "{\"plugins\": [\"plugins\"], \"train\": {\"steps\": 1}}");
     run_dapt(s, &o, "plan", s->config, NULL);
-    expect(&o, 0, "plugins/junk.so: is no shared object (ELF); the module is left out");
+    expect(&o, 0, "plugins/junk.so: is not a shared object (ELF); the module is left out");
     run_dapt(s, &o, "plan", s->config, "--set", "train.schedule.plugin=junk", NULL);
     expect(&o, 1, "no schedule \"junk\" was found (there are: ");
     assert_non_null(strstr(o.err, "; left out: "));
+    run_dapt(s, &o, "plan", s->config, "--set", "train.schedule.plugin=cosin", NULL);
+    expect(&o, 1, "no schedule \"cosin\" was found, did you mean \"cosine\"?");
+    run_dapt(s, &o, "plan", s->config, "--backend", "vulcan", NULL);
+    expect(&o, 1, "no backend \"vulcan\" was found, did you mean \"vulkan\"?");
+    run_dapt(s, &o, "plan", s->config, "--set", "train.schedule.lr=1", NULL);
+    expect(&o, 1, "train.schedule.lr: unknown option, did you mean \"peak\"?");
 }
 
 static void test_information(void **state) {
@@ -166,12 +212,17 @@ static void test_information(void **state) {
         expect(&a, 0, NULL);
         expect(&b, 0, NULL);
         assert_string_equal(a.out, b.out);
+        for (const char *line = a.out; *line; line = strchr(line, '\n') + 1)
+            assert_true(strcspn(line, "\n") <= 80);
     }
     run_dapt(s, &o, NULL);
     expect(&o, 2, "usage:");
     run_dapt(s, &o, "train", "--help-config", NULL);
     expect(&o, 0, NULL);
     assert_non_null(strstr(o.out, "train.schedule"));
+    assert_non_null(strstr(o.out, "\n        peak "));  // of the plugins
+    for (const char *line = o.out; line && *line; line = strchr(line, '\n') + 1)
+        assert_true(strcspn(line, "\n") <= 80);
     run_dapt(s, &o, "train", "--schema", NULL);
     expect(&o, 0, NULL);
     cJSON *schema = cJSON_Parse(o.out);
@@ -228,7 +279,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bench),         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_failures),      cmocka_unit_test(test_information),
-        cmocka_unit_test(test_plugin_folder),
+        cmocka_unit_test(test_plugin_folder), cmocka_unit_test(test_marks),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -60,13 +60,17 @@ static void test_choice(void **state) {
          1,
          "no device \"fa5e\" was found (there are: fake 0 Soft One, "
          "fake 1 Alpha Card"},
+        {three, {"--device", "aplha"}, 1, "\"aplha\" was found, did you mean \"Alpha\"?"},
         {three, {"--device", "4090"}, 1, "no device \"4090\" was found"},
         {three, {"--device", "7"}, 1, "no device has the number 7 (there are: fake 0 Soft One"},
         {three, {"--backend", "cpu", "--device", "1"}, 1, "no device has the number 1"},
         {"discrete:Alpha Card;discrete:RTX 4090", {"--device", "4090"}, 0, "fake: RTX 4090"},
         {"integrated:Chip;discrete:Card A;discrete:Card B", {NULL}, 0, "fake: Card A"},
         {"virtual:Cloud", {NULL}, 0, "fake: Cloud"},
-        {"software:Soft;software:Soft Two", {"--device", "1"}, 1, "no device is taken unasked"},
+        {"software:Soft;software:Soft Two",
+         {"--device", "1"},
+         1,
+         "no device is used unless it is named"},
         {"software:Soft;software:Soft Two", {"--device", "soft"}, 0, "fake: Soft"},
         {"software:Soft", {NULL}, 0, "cpu: "},
         {"none:no driver here", {NULL}, 0, "cpu: "},
@@ -92,7 +96,7 @@ static void test_fallback(void **state) {
     write_config(s, "fallback", NULL);
     fake("DAPT_FAKE_DEVICES", "software:Soft One");
     run_dapt(s, &o, "plan", s->config, NULL);
-    expect(&o, 0, "no GPU was found, the cpu computes: fake 0, Soft One, is no hardware");
+    expect(&o, 0, "no GPU was found, the cpu computes: fake 0, Soft One, is a software device");
     fake("DAPT_FAKE_DEVICES", "none:no driver here");
     run_dapt(s, &o, "plan", s->config, NULL);
     expect(&o, 0, "no GPU was found, the cpu computes: fake: no device: no driver here");
@@ -103,6 +107,40 @@ static void test_fallback(void **state) {
     run_dapt(s, &o, "devices", NULL);
     expect(&o, 0, NULL);
     assert_non_null(strstr(o.out, "not usable: fake: no device: no driver here"));
+}
+
+// The Vulkan backend without its library, and without a driver: what to install.
+static void test_no_vulkan(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    char *folder = in_scratch(s, "broken");
+    run_dapt(s, &o, "plugins", NULL);
+    if (!strstr(o.out, "vulkan")) {
+        print_message("skipped: the Vulkan backend is not built\n");
+        skip();
+    }
+    assert_ok(dapt_mkdirs(folder));
+    assert_ok(dapt_file_write(in_scratch(s, "broken/libvulkan.so.1"), "", 0));
+    assert_ok(dapt_file_write(in_scratch(s, "broken/libvulkan.so"), "", 0));
+    const char *before = getenv("LD_LIBRARY_PATH");
+    char *kept = strdup(before ? before : "");
+    setenv("LD_LIBRARY_PATH", folder, 1);
+    run_dapt(s, &o, "devices", NULL);
+    setenv("LD_LIBRARY_PATH", kept, 1);
+    free(kept);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "no Vulkan library: "));
+    assert_non_null(strstr(o.out, "libvulkan.so.1"));
+    assert_non_null(strstr(o.out, "apt-get install libvulkan1 mesa-vulkan-drivers"));
+    assert_null(strstr(o.out, "MoltenVK"));
+    setenv("VK_ICD_FILENAMES", "/nowhere/icd.json", 1);
+    setenv("VK_DRIVER_FILES", "/nowhere/icd.json", 1);
+    run_dapt(s, &o, "devices", NULL);
+    unsetenv("VK_ICD_FILENAMES");
+    unsetenv("VK_DRIVER_FILES");
+    expect(&o, 0, NULL);
+    if (!strstr(o.out, "no Vulkan library: "))  // else there is none on this machine
+        assert_non_null(strstr(o.out, "apt-get install mesa-vulkan-drivers"));
 }
 
 // ----------------------------------------------------------------------------------- certificate
@@ -293,9 +331,10 @@ static void test_lost_early(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_choice),      cmocka_unit_test(test_fallback),
-        cmocka_unit_test(test_certificate), cmocka_unit_test(test_spoiled),
-        cmocka_unit_test(test_lost),        cmocka_unit_test(test_lost_early),
+        cmocka_unit_test(test_choice),     cmocka_unit_test(test_fallback),
+        cmocka_unit_test(test_no_vulkan),  cmocka_unit_test(test_certificate),
+        cmocka_unit_test(test_spoiled),    cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_lost_early),
     };
     return cmocka_run_group_tests(tests, setup, scratch_teardown);
 }

@@ -224,8 +224,14 @@ static void test_errors_name_their_place(void **state) {
         {WITH("\"train\": {\"bacth\": 8}"),
          "c.json:2:12: train.bacth: unknown key, did you mean \"batch\"?"},
         {WITH("\"train\": {\"learning_rate\": 8}"),
-         "c.json:2:12: train.learning_rate: unknown key (there are: batch, micro_batch, "},
-        {WITH("\"train.batch\": 8"), "c.json:2:2: train.batch: unknown key"},
+         "c.json:2:12: train.learning_rate: unknown key, did you mean \"train.schedule.peak\"?"},
+        {WITH("\"lr\": 8"), "c.json:2:2: lr: unknown key, did you mean \"train.schedule.peak\"?"},
+        {WITH("\"seed\": 8"), "c.json:2:2: seed: unknown key, did you mean \"train.seed\"?"},
+        {WITH("\"train\": {\"zzzzzzzz\": 8}"),
+         "c.json:2:12: train.zzzzzzzz: unknown key (there are: batch, micro_batch, "},
+        {WITH("\"train.batch\": 8"),
+         "c.json:2:2: train.batch: unknown key; objects hold objects here: \"train\": "
+         "{\"batch\": ...}"},
         {WITH("\"trian\": {}"), "c.json:2:2: trian: unknown key, did you mean \"train\"?"},
         {WITH("\"train\": 8"), "c.json:2:11: train: expected an object, got 8"},
         {WITH("\"train\": {\"batch\": 8, \"batch\": 9}"),
@@ -260,7 +266,18 @@ static void test_errors_name_their_place(void **state) {
         {WITH("\"train\": {\"schedule\": \"cosine\"}"),
          "c.json:2:24: train.schedule: expected an object such as"},
         {WITH("\"train\": {\"best\": \"x\"}"),
-         "c.json:2:20: train.best: \"x\" is not a name in data.eval"},
+         "c.json:2:20: train.best: \"x\" is not a name in data.eval (there are: none)"},
+        {"{\"model\": \"m\", \"data\": {\"domain\": \"d\", \"eval\": {\"general\": \"g\"}},\n"
+         "\"train\": {\"best\": \"genral\"}}",
+         "c.json:2:19: train.best: \"genral\" is not a name in data.eval, did you mean "
+         "\"general\"? "
+         "(there are: general)"},
+        {"model: m\n",
+         "c.json:1:1: expected a value, found 'm'; it looks like YAML, a configuration "
+         "is JSON: python3 -c"},
+        {"# mine\n[data]\n", "c.json:1:1: expected a value, found '#'; it looks like TOML"},
+        {"model = 'm'\n", "c.json:1:1: expected a value, found 'm'; it looks like TOML"},
+        {"[1, 2", "c.json:1:6: expected ',' or ']', but the file ends here"},
         {WITH("\"backend\": {\"precision\": \"f16\"}"),
          "c.json:2:27: backend.precision: expected \"auto\" or \"f32\", got \"f16\""},
         {WITH("\"backend\": 3"), "c.json:2:13: backend: expected an object, got 3"},
@@ -339,7 +356,8 @@ static void test_sets(void **state) {
         "--set train.batch=many: train.batch: expected an integer from 1 to 65536, got \"many\"");
     refused(SMALL, "train.bacth=8",
             "--set train.bacth=8: train.bacth: unknown key, did you mean \"batch\"?");
-    refused(SMALL, "model.x=8", "--set model.x=8: model.x: lies inside of what is no object");
+    refused(SMALL, "model.x=8",
+            "--set model.x=8: model.x: a part of its path is there already and is not an object");
     refused(SMALL, "=8", "--set =8: expected a key such as train.steps before '='");
     refused(SMALL, "data.domain=\xff", "--set data.domain=");
 }
@@ -438,9 +456,13 @@ static char *printed(void (*print)(FILE *)) {
     return text;
 }
 
+static void print_help(FILE *out) {
+    dapt_config_help(out, NULL);
+}
+
 static void test_help_and_schema(void **state) {
     (void)state;
-    char *help = printed(dapt_config_help), *schema = printed(dapt_config_schema);
+    char *help = printed(print_help), *schema = printed(dapt_config_schema);
     struct dapt_json *json;
     if (dapt_json_parse("schema", schema, strlen(schema), &json)) fail_msg("%s", dapt_error());
     const struct dapt_json *root = dapt_json_find(json, "$defs.config");

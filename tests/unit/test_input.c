@@ -200,10 +200,10 @@ static void test_what_follows_the_end(void **state) {
     size_t size = pack_gzip("hello", 5, packed, ROOM);
     memcpy(packed + size, "garbage", 7);
     assert_int_equal(slurp(put("tail.gz", packed, size + 7), out, ROOM, 100), -1);
-    assert_non_null(
-        strstr(dapt_error(), "tail.gz: damaged: something that is no gzip data follows its end"));
+    assert_non_null(strstr(
+        dapt_error(), "tail.gz: damaged: its end is followed by something that is not gzip data"));
     assert_int_equal(slurp(put("wrong.gz", "plain text", 10), out, ROOM, 100), -1);
-    assert_non_null(strstr(dapt_error(), "wrong.gz: ends in .gz but is no gzip file"));
+    assert_non_null(strstr(dapt_error(), "wrong.gz: ends in .gz but is not a gzip file"));
 }
 
 static void test_stem(void **state) {

@@ -195,15 +195,6 @@ static void test_set(void **state) {
     dapt_json_free(&root);
 }
 
-static void test_nearest(void **state) {
-    (void)state;
-    static const char *const names[] = {"batch", "micro_batch", "steps", "seed", NULL};
-    assert_string_equal(dapt_json_nearest("bacth", names), "batch");
-    assert_string_equal(dapt_json_nearest("step", names), "steps");
-    assert_string_equal(dapt_json_nearest("microbatch", names), "micro_batch");
-    assert_null(dapt_json_nearest("learning_rate", names));
-}
-
 static void test_many_members(void **state) {
     (void)state;
     enum { MANY = 100000 };
@@ -300,7 +291,6 @@ int main(void) {
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_write_keeps_spelling),
         cmocka_unit_test(test_set),
-        cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_many_members),
         cmocka_unit_test(test_every_truncation_is_refused),
         cmocka_unit_test(test_mutations_do_no_harm),

@@ -14,6 +14,7 @@
 #include "base/error.h"
 
 // Runs `work` in a child whose stderr is a terminal of `columns`, or a pipe (0); what it wrote.
+static const char *term = "xterm";
 static void capture(int columns, void (*work)(void), char *out, size_t room) {
     int master, slave;
     if (columns) {
@@ -25,6 +26,7 @@ static void capture(int columns, void (*work)(void), char *out, size_t room) {
         master = ends[0];
         slave = ends[1];
     }
+    setenv("TERM", term, 1);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -118,11 +120,39 @@ static void test_pipe_has_no_status(void **state) {
     assert_string_equal(out, "a line\nwarning: evil ?[2Jname 7\nerror: end\n");
 }
 
+static void long_line(void) {
+    dapt_log_status("step 1");
+    dapt_log(DAPT_LOG_WARNING, "a line of several words that has to be broken");
+}
+
+static void test_lines_break_between_words(void **state) {
+    (void)state;
+    char out[4096], screen[4096];
+    capture(24, long_line, out, sizeof out);
+    show(out, 24, screen, sizeof screen);
+    assert_string_equal(screen,
+                        "warning: a line of|  several words that has|  to be broken|step 1");
+}
+
+// A terminal that obeys no escapes gets none: lines, as a pipe does.
+static void test_dumb_terminal(void **state) {
+    (void)state;
+    static const char *const terms[] = {"dumb", ""};
+    char out[4096];
+    for (size_t i = 0; i < 2; i++) {
+        term = terms[i];
+        capture(40, session_that_clears, out, sizeof out);
+        term = "xterm";
+        assert_null(strchr(out, '\033'));
+        assert_string_equal(out, "a line\r\nwarning: evil ?[2Jname 7\r\nerror: end\r\n");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_terminal),
-        cmocka_unit_test(test_status_never_wraps),
-        cmocka_unit_test(test_pipe_has_no_status),
+        cmocka_unit_test(test_terminal),           cmocka_unit_test(test_status_never_wraps),
+        cmocka_unit_test(test_pipe_has_no_status), cmocka_unit_test(test_lines_break_between_words),
+        cmocka_unit_test(test_dumb_terminal),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }

@@ -173,7 +173,7 @@ int main(int argc, char **argv) {
     const struct dapt_plugin_entry *entry = module ? dlsym(module, "dapt_plugin_entry") : NULL;
     if (!entry || entry->abi != DAPT_PLUGIN_ABI ||
         strcmp(entry->descriptors[0].kind, DAPT_TOKENIZER_1)) {
-        fprintf(stderr, "%s is no tokenizer: %s\n", argv[1],
+        fprintf(stderr, "%s is not a tokenizer: %s\n", argv[1],
                 module ? "another kind or version" : dlerror());
         return 1;
     }

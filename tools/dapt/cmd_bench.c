@@ -15,7 +15,7 @@ static double tokens_per_second(const struct dapt_bench_result *r) {
     return (double)r->batch * (double)r->sequence / r->seconds;
 }
 
-static void print_table(const struct dapt_bench_result *r) {
+static void print_table(FILE *out, const struct dapt_bench_result *r) {
     struct dapt_bench_row all = {.name = "all"};
     for (size_t i = 0; i < r->row_count; i++) {
         all.count += r->rows[i].count;
@@ -23,26 +23,26 @@ static void print_table(const struct dapt_bench_result *r) {
         all.flops += r->rows[i].flops;
         all.bytes += r->rows[i].bytes;
     }
-    printf("device      %s: %s, %s\n", r->backend, r->device, r->driver);
-    printf("model       %.1f million parameters, new weights, %.2f GiB on the device\n",
-           1e-6 * (double)r->parameters, (double)r->memory / (1024.0 * 1024 * 1024));
-    printf("step        %.3f ms (median of %u, best %.3f), %u x %u tokens, %.0f tokens/s\n",
-           1e3 * r->seconds, r->steps, 1e3 * r->best_seconds, r->batch, r->sequence,
-           tokens_per_second(r));
+    fprintf(out, "device      %s: %s, %s\n", r->backend, r->device, r->driver);
+    fprintf(out, "model       %.1f million parameters, new weights, %.2f GiB on the device\n",
+            1e-6 * (double)r->parameters, (double)r->memory / (1024.0 * 1024 * 1024));
+    fprintf(out, "step        %.3f ms (median of %u, best %.3f), %u x %u tokens, %.0f tokens/s\n",
+            1e3 * r->seconds, r->steps, 1e3 * r->best_seconds, r->batch, r->sequence,
+            tokens_per_second(r));
     if (r->kind != DAPT_DEVICE_CPU)
-        printf("host        %.3f ms of it on the calling thread\n", 1e3 * r->host_seconds);
+        fprintf(out, "host        %.3f ms of it on the calling thread\n", 1e3 * r->host_seconds);
     if (r->row_count == 0) {
-        printf("This device has no clocks: no times by operation.\n");
+        fprintf(out, "This device has no clocks: no times by operation.\n");
         return;
     }
-    printf("speed       %.1f GFLOP/s over the whole step\n\n", 1e-9 * all.flops / r->seconds);
-    printf("%-36s %5s %10s %6s %10s %8s\n", "op", "count", "ms", "share", "GFLOP/s", "GB/s");
+    fprintf(out, "speed       %.1f GFLOP/s over the whole step\n\n", 1e-9 * all.flops / r->seconds);
+    fprintf(out, "%-36s %5s %10s %6s %10s %8s\n", "op", "count", "ms", "share", "GFLOP/s", "GB/s");
     for (size_t i = 0; i <= r->row_count; i++) {
         const struct dapt_bench_row *row = i < r->row_count ? &r->rows[i] : &all;
         double over = row->seconds > 0 ? 1e-9 / row->seconds : 0,
                share = all.seconds > 0 ? 100 * row->seconds / all.seconds : 0;
-        printf("%-36s %5" PRIu32 " %10.3f %5.1f%% %10.1f %8.1f\n", row->name, row->count,
-               1e3 * row->seconds, share, over * row->flops, over * row->bytes);
+        fprintf(out, "%-36s %5" PRIu32 " %10.3f %5.1f%% %10.1f %8.1f\n", row->name, row->count,
+                1e3 * row->seconds, share, over * row->flops, over * row->bytes);
     }
 }
 
@@ -79,6 +79,7 @@ static enum tool_exit run_bench(void *arguments) {
     const struct bench_arguments *a = arguments;
     struct dapt_context *context = NULL;
     struct dapt_bench_result result;
+    struct tool_page page;
     struct dapt_bench_options options = {.model = a->common.plain.plain[0],
                                          .backend = a->common.backend,
                                          .device = a->common.device,
@@ -90,8 +91,10 @@ static enum tool_exit run_bench(void *arguments) {
     if (!status) status = dapt_bench(context, &options, &result);
     if (!status && a->json)
         status = print_json(options.model, &result);
-    else if (!status)
-        print_table(&result);
+    else if (!status && tool_page_begin(&page)) {
+        print_table(page.out, &result);
+        tool_page_end(&page, stdout);
+    }
     enum tool_exit code = tool_finish(status);
     dapt_context_close(&context);
     return code;
@@ -115,8 +118,8 @@ const struct tool_command tool_bench = {
     .summary = "how fast a device trains a model, and which operations take the time",
     .notes =
         "MODEL is a folder with config.json, or such a file; weights and tokens are random. The "
-        "times\nby operation are of one further step, each operation alone: their sum is a little "
-        "more than\na step. GFLOP/s and GB/s: what the operation must do, read and write at least, "
+        "times by operation are of one further step, each operation alone: their sum is a little "
+        "more than a step. GFLOP/s and GB/s: what the operation must do, read and write at least, "
         "over its time.",
     .options = bench_options,
     .shared = {tool_device_options},

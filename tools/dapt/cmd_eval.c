@@ -15,14 +15,17 @@ struct eval_arguments {
 };
 
 static void print_table(const struct dapt_evaluation *results, size_t count) {
-    printf("%-16s %10s %10s %10s %12s %12s %14s\n", "set", "nats/token", "perplexity", "bits/byte",
-           "tokens", "bytes", "tokens scored");
+    struct tool_page page;
+    if (!tool_page_begin(&page)) return;
+    fprintf(page.out, "%-12s %9s %10s %10s %11s %11s %11s\n", "set", "bits/byte", "nats/token",
+            "perplexity", "bytes", "tokens", "scored");
     for (size_t i = 0; i < count; i++) {
         const struct dapt_evaluation *e = &results[i];
-        printf("%-16s %10.4f %10.2f %10.4f %12llu %12llu %14llu\n", e->name, e->nats_per_token,
-               e->perplexity, e->bits_per_byte, (unsigned long long)e->tokens,
-               (unsigned long long)e->bytes, (unsigned long long)e->scored);
+        fprintf(page.out, "%-12s %9.4f %10.4f %10.2f %11llu %11llu %11llu\n", e->name,
+                e->bits_per_byte, e->nats_per_token, e->perplexity, (unsigned long long)e->bytes,
+                (unsigned long long)e->tokens, (unsigned long long)e->scored);
     }
+    tool_page_end(&page, stdout);
 }
 
 static enum dapt_status print_json(const char *model, const struct dapt_evaluation *results,
@@ -134,9 +137,8 @@ const struct tool_command tool_eval = {
     .summary = "how well a model predicts texts: nats/token, bits/byte",
     .notes =
         "bits/byte = nats/token / ln 2 * tokens / bytes, over whole documents: the tokens that are "
-        "not\n"
-        "scored (the first of each document or sequence, the cut end) count as if they cost the "
-        "mean.",
+        "not scored (the first of each document or sequence, the cut end) count as if they cost "
+        "the mean.",
     .options = eval_options,
     .shared = {tool_device_options, tool_tokenizer_options},
     .size = sizeof(struct eval_arguments),

@@ -63,19 +63,19 @@ static enum tool_exit run_generate(void *arguments) {
 }
 
 static const struct tool_option generate_options[] = {
-    {"--prompt", "TEXT", "what to go on from", TOOL_TEXT,
+    {"--prompt", "TEXT", "the text to continue", TOOL_TEXT,
      offsetof(struct generate_arguments, prompt), 0, 0, false},
     {"--max-tokens", "N", "tokens to generate; default: 100", TOOL_COUNT,
      offsetof(struct generate_arguments, max_tokens), 1, 1e9, false},
     {"--temperature", "T", "0 (the default): the most likely token each time", TOOL_REAL,
      offsetof(struct generate_arguments, temperature), 0, 1e6, false},
-    {"--top-k", "K", "draws among the K most likely; 0: all", TOOL_COUNT,
+    {"--top-k", "K", "samples among the K most likely tokens; 0: all", TOOL_COUNT,
      offsetof(struct generate_arguments, top_k), 0, 1e9, false},
-    {"--top-p", "P", "draws among the most likely that together reach P", TOOL_REAL,
-     offsetof(struct generate_arguments, top_p), 0, 1, false},
+    {"--top-p", "P", "samples among the most likely tokens that together reach probability P",
+     TOOL_REAL, offsetof(struct generate_arguments, top_p), 0, 1, false},
     {"--seed", "S", "same seed, same text", TOOL_COUNT, offsetof(struct generate_arguments, seed),
      0, 18446744073709549568.0, false},
-    {"--ignore-end", NULL, "goes on after an end-of-text token", TOOL_FLAG,
+    {"--ignore-end", NULL, "continues after an end-of-text token", TOOL_FLAG,
      offsetof(struct generate_arguments, ignore_end), 0, 0, false},
     {"--continuation", NULL, "leaves the prompt out of the output", TOOL_FLAG,
      offsetof(struct generate_arguments, continuation), 0, 0, false},
@@ -87,7 +87,7 @@ static const struct tool_option generate_options[] = {
 const struct tool_command tool_generate = {
     .name = "generate",
     .plain = "MODEL --prompt TEXT",
-    .summary = "goes on with a text",
+    .summary = "continues a text",
     .options = generate_options,
     .shared = {tool_device_options, tool_tokenizer_options},
     .size = sizeof(struct generate_arguments),

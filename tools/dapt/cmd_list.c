@@ -41,87 +41,87 @@ static const char *dtype_name(enum dapt_dtype dtype) {
 
 #define LEFT "            %-10s "
 
-static void print_bytes(uint64_t bytes) {
+static void print_bytes(FILE *out, uint64_t bytes) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double value = (double)bytes;
     size_t unit = 0;
     while (value >= 1024 && unit + 1 < sizeof units / sizeof units[0]) value /= 1024, unit++;
-    printf(value < 10 && unit > 0 && value != (double)(uint64_t)value ? "%.1f %s" : "%.0f %s",
-           value, units[unit]);
+    fprintf(out, value < 10 && unit > 0 && value != (double)(uint64_t)value ? "%.1f %s" : "%.0f %s",
+            value, units[unit]);
 }
 
-static void print_types(const struct dapt_device_info *info) {
+static void print_types(FILE *out, const struct dapt_device_info *info) {
     const char *comma = "";
-    printf(LEFT, "trains in");
+    fprintf(out, LEFT, "trains in");
     for (size_t d = 0; d < DAPT_DTYPE_COUNT; d++) {
         if (!(info->dtypes >> d & 1)) continue;
-        printf("%s%s", comma, dtypes[d]);
+        fprintf(out, "%s%s", comma, dtypes[d]);
         comma = ", ";
     }
     comma = "; its hardware also has ";
     for (size_t f = 0; f < FEATURES; f++) {
         if (!(info->features & features[f].bit)) continue;
-        printf("%s%s", comma, features[f].name);
+        fprintf(out, "%s%s", comma, features[f].name);
         comma = ", ";
     }
-    putchar('\n');
+    fputc('\n', out);
 }
 
-static void print_matrices(const struct dapt_device_info *info) {
+static void print_matrices(FILE *out, const struct dapt_device_info *info) {
     for (uint32_t i = 0; i < info->matrix_count; i++) {
         const struct dapt_matrix_shape *m = &info->matrix[i];
-        printf(LEFT "%" PRIu32 " x %" PRIu32 " x %" PRIu32 ", %s to %s\n", i ? "" : "matrices",
-               m->m, m->n, m->k, dtype_name(m->ab), dtype_name(m->c));
+        fprintf(out, LEFT "%" PRIu32 " x %" PRIu32 " x %" PRIu32 ", %s to %s\n",
+                i ? "" : "matrices", m->m, m->n, m->k, dtype_name(m->ab), dtype_name(m->c));
     }
 }
 
-static void print_limits(const struct dapt_device_info *info) {
+static void print_limits(FILE *out, const struct dapt_device_info *info) {
     const char *comma = "";
     if (info->subgroup_max) {
-        printf(LEFT "%" PRIu32, "subgroups", info->subgroup_min);
-        if (info->subgroup_min != info->subgroup_max) printf(" to %" PRIu32, info->subgroup_max);
-        printf(" invocations\n");
+        fprintf(out, LEFT "%" PRIu32, "subgroups", info->subgroup_min);
+        if (info->subgroup_min != info->subgroup_max)
+            fprintf(out, " to %" PRIu32, info->subgroup_max);
+        fprintf(out, " invocations\n");
     }
     if (info->workgroup) {
-        printf(LEFT "%" PRIu32 " invocations, ", "workgroups", info->workgroup);
-        print_bytes(info->shared_memory);
-        printf(" shared\n");
+        fprintf(out, LEFT "%" PRIu32 " invocations, ", "workgroups", info->workgroup);
+        print_bytes(out, info->shared_memory);
+        fprintf(out, " shared\n");
     }
-    printf(LEFT, "memory");
+    fprintf(out, LEFT, "memory");
     if (info->memory) {
-        print_bytes(info->memory);
+        print_bytes(out, info->memory);
         comma = "; ";
     }
     if (info->max_buffer && info->max_buffer != info->memory) {
-        printf("%sone buffer: ", comma);
-        print_bytes(info->max_buffer);
+        fprintf(out, "%sone buffer: ", comma);
+        print_bytes(out, info->max_buffer);
         comma = "; ";
     }
     if (info->max_allocation && info->max_allocation < info->max_buffer) {
-        printf("%sone allocation: ", comma);
-        print_bytes(info->max_allocation);
+        fprintf(out, "%sone allocation: ", comma);
+        print_bytes(out, info->max_allocation);
         comma = "; ";
     }
-    printf("%s\n", *comma ? "" : "unknown");
+    fprintf(out, "%s\n", *comma ? "" : "unknown");
 }
 
 static bool print_device(void *user, const char *backend, uint32_t index,
                          const struct dapt_device_info *info, const char *error) {
-    size_t *count = user;
-    ++*count;
+    FILE *out = user;
     if (!info) {
-        printf("%-8s -  not usable: %s\n", backend, error);
+        fprintf(out, "%-8s -  not usable: %s\n", backend, error);
         return true;
     }
-    printf("%-8s %" PRIu32 "  %s (%s)\n", backend, index, info->name, kind_name(info->kind));
-    if (info->vendor[0]) printf(LEFT "%s\n", "vendor", info->vendor);
+    fprintf(out, "%-8s %" PRIu32 "  %s (%s)\n", backend, index, info->name, kind_name(info->kind));
+    if (info->vendor[0]) fprintf(out, LEFT "%s\n", "vendor", info->vendor);
     if (info->driver[0])
-        printf(LEFT "%s%s%s\n", "driver", info->driver, info->api[0] ? ", " : "", info->api);
-    if (info->threads) printf(LEFT "%" PRIu32 "\n", "threads", info->threads);
-    print_limits(info);
-    print_types(info);
-    print_matrices(info);
-    if (info->uuid[0]) printf(LEFT "%s\n", "uuid", info->uuid);
+        fprintf(out, LEFT "%s%s%s\n", "driver", info->driver, info->api[0] ? ", " : "", info->api);
+    if (info->threads) fprintf(out, LEFT "%" PRIu32 "\n", "threads", info->threads);
+    print_limits(out, info);
+    print_types(out, info);
+    print_matrices(out, info);
+    if (info->uuid[0]) fprintf(out, LEFT "%s\n", "uuid", info->uuid);
     return true;
 }
 
@@ -185,19 +185,21 @@ static bool add_device(void *user, const char *backend, uint32_t index,
 static enum tool_exit run_devices(void *arguments) {
     const struct list_arguments *a = arguments;
     struct dapt_context *context = NULL;
-    size_t count = 0;
+    struct tool_page page;
     enum dapt_status status = dapt_context_open(NULL, &context);
     if (!status && a->json) {
         cJSON *list = cJSON_CreateArray();
         status = dapt_devices(context, add_device, list);
         enum dapt_status printed = tool_print_json(list);
         if (!status) status = printed;
-    } else if (!status) {
-        status = dapt_devices(context, print_device, &count);
-        if (!status && count == 0)
-            puts(
+    } else if (!status && tool_page_begin(&page)) {
+        status = dapt_devices(context, print_device, page.out);
+        if (!status && ftell(page.out) == 0)
+            fputs(
                 "no device: no backend was found, or none has one; `dapt plugins` lists the "
-                "backends");
+                "backends\n",
+                page.out);
+        tool_page_end(&page, stdout);
     }
     enum tool_exit result = tool_finish(status);
     dapt_context_close(&context);
@@ -213,14 +215,13 @@ static const char *const option_types[] = {
     [DAPT_OPTION_BOOL] = "bool",
 };
 
-static void print_plugin(const struct dapt_plugin *plugin) {
-    printf("%-18s %-14s %-8s %s\n", plugin->kind, plugin->id, plugin->version,
-           plugin->summary ? plugin->summary : "");
-    printf("%-18s   %s\n", "", plugin->path);
+static void print_plugin(FILE *out, const struct dapt_plugin *plugin) {
+    fprintf(out, "%-16s %s %s\n    %s\n    %s\n", plugin->kind, plugin->id, plugin->version,
+            plugin->summary ? plugin->summary : "", plugin->path);
     for (const struct dapt_option *o = plugin->options; o && o->name; o++) {
-        printf("%-18s   %s: %s, %s%s; %s\n", "", o->name, option_types[o->type],
-               o->default_value ? "default " : "must be given",
-               o->default_value ? o->default_value : "", o->help ? o->help : "");
+        fprintf(out, "      %s: %s, %s%s; %s\n", o->name, option_types[o->type],
+                o->default_value ? "default " : "must be given",
+                o->default_value ? o->default_value : "", o->help ? o->help : "");
     }
 }
 
@@ -247,7 +248,9 @@ static enum tool_exit run_plugins(void *arguments) {
     const struct list_arguments *a = arguments;
     struct dapt_context *context = NULL;
     struct dapt_plugin plugin;
+    struct tool_page page;
     cJSON *list = a->json ? cJSON_CreateArray() : NULL;
+    if (!tool_page_begin(&page)) return TOOL_FAILURE;
     enum dapt_status status = dapt_context_open(NULL, &context);
     size_t count = status ? 0 : dapt_plugin_count(context);
     for (size_t i = 0; !status && i < count; i++) {
@@ -255,14 +258,16 @@ static enum tool_exit run_plugins(void *arguments) {
         if (!status && list)
             cJSON_AddItemToArray(list, plugin_json(&plugin));
         else if (!status)
-            print_plugin(&plugin);
+            print_plugin(page.out, &plugin);
     }
     if (!status && list)
         status = tool_print_json(list);
     else
         cJSON_Delete(list);
     if (!status && count == 0 && !a->json)
-        puts("no plugin was found; is the installation whole? DAPT_PLUGIN_PATH may name folders");
+        fputs("no plugin was found; is the installation whole? DAPT_PLUGIN_PATH may name folders\n",
+              page.out);
+    tool_page_end(&page, stdout);
     enum tool_exit result = tool_finish(status);
     dapt_context_close(&context);
     return result;
@@ -280,8 +285,8 @@ const struct tool_command tool_devices = {
     .summary = "lists the devices of all backends",
     .notes =
         "A device is named by its number in its backend, by its name or a part of it, or by its "
-        "UUID.\nUnnamed, a discrete GPU comes before an integrated one, that before a virtual one "
-        "and the cpu; a\nsoftware device is taken only where it or its backend is named.",
+        "UUID. Unnamed, a discrete GPU comes before an integrated one, that before a virtual one "
+        "and the cpu; a software device is taken only where it or its backend is named.",
     .options = list_options,
     .size = sizeof(struct list_arguments),
     .run = run_devices,
@@ -292,8 +297,7 @@ const struct tool_command tool_plugins = {
     .summary = "lists the backends and plugins that were found, and their options",
     .notes =
         "Searched: the configuration's \"plugins\", DAPT_PLUGIN_PATH, the installation (lib/dapt "
-        "beside\n"
-        "bin), the build folder.",
+        "beside bin), the build folder.",
     .options = list_options,
     .size = sizeof(struct list_arguments),
     .run = run_plugins,

@@ -56,9 +56,21 @@ static enum tool_exit train(const struct train_arguments *a, bool plan_only) {
     return tool_finish(status);
 }
 
+static bool emit_page(void *user, const char *text, size_t length) {
+    return fwrite(text, 1, length, user) == length;
+}
+
+static enum tool_exit print_config_help(void) {
+    struct tool_page page;
+    if (!tool_page_begin(&page)) return TOOL_FAILURE;
+    enum dapt_status status = dapt_config_describe(emit_page, page.out);
+    tool_page_end_help(&page, stdout);
+    return tool_finish(status);
+}
+
 static enum tool_exit run_train(void *arguments) {
     const struct train_arguments *a = arguments;
-    if (a->help_config) return tool_finish(dapt_config_describe(tool_emit, NULL));
+    if (a->help_config) return print_config_help();
     if (a->schema) return tool_finish(dapt_config_describe_schema(tool_emit, NULL));
     catch_signals();
     return train(a, false);
@@ -71,7 +83,7 @@ static const struct tool_option train_options[] = {
      offsetof(struct train_arguments, backend), 0, 0, false},
     {"--device", "WHICH", "short for --set backend.device=WHICH; see dapt devices", TOOL_TEXT,
      offsetof(struct train_arguments, device), 0, 0, false},
-    {"--resume", NULL, "goes on from the newest whole checkpoint of the run folder", TOOL_FLAG,
+    {"--resume", NULL, "continues from the newest whole checkpoint of the run folder", TOOL_FLAG,
      offsetof(struct train_arguments, resume), 0, 0, false},
     {"--help-config", NULL, "prints every key of a configuration", TOOL_FLAG,
      offsetof(struct train_arguments, help_config), 0, 0, true},
@@ -87,10 +99,10 @@ const struct tool_command tool_train = {
     .notes =
         "Ctrl-C finishes the step, writes a checkpoint and exits with 130; a second one ends at "
         "once.\n"
-        "A resume must keep what decides the course of training (data, batch, sequence, seed,\n"
+        "A resume must keep what decides the course of training (data, batch, sequence, seed, "
         "optimizer, schedule); how often to evaluate and to write checkpoints, the device and the "
-        "run\n"
-        "folder's place are free. Another number of steps is asked for by --set train.steps=N.",
+        "run folder's place are free. Another number of steps is asked for by --set "
+        "train.steps=N.",
     .options = train_options,
     .size = sizeof(struct train_arguments),
     .plain_least = 1,

@@ -18,9 +18,9 @@ struct tally {
 
 static void print_row(void *user, const struct dapt_verify_row *row) {
     struct tally *tally = user;
-    if (!tally->begun) printf("%-10s %-56s %12s %10s\n", "what", "name", "rel. error", "at most");
+    if (!tally->begun) printf("%-8s %-44s %10s %8s\n", "what", "name", "rel. error", "at most");
     tally->begun = true;
-    printf("%-10s %-56s %12.3e %10.0e  %s\n", row->what, row->name, row->error, row->tolerance,
+    printf("%-8s %-44s %10.3e %8.0e  %s\n", row->what, row->name, row->error, row->tolerance,
            row->ok ? "ok" : "OFF");
     tally->rows++;
     tally->failed += !row->ok;
@@ -63,12 +63,10 @@ const struct tool_command tool_verify = {
     .plain = "[FOLDER]",
     .summary = "compares what is computed here with golden values, or a device with the cpu",
     .notes =
-        "FOLDER holds a model, golden.safetensors and golden.json. Compared: logits, loss, every\n"
+        "FOLDER holds a model, golden.safetensors and golden.json. Compared: logits, loss, every "
         "gradient, and the losses of the golden AdamW steps. Without FOLDER every operation, "
-        "forward "
-        "and\ngradient, and 20 steps of a small model on the device are compared with the cpu. "
-        "Exit "
-        "code 0\nonly if all hold.",
+        "forward and gradient, and 20 steps of a small model on the device are compared with the "
+        "cpu. Exit code 0 only if all hold.",
     .options = verify_options,
     .shared = {tool_device_options},
     .size = sizeof(struct verify_arguments),

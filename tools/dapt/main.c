@@ -8,46 +8,13 @@
 
 #include "tool.h"
 
-static const struct tool_command *const commands[] = {
-    &tool_train,  &tool_plan,  &tool_eval,    &tool_generate, &tool_tokenize,
-    &tool_verify, &tool_bench, &tool_devices, &tool_plugins,
-};
-#define COMMANDS (sizeof commands / sizeof commands[0])
-
-static const struct tool_command *find_command(const char *name) {
-    for (size_t i = 0; i < COMMANDS; i++) {
-        if (strcmp(commands[i]->name, name) == 0) return commands[i];
-    }
-    return NULL;
-}
-
-static void print_overview(FILE *out) {
-    fprintf(out,
-            "dapt %s: continues the pretraining of a language model on your own text\n\nusage:\n",
-            dapt_version());
-    for (size_t i = 0; i < COMMANDS; i++) {
-        char left[64];
-        snprintf(left, sizeof left, "dapt %s %s", commands[i]->name, commands[i]->plain);
-        fprintf(out, "  %-38s %s\n", left, commands[i]->summary);
-    }
-    fprintf(out, "  %-38s %s\n", "dapt help [COMMAND]", "this text, or a command's options");
-    fprintf(out, "  %-38s %s\n\n", "dapt --version", "the version");
-    fprintf(
-        out,
-        "MODEL is a Hugging Face folder, a checkpoint, or the folder of a run (its latest "
-        "checkpoint).\n\n"
-        "exit codes:\n"
-        "  0    done, and all that was to hold holds\n"
-        "  1    failed; the last line on standard error says why\n"
-        "  2    the command line is wrong\n"
-        "  3    the device failed (it was lost, or hangs), or there is too little memory; training goes\n"
-        "       on from its last checkpoint with --resume, on this device or another\n"
-        "  130  stopped by Ctrl-C, SIGTERM or SIGHUP; training wrote a checkpoint and goes on with "
-        "--resume\n");
-}
-
 static enum tool_exit unknown_command(const char *name) {
-    return tool_usage("there is no command \"%s\"; `dapt help` lists those there are", name);
+    const char *names[64] = {"help"};
+    for (size_t i = 0; i < 62 && tool_commands[i]; i++) names[i + 1] = tool_commands[i]->name;
+    const char *nearest = dapt_text_nearest(name, names);
+    return nearest
+               ? tool_usage("there is no command \"%s\", did you mean \"%s\"?", name, nearest)
+               : tool_usage("there is no command \"%s\"; `dapt help` lists those there are", name);
 }
 
 static enum tool_exit run_command(const struct tool_command *command, int count, char **words) {
@@ -70,12 +37,12 @@ static enum tool_exit run_command(const struct tool_command *command, int count,
 
 static enum tool_exit run_help(int count, char **words) {
     if (count > 1) return tool_usage("help: expected at most one command");
-    const struct tool_command *command = count ? find_command(words[0]) : NULL;
+    const struct tool_command *command = count ? tool_find_command(words[0]) : NULL;
     if (count && !command) return unknown_command(words[0]);
     if (command)
         tool_print_help(command);
     else
-        print_overview(stdout);
+        tool_print_overview(stdout);
     return tool_finish(DAPT_OK);
 }
 
@@ -94,7 +61,7 @@ static void prepare_process(void) {
 int main(int count, char **words) {
     prepare_process();
     if (count < 2) {
-        print_overview(stderr);
+        tool_print_overview(stderr);
         return TOOL_USAGE;
     }
     const char *name = words[1];
@@ -106,7 +73,7 @@ int main(int count, char **words) {
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) return run_help(0, NULL);
     if (name[0] == '-')
         return tool_usage("unknown option %s; `dapt help` lists the commands", name);
-    const struct tool_command *command = find_command(name);
+    const struct tool_command *command = tool_find_command(name);
     enum tool_exit result = command ? run_command(command, count - 2, words + 2)
                                     : unknown_command(name);
     // A device that failed may still run what it was given: its driver is not taken down under it.

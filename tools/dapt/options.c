@@ -5,29 +5,46 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
 
+static bool emit_error(void *user, const char *text, size_t length) {
+    (void)user;
+    return fwrite(text, 1, length, stderr) == length;
+}
+
+// "dapt: <reason>", one line, on a terminal broken between words.
+static void complain(const char *reason) {
+    char line[2304];
+    snprintf(line, sizeof line, "dapt: %s", reason);
+    if (dapt_text_wrap(line, dapt_text_columns(STDERR_FILENO), 2, emit_error, NULL) != DAPT_OK)
+        fprintf(stderr, "%s\n", line);
+}
+
 enum tool_exit tool_usage(const char *format, ...) {
+    char line[2048];
     va_list arguments;
     va_start(arguments, format);
-    fputs("dapt: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
+    complain(line);
     return TOOL_USAGE;
 }
 
 enum tool_exit tool_finish(enum dapt_status status) {
     errno = 0;
     bool failed = fflush(stdout) != 0;
-    if (failed && status >= 0)
-        fprintf(stderr, "dapt: standard output cannot be written: %s\n", strerror(errno));
+    if (failed && status >= 0) {
+        char line[256];
+        snprintf(line, sizeof line, "standard output cannot be written: %s", strerror(errno));
+        complain(line);
+    }
     if ((failed || ferror(stdout)) && (status >= 0 || status == DAPT_ERROR_CANCELLED))
-        return TOOL_FAILURE;  // what failed earlier was told then
+        return TOOL_FAILURE;  // what failed earlier was said then
     if (status >= 0) return TOOL_OK;
     if (status == DAPT_ERROR_CANCELLED) return TOOL_INTERRUPTED;
-    fprintf(stderr, "dapt: %s\n", dapt_last_error());
+    complain(dapt_last_error());
     bool device = status == DAPT_ERROR_DEVICE || status == DAPT_ERROR_MEMORY;
     return device ? TOOL_DEVICE : TOOL_FAILURE;
 }
@@ -67,17 +84,6 @@ const struct tool_option tool_tokenizer_options[] = {
      offsetof(struct tool_model_arguments, tokenizer), 0, 0, false},
     {0},
 };
-
-// The k-th option of a command, its own ones first; NULL behind the last.
-static const struct tool_option *option_at(const struct tool_command *command, size_t k) {
-    const struct tool_option *tables[] = {command->options, command->shared[0], command->shared[1]};
-    for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
-        for (const struct tool_option *option = tables[t]; option && option->name; option++) {
-            if (k-- == 0) return option;
-        }
-    }
-    return NULL;
-}
 
 // ----------------------------------------------------------------------------------------- values
 
@@ -137,11 +143,26 @@ static bool set_value(const struct tool_option *option, const char *text, void *
 static const struct tool_option *find_option(const struct tool_command *command, const char *word,
                                              size_t length) {
     const struct tool_option *option;
-    for (size_t k = 0; (option = option_at(command, k)); k++) {
+    for (size_t k = 0; (option = tool_option_at(command, k)); k++) {
         if (strlen(option->name) == length && memcmp(option->name, word, length) == 0)
             return option;
     }
     return NULL;
+}
+
+static void fail_unknown(const struct tool_command *command, const char *word) {
+    const char *names[64] = {"--help"};
+    char name[64];
+    const struct tool_option *option;
+    for (size_t k = 0; k < 62 && (option = tool_option_at(command, k)); k++)
+        names[k + 1] = option->name;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(word, "="), word);
+    const char *nearest = dapt_text_nearest(name, names);
+    if (nearest)
+        tool_usage("%s: unknown option %s, did you mean %s?", command->name, name, nearest);
+    else
+        tool_usage("%s: unknown option %s; `dapt help %s` lists those there are", command->name,
+                   name, command->name);
 }
 
 // One option at words[*at], which moves to its value where that is a word of its own.
@@ -153,8 +174,7 @@ static bool parse_option(const struct tool_command *command, int count, char **w
     const char *value = equals ? equals + 1 : NULL;
     *given = option;
     if (!option) {
-        tool_usage("%s: unknown option %s; `dapt help %s` lists those there are", command->name,
-                   word, command->name);
+        fail_unknown(command, word);
         return false;
     }
     if (option->kind == TOOL_FLAG && value) {
@@ -209,7 +229,7 @@ bool tool_parse(const struct tool_command *command, int count, char **words, voi
     if (plain->plain_count < command->plain_least) {
         bool informs = false;  // `dapt train --help-config` needs no configuration
         const struct tool_option *o;
-        for (size_t k = 0; (o = option_at(command, k)); k++) {
+        for (size_t k = 0; (o = tool_option_at(command, k)); k++) {
             informs = informs || (o->alone && *(bool *)((char *)arguments + o->offset));
         }
         if (informs) return true;
@@ -222,23 +242,8 @@ bool tool_parse(const struct tool_command *command, int count, char **words, voi
 
 void tool_release(const struct tool_command *command, void *arguments) {
     const struct tool_option *option;
-    for (size_t k = 0; (option = option_at(command, k)); k++) {
+    for (size_t k = 0; (option = tool_option_at(command, k)); k++) {
         if (option->kind == TOOL_LIST)
             free(((struct tool_list *)((char *)arguments + option->offset))->items);
     }
-}
-
-void tool_print_help(const struct tool_command *command) {
-    char text[128];
-    printf("usage: dapt %s%s%s\n\n%s\n", command->name, plain_of(command, text),
-           option_at(command, 0) ? " [OPTION ...]" : "", command->summary);
-    if (option_at(command, 0)) printf("\noptions:\n");
-    const struct tool_option *option;
-    for (size_t k = 0; (option = option_at(command, k)); k++) {
-        char left[64];
-        snprintf(left, sizeof left, "%s%s%s", option->name, option->argument ? " " : "",
-                 option->argument ? option->argument : "");
-        printf("  %-22s %s\n", left, option->help);
-    }
-    if (command->notes) printf("\n%s\n", command->notes);
 }

@@ -2,6 +2,8 @@
 // and nothing else of the core.
 #ifndef DAPT_TOOL_H
 #define DAPT_TOOL_H
+#include <stdio.h>
+
 #include <cjson/cJSON.h>
 
 #include "dapt/dapt.h"
@@ -52,14 +54,38 @@ struct tool_command {
     size_t plain_least, plain_most;
     enum tool_exit (*run)(void *arguments);
 };
-extern const struct tool_command tool_train, tool_plan, tool_eval, tool_generate, tool_tokenize,
-    tool_verify, tool_bench, tool_devices, tool_plugins;
+// All commands, in the order of the overview; NULL-terminated. Help, man pages and the completion
+// of shells go by it.
+extern const struct tool_command *const tool_commands[];
+const struct tool_command *tool_find_command(const char *name);  // NULL: there is none
+// The k-th option of a command, its own ones first; NULL behind the last.
+const struct tool_option *tool_option_at(const struct tool_command *command, size_t k);
+
+// Exit codes with their meaning; ends with a row whose text is NULL.
+struct tool_code {
+    int code;
+    const char *text;
+};
+extern const struct tool_code tool_codes[];
+extern const char tool_about[], tool_model_about[];  // what dapt is; what a MODEL is
 
 // Fills `arguments` (zeroed, command->size bytes). One line on stderr and false when something is
 // wrong. `help`: --help was given.
 bool tool_parse(const struct tool_command *command, int count, char **words, void *arguments,
                 bool *help);
 void tool_release(const struct tool_command *command, void *arguments);
+
+// Text for people: printed to `out`, then as a whole where it belongs. On a terminal its lines are
+// broken between words.
+struct tool_page {
+    FILE *out;
+    char *text;
+    size_t length;
+};
+bool tool_page_begin(struct tool_page *page);               // false: no memory, which is told
+void tool_page_end(struct tool_page *page, FILE *to);       // a table, a list
+void tool_page_end_help(struct tool_page *page, FILE *to);  // prose: 80 columns elsewhere
+void tool_print_overview(FILE *to);
 void tool_print_help(const struct tool_command *command);
 
 // "dapt: <text>" on stderr; returns TOOL_USAGE.

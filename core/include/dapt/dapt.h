@@ -35,6 +35,18 @@ DAPT_EXPORT void dapt_handle_crashes(void);
 DAPT_EXPORT void dapt_interrupt(void);
 DAPT_EXPORT void dapt_interrupt_reset(void);
 
+// ------------------------------------------------------------------------------- text for people
+
+// Characters a line of the terminal that the descriptor `fd` is; 0: it is no terminal.
+DAPT_EXPORT size_t dapt_text_columns(int fd);
+// `text` with every line broken between words so that it has at most `columns` characters (0: any
+// number), in one piece. A line goes on below its second column ("--set KEY=VALUE  overrides ..."),
+// else below its own beginning, or `hang` characters in where that is the margin.
+DAPT_EXPORT enum dapt_status dapt_text_wrap(const char *text, size_t columns, size_t hang,
+                                            dapt_emit_text emit, void *user);
+// The one of `names` (NULL-terminated) that `name` is likely a slip for; NULL: none.
+DAPT_EXPORT const char *dapt_text_nearest(const char *name, const char *const *names);
+
 // ---------------------------------------------------------------------------------------- context
 
 struct dapt_context;  // the backends and plugins that were found
@@ -65,8 +77,8 @@ DAPT_EXPORT enum dapt_status dapt_devices(const struct dapt_context *context, da
 
 // ---------------------------------------------------------------------------------- configuration
 
-// The text of `dapt train --help-config`, and the JSON Schema (2020-12) of a configuration. `emit`
-// receives it in pieces.
+// The text of `dapt train --help-config`, a paragraph a line, and the JSON Schema (2020-12) of a
+// configuration. `emit` receives it in pieces.
 DAPT_EXPORT enum dapt_status dapt_config_describe(dapt_emit_text emit, void *user);
 DAPT_EXPORT enum dapt_status dapt_config_describe_schema(dapt_emit_text emit, void *user);
 
@@ -131,8 +143,8 @@ DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options
 
 // ------------------------------------------------------------------ working with a model's folder
 //
-// A model is named by a Hugging Face folder, by a checkpoint of a run, or by a run's folder (its
-// latest checkpoint).
+// A model is named by a Hugging Face folder, by a checkpoint of a run, by a run's folder (its
+// latest checkpoint), or by RUN/best or RUN/latest.
 
 struct dapt_model_options {
     const char *model;

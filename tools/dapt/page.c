@@ -1,0 +1,78 @@
+// Text for people, and the help.
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+#define LEFT 20          // characters of a list's left column
+#define HELP_COLUMNS 80  // of help that goes to no terminal
+#define HELP_WIDEST 100  // longer lines are hard to read
+
+bool tool_page_begin(struct tool_page *page) {
+    *page = (struct tool_page){0};
+    page->out = open_memstream(&page->text, &page->length);
+    if (!page->out) tool_usage("no memory for a text");
+    return page->out != NULL;
+}
+
+static bool emit(void *user, const char *text, size_t length) {
+    return fwrite(text, 1, length, user) == length;
+}
+
+static void end_page(struct tool_page *page, FILE *to, size_t columns) {
+    if (fclose(page->out) == 0 && page->length > 0 &&
+        dapt_text_wrap(page->text, columns, 0, emit, to) != DAPT_OK)
+        fputs(page->text, to);
+    free(page->text);
+    *page = (struct tool_page){0};
+}
+
+void tool_page_end(struct tool_page *page, FILE *to) {
+    end_page(page, to, dapt_text_columns(fileno(to)));
+}
+
+void tool_page_end_help(struct tool_page *page, FILE *to) {
+    size_t columns = dapt_text_columns(fileno(to));
+    if (columns == 0) columns = HELP_COLUMNS;
+    end_page(page, to, columns < HELP_WIDEST ? columns : HELP_WIDEST);
+}
+
+// ------------------------------------------------------------------------------------------- help
+
+// What a thing is called, and what it is: beside each other where the name is short enough.
+static void print_row(FILE *out, const char *name, const char *more, const char *what) {
+    int width = fprintf(out, "  %s%s%s", name, more && *more ? " " : "", more ? more : "") - 2;
+    if (width > LEFT)
+        fprintf(out, "\n  %*s  %s\n", LEFT, "", what);
+    else
+        fprintf(out, "%*s  %s\n", LEFT - width, "", what);
+}
+
+void tool_print_overview(FILE *to) {
+    struct tool_page page;
+    if (!tool_page_begin(&page)) return;
+    fprintf(page.out, "dapt %s: %s\n\nusage: dapt COMMAND [ARGUMENT ...]\n\n", dapt_version(),
+            tool_about);
+    for (const struct tool_command *const *command = tool_commands; *command; command++)
+        print_row(page.out, (*command)->name, (*command)->plain, (*command)->summary);
+    print_row(page.out, "help", "[COMMAND]", "this text, or a command's options");
+    print_row(page.out, "--version", NULL, "the version");
+    fprintf(page.out, "\n%s\n\nexit codes:\n", tool_model_about);
+    for (const struct tool_code *code = tool_codes; code->text; code++)
+        fprintf(page.out, "  %-3d  %s\n", code->code, code->text);
+    tool_page_end_help(&page, to);
+}
+
+void tool_print_help(const struct tool_command *command) {
+    struct tool_page page;
+    if (!tool_page_begin(&page)) return;
+    const struct tool_option *option = tool_option_at(command, 0);
+    fprintf(page.out, "usage: dapt %s%s%s%s\n\n%s\n", command->name, *command->plain ? " " : "",
+            command->plain, option ? " [OPTION ...]" : "", command->summary);
+    if (option) fprintf(page.out, "\noptions:\n");
+    for (size_t k = 0; (option = tool_option_at(command, k)); k++)
+        print_row(page.out, option->name, option->argument, option->help);
+    if (command->notes) fprintf(page.out, "\n%s\n", command->notes);
+    tool_page_end_help(&page, stdout);
+}
