@@ -298,8 +298,9 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-// Index and shards must name the same tensors, each in the same file.
-static enum dapt_status check_index(const struct dapt_safetensors *file, const char *path,
+// What the index names must be there, each in the file that it names. What only a shard holds is marked:
+// whether it matters is for those to say who know the tensors.
+static enum dapt_status check_index(struct dapt_safetensors *file, const char *path,
                                     const struct pair *map, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const struct dapt_file_tensor *tensor = dapt_safetensors_find(file, map[i].key);
@@ -313,11 +314,9 @@ static enum dapt_status check_index(const struct dapt_safetensors *file, const c
     }
     if (count == file->tensor_count) return DAPT_OK;
     for (size_t i = 0; i < file->tensor_count; i++) {
-        const struct dapt_file_tensor *tensor = &file->tensors[i];
+        struct dapt_file_tensor *tensor = &file->tensors[i];
         struct pair pair = {tensor->name, base_name(tensor->file)};
-        if (!bsearch(&pair, map, count, sizeof pair, compare_pair))
-            return dapt_fail(DAPT_ERROR_INVALID, "%s does not name tensor '%s', which is in %s",
-                             path, tensor->name, tensor->file);
+        tensor->unlisted = !bsearch(&pair, map, count, sizeof pair, compare_pair);
     }
     return DAPT_OK;
 }

@@ -33,6 +33,7 @@ struct dapt_file_tensor {
     uint64_t count;    // elements
     const void *data;  // in the map; not aligned
     const char *file;  // for messages
+    bool unlisted;     // in a file that an index names, but not named by the index itself
 };
 
 struct dapt_safetensors;  // one or several mapped files

@@ -75,6 +75,18 @@ static enum dapt_status read_bias(const struct dapt_model *m, enum dapt_bias_rul
     return rule == DAPT_BIAS_CONFIG ? dapt_json_get_bool(m->config, key, bias) : DAPT_OK;
 }
 
+// A special token's id. One outside of the vocabulary is none: files keep GPT-2's 50256 over small
+// vocabularies, and -1. The tokenizer's own ids are what training goes by.
+static enum dapt_status read_id(const struct dapt_model *m, const struct dapt_json *value,
+                                int64_t *id) {
+    int64_t number = -1;
+    enum dapt_status status = dapt_json_kind(value) == DAPT_JSON_NULL
+                                  ? DAPT_OK
+                                  : dapt_json_integer(value, INT32_MIN, INT32_MAX, &number);
+    *id = number >= 0 && number < m->vocab ? number : -1;
+    return status;
+}
+
 static enum dapt_status read_parts(struct dapt_model *m) {
     const struct dapt_family *f = m->family;
     const struct dapt_json *c = m->config;
@@ -90,16 +102,11 @@ static enum dapt_status read_parts(struct dapt_model *m) {
     if (!status && !m->activation)
         status = dapt_json_fail(dapt_json_member(c, f->keys.activation),
                                 "activation \"%.32s\" is not known", name);
-    int64_t bos = -1, eos = -1;
-    if (!status) status = dapt_json_get_integer(c, "bos_token_id", 0, m->vocab, &bos);
-    const struct dapt_json *ends = dapt_json_member(
-        c, "eos_token_id");  // Llama 3 has a list; the first ends a text
+    // Llama 3 has a list of the latter; the first ends a text.
+    const struct dapt_json *ends = dapt_json_member(c, "eos_token_id");
     if (dapt_json_kind(ends) == DAPT_JSON_ARRAY) ends = dapt_json_at(ends, 0);
-    if (!status && dapt_json_kind(ends) != DAPT_JSON_NULL)
-        status = dapt_json_integer(ends, 0, m->vocab, &eos);
-    m->bos = bos;
-    m->eos = eos;
-    return status;
+    if (!status) status = read_id(m, dapt_json_member(c, "bos_token_id"), &m->bos);
+    return status ? status : read_id(m, ends, &m->eos);
 }
 
 // Keys that change the result in a way that is not built: they must be absent or have the value
@@ -174,67 +181,11 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     return status;
 }
 
-// Rotary frequencies: 1 / theta^(2i / dim), then what the scaling does to them. As transformers
-// computes them: in float.
 static enum dapt_status read_rope(struct dapt_model *m) {
-    const struct dapt_json *c = m->config, *p = dapt_json_member(c, "rope_parameters"),
-                           *scaling = p;
+    const struct dapt_rope_options options = {.head_size = m->head_size,
+                                              .max_positions = m->max_positions};
     if (m->family->learned_positions) return DAPT_OK;
-    if (dapt_json_kind(p) !=
-        DAPT_JSON_OBJECT) {  // before transformers 5: rope_theta and rope_scaling
-        p = c;
-        scaling = dapt_json_member(c, "rope_scaling");
-    }
-    double theta = 10000, share = 1, factor = 1, low = 1, high = 4, original = m->max_positions;
-    const char *type = "default";
-    enum dapt_status status = dapt_json_get_number(p, "rope_theta", &theta);
-    if (!status) status = dapt_json_get_number(p, "partial_rotary_factor", &share);
-    if (!status) status = dapt_json_get_string(scaling, "type", &type);
-    if (!status) status = dapt_json_get_string(scaling, "rope_type", &type);
-    if (!status) status = dapt_json_get_number(scaling, "factor", &factor);
-    if (!status) status = dapt_json_get_number(scaling, "low_freq_factor", &low);
-    if (!status) status = dapt_json_get_number(scaling, "high_freq_factor", &high);
-    if (!status)
-        status = dapt_json_get_number(scaling, "original_max_position_embeddings", &original);
-    if (status) return status;
-    bool linear = strcmp(type, "linear") == 0, llama3 = strcmp(type, "llama3") == 0;
-    if (!linear && !llama3 && strcmp(type, "default") != 0)
-        return dapt_json_fail(
-            scaling, "rope type \"%.32s\" is not supported; supported are default, linear, llama3",
-            type);
-    if (!(theta > 0) || !(factor > 0) || !(share > 0 && share <= 1) || !(low > 0) ||
-        !(high > low || !llama3) || !(original >= 1))
-        return dapt_json_fail(
-            scaling ? scaling : c,
-            "rope settings are out of range; expected rope_theta and factor above 0, "
-            "partial_rotary_factor above 0 and at most 1, low_freq_factor above 0 and below "
-            "high_freq_factor, original_max_position_embeddings of at least 1");
-    m->rotary = (uint32_t)(m->head_size * share);
-    if (m->rotary < 2 || m->rotary % 2)
-        return dapt_json_fail(c, "%u rotary dimensions a head: expected an even number", m->rotary);
-    m->rope_frequency = dapt_arena_alloc(&m->arena, m->rotary / 2 * sizeof *m->rope_frequency);
-    if (!m->rope_frequency) return DAPT_ERROR_MEMORY;
-    for (uint32_t i = 0; i < m->rotary / 2; i++) {
-        double frequency = (float)(1.0 / pow(theta, 2.0 * i / m->rotary));
-        if (linear) frequency /= factor;
-        if (llama3) {  // long waves are stretched, short ones kept, with a ramp between (Llama 3.1)
-            double turns = original * frequency / (2 * M_PI);
-            double smooth = fmin(1, fmax(0, (turns - low) / (high - low)));
-            frequency = (1 - smooth) * frequency / factor + smooth * frequency;
-        }
-        m->rope_frequency[i] = (float)frequency;
-    }
-    return DAPT_OK;
-}
-
-void dapt_model_rope_table(const struct dapt_model *model, uint32_t positions, float *table) {
-    uint32_t half = model->rotary / 2;
-    for (uint32_t p = 0; p < positions; p++)
-        for (uint32_t i = 0; i < half; i++) {
-            float angle = (float)p * model->rope_frequency[i];
-            table[(size_t)p * model->rotary + i] = (float)cos((double)angle);
-            table[(size_t)p * model->rotary + half + i] = (float)sin((double)angle);
-        }
+    return dapt_rope_read(m->config, &options, &m->arena, &m->rope);
 }
 
 // -------------------------------------------------------------------------------------- parameters
@@ -448,14 +399,16 @@ enum dapt_status dapt_model_hash(const struct dapt_model *m, struct dapt_hash *h
     enum dapt_status status = dapt_hasher_create(&hasher);
     if (status) return status;
     const uint64_t numbers[] = {m->layers,     m->hidden,       m->heads,    m->kv_heads,
-                                m->head_size,  m->feed_forward, m->vocab,    m->rotary,
+                                m->head_size,  m->feed_forward, m->vocab,    m->rope.size,
                                 m->tied,       m->bias_qkv,     m->bias_out, m->bias_mlp,
                                 m->activation, m->weight_count};
     dapt_hasher_add_string(hasher, m->family->type);
     dapt_hasher_add(hasher, numbers, sizeof numbers);
     dapt_hasher_add(hasher, &m->norm_eps, sizeof m->norm_eps);
     dapt_hasher_add(hasher, m->windows, m->layers * sizeof *m->windows);
-    dapt_hasher_add(hasher, m->rope_frequency, m->rotary / 2 * sizeof *m->rope_frequency);
+    dapt_hasher_add(hasher, m->rope.frequency, m->rope.size / 2 * sizeof *m->rope.frequency);
+    if (m->rope.size && m->rope.scale != 1)
+        dapt_hasher_add(hasher, &m->rope.scale, sizeof m->rope.scale);
     *hash = dapt_hasher_value(hasher);
     dapt_hasher_destroy(&hasher);
     return DAPT_OK;

@@ -5,6 +5,7 @@
 #include "format/safetensors.h"
 #include "graph/graph.h"
 #include "host/json.h"
+#include "model/rope.h"
 
 // One tensor as files name it, and where it lies in the flat parameter buffer.
 struct dapt_parameter {
@@ -58,15 +59,14 @@ struct dapt_model {
     struct dapt_model_origin *origin;  // what dapt_model_keep() read; NULL: it was not called
 
     uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab, max_positions;
-    uint32_t rotary;  // dimensions of a head that turn; 0: learned positions
+    struct dapt_rope rope;  // of all layers; size 0: learned positions
     float norm_eps;
     float init_range;  // deviation of new weights
     int32_t *windows;  // [layers] sliding window of each layer, 0: none
     bool tied;         // output projection is the token embedding
     bool bias_qkv, bias_out, bias_mlp;
     enum dapt_activation activation;
-    float *rope_frequency;  // [rotary / 2] radians a position
-    int64_t bos, eos;       // of config.json; -1: none
+    int64_t bos, eos;  // of config.json; -1: none
 
     // Flat buffer: parameters that decay first, then the others. Those that one matmul uses
     // together (q, k and v; gate and up) lie one behind the other; groups begin at multiples of 16
@@ -153,8 +153,6 @@ struct dapt_model_io {
 enum dapt_status dapt_model_graph(const struct dapt_model *model,
                                   const struct dapt_model_build *build, struct dapt_graph *graph,
                                   struct dapt_model_io *io);
-// Fills table [positions, rotary]: cosines of the pairs, then sines (DAPT_OP_ROPE).
-void dapt_model_rope_table(const struct dapt_model *model, uint32_t positions, float *table);
 // FLOPs of one token, forward (training is 3 times that), for estimates.
 double dapt_model_flops(const struct dapt_model *model, uint32_t length);
 #endif

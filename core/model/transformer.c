@@ -102,7 +102,7 @@ static dapt_value head_norm(struct builder *x, dapt_value in, enum dapt_slot slo
 }
 
 static dapt_value rope(struct builder *x, dapt_value in) {
-    if (!x->m->rotary) return in;
+    if (!x->m->rope.size) return in;
     dapt_value y = dapt_graph_alias(x->g, in);
     dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ROPE,
                                           .inputs = {in, x->rope, x->io->positions},
@@ -195,9 +195,9 @@ static void inputs(struct builder *x) {
         io->rows = batch_input(x, x->n, "rows");
         io->pick = batch_input(x, 1, "pick");
     }
-    if (x->m->rotary) {
+    if (x->m->rope.size) {
         int64_t shape[2] = {x->b->mode == DAPT_MODEL_DECODE ? x->b->capacity : x->b->length,
-                            x->m->rotary};
+                            x->m->rope.size};
         x->rope = dapt_graph_input(x->g, DAPT_BUFFER_CONSTANT, DAPT_GRAPH_NEXT, DAPT_F32, 2, shape,
                                    "rope");
     }
@@ -272,6 +272,13 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
         return dapt_fail(DAPT_ERROR_INVALID,
                          "sequences of %u tokens: the model has positions for %u", build->length,
                          model->max_positions);
+    uint32_t longest = build->capacity > build->length ? build->capacity : build->length;
+    if (model->rope.limit && longest > model->rope.limit)
+        return dapt_fail(
+            DAPT_ERROR_UNSUPPORTED,
+            "sequences of %u tokens: the model's rope settings hold other frequencies for "
+            "more than %u, which are not built",
+            longest, model->rope.limit);
     x.used = dapt_arena_alloc(&graph->arena, model->parameter_count * sizeof *x.used);
     if (!x.used) return DAPT_ERROR_MEMORY;
     inputs(&x);

@@ -111,6 +111,12 @@ static enum dapt_status take_tensors(const struct dapt_model *model, const char 
         const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
         const struct dapt_parameter *p = find_parameter(model, t->name);
         if (!p && is_buffer(model->family, t->name)) continue;
+        if (p && t->unlisted) {
+            status = dapt_fail(DAPT_ERROR_INVALID,
+                               "%s: holds tensor %s, which the index beside it does not name", t->file,
+                               t->name);
+            break;
+        }
         if (!p) {
             status = dapt_fail(
                 DAPT_ERROR_INVALID,

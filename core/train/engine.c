@@ -92,7 +92,7 @@ static enum dapt_status fill_rope(struct dapt_engine *e, const struct dapt_graph
     if (!size) return DAPT_OK;
     float *table = dapt_alloc_aligned(size / sizeof(float), sizeof *table);
     if (!table) return DAPT_ERROR_MEMORY;
-    dapt_model_rope_table(e->model, (uint32_t)(size / sizeof *table / e->model->rotary), table);
+    dapt_rope_table(&e->model->rope, (uint32_t)(size / sizeof *table / e->model->rope.size), table);
     enum dapt_status status = dapt_buffer_write(buffer, 0, table, size);
     free(table);
     return status;
@@ -447,7 +447,7 @@ enum dapt_status dapt_engine_decode_start(struct dapt_engine *engine, uint32_t c
     if (!capacity || capacity > 1u << 24)
         return dapt_fail(DAPT_ERROR_INVALID, "generation: a text of %u tokens: expected 1 to %u",
                          capacity, 1u << 24);
-    if (!engine->model->rotary && capacity > engine->model->max_positions)
+    if (!engine->model->rope.size && capacity > engine->model->max_positions)
         return dapt_fail(DAPT_ERROR_INVALID,
                          "generation: %u tokens with the prompt: the model has positions for %u",
                          capacity, engine->model->max_positions);

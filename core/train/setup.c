@@ -152,6 +152,12 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
                                                   config->tokenizer.options, config->tokenizer.path,
                                                   &setup->tokenizer);
     uint32_t vocab = status ? 0 : dapt_tokenizer_vocab_size(setup->tokenizer);
+    if (!status && dapt_tokenizer_special(setup->tokenizer, DAPT_SPECIAL_EOS) < 0)
+        dapt_log(
+            DAPT_LOG_WARNING,
+            "no end-of-text token is known: documents are not ended by one, and generation does "
+            "not learn to stop; set \"eos_token\" in the model's tokenizer_config.json to a token "
+            "of its vocabulary");
     if (vocab > setup->model->vocab) {  // told before hours of tokenising; the text decides
         dapt_log(DAPT_LOG_WARNING,
                  "the tokenizer has %" PRIu32 " ids, the model's vocabulary only %" PRIu32
