@@ -113,8 +113,8 @@ static enum dapt_status take_tensors(const struct dapt_model *model, const char 
         if (!p && is_buffer(model->family, t->name)) continue;
         if (p && t->unlisted) {
             status = dapt_fail(DAPT_ERROR_INVALID,
-                               "%s: holds tensor %s, which the index beside it does not name", t->file,
-                               t->name);
+                               "%s: holds tensor %s, which the index beside it does not name",
+                               t->file, t->name);
             break;
         }
         if (!p) {

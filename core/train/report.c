@@ -41,6 +41,14 @@ const char *dapt_counted_text(uint64_t count, const char *noun, struct dapt_smal
     return small->text;
 }
 
+const char *dapt_perplexity_text(double perplexity, struct dapt_small_text *small) {
+    if (isnan(perplexity))
+        snprintf(small->text, sizeof small->text, "-");
+    else
+        snprintf(small->text, sizeof small->text, perplexity < 1e6 ? "%.2f" : "%.2e", perplexity);
+    return small->text;
+}
+
 const char *dapt_bytes_text(uint64_t bytes, struct dapt_small_text *small) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
     double value = (double)bytes;
@@ -131,16 +139,16 @@ static void show_evaluation(const struct dapt_console *console,
                             const struct dapt_train_event *event) {
     for (size_t i = 0; i < event->evaluation_count; i++) {
         const struct dapt_evaluation *e = &event->evaluations[i];
+        struct dapt_small_text perplexity;
         char line[512], change[48] = "";
         if (event->step > 0 && isfinite(e->bits_before)) {
             snprintf(change, sizeof change, "  (%+.4f since step 0)",
                      e->bits_per_byte - e->bits_before);
         }
-        snprintf(
-            line, sizeof line,
-            "step %llu  evaluation of %-12s %.4f nats/token  perplexity %.2f  %.4f bits/byte%s",
-            (unsigned long long)event->step, e->name, e->nats_per_token, e->perplexity,
-            e->bits_per_byte, change);
+        snprintf(line, sizeof line,
+                 "step %llu  evaluation of %-12s %.4f nats/token  perplexity %s  %.4f bits/byte%s",
+                 (unsigned long long)event->step, e->name, e->nats_per_token,
+                 dapt_perplexity_text(e->perplexity, &perplexity), e->bits_per_byte, change);
         print_line(console, line);
     }
 }
@@ -202,10 +210,17 @@ static void show_end(const struct dapt_console *console, const struct dapt_train
         snprintf(nats, sizeof nats, "   %7s  %7s", figure("%.4f", e->nats_before, &t[0]),
                  figure("%.4f", e->nats_per_token, &t[1]));
         snprintf(perplexity, sizeof perplexity, "   %9s  %9s",
-                 figure("%.2f", exp(e->nats_before), &t[5]), figure("%.2f", e->perplexity, &t[6]));
+                 dapt_perplexity_text(exp(e->nats_before), &t[5]),
+                 dapt_perplexity_text(e->perplexity, &t[6]));
         print_row(console, width, e->name, (const char *const[]){bits, nats, perplexity});
     }
-    if (event->text) print_line(console, event->text);
+    for (const char *text = event->text; text && *text;) {
+        char line[1024];
+        int length = (int)strcspn(text, "\n");
+        snprintf(line, sizeof line, "%.*s", length, text);
+        print_line(console, line);
+        text += length + (text[length] == '\n');
+    }
 }
 
 void dapt_console_event(void *user, const struct dapt_train_event *event) {

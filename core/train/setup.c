@@ -237,7 +237,7 @@ static enum dapt_status open_mix(struct dapt_setup *setup) {
 static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     uint64_t step_tokens = (uint64_t)config->train.batch * config->data.sequence;
-    double passes = (double)setup->steps * config->train.batch /
+    double passes = (double)setup->steps * config->train.batch * (1 - config->data.replay.share) /
                     (double)dapt_corpus_report(setup->domain)->sequences;
     struct dapt_small_text a, b, c;
     char micro[64] = "";
@@ -249,6 +249,14 @@ static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter
                      dapt_counted_text(setup->steps, "step", &a), dapt_count_text(step_tokens, &b),
                      config->train.batch, config->data.sequence, micro,
                      dapt_count_text(setup->steps * step_tokens, &c), passes);
+    // Muennighoff et al. 2023: up to four passes are worth nearly as much as new text, later ones less
+    // and less.
+    if (passes > 4)
+        dapt_log(
+            DAPT_LOG_WARNING,
+            "%.3g passes over the domain: beyond about 4 a model learns its text by heart; fewer "
+            "steps, more text, or replay would serve it better",
+            passes);
 }
 
 // ----------------------------------------------------------------------------------------- device
