@@ -86,7 +86,7 @@ static const struct {
      "behind another"},
     {SPLIT("("), "not valid"},
     {SPLIT("[a-\\\\"), "backslash"},
-    {SPLIT("a{2,1}"), "not valid"},
+    {SPLIT("a{2,1}"), "such an interval"},
     {SPLIT("[a&&b]"), "intersection"},
     {SPLIT("[a[^b]]"), "class inside"},
     {SPLIT("[a[b-]]"), "class inside"},
