@@ -186,6 +186,28 @@ static void depth_and_size(void **state) {
     assert_non_null(strstr(fixture_error(), "too deep"));
 }
 
+// Eight replacements, each by twenty of the same: 8 bytes would become 200 GB.
+static void growth(void **state) {
+    char json[4096] =
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},"
+        "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[";
+    struct fixture_ids ids = {0};
+    void *handle;
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        strcat(json,
+               "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":"
+               "\"aaaaaaaaaaaaaaaaaaaa\"},");
+    json[strlen(json) - 1] = 0;
+    strcat(json, "]}}");
+    assert_int_equal(open_text(json, strlen(json), &handle), DAPT_OK);
+    assert_int_equal(tokenizer->encode(handle, "aaaaaaaa", 8, 0, fixture_emit_ids, &ids),
+                     DAPT_ERROR_INVALID);
+    assert_non_null(strstr(fixture_error(), "of a text of 8"));
+    tokenizer->close(handle);
+    free(ids.data);
+}
+
 static void truncated(void **state) {
     static const char small[] = ADDED("3", "\"<s>\"", "");
     const char *names[] = {"tokenizers/gpt2/tokenizer.json", "models/stories260k/tokenizer.json"};
@@ -268,8 +290,9 @@ static void circular_merges(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_name_it),  cmocka_unit_test(depth_and_size),
-        cmocka_unit_test(truncated),       cmocka_unit_test(mutated),
-        cmocka_unit_test(runaway_pattern), cmocka_unit_test(circular_merges),
+        cmocka_unit_test(growth),          cmocka_unit_test(truncated),
+        cmocka_unit_test(mutated),         cmocka_unit_test(runaway_pattern),
+        cmocka_unit_test(circular_merges),
     };
     tokenizer = fixture_tokenizer("hf");
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,6 +101,17 @@ static enum dapt_status run_prepend(const struct step *step, const struct dapt_h
     return DAPT_OK;
 }
 
+// What tokenizers make of a text is some times as long, not a thousand times: a file that asks for more
+// takes all memory.
+static enum dapt_status check_growth(const struct dapt_host *host, size_t before, size_t after) {
+    if (after <= ((size_t)1 << 20) + 1000 * before) return DAPT_OK;
+    return hf_fail(
+        host, DAPT_ERROR_INVALID,
+        "normalizer: makes more than %zu bytes of a text of %zu; at most a thousand times as "
+        "much was expected",
+        after, before);
+}
+
 enum dapt_status hf_replace(const struct hf_regex *regex, struct hf_matcher *matcher,
                             const struct dapt_host *host, const char *text, size_t length,
                             const struct hf_text *content, struct hf_text *out, bool *changed) {
@@ -116,6 +127,7 @@ enum dapt_status hf_replace(const struct hf_regex *regex, struct hf_matcher *mat
             !hf_text_append(out, content->data, content->length))
             return hf_out_of_memory(host);
         done = end;
+        if ((status = check_growth(host, length, out->length))) return status;
     }
     if (status < 0) return status;
     if (*changed && !hf_text_append(out, text + done, length - done)) return hf_out_of_memory(host);
@@ -341,7 +353,7 @@ void hf_normalizer_free(struct hf_normalizer *normalizer) {
 enum dapt_status hf_normalize(const struct hf_normalizer *normalizer, const struct dapt_host *host,
                               struct hf_normalize_scratch *scratch, const char *text, size_t length,
                               const char **out, size_t *out_length) {
-    size_t next = 0;
+    size_t next = 0, whole = length;
     scratch->head_lost = false;
     for (size_t i = 0; normalizer && i < normalizer->count; i++) {
         const struct step *step = &normalizer->steps[i];
@@ -349,6 +361,7 @@ enum dapt_status hf_normalize(const struct hf_normalizer *normalizer, const stru
         bool changed = false;
         target->length = 0;
         enum dapt_status status = step->run(step, host, scratch, text, length, target, &changed);
+        if (status >= 0) status = check_growth(host, whole, target->length);
         if (status < 0) return status;
         if (!changed) continue;
         text = target->length ? target->data : "";
