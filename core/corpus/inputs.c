@@ -7,6 +7,7 @@
 
 #include "base/crash.h"
 #include "base/threads.h"
+#include "corpus/foreign.h"
 #include "corpus/internal.h"
 #include "host/input.h"
 #include "host/json.h"
@@ -116,9 +117,13 @@ enum dapt_status dapt_inputs_quick_key(const struct dapt_inputs *inputs, struct 
     return status;
 }
 
+// A source that is so sure knows the format; of what is `foreign`, one that takes all text does not.
+static const int certain = 90;
+
 // The source that is surest to read the file; NULL in `source` when none is.
 static enum dapt_status probe(struct dapt_inputs *inputs, const char *path,
-                              const struct dapt_plugin_descriptor **source) {
+                              const struct dapt_plugin_descriptor **source,
+                              const struct dapt_foreign **foreign) {
     char head[4096];
     const char *inner = dapt_input_stem(&inputs->arena, path);
     size_t size = 0;
@@ -133,7 +138,8 @@ static enum dapt_status probe(struct dapt_inputs *inputs, const char *path,
         size += (size_t)count;
     host->close_input(input);
     if (count < 0) return DAPT_ERROR_IO;
-    int best = 0;
+    *foreign = dapt_foreign_find(inner, head, size);
+    int best = *foreign ? certain - 1 : 0;
     const struct dapt_plugin_descriptor *each;
     for (size_t k = 0; (each = dapt_modules_each(inputs->options->modules, DAPT_SOURCE_1, k));
          k++) {
@@ -180,13 +186,20 @@ static enum dapt_status choose(struct dapt_inputs *inputs, struct dapt_corpus_fi
         file->source = dapt_modules_plugin(inputs->options->modules, DAPT_SOURCE_1, entry->source);
         if (!file->source) return DAPT_ERROR_INVALID;
     } else {
-        enum dapt_status status = probe(inputs, file->path, &file->source);
+        const struct dapt_foreign *foreign;
+        enum dapt_status status = probe(inputs, file->path, &file->source, &foreign);
         if (status) return status;
-        if (!file->source && strcmp(entry->path, file->path)) {
+        bool listed = strcmp(entry->path, file->path) != 0;  // found in a folder, or by a pattern
+        if (!file->source && foreign && listed)
+            dapt_log(DAPT_LOG_WARNING, "%s: is %s; it is left out", file->path, foreign->what);
+        else if (!file->source && listed)
             dapt_log(DAPT_LOG_WARNING, "%s: no source reads such a file; it is left out",
                      file->path);
-            return DAPT_END;
-        }
+        if (!file->source && listed) return DAPT_END;
+        if (!file->source && foreign)
+            return dapt_fail(
+                DAPT_ERROR_INVALID, "%s: is %s; %s%s", file->path, foreign->what, foreign->how,
+                foreign->text ? " (or, to train on it as it is, \"source\": \"text\")" : "");
         if (!file->source)
             return dapt_fail(
                 DAPT_ERROR_INVALID,

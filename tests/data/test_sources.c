@@ -74,21 +74,30 @@ static const struct source_case cases[] = {
      "[1]a[3 x]b\nc\xc3\xa9\xf0\x9f\x98\x80"},
     {"jsonl", NULL, "{\"text\": \"\"}\n{\"text\": \"\\\\u0000\"}\n", "[1][2]\\u0000"},
     {"jsonl", NULL, "{\"text\": \"a\\u0000b\"}\n{\"text\": \"c\"}",
-     "{1 holds a NUL character}[2]c"},
+     "[1]a\xef\xbf\xbd"
+     "b[2]c"},
+    {"jsonl", NULL,
+     "{\"text\": \"a\", \"x\": NaN, \"y\": [-Infinity, Infinity], \"z\": \"\\ud800 "
+     "\\u0000\"}\n{\"n\": "
+     "\"NaN \\\" Infinity\", \"text\": \"NaN\"}\n{\"text\": NaN}",
+     "[1]a[2]NaN{3 field \"text\" is not a string}"},
+    {"jsonl", NULL, "{\"text\": \"first\", \"text\": \"last\", \"id\": \"x\", \"id\": \"y\"}",
+     "[1 y]last"},
     {"jsonl", NULL,
      "{\"text\": 3}\n[1]\n\"x\"\nnull\n{\"t\": 1}\n{\"text\": null}\n{\"text\": \"a\"}",
      "{1 field \"text\" is not a string}{2 is not a JSON object}{3 is not a JSON object}{4 is not "
      "a JSON object}"
-     "{5 has no field \"text\"}{6 field \"text\" is not a string}[7]a"},
+     "{5 has no field \"text\"; its fields are \"t\"; name one as \"field\"}{6 field \"text\" is "
+     "not a string}[7]a"},
     {"jsonl", NULL, "{\"text\": \"a\"\n{\"text\": \"b\"} x\n{\"text\": \"c\"}",
      "{1 is not JSON, near column 12}{2 goes on behind its JSON value, column 15}[3]c"},
     {"jsonl", NULL,
      "{\"text\": \"\\ud800\"}\n{\"text\": \"\\udc00x\"}\n{\"text\": \"\\x\"}\n{\"text\": \"d\"}",
-     "{1 is not JSON, near column 11}{2 is not JSON, near column 11}{3 is not JSON, near column "
-     "11}[4]d"},
+     "[1]\xef\xbf\xbd[2]\xef\xbf\xbdx{3 is not JSON, near column 11}[4]d"},
     {"jsonl", "{\"field\": \"a.b\"}",
      "{\"a\": {\"b\": \"x\"}}\n{\"a\": {\"c\": \"x\"}}\n{\"a.b\": \"y\"}\n{\"a\": \"b\"}",
-     "[1]x{2 has no field \"a.b\"}[3]y{4 has no field \"a.b\"}"},
+     "[1]x{2 has no field \"a.b\"; its fields are \"a\"; name one as \"field\"}[3]y{4 has no field "
+     "\"a.b\"; its fields are \"a\"; name one as \"field\"}"},
     {"jsonl", "{\"field\": \"a.b.c\", \"id\": \"m.n\"}",
      "{\"m\": {\"n\": \"i\"}, \"a\": {\"b\": {\"c\": \"x\"}}}\n{\"a.b\": {\"c\": \"y\"}}\n{\"a\": "
      "{\"b.c\": \"z\"}, \"m\": 1}",
