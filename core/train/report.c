@@ -131,16 +131,15 @@ static void show_evaluation(const struct dapt_console *console,
                             const struct dapt_train_event *event) {
     for (size_t i = 0; i < event->evaluation_count; i++) {
         const struct dapt_evaluation *e = &event->evaluations[i];
-        char line[512], change[48] = "";
+        char line[512], change[48] = "", perplexity[16];
         if (event->step > 0 && isfinite(e->bits_before)) {
             snprintf(change, sizeof change, "  (%+.4f since step 0)",
                      e->bits_per_byte - e->bits_before);
         }
-        snprintf(
-            line, sizeof line,
-            "step %llu  evaluation of %-12s %.4f nats/token  perplexity %.2f  %.4f bits/byte%s",
-            (unsigned long long)event->step, e->name, e->nats_per_token, e->perplexity,
-            e->bits_per_byte, change);
+        snprintf(line, sizeof line,
+                 "step %llu  evaluation of %-12s %.4f nats/token  perplexity %s  %.4f bits/byte%s",
+                 (unsigned long long)event->step, e->name, e->nats_per_token,
+                 dapt_text_perplexity(e->perplexity, perplexity), e->bits_per_byte, change);
         print_line(console, line);
     }
 }
@@ -202,7 +201,8 @@ static void show_end(const struct dapt_console *console, const struct dapt_train
         snprintf(nats, sizeof nats, "   %7s  %7s", figure("%.4f", e->nats_before, &t[0]),
                  figure("%.4f", e->nats_per_token, &t[1]));
         snprintf(perplexity, sizeof perplexity, "   %9s  %9s",
-                 figure("%.2f", exp(e->nats_before), &t[5]), figure("%.2f", e->perplexity, &t[6]));
+                 dapt_text_perplexity(exp(e->nats_before), t[5].text),
+                 dapt_text_perplexity(e->perplexity, t[6].text));
         print_row(console, width, e->name, (const char *const[]){bits, nats, perplexity});
     }
     if (event->text) print_line(console, event->text);

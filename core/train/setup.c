@@ -8,6 +8,8 @@
 #include "train/checkpoint.h"
 #include "train/choose.h"
 
+#define MANY_PASSES 4  // over the domain, from which on a word is said
+
 // ------------------------------------------------------------------------------------------ model
 
 const char *dapt_setup_family(const struct dapt_model *model) {
@@ -243,6 +245,12 @@ static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter
                      dapt_counted_text(setup->steps, "step", &a), dapt_count_text(step_tokens, &b),
                      config->train.batch, config->data.sequence, micro,
                      dapt_count_text(setup->steps * step_tokens, &c), passes);
+    if (passes > MANY_PASSES)
+        dapt_report_note(
+            reporter,
+            "passes          %.3g over the same text: above about %d a model learns it "
+            "by heart and often gets worse; fewer by train.steps or train.epochs",
+            passes, MANY_PASSES);
 }
 
 // ----------------------------------------------------------------------------------------- device

@@ -194,6 +194,12 @@ static enum dapt_status mark_checkpoint(struct dapt_trainer *t, const char *name
     return DAPT_OK;
 }
 
+static void tell_writing(const char *name) {
+    char line[64];
+    snprintf(line, sizeof line, "writing checkpoint %s", name);
+    dapt_log_status(line);
+}
+
 static enum dapt_status checkpoint(struct dapt_trainer *t) {
     char name[32];
     double begin = dapt_seconds();
@@ -201,8 +207,11 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     double best_value = t->best_value;
     bool better = take_best(t);  // in the record of this very checkpoint
     dapt_metrics_sync(t->metrics);
+    dapt_run_folder_name(t->step, name);
+    tell_writing(name);
     enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine,
                                                     t->setup.model, dapt_trainer_record(t));
+    dapt_log_status(NULL);
     if (status) {
         t->best = best;
         t->best_value = best_value;
@@ -210,7 +219,6 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     }
     t->checkpointed = t->step;
     t->retry_checkpoint = 0;
-    dapt_run_folder_name(t->step, name);
     status = mark_checkpoint(t, name, better);
     cJSON *event = dapt_trainer_event(t, "checkpoint");
     cJSON_AddStringToObject(event, "name", name);
@@ -249,8 +257,18 @@ static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
 
 // ------------------------------------------------------------------------------------------ steps
 
+// What a slow step is at: the first one from its beginning, others after a second.
+static void tell_micro(const struct dapt_trainer *t, uint32_t micro, double start) {
+    char line[128];
+    if (t->step != t->started && dapt_seconds() - start < 1) return;
+    snprintf(line, sizeof line, "step %" PRIu64 "/%" PRIu64 "  micro-batch %" PRIu32 " of %" PRIu32,
+             t->step + 1, t->setup.steps, micro + 1, t->setup.micros);
+    dapt_log_status(line);
+}
+
 static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedule_point *point,
                                 struct dapt_engine_result *result, uint64_t *scored) {
+    double start = dapt_seconds();
     enum dapt_status status = dapt_mix_seek(t->setup.mix, t->step);
     if (status) return status;
     *scored = 0;
@@ -266,8 +284,10 @@ static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedu
                                     .number = t->updates + 1,
                                     .scored = *scored};
     status = dapt_engine_begin(t->setup.engine, &step);
-    for (uint32_t i = 0; !status && i < t->setup.micros; i++)
+    for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
+        tell_micro(t, i, start);
         status = dapt_engine_micro(t->setup.engine, t->batches[i]);
+    }
     if (!status) status = dapt_engine_finish(t->setup.engine, true, result);
     return status ? dapt_fail_in(status, "step %" PRIu64, t->step + 1) : DAPT_OK;
 }
@@ -439,7 +459,9 @@ static void tell_end(struct dapt_trainer *t) {
     cJSON_AddNumberToObject(event, "updates", (double)t->updates);
     cJSON_AddNumberToObject(event, "skipped", (double)t->skipped);
     cJSON_AddNumberToObject(event, "tokens", (double)t->tokens);
+    if (t->best != DAPT_NEVER) cJSON_AddNumberToObject(event, "best", (double)t->best);
     dapt_json_add_number(event, "train_seconds", t->train_seconds);
+    dapt_json_add_number(event, "seconds", dapt_seconds() - t->begin);
     dapt_json_add_number(event, "tokens_per_second",
                          t->train_seconds > 0 ? count / t->train_seconds : 0);
     dapt_trainer_log(t, event);
@@ -459,6 +481,7 @@ static void tell_end(struct dapt_trainer *t) {
                            dapt_count_text((uint64_t)(count / t->train_seconds), &rate), t->skipped,
                            t->run.path, t->step);
     }
+    dapt_trainer_verdict(t, &text);
     dapt_report(&t->reporter,
                 &(struct dapt_train_event){.kind = DAPT_TRAIN_END,
                                            .step = t->step,
@@ -563,29 +586,6 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     return status ? status : dapt_course_tokenizer(t->config, &t->tokenizer);
 }
 
-// How long the run would take, by two steps of it that change nothing; the first one also warms up.
-static enum dapt_status tell_time(struct dapt_trainer *t) {
-    struct dapt_schedule_point still = {0};
-    struct dapt_engine_result result;
-    struct dapt_small_text duration, rate;
-    uint64_t scored;
-    double seconds = 0, tokens = (double)t->config->train.batch * t->config->data.sequence;
-    double flops = 3 * dapt_model_flops(t->setup.model, t->config->data.sequence) * tokens;
-    enum dapt_status status = dapt_setup_weights(&t->setup);
-    for (int i = 0; !status && i < 2; i++) {
-        double start = dapt_seconds();
-        status = compute(t, &still, &result, &scored);
-        seconds = dapt_seconds() - start;
-    }
-    if (status) return status;
-    dapt_report_note(&t->reporter,
-                     "time            about %s, evaluations apart: a step took %.3g s here (%s "
-                     "tokens/s, %.3g GFLOP/s)",
-                     dapt_duration_text(seconds * (double)t->setup.steps, &duration), seconds,
-                     dapt_count_text((uint64_t)(tokens / seconds), &rate), flops / seconds * 1e-9);
-    return DAPT_OK;
-}
-
 static enum dapt_status begin(struct dapt_trainer *t) {
     bool plan_only = t->options->plan_only;
     enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
@@ -593,7 +593,7 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     if (!status) status = dapt_setup_open(t->config, &t->reporter, &t->setup);
     if (!status) t->config->modules = t->setup.modules;
     if (!status) status = make_batches(t);
-    if (status || plan_only) return status ? status : tell_time(t);
+    if (status || plan_only) return status ? status : dapt_trainer_plan(t);
     status = identify(t);
     if (!status)
         status = t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);
