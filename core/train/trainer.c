@@ -452,7 +452,7 @@ static enum dapt_status stop(struct dapt_trainer *t) {
 
 static void tell_end(struct dapt_trainer *t) {
     struct dapt_string text = {0};
-    struct dapt_small_text steps, tokens, rate, seconds;
+    struct dapt_small_text steps, tokens, rate, seconds, all;
     uint64_t done = t->step - t->started;
     double count = (double)done * t->config->train.batch * t->config->data.sequence;
     cJSON *event = dapt_trainer_event(t, "end");
@@ -472,13 +472,14 @@ static void tell_end(struct dapt_trainer *t) {
             dapt_counted_text(t->step, "step", &steps), t->run.path, t->step);
     } else {
         dapt_string_format(&text,
-                           "%s, %s in %s (%s tokens/s); %" PRIu64
+                           "%s, %s in %s (%s tokens/s), %s in all; %" PRIu64
                            " skipped; the model is in "
                            "%s/checkpoints/step-%06" PRIu64,
                            dapt_counted_text(done, "step", &steps),
                            dapt_counted_text((uint64_t)count, "token", &tokens),
                            dapt_duration_text(t->train_seconds, &seconds),
-                           dapt_count_text((uint64_t)(count / t->train_seconds), &rate), t->skipped,
+                           dapt_count_text((uint64_t)(count / t->train_seconds), &rate),
+                           dapt_duration_text(dapt_seconds() - t->begin, &all), t->skipped,
                            t->run.path, t->step);
     }
     dapt_trainer_verdict(t, &text);
