@@ -59,6 +59,20 @@ static void test_ruined(void **state) {
     assert_non_null(strstr(o.out, "10 over the same text"));
 }
 
+// What float16 cannot hold is not written; no "nan" stands where a figure is expected.
+static void test_too_large(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(
+        s, "large",
+        "{\"checkpoint\": {\"dtype\": \"float16\"}, \"train\": {\"steps\": 4, \"optimizer\": "
+        "{\"weight_decay\": 1000, \"decay\": \"all\"}, \"schedule\": {\"plugin\": "
+        "\"constant\", \"peak\": 1, \"warmup\": 0}}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "which float16 cannot hold; set checkpoint.dtype");
+    assert_null(strstr(o.out, "nan"));
+}
+
 static void test_plan_json(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -84,9 +98,8 @@ static void test_interrupted(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_written),
-        cmocka_unit_test(test_ruined),
-        cmocka_unit_test(test_plan_json),
+        cmocka_unit_test(test_written),     cmocka_unit_test(test_ruined),
+        cmocka_unit_test(test_too_large),   cmocka_unit_test(test_plan_json),
         cmocka_unit_test(test_interrupted),
     };
     return cmocka_run_group_tests_name("truth", tests, scratch_setup, scratch_teardown);
