@@ -1,4 +1,5 @@
 // dapt.h: each function checks its arguments and calls the room that does the work.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,14 @@ enum dapt_status dapt_text_wrap(const char *text, size_t columns, size_t hang, d
 
 const char *dapt_text_nearest(const char *name, const char *const *names) {
     return dapt_nearest(name, names);
+}
+
+const char *dapt_text_perplexity(double perplexity, char text[16]) {
+    if (!isfinite(perplexity))
+        snprintf(text, 16, "-");
+    else
+        snprintf(text, 16, perplexity < 1e6 ? "%.2f" : "%.3e", perplexity);
+    return text;
 }
 
 // ---------------------------------------------------------------------------------------- context

@@ -1,6 +1,7 @@
 #include "train/evaluate.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/threads.h"
@@ -17,6 +18,16 @@ static void fill_means(double nats, struct dapt_evaluation *result) {
                             (double)result->bytes / M_LN2;
 }
 
+// On a terminal, at once and then twice a second.
+static void tell_progress(const char *name, uint64_t done, uint64_t all, double *last) {
+    char line[256];
+    if (dapt_seconds() - *last < 0.5) return;
+    *last = dapt_seconds();
+    snprintf(line, sizeof line, "evaluation of %.100s  %llu of %llu sequences", name,
+             (unsigned long long)done, (unsigned long long)all);
+    dapt_log_status(line);
+}
+
 enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct dapt_corpus *corpus,
                                       struct dapt_batch *batch, const char *name,
                                       struct dapt_evaluation *result) {
@@ -29,11 +40,12 @@ enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct d
                                        .nats_before = NAN,
                                        .bits_before = NAN};
     size_t places = (size_t)batch->sequences * batch->length;
-    double nats = 0, begin = dapt_seconds();
+    double nats = 0, begin = dapt_seconds(), told = 0;
     enum dapt_status status = DAPT_OK;
     float *losses = dapt_alloc(places, sizeof *losses);
     if (!losses) return DAPT_ERROR_MEMORY;
     for (uint64_t index = 0; !status && index < report->sequences; index += batch->sequences) {
+        tell_progress(name, index, report->sequences, &told);
         dapt_corpus_eval_batch(corpus, index, batch);
         if (dapt_cancelled())
             status = dapt_fail(DAPT_ERROR_CANCELLED, "evaluation of %s was stopped", name);
@@ -47,6 +59,7 @@ enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct d
         status = dapt_fail(DAPT_ERROR_INVALID, "%s: holds no token that can be scored", name);
     }
     if (!status) fill_means(nats, result);
+    dapt_log_status(NULL);
     result->seconds = dapt_seconds() - begin;
     free(losses);
     return status;

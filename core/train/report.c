@@ -41,14 +41,6 @@ const char *dapt_counted_text(uint64_t count, const char *noun, struct dapt_smal
     return small->text;
 }
 
-const char *dapt_perplexity_text(double perplexity, struct dapt_small_text *small) {
-    if (isnan(perplexity))
-        snprintf(small->text, sizeof small->text, "-");
-    else
-        snprintf(small->text, sizeof small->text, perplexity < 1e6 ? "%.2f" : "%.2e", perplexity);
-    return small->text;
-}
-
 const char *dapt_bytes_text(uint64_t bytes, struct dapt_small_text *small) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
     double value = (double)bytes;
@@ -135,20 +127,30 @@ static void show_step(struct dapt_console *console, const struct dapt_train_even
     }
 }
 
+// A figure: a dash for what is not known (a set that was not there at step 0).
+static const char *figure(const char *format, double value, struct dapt_small_text *small) {
+    if (isfinite(value))
+        snprintf(small->text, sizeof small->text, format, value);
+    else
+        snprintf(small->text, sizeof small->text, "-");
+    return small->text;
+}
+
 static void show_evaluation(const struct dapt_console *console,
                             const struct dapt_train_event *event) {
     for (size_t i = 0; i < event->evaluation_count; i++) {
         const struct dapt_evaluation *e = &event->evaluations[i];
-        struct dapt_small_text perplexity;
-        char line[512], change[48] = "";
-        if (event->step > 0 && isfinite(e->bits_before)) {
+        char line[512], change[48] = "", perplexity[16];
+        struct dapt_small_text nats, bits;
+        if (event->step > 0 && isfinite(e->bits_per_byte - e->bits_before)) {
             snprintf(change, sizeof change, "  (%+.4f since step 0)",
                      e->bits_per_byte - e->bits_before);
         }
         snprintf(line, sizeof line,
-                 "step %llu  evaluation of %-12s %.4f nats/token  perplexity %s  %.4f bits/byte%s",
-                 (unsigned long long)event->step, e->name, e->nats_per_token,
-                 dapt_perplexity_text(e->perplexity, &perplexity), e->bits_per_byte, change);
+                 "step %llu  evaluation of %-12s %s nats/token  perplexity %s  %s bits/byte%s",
+                 (unsigned long long)event->step, e->name, figure("%.4f", e->nats_per_token, &nats),
+                 dapt_text_perplexity(e->perplexity, perplexity),
+                 figure("%.4f", e->bits_per_byte, &bits), change);
         print_line(console, line);
     }
 }
@@ -160,15 +162,6 @@ static int longest_name(const struct dapt_train_event *event) {
         if (length > width) width = length;
     }
     return width < 60 ? (int)width : 60;
-}
-
-// A figure of the last table: a dash for what is not known (a set that was not there at step 0).
-static const char *figure(const char *format, double value, struct dapt_small_text *small) {
-    if (isfinite(value))
-        snprintf(small->text, sizeof small->text, format, value);
-    else
-        snprintf(small->text, sizeof small->text, "-");
-    return small->text;
 }
 
 // How many of the table's groups a line has room for: the first always, none is cut.
@@ -210,8 +203,8 @@ static void show_end(const struct dapt_console *console, const struct dapt_train
         snprintf(nats, sizeof nats, "   %7s  %7s", figure("%.4f", e->nats_before, &t[0]),
                  figure("%.4f", e->nats_per_token, &t[1]));
         snprintf(perplexity, sizeof perplexity, "   %9s  %9s",
-                 dapt_perplexity_text(exp(e->nats_before), &t[5]),
-                 dapt_perplexity_text(e->perplexity, &t[6]));
+                 dapt_text_perplexity(exp(e->nats_before), t[5].text),
+                 dapt_text_perplexity(e->perplexity, t[6].text));
         print_row(console, width, e->name, (const char *const[]){bits, nats, perplexity});
     }
     for (const char *text = event->text; text && *text;) {

@@ -30,8 +30,6 @@ struct dapt_small_text {
 const char *dapt_count_text(uint64_t count, struct dapt_small_text *small);  // "7,904"
 const char *dapt_counted_text(uint64_t count, const char *noun,
                               struct dapt_small_text *small);  // "1 step", "7,904 steps"
-// "61.31", "1.2e+40"; a dash for what is not known.
-const char *dapt_perplexity_text(double perplexity, struct dapt_small_text *small);
 const char *dapt_bytes_text(uint64_t bytes, struct dapt_small_text *small);     // "12.3 MiB"
 const char *dapt_duration_text(double seconds, struct dapt_small_text *small);  // "3 m 20 s"
 #endif

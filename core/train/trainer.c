@@ -194,6 +194,12 @@ static enum dapt_status mark_checkpoint(struct dapt_trainer *t, const char *name
     return DAPT_OK;
 }
 
+static void tell_writing(const char *name) {
+    char line[64];
+    snprintf(line, sizeof line, "writing checkpoint %s", name);
+    dapt_log_status(line);
+}
+
 static enum dapt_status checkpoint(struct dapt_trainer *t) {
     char name[32];
     double begin = dapt_seconds();
@@ -201,8 +207,11 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     double best_value = t->best_value;
     bool better = take_best(t);  // in the record of this very checkpoint
     dapt_metrics_sync(t->metrics);
+    dapt_run_folder_name(t->step, name);
+    tell_writing(name);
     enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine,
                                                     t->setup.model, dapt_trainer_record(t));
+    dapt_log_status(NULL);
     if (status) {
         t->best = best;
         t->best_value = best_value;
@@ -210,7 +219,6 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     }
     t->checkpointed = t->step;
     t->retry_checkpoint = 0;
-    dapt_run_folder_name(t->step, name);
     status = mark_checkpoint(t, name, better);
     cJSON *event = dapt_trainer_event(t, "checkpoint");
     cJSON_AddStringToObject(event, "name", name);
@@ -249,8 +257,18 @@ static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
 
 // ------------------------------------------------------------------------------------------ steps
 
+// What a slow step is at: the first one from its beginning, others after a second.
+static void tell_micro(const struct dapt_trainer *t, uint32_t micro, double start) {
+    char line[128];
+    if (t->step != t->started && dapt_seconds() - start < 1) return;
+    snprintf(line, sizeof line, "step %" PRIu64 "/%" PRIu64 "  micro-batch %" PRIu32 " of %" PRIu32,
+             t->step + 1, t->setup.steps, micro + 1, t->setup.micros);
+    dapt_log_status(line);
+}
+
 static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedule_point *point,
                                 struct dapt_engine_result *result, uint64_t *scored) {
+    double start = dapt_seconds();
     enum dapt_status status = dapt_mix_seek(t->setup.mix, t->step);
     if (status) return status;
     *scored = 0;
@@ -266,8 +284,10 @@ static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedu
                                     .number = t->updates + 1,
                                     .scored = *scored};
     status = dapt_engine_begin(t->setup.engine, &step);
-    for (uint32_t i = 0; !status && i < t->setup.micros; i++)
+    for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
+        tell_micro(t, i, start);
         status = dapt_engine_micro(t->setup.engine, t->batches[i]);
+    }
     if (!status) status = dapt_engine_finish(t->setup.engine, true, result);
     return status ? dapt_fail_in(status, "step %" PRIu64, t->step + 1) : DAPT_OK;
 }
@@ -430,99 +450,6 @@ static enum dapt_status stop(struct dapt_trainer *t) {
     return status;
 }
 
-// The best checkpoint by name, and what became of each set since before the first step.
-static void add_verdict(const struct dapt_trainer *t, struct dapt_string *text) {
-    const struct dapt_evaluation *deciding = dapt_trainer_deciding(t);
-    if (t->best == t->step) {
-        dapt_string_format(text, "\nbest: this one, by %s", deciding->name);
-    } else if (t->best != DAPT_NEVER) {
-        dapt_string_format(text,
-                           "\nbest: step-%06" PRIu64
-                           " (%s/best), %.4f nats/token on %s; the last has "
-                           "%.4f",
-                           t->best, t->run.path, t->best_value, deciding->name,
-                           deciding->nats_per_token);
-    }
-    bool first = true;
-    for (size_t i = 0; i < t->config->data.eval_count; i++) {
-        const struct dapt_evaluation *e = &t->evaluations[i];
-        double change = e->bits_per_byte - e->bits_before;
-        if (!isfinite(change)) continue;
-        dapt_string_format(text, "%s %s ", first ? "\nsince before training:" : ",", e->name);
-        first = false;
-        if (fabs(change) < 5e-5)
-            dapt_string_format(text, "as it was");
-        else
-            dapt_string_format(text, "%s by %.4f bits/byte (%+.1f %%)",
-                               change < 0 ? "better" : "WORSE", fabs(change),
-                               100 * change / e->bits_before);
-    }
-}
-
-// How often the run has gone over each source's text.
-static void add_passes(struct dapt_trainer *t, struct dapt_string *text, cJSON *event) {
-    cJSON *list = cJSON_AddArrayToObject(event, "passes");
-    if (dapt_mix_seek(t->setup.mix, t->step)) return;
-    for (uint32_t i = 0; i < dapt_mix_source_count(t->setup.mix); i++) {
-        struct dapt_mix_source source = dapt_mix_source(t->setup.mix, i);
-        double passes = source.sequences ? (double)source.taken / (double)source.sequences : 0;
-        const char *corpus = source.replay ? "replay" : "domain";
-        char name[64];
-        if (source.entry == DAPT_MIX_ALL)
-            snprintf(name, sizeof name, "%s", corpus);
-        else
-            snprintf(name, sizeof name, "%s[%" PRIu32 "]", corpus, source.entry);
-        dapt_string_format(text, "%s %.3g over %s", i ? "," : "\npasses:", passes, name);
-        cJSON *item = cJSON_CreateObject();
-        cJSON_AddStringToObject(item, "source", name);
-        dapt_json_add_number(item, "passes", passes);
-        cJSON_AddItemToArray(list, item);
-    }
-}
-
-static void tell_end(struct dapt_trainer *t) {
-    struct dapt_string text = {0};
-    struct dapt_small_text steps, tokens, rate, seconds, whole;
-    uint64_t done = t->step - t->started;
-    double count = (double)done * t->config->train.batch * t->config->data.sequence;
-    cJSON *event = dapt_trainer_event(t, "end");
-    cJSON_AddNumberToObject(event, "updates", (double)t->updates);
-    cJSON_AddNumberToObject(event, "skipped", (double)t->skipped);
-    cJSON_AddNumberToObject(event, "tokens", (double)t->tokens);
-    dapt_json_add_number(event, "train_seconds", t->train_seconds);
-    dapt_json_add_number(event, "tokens_per_second",
-                         t->train_seconds > 0 ? count / t->train_seconds : 0);
-    dapt_json_add_number(event, "seconds", dapt_seconds() - t->begin);
-    if (done == 0) {
-        dapt_string_format(
-            &text, "the run is complete: %s; the model is in %s/checkpoints/step-%06" PRIu64,
-            dapt_counted_text(t->step, "step", &steps), t->run.path, t->step);
-    } else {
-        dapt_string_format(&text,
-                           "%s, %s in %s (%s tokens/s), %s with all else; %" PRIu64
-                           " skipped; the model is in "
-                           "%s/checkpoints/step-%06" PRIu64,
-                           dapt_counted_text(done, "step", &steps),
-                           dapt_counted_text((uint64_t)count, "token", &tokens),
-                           dapt_duration_text(t->train_seconds, &seconds),
-                           dapt_count_text((uint64_t)(count / t->train_seconds), &rate),
-                           dapt_duration_text(dapt_seconds() - t->begin, &whole), t->skipped,
-                           t->run.path, t->step);
-    }
-    add_verdict(t, &text);
-    add_passes(t, &text, event);
-    dapt_trainer_log(t, event);
-    dapt_metrics_sync(t->metrics);
-    dapt_report(&t->reporter,
-                &(struct dapt_train_event){.kind = DAPT_TRAIN_END,
-                                           .step = t->step,
-                                           .steps = t->setup.steps,
-                                           .text = text.data,
-                                           .evaluations = t->evaluations,
-                                           .evaluation_count = t->config->data.eval_count});
-    dapt_string_free(&text);
-}
-
 static enum dapt_status loop(struct dapt_trainer *t) {
     enum dapt_status status = DAPT_OK;
     for (;;) {
@@ -536,7 +463,7 @@ static enum dapt_status loop(struct dapt_trainer *t) {
         status = train_step(t);
         if (status) break;
     }
-    if (!status) tell_end(t);
+    if (!status) dapt_trainer_end(t);
     return status;
 }
 
@@ -617,29 +544,6 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     return status ? status : dapt_course_tokenizer(t->config, &t->tokenizer);
 }
 
-// How long the run would take, by two steps of it that change nothing; the first one also warms up.
-static enum dapt_status tell_time(struct dapt_trainer *t) {
-    struct dapt_schedule_point still = {0};
-    struct dapt_engine_result result;
-    struct dapt_small_text duration, rate;
-    uint64_t scored;
-    double seconds = 0, tokens = (double)t->config->train.batch * t->config->data.sequence;
-    double flops = 3 * dapt_model_flops(t->setup.model, t->config->data.sequence) * tokens;
-    enum dapt_status status = dapt_setup_weights(&t->setup);
-    for (int i = 0; !status && i < 2; i++) {
-        double start = dapt_seconds();
-        status = compute(t, &still, &result, &scored);
-        seconds = dapt_seconds() - start;
-    }
-    if (status) return status;
-    dapt_report_note(&t->reporter,
-                     "time            about %s, evaluations apart: a step took %.3g s here (%s "
-                     "tokens/s, %.3g GFLOP/s)",
-                     dapt_duration_text(seconds * (double)t->setup.steps, &duration), seconds,
-                     dapt_count_text((uint64_t)(tokens / seconds), &rate), flops / seconds * 1e-9);
-    return DAPT_OK;
-}
-
 static enum dapt_status begin(struct dapt_trainer *t) {
     bool plan_only = t->options->plan_only;
     enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
@@ -647,7 +551,7 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     if (!status) status = dapt_setup_open(t->config, &t->reporter, &t->setup);
     if (!status) t->config->modules = t->setup.modules;
     if (!status) status = make_batches(t);
-    if (status || plan_only) return status ? status : tell_time(t);
+    if (status || plan_only) return status ? status : dapt_trainer_plan(t);
     status = identify(t);
     if (!status)
         status = t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);

@@ -48,6 +48,12 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
 // RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when
 // there is none.
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *trainer);
+// plan.c: tells how long the run would take and what its checkpoints need, by timing one micro-batch,
+// an update and one batch of an evaluation; fills options->plan. The weights stay what they were.
+enum dapt_status dapt_trainer_plan(struct dapt_trainer *trainer);
+// verdict.c: logs and tells how the run ended: what was done, the best checkpoint by name, each set
+// better or WORSE than before training, passes over each source.
+void dapt_trainer_end(struct dapt_trainer *trainer);
 // Adds an event to metrics.jsonl; a failure is told once and does not stop training. Takes `event`
 // over.
 void dapt_trainer_log(struct dapt_trainer *trainer, cJSON *event);

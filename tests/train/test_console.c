@@ -121,10 +121,25 @@ static void test_table(void **state) {
                "101.59\n"));
 }
 
+// A ruined model's perplexity has 40 digits, which no column has room for.
+static void test_perplexity(void **state) {
+    (void)state;
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {
+        {17.31, "17.31"},      {999999.99, "999999.99"}, {1e6, "1.000e+06"}, {3.2e43, "3.200e+43"},
+        {1e300, "1.000e+300"}, {INFINITY, "-"},          {NAN, "-"}};
+    char text[16];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_string_equal(dapt_text_perplexity(cases[i].value, text), cases[i].text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_widths),
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_perplexity),
     };
     return cmocka_run_group_tests_name("console", tests, NULL, NULL);
 }

@@ -21,8 +21,10 @@ static void print_table(const struct dapt_evaluation *results, size_t count) {
             "perplexity", "bytes", "tokens", "scored");
     for (size_t i = 0; i < count; i++) {
         const struct dapt_evaluation *e = &results[i];
-        fprintf(page.out, "%-12s %9.4f %10.4f %10.2f %11llu %11llu %11llu\n", e->name,
-                e->bits_per_byte, e->nats_per_token, e->perplexity, (unsigned long long)e->bytes,
+        char perplexity[16];
+        fprintf(page.out, "%-12s %9.4f %10.4f %10s %11llu %11llu %11llu\n", e->name,
+                e->bits_per_byte, e->nats_per_token,
+                dapt_text_perplexity(e->perplexity, perplexity), (unsigned long long)e->bytes,
                 (unsigned long long)e->tokens, (unsigned long long)e->scored);
     }
     tool_page_end(&page, stdout);

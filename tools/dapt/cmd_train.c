@@ -1,8 +1,11 @@
 // dapt train, dapt plan
+#include <errno.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
 
@@ -10,16 +13,31 @@ struct train_arguments {
     struct tool_arguments plain;
     struct tool_list sets;
     const char *backend, *device;  // short for --set backend.name=..., backend.device=...
-    bool resume, help_config, schema;
+    bool resume, help_config, schema, json;
 };
 
+static volatile sig_atomic_t asked;
+
+static void say(const char *line) {
+    int before = errno;
+    ssize_t written = write(STDERR_FILENO, line, strlen(line));
+    (void)written;
+    errno = before;
+}
+
 // The first signal asks training to finish its step and write a checkpoint; a second one (but a
-// terminal's closing, which may be told twice) ends the program at once.
+// terminal's closing, which may be told twice) ends the program at once. write() is safe here.
 static void on_signal(int number) {
-    (void)number;
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    dapt_interrupt();
+    if (!asked) {
+        asked = 1;
+        say("\ndapt: finishing the step under way, then writing a checkpoint; again to stop now\n");
+        dapt_interrupt();
+    } else if (number != SIGHUP) {
+        say("\ndapt: stopped at once: what was trained since the last checkpoint is lost; --resume "
+            "goes on from that one\n");
+        signal(number, SIG_DFL);
+        raise(number);
+    }
 }
 
 static void catch_signals(void) {
@@ -45,14 +63,51 @@ static const char **all_sets(const struct train_arguments *a, char words[2][320]
     return sets;
 }
 
+static void ignore(void *user, const struct dapt_train_event *event) {
+    (void)user;
+    (void)event;
+}
+
+static enum dapt_status print_plan(const struct dapt_plan *plan) {
+    const struct {
+        const char *key;
+        double value;
+    } figures[] = {
+        {"steps", (double)plan->steps},
+        {"tokens", (double)plan->tokens},
+        {"passes", plan->passes},
+        {"evaluations", (double)plan->evaluations},
+        {"checkpoints", (double)plan->checkpoints},
+        {"checkpoints_kept", (double)plan->checkpoints_kept},
+        {"memory", (double)plan->memory},
+        {"checkpoint_bytes", (double)plan->checkpoint_bytes},
+        {"disk_bytes", (double)plan->disk_bytes},
+        {"free_bytes", (double)plan->free_bytes},
+        {"prepare_seconds", plan->prepare_seconds},
+        {"step_seconds", plan->step_seconds},
+        {"train_seconds", plan->train_seconds},
+        {"evaluate_seconds", plan->evaluate_seconds},
+    };
+    cJSON *root = cJSON_CreateObject();
+    for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
+        cJSON_AddNumberToObject(root, figures[i].key, figures[i].value);
+    return tool_print_json(root);
+}
+
 static enum tool_exit train(const struct train_arguments *a, bool plan_only) {
     char words[2][320];
     const char **sets = all_sets(a, words);
     if (!sets) return tool_usage("no memory for the arguments");
     struct dapt_train_options options = {
         .config = a->plain.plain[0], .sets = sets, .resume = a->resume, .plan_only = plan_only};
+    struct dapt_plan plan;
+    if (a->json) {
+        options.plan = &plan;
+        options.callback = ignore;
+    }
     enum dapt_status status = dapt_train(&options);
     free(sets);
+    if (!status && a->json) status = print_plan(&plan);
     return tool_finish(status);
 }
 
@@ -123,13 +178,15 @@ static const struct tool_option plan_options[] = {
      offsetof(struct train_arguments, backend), 0, 0, false},
     {"--device", "WHICH", "short for --set backend.device=WHICH; see dapt devices", TOOL_TEXT,
      offsetof(struct train_arguments, device), 0, 0, false},
+    {"--json", NULL, "prints one JSON object: steps, bytes and seconds", TOOL_FLAG,
+     offsetof(struct train_arguments, json), 0, 0, false},
     {0},
 };
 
 const struct tool_command tool_plan = {
     .name = "plan",
     .plain = "CONFIG",
-    .summary = "tells what training would do: data, memory, steps, time",
+    .summary = "tells what training would do: data, memory, steps, time, disk",
     .options = plan_options,
     .size = sizeof(struct train_arguments),
     .plain_least = 1,

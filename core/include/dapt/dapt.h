@@ -46,6 +46,9 @@ DAPT_EXPORT enum dapt_status dapt_text_wrap(const char *text, size_t columns, si
                                             dapt_emit_text emit, void *user);
 // The one of `names` (NULL-terminated) that `name` is likely a slip for; NULL: none.
 DAPT_EXPORT const char *dapt_text_nearest(const char *name, const char *const *names);
+// A perplexity in at most 10 characters: "17.31", "3.200e+43"; "-" where it is not finite. Returns
+// `text`.
+DAPT_EXPORT const char *dapt_text_perplexity(double perplexity, char text[16]);
 
 // ---------------------------------------------------------------------------------------- context
 
@@ -127,6 +130,15 @@ struct dapt_train_event {
 // Called on the thread that trains.
 typedef void (*dapt_train_callback)(void *user, const struct dapt_train_event *event);
 
+// What `plan_only` finds. Seconds are of the whole run on this device; bytes are on the disk.
+struct dapt_plan {
+    uint64_t steps, tokens, evaluations, checkpoints, checkpoints_kept;
+    double passes;  // over the domain
+    double prepare_seconds, step_seconds, train_seconds, evaluate_seconds;
+    uint64_t memory, checkpoint_bytes, disk_bytes;  // disk: at most, with the one being written
+    uint64_t free_bytes;                            // where the run goes; 0: not known
+};
+
 struct dapt_train_options {
     const char *config;       // file
     const char *const *sets;  // "train.steps=50", NULL-terminated; NULL: none
@@ -135,6 +147,7 @@ struct dapt_train_options {
     dapt_train_callback
         callback;  // NULL: reports on stdout, with a progress line when that is a terminal
     void *user;
+    struct dapt_plan *plan;  // plan_only: filled; NULL: not wanted
 };
 // Trains as the configuration says. DAPT_ERROR_CANCELLED after dapt_interrupt(): a checkpoint was
 // written if training had begun, and the error text says how to go on. DAPT_ERROR_DEVICE: the device
