@@ -180,14 +180,15 @@ static enum dapt_status check_ids(const struct dapt_corpus *corpus,
                      largest, options->vocab);
 }
 
-static enum dapt_status hash_corpus(struct dapt_corpus *corpus, struct dapt_hash key,
-                                    const struct dapt_data_list *list) {
+// By what there is, not by what it was made from: a source that was built anew and gives the same text
+// makes no other corpus.
+static enum dapt_status hash_corpus(struct dapt_corpus *corpus, const struct dapt_data_list *list) {
     struct dapt_hasher *hasher = NULL;
     enum dapt_status status = dapt_hasher_create(&hasher);
     if (status) return status;
     static const char order[] = "strides";  // how weights are mixed: another order, another hash
     uint64_t numbers[] = {corpus->plan.sequence, corpus->plan.packing};
-    dapt_hasher_add(hasher, &key, sizeof key);
+    dapt_hasher_add(hasher, &corpus->shard.content, sizeof corpus->shard.content);
     dapt_hasher_add(hasher, numbers, sizeof numbers);
     if (corpus->plan.weighted) dapt_hasher_add(hasher, order, sizeof order);
     for (size_t e = 0; e < list->count; e++)
@@ -230,7 +231,7 @@ enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
     enum dapt_status status = open_shard(&o, list, &corpus->shard, &cached);
     if (!status) status = plan(corpus, list, options);
     if (!status) status = check_ids(corpus, options);
-    if (!status) status = hash_corpus(corpus, o.key, list);
+    if (!status) status = hash_corpus(corpus, list);
     if (!status) corpus->objective = options->objective;
     if (!status) {
         write_seen(&o);

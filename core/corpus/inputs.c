@@ -69,6 +69,15 @@ static void hash_common(const struct dapt_inputs *inputs, struct dapt_hasher *ha
     dapt_tokenizer_hash(inputs->options->tokenizer, hasher);
 }
 
+// Version and content of the plugin: one that was built anew may keep its version.
+static void hash_source(const struct dapt_inputs *inputs,
+                        const struct dapt_plugin_descriptor *source, struct dapt_hasher *hasher) {
+    struct dapt_hash content = dapt_modules_content(inputs->options->modules, source);
+    dapt_hasher_add_string(hasher, source->id);
+    dapt_hasher_add_string(hasher, source->version);
+    dapt_hasher_add(hasher, &content, sizeof content);
+}
+
 static enum dapt_status hash_entry(const struct dapt_data_entry *entry,
                                    struct dapt_hasher *hasher) {
     struct dapt_string json = {0};
@@ -100,10 +109,8 @@ enum dapt_status dapt_inputs_quick_key(const struct dapt_inputs *inputs, struct 
         status = hash_entry(&inputs->list->entries[e], hasher);
     const struct dapt_plugin_descriptor *source;
     for (size_t k = 0; (source = dapt_modules_each(inputs->options->modules, DAPT_SOURCE_1, k));
-         k++) {
-        dapt_hasher_add_string(hasher, source->id);
-        dapt_hasher_add_string(hasher, source->version);
-    }
+         k++)
+        hash_source(inputs, source, hasher);
     *settled = true;
     for (size_t i = 0; i < inputs->count; i++) {
         const struct dapt_corpus_file *file = &inputs->files[i];
@@ -241,8 +248,7 @@ enum dapt_status dapt_inputs_key(struct dapt_inputs *inputs, struct dapt_hash *k
         const struct dapt_corpus_file *file = &inputs->files[i];
         dapt_hasher_add(hasher, &file->entry, sizeof file->entry);
         dapt_hasher_add(hasher, &file->content, sizeof file->content);
-        dapt_hasher_add_string(hasher, file->source->id);
-        dapt_hasher_add_string(hasher, file->source->version);
+        hash_source(inputs, file->source, hasher);
         dapt_options_hash(file->options, hasher);
     }
     *key = dapt_hasher_value(hasher);

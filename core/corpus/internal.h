@@ -93,6 +93,7 @@ struct dapt_shard {
     const struct dapt_shard_document *documents;
     const uint32_t *file_entry;  // the data list's entry that each file came from
     struct dapt_shard_counts counts;
+    struct dapt_hash content;  // of tokens, documents and files
 };
 
 // Maps and checks a shard: its numbers always, the hashes of its tokens when `verify`.

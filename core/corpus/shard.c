@@ -127,6 +127,7 @@ static enum dapt_status check_shard(struct dapt_shard *shard, struct dapt_hash k
     shard->documents = (const struct dapt_shard_document *)(map->data + trailer.documents_at);
     shard->file_entry = (const uint32_t *)(map->data + trailer.files_at);
     shard->counts = trailer.counts;
+    shard->content = trailer.tables;  // the hashes of the tokens are among the tables
     enum dapt_status status = check_documents(shard);
     if (status || !verify) return status;
     struct verification v = {.tokens = map->data,

@@ -13,7 +13,8 @@ struct dapt_tokenizer {
     void **handles;  // the first is the main one
     size_t count, capacity;
     uint32_t vocab;
-    struct dapt_hash files;  // of what the plugin may have read
+    struct dapt_hash files;    // of what the plugin may have read
+    struct dapt_hash content;  // of the plugin's own file
 };
 
 // Files of a model's folder that a tokenizer reads. The model's weights beside them don't matter.
@@ -96,6 +97,7 @@ enum dapt_status dapt_tokenizer_open(const struct dapt_modules *modules, const c
     t->plugin = descriptor;
     t->api = descriptor->implementation;
     t->module = dapt_modules_file(modules, descriptor);
+    t->content = dapt_modules_content(modules, descriptor);
     enum dapt_status status = dapt_grow(&t->handles, &t->capacity, 1, sizeof *t->handles);
     if (!status) status = dapt_options_create(descriptor->options, options, others, &t->options);
     if (!status) {
@@ -225,6 +227,7 @@ enum dapt_status dapt_tokenizer_decode(struct dapt_tokenizer *tokenizer, const u
 void dapt_tokenizer_hash(const struct dapt_tokenizer *tokenizer, struct dapt_hasher *hasher) {
     dapt_hasher_add_string(hasher, tokenizer->plugin->id);
     dapt_hasher_add_string(hasher, tokenizer->plugin->version);
+    dapt_hasher_add(hasher, &tokenizer->content, sizeof tokenizer->content);
     dapt_options_hash(tokenizer->options, hasher);
     dapt_hasher_add(hasher, &tokenizer->files, sizeof tokenizer->files);
     int64_t numbers[] = {tokenizer->vocab, dapt_tokenizer_special(tokenizer, DAPT_SPECIAL_BOS),

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/files.h"
+#include "base/hash.h"
 #include "base/nearest.h"
 #include "host/module.h"
 #include "host/module_dir.h"
@@ -15,6 +16,7 @@ struct offer {
     const char *path;
     const struct dapt_backend *backend;
     const struct dapt_plugin_descriptor *descriptor;
+    struct dapt_hash content;  // of the file, for plugins
 };
 
 struct dapt_modules {
@@ -60,13 +62,16 @@ static enum dapt_status add_offer(struct dapt_modules *modules, struct offer off
 }
 
 static enum dapt_status add_plugin(struct dapt_modules *modules, const char *path,
+                                   struct dapt_hash content,
                                    const struct dapt_plugin_entry *entry) {
     enum dapt_status status = dapt_module_check_plugin(entry);
     if (status) return dapt_fail_in(status, "%s", path);
     for (uint32_t i = 0; !status && i < entry->count; i++) {
         const struct dapt_plugin_descriptor *descriptor = &entry->descriptors[i];
         if (dapt_module_kind_known(descriptor->kind)) {
-            status = add_offer(modules, (struct offer){.path = path, .descriptor = descriptor});
+            status = add_offer(
+                modules,
+                (struct offer){.path = path, .descriptor = descriptor, .content = content});
         } else {
             dapt_log(DAPT_LOG_INFO,
                      "%s: \"%s\" is ignored: its kind \"%s\" is not known to this version of dapt",
@@ -130,6 +135,9 @@ static enum dapt_status load_file(struct dapt_modules *modules, const char *name
                          path, abi, plugin ? "plugin" : "backend", ours);
     }
     const void *entry = NULL;
+    struct dapt_hash content = {0};
+    if (plugin) status = dapt_hash_file(path, &content);
+    if (status) return status;
     status = open_module(modules, path, plugin ? "dapt_plugin_entry" : "dapt_backend_entry",
                          &entry);
     if (status) return status;
@@ -137,7 +145,7 @@ static enum dapt_status load_file(struct dapt_modules *modules, const char *name
     memcpy(&loaded, entry, sizeof loaded);
     if (loaded != ours)
         return dapt_fail(DAPT_ERROR_INVALID, "%s: changed while it was being loaded", path);
-    return plugin ? add_plugin(modules, path, entry) : add_backend(modules, path, entry);
+    return plugin ? add_plugin(modules, path, content, entry) : add_backend(modules, path, entry);
 }
 
 static bool is_module(const char *name) {
@@ -342,4 +350,11 @@ const char *dapt_modules_file(const struct dapt_modules *modules,
     for (size_t i = 0; i < modules->offer_count; i++)
         if (modules->offers[i].descriptor == descriptor) return modules->offers[i].path;
     return NULL;
+}
+
+struct dapt_hash dapt_modules_content(const struct dapt_modules *modules,
+                                      const struct dapt_plugin_descriptor *descriptor) {
+    for (size_t i = 0; i < modules->offer_count; i++)
+        if (modules->offers[i].descriptor == descriptor) return modules->offers[i].content;
+    return (struct dapt_hash){0};
 }

@@ -9,6 +9,7 @@
 // read from the file before it is opened: nothing of a module of another version runs, constructors neither.
 #ifndef DAPT_HOST_LOADER_H
 #define DAPT_HOST_LOADER_H
+#include "base/hash.h"
 #include "dapt/backend.h"
 #include "host/config.h"
 
@@ -42,6 +43,9 @@ const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules
 // The file that a descriptor was loaded from; NULL: not known. Lives as long as the modules.
 const char *dapt_modules_file(const struct dapt_modules *modules,
                               const struct dapt_plugin_descriptor *descriptor);
+// The hash of that file as it was loaded: a plugin that was built anew keeps its version, not this.
+struct dapt_hash dapt_modules_content(const struct dapt_modules *modules,
+                                      const struct dapt_plugin_descriptor *descriptor);
 
 // The host table that plugins and backends receive; it lives as long as the program.
 const struct dapt_host *dapt_host(void);

@@ -50,6 +50,25 @@ static void add_mix(const struct dapt_trainer *t, cJSON *record) {
     cJSON_AddNumberToObject(mix, "fraction", position.fraction);
 }
 
+// Which builds of the plugins took part. For people: what is compared is what they give.
+static void add_modules(const struct dapt_trainer *t, cJSON *record) {
+    static const char *const kinds[] = {DAPT_SOURCE_1, DAPT_TOKENIZER_1, DAPT_SCHEDULE_1};
+    cJSON *modules = cJSON_AddObjectToObject(record, "modules");
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        const char *only = i == 1   ? t->config->tokenizer.plugin
+                           : i == 2 ? t->config->train.schedule.plugin
+                                    : NULL;
+        const struct dapt_plugin_descriptor *each;
+        for (size_t k = 0; (each = dapt_modules_each(t->setup.modules, kinds[i], k)); k++) {
+            char name[256], text[33];
+            if (only && strcmp(only, each->id) != 0) continue;
+            snprintf(name, sizeof name, "%s %s", kinds[i], each->id);
+            dapt_hash_text(dapt_modules_content(t->setup.modules, each), text);
+            cJSON_AddStringToObject(modules, name, text);
+        }
+    }
+}
+
 // No times and no paths: a run that was killed and resumed leaves the same record as one that was
 // not.
 cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
@@ -62,6 +81,7 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     cJSON_AddStringToObject(versions, "dapt", dapt_version());
     cJSON_AddNumberToObject(versions, "plugin_abi", DAPT_PLUGIN_ABI);
     cJSON_AddNumberToObject(versions, "backend_abi", DAPT_BACKEND_ABI);
+    add_modules(t, record);
     cJSON_AddNumberToObject(record, "step", (double)t->step);
     cJSON_AddNumberToObject(record, "steps", (double)t->setup.steps);
     cJSON_AddNumberToObject(record, "updates", (double)t->updates);
@@ -74,6 +94,7 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     cJSON_AddStringToObject(record, "data", t->data_hash);
     if (t->setup.replay) cJSON_AddStringToObject(record, "replay", t->replay_hash);
     cJSON_AddStringToObject(record, "model", t->model_hash);
+    cJSON_AddStringToObject(record, "schedule", t->schedule_hash);
     cJSON_AddStringToObject(record, "config", t->course_hash);
     cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->course, true));
     cJSON_AddItemToObject(record, "tokenizer",
@@ -154,6 +175,18 @@ static enum dapt_status read_mix(struct dapt_trainer *t, const cJSON *record) {
     return dapt_mix_restore(t->setup.mix, &position);
 }
 
+// A plugin may have been built anew under the same version.
+static enum dapt_status check_schedule(const struct dapt_trainer *t, const cJSON *record,
+                                       uint64_t steps) {
+    if (steps != t->setup.steps || !cJSON_GetObjectItemCaseSensitive(record, "schedule") ||
+        dapt_json_has_text(record, "schedule", t->schedule_hash))
+        return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "train.schedule.plugin \"%s\" gives other values than when the checkpoint was "
+                     "written: it was built anew; set it back, or start another run folder",
+                     t->config->train.schedule.plugin);
+}
+
 static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *format = cJSON_GetObjectItemCaseSensitive(record, "format");
     uint64_t steps = 0;
@@ -185,6 +218,7 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
             "the checkpoint was written; start another run folder for it");
     if (!status) status = read_count(record, "steps", &steps);
     if (!status) status = dapt_course_steps(steps, t->setup.steps, t->options->sets);
+    if (!status) status = check_schedule(t, record, steps);
     if (!status) status = read_count(record, "step", &t->step);
     if (!status) status = read_count(record, "updates", &t->updates);
     if (!status) status = read_count(record, "skipped", &t->skipped);

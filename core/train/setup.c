@@ -353,6 +353,22 @@ enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
                      point->weight_decay, step);
 }
 
+enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct dapt_hash *hash) {
+    const uint64_t most = 4096, count = setup->steps < most ? setup->steps : most;
+    struct dapt_hasher *hasher = NULL;
+    enum dapt_status status = dapt_hasher_create(&hasher);
+    for (uint64_t i = 0; i < count && !status; i++) {
+        struct dapt_schedule_point point;
+        uint64_t step = (uint64_t)((double)i * (double)setup->steps / (double)count);
+        status = dapt_setup_point(setup, step, &point);
+        double values[] = {point.learning_rate, point.weight_decay, point.replay_share};
+        dapt_hasher_add(hasher, values, sizeof values);
+    }
+    if (!status) *hash = dapt_hasher_value(hasher);
+    dapt_hasher_destroy(&hasher);
+    return status;
+}
+
 // ------------------------------------------------------------------------------------------ setup
 
 enum dapt_status dapt_setup_open(const struct dapt_config *config,

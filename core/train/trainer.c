@@ -539,6 +539,8 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     }
     enum dapt_status status = dapt_model_hash(t->setup.model, &hash);
     if (!status) dapt_hash_text(hash, t->model_hash);
+    if (!status) status = dapt_setup_schedule_hash(&t->setup, &hash);
+    if (!status) dapt_hash_text(hash, t->schedule_hash);
     if (!status) status = dapt_course_create(t->config, &t->course);
     if (!status) status = dapt_course_hash(t->course, t->course_hash);
     return status ? status : dapt_course_tokenizer(t->config, &t->tokenizer);

@@ -17,7 +17,7 @@ struct dapt_trainer {
     struct dapt_run_folder run;
     struct dapt_metrics *metrics;
     cJSON *course, *tokenizer;  // see course.h
-    char course_hash[33], data_hash[33], model_hash[33];
+    char course_hash[33], data_hash[33], model_hash[33], schedule_hash[33];
     char replay_hash[33];                 // "": no replay
     struct dapt_batch **batches;          // [setup.micros] of one step
     struct dapt_evaluation *evaluations;  // [config->data.eval_count], the last ones

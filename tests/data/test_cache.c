@@ -100,6 +100,44 @@ static void test_miss(void **state) {
     dapt_string_free(&text);
 }
 
+// A plugin that was built anew under its old version: read and tokenised again, and where the outcome
+// is the same, the same corpus to a run that goes on.
+static void test_rebuilt(void **state) {
+    (void)state;
+    static const char *const names[] = {"test_tokenizer.so", "test_source.so"};
+    const char *path = path_in(folder, "a.script"), *build = getenv("DAPT_TEST_BUILD");
+    struct dapt_modules *before = modules;
+    struct dapt_hash first, second;
+    write_text(path, "text some words to be read as a document of their own\n");
+    struct dapt_corpus *corpus = open_corpus((struct setting){.path = path, .sequence = T});
+    dapt_corpus_hash(corpus, &first);
+    dapt_corpus_close(&corpus);
+    for (size_t i = 0; i < 2; i++) {
+        struct dapt_arena arena = {0};
+        struct dapt_string file = {0};
+        const char *places[3] = {0};
+        for (size_t k = 0; k < 2; k++)
+            places[k] = dapt_arena_format(&arena, "%s/tests/data/%s", build, names[k]);
+        assert_ok(dapt_file_read(places[i], 1 << 24, &file));
+        assert_ok(dapt_string_add(&file, "x", 1));
+        places[i] = path_in(folder, names[i]);
+        assert_ok(dapt_file_write(places[i], file.data, file.length));
+        wait_settled();
+        assert_ok(dapt_modules_load(places, &modules));
+        for (int again = 0; again < 2; again++) {
+            corpus = open_corpus((struct setting){.path = path, .sequence = T});
+            assert_int_equal(dapt_corpus_report(corpus)->cached, again);
+            dapt_corpus_hash(corpus, &second);
+            dapt_corpus_close(&corpus);
+            assert_true(same(first, second));
+        }
+        dapt_modules_unload(&modules);
+        modules = before;
+        dapt_string_free(&file);
+        dapt_arena_free(&arena);
+    }
+}
+
 static void damage(const char *path, const char *data, size_t size) {
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
@@ -486,6 +524,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_hit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_miss, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_rebuilt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_processes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_compressed, set_up, tear_down),

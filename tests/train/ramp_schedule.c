@@ -1,4 +1,5 @@
-// A schedule for tests: a constant rate, and a share of replay that grows from 0 to 0.5.
+// A schedule for tests: a constant rate, and a share of replay that grows from 0 to 0.5. With
+// RAMP_REBUILT set it gives other rates, as one that was built anew may.
 #include <stdlib.h>
 
 #include "dapt/plugin.h"
@@ -13,7 +14,7 @@ static enum dapt_status ramp_open(const struct dapt_host *host, const struct dap
 static void ramp_at(void *handle, uint64_t step, uint64_t total,
                     struct dapt_schedule_point *point) {
     (void)handle;
-    point->learning_rate = 0.01;
+    point->learning_rate = getenv("RAMP_REBUILT") ? 0.02 : 0.01;
     point->replay_share = 0.5 * (double)step / (double)total;
 }
 

@@ -56,6 +56,23 @@ static void test_ramp(void **state) {
         "\"train\": {\"schedule\": {\"plugin\": \"ramp\", \"peak\": null, \"warmup\": null}}}",
         getenv("DAPT_TEST_BUILD"), s->held);
     check_resume(s, "ramp", more);
+    // Of the same version, and yet another one: the run is not gone on with.
+    struct outcome o;
+    write_config(s, "ramp", more);
+    setenv("RAMP_REBUILT", "1", 1);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    unsetenv("RAMP_REBUILT");
+    expect(&o, 1, "train.schedule.plugin \"ramp\" gives other values");
+    struct dapt_string text = {0};
+    assert_ok(dapt_file_read(dapt_path_join(&s->arena, latest_checkpoint(s, "ramp"), "run.json"),
+                             1 << 20, &text));
+    cJSON *record = cJSON_ParseWithLength(text.data, text.length);
+    dapt_string_free(&text);
+    const cJSON *built = cJSON_GetObjectItem(record, "modules");
+    assert_non_null(cJSON_GetObjectItem(built, "dapt.schedule/1 ramp"));
+    assert_non_null(cJSON_GetObjectItem(built, "dapt.source/1 text"));
+    assert_null(cJSON_GetObjectItem(built, "dapt.schedule/1 cosine"));
+    cJSON_Delete(record);
 }
 
 static void test_weights(void **state) {
