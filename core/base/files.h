@@ -54,8 +54,9 @@ enum dapt_status dapt_list_folder(struct dapt_arena *arena, const char *path,
                                   struct dapt_paths *names);
 
 // The regular files that a pattern means, sorted by name (bytes): a file; a folder (all below it,
-// hidden ones left out); a glob (files only; "**" stands for folders at any depth). Links are
-// followed, loops are not. Nothing found is an error that names the pattern.
+// hidden ones left out); a glob (files only; "**" stands for folders at any depth). What is there under
+// its very name is no wildcard: of /pro[1]/*.txt only the last part is a pattern. Links are followed,
+// loops are not. Nothing found is an error that names the pattern.
 enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern,
                              struct dapt_paths *paths);
 

@@ -175,13 +175,30 @@ static enum dapt_status match_folder(struct found *found, const char *folder, co
     return status;
 }
 
-// Splits a glob into the folder before its first wildcard and the rest.
-static enum dapt_status match_glob(struct found *found, const char *pattern) {
-    const char *wildcard = pattern + strcspn(pattern, "*?["), *rest = wildcard;
-    while (rest > pattern && rest[-1] != '/') rest--;
+static size_t find_wildcard(const char *pattern) {
+    return strcspn(pattern, "*?[");
+}
+
+// The length of the folder that a pattern begins with: up to its first wildcard, and on as long as a
+// folder of that very name is there, such as one that is called "pro[1]".
+static enum dapt_status find_folder(struct dapt_arena *arena, const char *pattern, size_t *length) {
+    size_t known = find_wildcard(pattern);
+    while (known > 0 && pattern[known - 1] != '/') known--;
+    for (const char *slash; (slash = strchr(pattern + known, '/'));) {
+        char *folder = dapt_arena_copy(arena, pattern, (size_t)(slash - pattern));
+        if (!folder) return DAPT_ERROR_MEMORY;
+        if (slash > pattern && !dapt_is_dir(folder)) break;
+        known = (size_t)(slash - pattern) + 1;
+    }
+    *length = known;
+    return DAPT_OK;
+}
+
+static enum dapt_status match_glob(struct found *found, const char *pattern, size_t length) {
     struct dapt_arena scratch = {0};
-    char *folder = dapt_arena_copy(&scratch, pattern, (size_t)(rest - pattern));
-    enum dapt_status status = folder ? match_folder(found, folder, rest, NULL) : DAPT_ERROR_MEMORY;
+    char *folder = dapt_arena_copy(&scratch, pattern, length);
+    enum dapt_status status = folder ? match_folder(found, folder, pattern + length, NULL)
+                                     : DAPT_ERROR_MEMORY;
     dapt_arena_free(&scratch);
     return status;
 }
@@ -201,8 +218,10 @@ enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern,
                              struct dapt_paths *paths) {
     *paths = (struct dapt_paths){0};
     struct found found = {.arena = arena};
-    bool glob = pattern[strcspn(pattern, "*?[")] != '\0';
-    enum dapt_status status = DAPT_OK;
+    size_t folder;
+    enum dapt_status status = find_folder(arena, pattern, &folder);
+    if (status) return status;
+    bool glob = pattern[folder + find_wildcard(pattern + folder)] != '\0';
     struct stat info;
     if (*pattern &&
         stat(pattern, &info) == 0) {  // the very name comes before what it would mean as a glob
@@ -214,7 +233,7 @@ enum dapt_status dapt_expand(struct dapt_arena *arena, const char *pattern,
             status = dapt_fail(DAPT_ERROR_INVALID, "%s: is neither a file nor a folder", pattern);
         }
     } else if (glob) {
-        status = match_glob(&found, pattern);
+        status = match_glob(&found, pattern, folder);
     } else {
         status = *pattern ? dapt_fail_errno("%s", pattern)
                           : dapt_fail(DAPT_ERROR_INVALID, "an empty path");

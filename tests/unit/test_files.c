@@ -179,6 +179,32 @@ static void test_expand(void **state) {
     expand_is("d/missing/*", "error");
 }
 
+// A folder is no pattern because its name could be one.
+static void test_expand_names(void **state) {
+    (void)state;
+    static const char *const names[] = {"pro[1]/corpus/a.txt", "pro[1]/corpus/[b]/c.txt",
+                                        "pro1/corpus/no.txt", "q*/x?/d.txt", "qq/xx/e.txt"};
+    struct dapt_arena arena = {0};
+    struct dapt_paths paths;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *place = dapt_arena_copy(&arena, names[i],
+                                      (size_t)(strrchr(names[i], '/') - names[i]));
+        assert_int_equal(dapt_mkdirs(place), DAPT_OK);
+        put(names[i], "1");
+    }
+    expand_is("pro[1]/corpus/*.txt", "pro[1]/corpus/a.txt");
+    expand_is("pro[1]/corpus", "pro[1]/corpus/[b]/c.txt pro[1]/corpus/a.txt");
+    expand_is("pro[1]/**/c.txt", "pro[1]/corpus/[b]/c.txt");
+    expand_is("pro[1]/*/[b]/*", "error");  // here it is one: what stands behind a pattern
+    expand_is("pro[12]/corpus/*.txt", "pro1/corpus/no.txt");
+    expand_is("q*/x?/*.txt", "q*/x?/d.txt");
+    expand_is("q*/*/*.txt", "q*/x?/d.txt");
+    expand_is("q?/x?/*.txt", "q*/x?/d.txt qq/xx/e.txt");
+    assert_int_equal(dapt_expand(&arena, "pro[1]/corpus/b.txt", &paths), DAPT_ERROR_IO);
+    assert_non_null(strstr(dapt_error(), "pro[1]/corpus/b.txt: No such file"));
+    dapt_arena_free(&arena);
+}
+
 static void test_paths(void **state) {
     (void)state;
     struct dapt_arena arena = {0};
@@ -199,6 +225,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_writer_is_atomic, enter, leave),
         cmocka_unit_test_setup_teardown(test_commit_that_fails_leaves_nothing, enter, leave),
         cmocka_unit_test_setup_teardown(test_folders, enter, leave),
+        cmocka_unit_test_setup_teardown(test_expand_names, enter, leave),
         cmocka_unit_test_setup_teardown(test_expand, enter, leave),
         cmocka_unit_test_setup_teardown(test_paths, enter, leave),
     };
