@@ -48,10 +48,10 @@ struct dapt_corpus_options {
     const char *cache;  // folder of shards, made when missing
     double skip_errors;           // share of the records that may be bad
     const char *skip_errors_key;  // what sets it, for messages; NULL: nothing does
-    uint64_t max_tokens;          // stop after the document that passes it; 0: no limit
-    uint32_t vocab;    // ids that the model knows: a text with others is refused; 0: not checked
-    unsigned threads;  // 0: all processors
-    const char *name;  // for messages: "domain", "eval general"
+    uint64_t max_tokens;  // no more than so many: the document that passes them is cut; 0: all
+    uint32_t vocab;       // ids that the model knows: a text with others is refused; 0: not checked
+    unsigned threads;     // 0: all processors
+    const char *name;     // for messages: "domain", "eval general"
     const struct dapt_objective *objective;  // outlives the corpus; NULL: causal
 };
 

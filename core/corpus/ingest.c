@@ -273,6 +273,20 @@ static enum dapt_status take_bad(struct ingest *in, const char *path, const stru
     return DAPT_OK;
 }
 
+// The document that passes the limit is cut there; of its bytes go as many along, in proportion.
+static enum dapt_status write_document(struct ingest *in, const struct piece *piece,
+                                       const uint32_t *ids) {
+    uint64_t limit = in->inputs->options->max_tokens, tokens = piece->ids, bytes = piece->length;
+    if (limit && tokens > limit - in->tokens) {
+        tokens = limit - in->tokens;
+        bytes = (uint64_t)((double)bytes * (double)tokens / (double)piece->ids + 0.5);
+    }
+    in->tokens += tokens;
+    in->bytes += bytes;
+    return dapt_shard_writer_add(in->writer, ids, (size_t)tokens, bytes, (uint32_t)in->first,
+                                 piece->record);
+}
+
 static enum dapt_status write_block(struct ingest *in, const struct block *block) {
     const char *path = in->inputs->files[in->first].path;
     const uint32_t *ids = block->ids.ids;
@@ -286,11 +300,8 @@ static enum dapt_status write_block(struct ingest *in, const struct block *block
         } else if (piece->empty) {
             in->counts->empty++;
         } else {
-            status = dapt_shard_writer_add(in->writer, ids, piece->ids, piece->length,
-                                           (uint32_t)in->first, piece->record);
+            status = write_document(in, piece, ids);
             ids += piece->ids;
-            in->tokens += piece->ids;
-            in->bytes += piece->length;
         }
     }
     if (!status && block->status && !(limit && in->tokens >= limit))

@@ -13,7 +13,7 @@
 #include "host/json.h"
 
 static const uint32_t key_version =
-    1;  // of what a shard holds for its key; another number makes all shards anew
+    2;  // of what a shard holds for its key; another number makes all shards anew
 
 bool dapt_stamp_read(const char *path, struct dapt_stamp *stamp) {
     struct stat info;

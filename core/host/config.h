@@ -58,7 +58,7 @@ struct dapt_config {
         enum dapt_packing packing;
         bool special;       // put the tokenizer's template (BOS, ...) around each document; true
         const char *cache;  // folder of token shards; NULL: $XDG_CACHE_HOME/dapt or ~/.cache/dapt
-        uint64_t eval_tokens;  // at most so many tokens of each set; 0: all
+        uint64_t eval_tokens;  // the first so many tokens of each set; 0: all
         double skip_errors;    // share of records that may be bad before the run stops; 0
     } data;
 

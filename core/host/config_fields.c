@@ -37,7 +37,9 @@ const struct dapt_field dapt_fields[] = {
     NEEDED(DATA, "data.domain", data.domain,
            "the domain's text: a path (file, folder or glob; gz, zst, xz, bz2 are undone), or "
            "{\"path\": ..., \"source\": PLUGIN, \"weight\": 1, "
-           "options of the plugin}, or an array of these"),
+           "options of the plugin}, or an array of these. weight mixes entries, general text into "
+           "the domain's say: it multiplies how much an entry brings by its own size (2: all of it "
+           "twice a pass, 0.5: half), it is no share"),
     NUMBER(
         "data.replay.share", data.replay.share, "0", 0, 0.99,
         "share of the sequences drawn from data.replay.from, in any stretch of the run; a schedule "
@@ -57,7 +59,8 @@ const struct dapt_field dapt_fields[] = {
     OTHER(PATH, "data.cache", data.cache, NULL,
           "folder for tokenised text; default: $XDG_CACHE_HOME/dapt or ~/.cache/dapt"),
     {"data.eval_tokens", DAPT_FIELD_AMOUNT, AT(data.eval_tokens), "0", false, 0, MANY, NULL,
-     "score at most so many tokens of each held-out text; 0: all"},
+     "score the first so many tokens of each held-out text, no more (the document that passes them "
+     "is cut); the same ones throughout a run; 0: all"},
     NUMBER("data.skip_errors", data.skip_errors, "0", 0, 1,
            "share of records that may be unreadable before the run stops"),
 

@@ -135,7 +135,11 @@ void dapt_config_schema(FILE *out) {
         "\"required\": [\"path\"], "
         "\"properties\": {\"path\": {\"type\": \"string\", \"minLength\": 1}, \"source\": "
         "{\"type\": \"string\"}, "
-        "\"weight\": {\"type\": \"number\", \"exclusiveMinimum\": 0}}}]},\n"
+        "\"weight\": {\"type\": \"number\", \"exclusiveMinimum\": 0, \"maximum\": 1e6, "
+        "\"description\": "
+        "\"multiplies how much the entry brings by its own size (2: all of it twice a pass, 0.5: "
+        "half); "
+        "it is no share\"}}}]},\n"
         "\"list\": {\"anyOf\": [{\"$ref\": \"#/$defs/entry\"}, "
         "{\"type\": \"array\", \"minItems\": 1, \"items\": {\"$ref\": "
         "\"#/$defs/entry\"}}]},\n\"config\": ";

@@ -353,7 +353,14 @@ static void test_limits(void **state) {
         struct dapt_corpus *corpus = open_corpus(
             (struct setting){.path = path, .max_tokens = limit, .threads = 3});
         assert_int_equal(dapt_corpus_report(corpus)->documents, d + 1);
-        assert_int_equal(dapt_corpus_report(corpus)->tokens, naive.ends[d]);
+        uint64_t all = naive.ends[d], begin = d ? naive.ends[d - 1] : 0,
+                 tokens = limit < all ? limit : all;
+        assert_int_equal(dapt_corpus_report(corpus)->tokens, tokens);
+        // Its bytes in proportion: here a byte is a token, and one more ends the document.
+        struct dapt_corpus_document last = dapt_corpus_document(corpus, d);
+        assert_int_equal(last.tokens, tokens - begin);
+        double whole = (double)(all - begin), share = (double)(tokens - begin) / whole;
+        assert_true(fabs((double)last.bytes - share * (whole - 1)) <= 0.5);
         dapt_corpus_close(&corpus);
     }
     struct dapt_corpus *corpus = NULL;

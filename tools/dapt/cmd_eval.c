@@ -124,7 +124,7 @@ static const struct tool_option eval_options[] = {
     {"--no-special", NULL, "leaves the tokenizer's template (BOS, ...) out", TOOL_FLAG,
      offsetof(struct eval_arguments, no_special), 0, 0, false},
     {"--max-tokens", "N",
-     "at most so many tokens of each set (the document that passes it is read to its end)",
+     "the first so many tokens of each set, no more (the document that passes them is cut)",
      TOOL_COUNT, offsetof(struct eval_arguments, max_tokens), 1, 1e15, false},
     {"--source", "ID", "source plugin; default: by looking at the files", TOOL_TEXT,
      offsetof(struct eval_arguments, source), 0, 0, false},

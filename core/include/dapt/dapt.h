@@ -182,7 +182,7 @@ struct dapt_evaluate_options {
     uint32_t batch;       // sequences at a time; 0: 8
     const char *packing;  // "documents", "concatenate"; NULL: as trained, else "documents"
     bool no_special;      // leave the tokenizer's template (BOS, ...) out
-    uint64_t max_tokens;  // of each set; 0: all
+    uint64_t max_tokens;  // the first so many of each set, the last document cut; 0: all
     const char *cache;    // folder of token shards; NULL: the usual one
 };
 // Fills results[data_count]; names point into options->data.
