@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -78,6 +79,18 @@ void dapt_map_close(struct dapt_map *map) {
     *map = (struct dapt_map){0};
 }
 
+void dapt_lock_share(const char *path, struct dapt_lock *lock) {
+    *lock = (struct dapt_lock){.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
+    if (lock->fd < 0) return;
+    lock->held = flock(lock->fd, LOCK_SH | LOCK_NB) == 0;
+    if (!lock->held) close(lock->fd);
+}
+
+void dapt_lock_release(struct dapt_lock *lock) {
+    if (lock->held) close(lock->fd);
+    *lock = (struct dapt_lock){0};
+}
+
 enum dapt_status dapt_file_read(const char *path, size_t limit, struct dapt_string *content) {
     *content = (struct dapt_string){0};
     int fd;
@@ -132,6 +145,13 @@ static void writer_free(struct dapt_writer **writer, bool remove_temporary) {
     free(w);
 }
 
+// Locks what was just made. False: someone took it for a left-over in between and removed it.
+static bool hold(int fd) {
+    struct stat info;
+    return flock(fd, LOCK_EX | LOCK_NB) != 0 ? errno != EWOULDBLOCK
+                                             : fstat(fd, &info) != 0 || info.st_nlink > 0;
+}
+
 // The temporary file lies in the same folder (rename needs that) under a hidden name (dapt_expand leaves it out).
 static enum dapt_status open_temporary(struct dapt_writer *w) {
     static atomic_uint serial;
@@ -143,8 +163,10 @@ static enum dapt_status open_temporary(struct dapt_writer *w) {
                                          atomic_fetch_add(&serial, 1));
         if (!w->temporary) return DAPT_ERROR_MEMORY;
         w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (w->fd >= 0) return DAPT_OK;
-        if (errno != EEXIST) break;
+        if (w->fd >= 0 && hold(w->fd)) return DAPT_OK;
+        if (w->fd < 0 && errno != EEXIST) break;
+        if (w->fd >= 0) close(w->fd);
+        w->fd = -1;
     }
     return dapt_fail_errno("%s: cannot be created", w->path);
 }
@@ -259,6 +281,35 @@ enum dapt_status dapt_mkdirs(const char *path) {
     }
     dapt_arena_free(&arena);
     return status;
+}
+
+enum dapt_status dapt_private_dir(const char *path, bool tighten) {
+    struct stat info;
+    if (!dapt_is_dir(path)) {
+        enum dapt_status status = DAPT_OK;
+        struct dapt_arena arena = {0};
+        size_t length = strlen(path);
+        while (length > 0 && path[length - 1] == '/') length--;
+        while (length > 0 && path[length - 1] != '/') length--;
+        char *up = dapt_arena_copy(&arena, path, length);
+        if (!up) status = DAPT_ERROR_MEMORY;
+        if (length) status = dapt_mkdirs(up);
+        dapt_arena_free(&arena);
+        if (status) return status;
+        if (mkdir(path, 0700) != 0 && errno != EEXIST)
+            return dapt_fail_errno("%s: folder cannot be made", path);
+    }
+    if (stat(path, &info) != 0) return dapt_fail_errno("%s", path);
+    if (!S_ISDIR(info.st_mode)) return dapt_fail(DAPT_ERROR_IO, "%s: is not a folder", path);
+    if (info.st_uid != geteuid() && geteuid() != 0)
+        return dapt_fail(
+            DAPT_ERROR_INVALID,
+            "%s: belongs to another user, who could change what is read from it; choose "
+            "a folder of your own (data.cache, --cache or XDG_CACHE_HOME)",
+            path);
+    if (tighten && info.st_uid == geteuid() && (info.st_mode & 077) && chmod(path, 0700) != 0)
+        return dapt_fail_errno("%s: cannot be closed to others", path);
+    return DAPT_OK;
 }
 
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *place) {

@@ -19,11 +19,20 @@ struct dapt_map {
 enum dapt_status dapt_map_open(const char *path, struct dapt_map *map);
 void dapt_map_close(struct dapt_map *map);  // a zeroed map is fine
 
+// Says that a file is used, to those who would remove it; where the system has no locks, nobody knows.
+struct dapt_lock {
+    bool held;
+    int fd;
+};
+void dapt_lock_share(const char *path, struct dapt_lock *lock);
+void dapt_lock_release(struct dapt_lock *lock);  // a zeroed lock is fine
+
 // Reads a whole file that must not exceed `limit` bytes. The string ends in NUL.
 enum dapt_status dapt_file_read(const char *path, size_t limit, struct dapt_string *content);
 
 // Writes a file so that, at any instant, `path` holds the old content or the new one: temporary
-// name beside it, fsync, rename, fsync of the folder.
+// name beside it, fsync, rename, fsync of the folder. The temporary file is locked (flock) as long as
+// it is being written: one that nobody holds was left by a process that died.
 struct dapt_writer;
 enum dapt_status dapt_writer_open(const char *path, struct dapt_writer **writer);
 enum dapt_status dapt_writer_write(struct dapt_writer *writer, const void *data, size_t size);
@@ -33,7 +42,10 @@ void dapt_writer_abort(struct dapt_writer **writer);
 // the three together
 enum dapt_status dapt_file_write(const char *path, const void *data, size_t size);
 
-enum dapt_status dapt_mkdirs(const char *path);       // as mkdir -p, and sync
+enum dapt_status dapt_mkdirs(const char *path);  // as mkdir -p, and sync
+// As dapt_mkdirs, with mode 0700: what lies there is nobody else's business. A folder that is there must
+// be this user's own (or this user root); `tighten` takes the permissions of others away.
+enum dapt_status dapt_private_dir(const char *path, bool tighten);
 enum dapt_status dapt_remove_tree(const char *path);  // as rm -rf; a missing path is fine
 enum dapt_status dapt_sync_dir(const char *path);
 enum dapt_status dapt_rename(const char *from, const char *to);  // and sync the folder of `to`

@@ -26,11 +26,8 @@ struct opening {
 };
 
 static enum dapt_status find_cache(struct opening *o) {
-    o->cache = o->options->cache ? o->options->cache : dapt_cache_dir(&o->arena);
-    if (!o->cache)
-        return dapt_fail(DAPT_ERROR_INVALID,
-                         "no folder for token shards: set data.cache, XDG_CACHE_HOME or HOME");
-    return dapt_mkdirs(o->cache);
+    enum dapt_status status = dapt_cache_find(o->options->cache, &o->arena, &o->cache);
+    return status ? status : dapt_private_dir(o->cache, !o->options->cache);
 }
 
 static const char *cache_path(struct opening *o, struct dapt_hash key, const char *ending) {
@@ -41,15 +38,15 @@ static const char *cache_path(struct opening *o, struct dapt_hash key, const cha
 
 // ----------------------------------------------------------------------------------- what was seen
 
-static bool read_seen(struct opening *o) {
+bool dapt_cache_read_seen(const char *path, struct dapt_hash *hash, struct dapt_stamp *verified) {
     struct dapt_string text = {0};
     char key[33] = "";
-    struct dapt_stamp *s = &o->verified;
-    bool good = dapt_is_file(o->seen_path) && !dapt_file_read(o->seen_path, 1024, &text) &&
+    struct dapt_stamp stamp, *s = verified ? verified : &stamp;
+    bool good = dapt_is_file(path) && !dapt_file_read(path, 1024, &text) &&
                 sscanf(text.data,
                        "dapt-seen 1 %32s %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNd64 " %" SCNd64,
                        key, &s->size, &s->device, &s->inode, &s->modified, &s->changed) == 6 &&
-                dapt_hash_parse(key, &o->key);
+                dapt_hash_parse(key, hash);
     dapt_string_free(&text);
     return good;
 }
@@ -112,6 +109,7 @@ static enum dapt_status make_shard(struct opening *o, struct dapt_shard *shard) 
     enum dapt_status status = file_entry ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; i < o->inputs.count && !status; i++)
         file_entry[i] = o->inputs.files[i].entry;
+    if (!status) dapt_cache_sweep(o->cache);
     if (!status) status = dapt_shard_writer_open(o->shard_path, o->key, vocab, &writer);
     if (!status) status = dapt_ingest(&o->inputs, writer, &counts);
     if (!status) status = check_unchanged(&o->inputs);
@@ -132,7 +130,7 @@ static enum dapt_status open_shard(struct opening *o, const struct dapt_data_lis
     if (status) return status;
     o->seen_path = cache_path(o, quick, "seen");
     if (!o->seen_path) return DAPT_ERROR_MEMORY;
-    *cached = read_seen(o) && open_cached(o, shard);
+    *cached = dapt_cache_read_seen(o->seen_path, &o->key, &o->verified) && open_cached(o, shard);
     if (*cached) return DAPT_OK;
     o->verified = (struct dapt_stamp){0};
     status = dapt_inputs_choose(&o->inputs);
@@ -235,6 +233,7 @@ enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
     if (!status) corpus->objective = options->objective;
     if (!status) {
         write_seen(&o);
+        dapt_cache_note(o.cache, o.key, options->name, list);
         fill_report(corpus, cached, dapt_seconds() - start);
     } else {
         if (options->name && !names(dapt_error(), options->name))

@@ -55,6 +55,20 @@ struct dapt_corpus_options {
     const struct dapt_objective *objective;  // outlives the corpus; NULL: causal
 };
 
+// The folder that is meant by data.cache, which may be NULL; it need not exist.
+enum dapt_status dapt_cache_find(const char *chosen, struct dapt_arena *arena, const char **folder);
+// What such a folder holds: see dapt_cache() of dapt.h, whose members these are.
+struct dapt_cache_entry {
+    const char *path, *text;
+    uint64_t size, documents, tokens;
+    double seconds;  // since its last use
+    bool in_use, removed;
+};
+typedef void (*dapt_cache_each)(void *user, const char *folder,
+                                const struct dapt_cache_entry *entry);
+enum dapt_status dapt_cache_list(const char *chosen, bool purge, double days, dapt_cache_each each,
+                                 void *user);
+
 struct dapt_corpus;
 // Reads, tokenises and packs what `list` names; or maps what an earlier run left in the cache. A
 // cache entry is keyed by the content of the files, the tokenizer's files and options, the source

@@ -88,7 +88,8 @@ struct dapt_shard_counts {
 
 struct dapt_shard {
     struct dapt_map map;
-    const void *tokens;  // uint16 or uint32
+    struct dapt_lock lock;  // shared, so that nobody removes it from the cache
+    const void *tokens;     // uint16 or uint32
     uint32_t token_size;
     const struct dapt_shard_document *documents;
     const uint32_t *file_entry;  // the data list's entry that each file came from
@@ -113,6 +114,18 @@ enum dapt_status dapt_shard_writer_commit(struct dapt_shard_writer **writer,
                                           const struct dapt_shard_counts *counts,
                                           const uint32_t *file_entry);
 void dapt_shard_writer_abort(struct dapt_shard_writer **writer);
+
+// The counts of a whole shard with that key, by its trailer alone.
+bool dapt_shard_peek(const char *path, struct dapt_hash key, struct dapt_shard_counts *counts);
+
+// ----------------------------------------------------------------------------------------- cache.c
+// Removes what killed processes left half-written in the folder.
+void dapt_cache_sweep(const char *folder);
+// Notes of what text the shard of that key is, and that it is used now.
+void dapt_cache_note(const char *folder, struct dapt_hash key, const char *name,
+                     const struct dapt_data_list *list);
+// Reads QUICK.seen: the shard's key, and the stamp of the shard when last verified (or NULL). [corpus.c]
+bool dapt_cache_read_seen(const char *path, struct dapt_hash *key, struct dapt_stamp *verified);
 
 // ---------------------------------------------------------------------------------------- ingest.c
 // Reads and tokenises all inputs, in parallel, into the writer in order. Fills files, bad and empty

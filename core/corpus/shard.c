@@ -138,9 +138,22 @@ static enum dapt_status check_shard(struct dapt_shard *shard, struct dapt_hash k
     return dapt_parallel(threads, block_count(v.bytes), verify_block, &v);
 }
 
+bool dapt_shard_peek(const char *path, struct dapt_hash key, struct dapt_shard_counts *counts) {
+    struct dapt_shard_trailer trailer;
+    struct dapt_map map;
+    if (dapt_map_open(path, &map)) return false;
+    bool whole = map.size >= sizeof trailer;
+    if (whole) memcpy(&trailer, map.data + map.size - sizeof trailer, sizeof trailer);
+    whole = whole && trailer_fits(&trailer, map.size) && hash_equal(trailer.key, key);
+    if (whole) *counts = trailer.counts;
+    dapt_map_close(&map);
+    return whole;
+}
+
 enum dapt_status dapt_shard_open(const char *path, struct dapt_hash key, uint32_t vocab,
                                  bool verify, unsigned threads, struct dapt_shard *shard) {
     *shard = (struct dapt_shard){0};
+    dapt_lock_share(path, &shard->lock);
     enum dapt_status status = dapt_map_open(path, &shard->map);
     if (!status) status = check_shard(shard, key, vocab, verify, threads);
     if (status) {
@@ -152,6 +165,7 @@ enum dapt_status dapt_shard_open(const char *path, struct dapt_hash key, uint32_
 
 void dapt_shard_close(struct dapt_shard *shard) {
     dapt_map_close(&shard->map);
+    dapt_lock_release(&shard->lock);
     *shard = (struct dapt_shard){0};
 }
 

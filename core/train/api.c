@@ -115,6 +115,26 @@ enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_devi
     return dapt_choose_list(context->modules, each, user);
 }
 
+struct cached_listener {
+    dapt_each_cached each;
+    void *user;
+};
+
+static void tell_cached(void *context, const char *folder, const struct dapt_cache_entry *e) {
+    const struct cached_listener *listener = context;
+    struct dapt_cached cached = {0};
+    if (e)
+        cached = (struct dapt_cached){e->path,   e->text,    e->size,   e->documents,
+                                      e->tokens, e->seconds, e->in_use, e->removed};
+    listener->each(listener->user, folder, e ? &cached : NULL);
+}
+
+enum dapt_status dapt_cache(const struct dapt_cache_options *options, dapt_each_cached each,
+                            void *user) {
+    struct cached_listener listener = {each, user};
+    return dapt_cache_list(options->folder, options->purge, options->days, tell_cached, &listener);
+}
+
 // ---------------------------------------------------------------------------------- configuration
 
 static enum dapt_status describe(void (*print)(FILE *out, const struct dapt_modules *modules),

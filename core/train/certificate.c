@@ -101,7 +101,7 @@ void dapt_certificate_keep(const cJSON *certificate) {
     if (folder && cJSON_IsString(key) && key->valuestring[0] &&
         dapt_certificate_holds(certificate)) {
         char *path = cache_path(&arena, key->valuestring);
-        if (!path || dapt_mkdirs(folder) != DAPT_OK ||
+        if (!path || dapt_private_dir(folder, true) != DAPT_OK ||
             dapt_certificate_write(certificate, path) != DAPT_OK)
             dapt_log(DAPT_LOG_DEBUG, "the certificate is not kept: %s", dapt_error());
     }

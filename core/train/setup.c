@@ -133,6 +133,17 @@ static enum dapt_status open_corpus(struct dapt_setup *setup, const struct dapt_
     return status;
 }
 
+// Copies of what may be private: where they are, and how one gets rid of them.
+static void tell_cache(const struct dapt_config *config, const struct dapt_reporter *reporter) {
+    struct dapt_arena arena = {0};
+    const char *folder;
+    if (!dapt_cache_find(config->data.cache, &arena, &folder))
+        dapt_report_note(reporter,
+                         "cache           tokenised text is kept in %s; see `dapt cache%s`", folder,
+                         config->data.cache ? " --cache FOLDER" : "");
+    dapt_arena_free(&arena);
+}
+
 static enum dapt_status open_objective(struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
     bool masked = strcmp(config->train.objective.kind, "masked") == 0;
@@ -180,6 +191,7 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
         status = open_corpus(setup, reporter, name, &set->data, config->data.eval_tokens,
                              &setup->evals[i]);
     }
+    if (!status) tell_cache(config, reporter);
     return status;
 }
 

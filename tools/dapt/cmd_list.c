@@ -41,15 +41,6 @@ static const char *dtype_name(enum dapt_dtype dtype) {
 
 #define LEFT "            %-10s "
 
-static void print_bytes(FILE *out, uint64_t bytes) {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double value = (double)bytes;
-    size_t unit = 0;
-    while (value >= 1024 && unit + 1 < sizeof units / sizeof units[0]) value /= 1024, unit++;
-    fprintf(out, value < 10 && unit > 0 && value != (double)(uint64_t)value ? "%.1f %s" : "%.0f %s",
-            value, units[unit]);
-}
-
 static void print_types(FILE *out, const struct dapt_device_info *info) {
     const char *comma = "";
     fprintf(out, LEFT, "trains in");
@@ -85,22 +76,22 @@ static void print_limits(FILE *out, const struct dapt_device_info *info) {
     }
     if (info->workgroup) {
         fprintf(out, LEFT "%" PRIu32 " invocations, ", "workgroups", info->workgroup);
-        print_bytes(out, info->shared_memory);
+        tool_print_bytes(out, info->shared_memory);
         fprintf(out, " shared\n");
     }
     fprintf(out, LEFT, "memory");
     if (info->memory) {
-        print_bytes(out, info->memory);
+        tool_print_bytes(out, info->memory);
         comma = "; ";
     }
     if (info->max_buffer && info->max_buffer != info->memory) {
         fprintf(out, "%sone buffer: ", comma);
-        print_bytes(out, info->max_buffer);
+        tool_print_bytes(out, info->max_buffer);
         comma = "; ";
     }
     if (info->max_allocation && info->max_allocation < info->max_buffer) {
         fprintf(out, "%sone allocation: ", comma);
-        print_bytes(out, info->max_allocation);
+        tool_print_bytes(out, info->max_allocation);
         comma = "; ";
     }
     fprintf(out, "%s\n", *comma ? "" : "unknown");

@@ -38,6 +38,23 @@ void tool_page_end_help(struct tool_page *page, FILE *to) {
     end_page(page, to, columns < HELP_WIDEST ? columns : HELP_WIDEST);
 }
 
+void tool_print_bytes(FILE *out, uint64_t bytes) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 1024 && unit + 1 < sizeof units / sizeof units[0]) value /= 1024, unit++;
+    fprintf(out, value < 10 && unit > 0 && value != (double)(uint64_t)value ? "%.1f %s" : "%.0f %s",
+            value, units[unit]);
+}
+
+void tool_print_plain(FILE *out, const char *text) {
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        bool c1 = p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f;
+        fputc(*p < 0x20 || *p == 0x7f || c1 ? '?' : *p, out);
+        p += c1;
+    }
+}
+
 // ------------------------------------------------------------------------------------------- help
 
 // What a thing is called, and what it is: beside each other where the name is short enough.

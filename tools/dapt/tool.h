@@ -85,6 +85,9 @@ struct tool_page {
 bool tool_page_begin(struct tool_page *page);               // false: no memory, which is told
 void tool_page_end(struct tool_page *page, FILE *to);       // a table, a list
 void tool_page_end_help(struct tool_page *page, FILE *to);  // prose: 80 columns elsewhere
+void tool_print_bytes(FILE *out, uint64_t bytes);           // "1.5 GiB"
+// Text of other people's files and folders: control characters as "?", so that none drives a terminal.
+void tool_print_plain(FILE *out, const char *text);
 void tool_print_overview(FILE *to);
 void tool_print_help(const struct tool_command *command);
 

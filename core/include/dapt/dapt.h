@@ -219,6 +219,29 @@ DAPT_EXPORT enum dapt_status dapt_tokenize(struct dapt_context *context,
                                            size_t length, bool special, dapt_emit_ids emit,
                                            void *user);
 
+// ------------------------------------------------------------------------------------------ cache
+
+// Tokenised text is kept in a folder, so that another run over the same text need not make it again.
+struct dapt_cached {
+    const char *path;  // of the file
+    const char *text;  // what it was made from: "domain: corpus/*.txt"; "": not known
+    uint64_t size;     // bytes
+    uint64_t documents, tokens;
+    double seconds;  // since it was used last
+    bool in_use;     // by a process that runs now; such are never removed
+    bool removed;
+};
+struct dapt_cache_options {
+    const char *folder;  // NULL: the usual one
+    bool purge;          // remove what is not in use, and what killed runs left half-written
+    double days;         // of it only what was not used for so many days
+};
+// Tells each tokenised text, the one used last first; `cached` NULL, once: there is none. Nothing but
+// what dapt put there is looked at or removed.
+typedef void (*dapt_each_cached)(void *user, const char *folder, const struct dapt_cached *cached);
+DAPT_EXPORT enum dapt_status dapt_cache(const struct dapt_cache_options *options,
+                                        dapt_each_cached each, void *user);
+
 // ------------------------------------------------------------------------------------------ proof
 
 // One comparison of dapt verify. With golden values error = |ours - golden| / |golden| (2-norms);
