@@ -16,6 +16,8 @@ struct state {
     dapt_value *place;     // [count] where the gradient of each value lies, or DAPT_NONE so far
     bool *written;         // [count] whether anything was put there
     dapt_value *alias_of;  // [count] for outputs of in-place ops: the input
+    dapt_value *child;     // [count] the first view of each value, or DAPT_NONE
+    dapt_value *sibling;   // [count] the next view of the same parent, in order, or DAPT_NONE
     uint32_t *holders;     // [storage at places] values that still wait with their gradient there
     size_t holder_capacity;
 };
@@ -304,8 +306,8 @@ static const rule rules[DAPT_OP_COUNT] = {
 // Whether any part of the gradient of `v` has been written.
 static bool reached(const struct state *s, dapt_value v) {
     if (s->written[v]) return true;
-    for (size_t c = v + 1; c < s->count; c++)
-        if (s->g->values[c].parent == v && reached(s, (dapt_value)c)) return true;
+    for (dapt_value c = s->child[v]; c != DAPT_NONE; c = s->sibling[c])
+        if (reached(s, c)) return true;
     return false;
 }
 
@@ -315,10 +317,10 @@ static void complete(struct state *s, dapt_value v) {
     if (s->written[v] || s->g->status) return;
     int64_t covered = 0, all = dapt_tensor_count(tensor(s, v));
     bool any = false;
-    for (size_t c = v + 1; c < s->count && !s->g->status; c++) {
-        if (s->g->values[c].parent != v || (!reached(s, (dapt_value)c) && covered >= all)) continue;
-        complete(s, (dapt_value)c);
-        covered += dapt_tensor_count(tensor(s, (dapt_value)c));
+    for (dapt_value c = s->child[v]; c != DAPT_NONE && !s->g->status; c = s->sibling[c]) {
+        if (!reached(s, c) && covered >= all) continue;
+        complete(s, c);
+        covered += dapt_tensor_count(tensor(s, c));
         any = true;
     }
     if (!any) {
@@ -349,13 +351,28 @@ static void replace_loss(struct state *s, size_t index, dapt_value seed) {
     if (!s->g->status) s->g->ops[index] = d;
 }
 
+// Views stand behind their parents, so that from the last to the first each list comes in order.
+static void list_views(struct state *s) {
+    for (size_t v = 0; v < s->count; v++) s->child[v] = s->sibling[v] = DAPT_NONE;
+    for (size_t v = s->count; v-- > 0;) {
+        dapt_value parent = s->g->values[v].parent;
+        if (parent == DAPT_NONE) continue;
+        s->sibling[v] = s->child[parent];
+        s->child[parent] = (dapt_value)v;
+    }
+}
+
 static enum dapt_status prepare(struct state *s, bool accumulate) {
     struct dapt_graph *g = s->g;
     s->count = g->value_count;
     s->place = dapt_alloc(s->count, sizeof *s->place);
     s->written = dapt_alloc(s->count, sizeof *s->written);
     s->alias_of = dapt_alloc(s->count, sizeof *s->alias_of);
-    if (!s->place || !s->written || !s->alias_of) return DAPT_ERROR_MEMORY;
+    s->child = dapt_alloc(s->count, sizeof *s->child);
+    s->sibling = dapt_alloc(s->count, sizeof *s->sibling);
+    if (!s->place || !s->written || !s->alias_of || !s->child || !s->sibling)
+        return DAPT_ERROR_MEMORY;
+    list_views(s);
     for (size_t v = 0; v < s->count; v++) {
         s->place[v] = s->alias_of[v] = DAPT_NONE;
         bool param = g->storages[g->values[v].tensor.buffer].role == DAPT_BUFFER_PARAM &&
@@ -423,6 +440,8 @@ enum dapt_status dapt_graph_autodiff(struct dapt_graph *graph, dapt_value loss, 
     free(s.place);
     free(s.written);
     free(s.alias_of);
+    free(s.child);
+    free(s.sibling);
     free(s.holders);
     return graph->status;
 }

@@ -10,18 +10,26 @@
 struct uses {
     // [values] ops that read any part of the value's storage after the value was made
     uint32_t *readers;
-    uint32_t *maker;  // [storages] index of the op that first writes it, or DAPT_NONE
+    uint32_t *maker;   // [storages] index of the op that first writes it, or DAPT_NONE
+    uint32_t *reader;  // [storages] index of the last op that reads it, or DAPT_NONE
+    bool *merged;      // [ops] merged into an earlier op: dropped at the end
 };
 
 static enum dapt_status count_uses(const struct dapt_graph *g, struct uses *u) {
     u->readers = dapt_alloc(g->storage_count, sizeof *u->readers);
     u->maker = dapt_alloc(g->storage_count, sizeof *u->maker);
-    if (!u->readers || !u->maker) return DAPT_ERROR_MEMORY;
+    u->reader = dapt_alloc(g->storage_count, sizeof *u->reader);
+    u->merged = dapt_alloc(g->op_count, sizeof *u->merged);
+    if (!u->readers || !u->maker || !u->reader || !u->merged) return DAPT_ERROR_MEMORY;
+    memset(u->reader, 0xff, g->storage_count * sizeof *u->reader);
     memset(u->maker, 0xff, g->storage_count * sizeof *u->maker);
     for (size_t k = 0; k < g->op_count; k++) {
         for (int i = 0; i < DAPT_OP_INPUTS; i++)
-            if (g->ops[k].inputs[i] != DAPT_NONE)
-                u->readers[g->values[g->ops[k].inputs[i]].tensor.buffer]++;
+            if (g->ops[k].inputs[i] != DAPT_NONE) {
+                uint32_t storage = g->values[g->ops[k].inputs[i]].tensor.buffer;
+                u->readers[storage]++;
+                u->reader[storage] = (uint32_t)k;
+            }
         for (int i = 0; i < DAPT_OP_OUTPUTS; i++) {
             if (g->ops[k].outputs[i] == DAPT_NONE) continue;
             uint32_t storage = g->values[g->ops[k].outputs[i]].tensor.buffer;
@@ -42,20 +50,23 @@ static struct dapt_op *sole_reader(struct dapt_graph *g, const struct uses *u, s
     if (g->storages[storage].role != DAPT_BUFFER_WORK || u->readers[storage] != 1 ||
         u->maker[storage] != k)
         return NULL;
-    for (size_t j = k + 1; j < g->op_count; j++)
-        for (int i = 0; i < DAPT_OP_INPUTS; i++) {
-            dapt_value v = g->ops[j].inputs[i];
-            if (v == DAPT_NONE || g->values[v].tensor.buffer != storage) continue;
-            return dapt_tensor_same(&g->values[v].tensor, &g->values[c].tensor) ? &g->ops[j] : NULL;
-        }
+    uint32_t j = u->reader[storage];
+    if (j == DAPT_NONE || j <= k) return NULL;
+    for (int i = 0; i < DAPT_OP_INPUTS; i++) {
+        dapt_value v = g->ops[j].inputs[i];
+        if (v == DAPT_NONE || g->values[v].tensor.buffer != storage) continue;
+        return dapt_tensor_same(&g->values[v].tensor, &g->values[c].tensor) ? &g->ops[j] : NULL;
+    }
     return NULL;
 }
 
 // Whether `next` may be done at the place of op k: nothing in between writes what it reads, or
 // touches what it writes.
-static bool movable(const struct dapt_graph *g, size_t k, const struct dapt_op *next) {
+static bool movable(const struct dapt_graph *g, const struct uses *u, size_t k,
+                    const struct dapt_op *next) {
     uint32_t target = g->values[next->outputs[0]].tensor.buffer;
     for (const struct dapt_op *op = &g->ops[k + 1]; op < next; op++) {
+        if (u->merged[op - g->ops]) continue;
         for (int i = 0; i < DAPT_OP_INPUTS; i++)
             if (op->inputs[i] != DAPT_NONE && g->values[op->inputs[i]].tensor.buffer == target)
                 return false;
@@ -94,6 +105,30 @@ static bool merged(const struct dapt_graph *g, size_t k, const struct dapt_op *n
     return true;
 }
 
+// Op k becomes `fused`, and reads and writes what `next` did.
+static void replace(struct dapt_graph *g, struct uses *u, size_t k, const struct dapt_op *next,
+                    const struct dapt_op *fused) {
+    size_t gone = (size_t)(next - g->ops);
+    for (int i = 0; i < DAPT_OP_INPUTS; i++) {
+        if (next->inputs[i] == DAPT_NONE) continue;
+        uint32_t storage = g->values[next->inputs[i]].tensor.buffer;
+        if (u->reader[storage] == gone) u->reader[storage] = (uint32_t)k;
+    }
+    g->ops[k] = *fused;
+    u->maker[g->values[fused->outputs[0]].tensor.buffer] = (uint32_t)k;
+    u->merged[gone] = true;
+}
+
+static void drop_merged(struct dapt_graph *g, const struct uses *u) {
+    size_t n = 0;
+    for (size_t k = 0; k < g->op_count; k++) {
+        if (u->merged[k]) continue;
+        g->ops[n] = g->ops[k];
+        g->blocks[n++] = g->blocks[k];
+    }
+    g->op_count = n;
+}
+
 enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports supports,
                                  void *context) {
     if (graph->status || !supports) return graph->status;
@@ -101,24 +136,17 @@ enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports s
     graph->status = count_uses(graph, &u);
     for (size_t k = 0; k < graph->op_count && !graph->status; k++) {
         struct dapt_op *next, fused;
-        while (graph->ops[k].opcode == DAPT_OP_MATMUL && (next = sole_reader(graph, &u, k)) &&
-               merged(graph, k, next, &fused) && movable(graph, k, next) &&
-               supports(context, graph, &fused)) {
-            uint32_t storage = graph->values[fused.outputs[0]].tensor.buffer;
-            graph->ops[k] = fused;
-            u.maker[storage] = (uint32_t)k;
-            size_t gap = (size_t)(next - graph->ops);
-            memmove(&graph->ops[gap], &graph->ops[gap + 1],
-                    (graph->op_count - gap - 1) * sizeof *graph->ops);
-            memmove(&graph->blocks[gap], &graph->blocks[gap + 1],
-                    (graph->op_count - gap - 1) * sizeof *graph->blocks);
-            graph->op_count--;
-            for (size_t s = 0; s < graph->storage_count; s++)
-                if (u.maker[s] != DAPT_NONE && u.maker[s] > gap) u.maker[s]--;
+        while (!u.merged[k] && graph->ops[k].opcode == DAPT_OP_MATMUL &&
+               (next = sole_reader(graph, &u, k)) && merged(graph, k, next, &fused) &&
+               movable(graph, &u, k, next) && supports(context, graph, &fused)) {
+            replace(graph, &u, k, next, &fused);
         }
     }
+    if (!graph->status) drop_merged(graph, &u);
     free(u.readers);
     free(u.maker);
+    free(u.reader);
+    free(u.merged);
     return graph->status;
 }
 

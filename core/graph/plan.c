@@ -3,6 +3,7 @@
 // takes over the storage of an input that dies with it. Placement: largest first, each at the
 // lowest offset that is free over its whole life.
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/graph.h"
 #include "graph/ops.h"
@@ -68,35 +69,43 @@ static int by_size(const void *a, const void *b, void *graph) {
     return x->storage < y->storage ? -1 : x->storage > y->storage;
 }
 
-static int by_offset(const void *a, const void *b, void *graph) {
-    const struct dapt_graph *g = graph;
-    uint64_t x = g->storages[(*(struct life *const *)a)->storage].offset,
-             y = g->storages[(*(struct life *const *)b)->storage].offset;
-    return x < y ? -1 : x > y;
-}
-
 static uint64_t padded(const struct dapt_graph *g, const struct life *l) {
     return (g->storages[l->storage].size + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-static void place(struct dapt_graph *g, struct life **order, size_t count, struct life **near) {
+// What is placed already, by offset: so that a walk meets the gaps from the lowest up.
+struct placed {
+    uint64_t begin, end;  // bytes
+    uint32_t first, last;
+};
+
+static void insert(struct placed *placed, size_t count, struct placed fresh) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (placed[middle].begin <= fresh.begin)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    memmove(&placed[low + 1], &placed[low], (count - low) * sizeof *placed);
+    placed[low] = fresh;
+}
+
+static void place(struct dapt_graph *g, struct life **order, size_t count, struct placed *placed) {
     for (size_t n = 0; n < count; n++) {
         struct life *l = order[n];
-        size_t neighbours = 0;
-        for (size_t m = 0; m < n; m++)
-            if (order[m]->first <= l->last && l->first <= order[m]->last)
-                near[neighbours++] = order[m];
-        qsort_r(near, neighbours, sizeof *near, by_offset, g);
-        uint64_t offset = 0;
-        for (size_t m = 0; m < neighbours; m++) {
-            uint64_t begin = g->storages[near[m]->storage].offset;
-            if (offset + padded(g, l) <= begin) break;
-            uint64_t end = begin + padded(g, near[m]);
-            if (end > offset) offset = end;
+        uint64_t offset = 0, size = padded(g, l);
+        for (size_t m = 0; m < n; m++) {
+            const struct placed *p = &placed[m];
+            if (p->first > l->last || l->first > p->last) continue;
+            if (offset + size <= p->begin) break;
+            if (p->end > offset) offset = p->end;
         }
         g->storages[l->storage].offset = offset;
-        uint64_t end = offset + padded(g, l);
-        if (end > g->role_size[DAPT_BUFFER_WORK]) g->role_size[DAPT_BUFFER_WORK] = end;
+        insert(placed, n, (struct placed){offset, offset + size, l->first, l->last});
+        if (offset + size > g->role_size[DAPT_BUFFER_WORK])
+            g->role_size[DAPT_BUFFER_WORK] = offset + size;
     }
 }
 
@@ -104,9 +113,9 @@ enum dapt_status dapt_graph_plan(struct dapt_graph *graph) {
     if (graph->status) return graph->status;
     size_t count = graph->storage_count, used = 0;
     struct life *lives = dapt_alloc(count, sizeof *lives),
-                **order = dapt_alloc(count, sizeof *order),
-                **near = dapt_alloc(count, sizeof *near);
-    if (!lives || !order || !near) graph->status = DAPT_ERROR_MEMORY;
+                **order = dapt_alloc(count, sizeof *order);
+    struct placed *placed = dapt_alloc(count, sizeof *placed);
+    if (!lives || !order || !placed) graph->status = DAPT_ERROR_MEMORY;
     if (!graph->status) {
         for (size_t s = 0; s < count; s++)
             lives[s] = (struct life){DAPT_NONE, 0, (uint32_t)s, DAPT_NONE};
@@ -123,13 +132,13 @@ enum dapt_status dapt_graph_plan(struct dapt_graph *graph) {
                 order[used++] = &lives[s];
         graph->role_size[DAPT_BUFFER_WORK] = 0;
         qsort_r(order, used, sizeof *order, by_size, graph);
-        place(graph, order, used, near);
+        place(graph, order, used, placed);
         for (size_t s = 0; s < count; s++)
             if (lives[s].joined != DAPT_NONE)
                 graph->storages[s].offset = graph->storages[find(lives, (uint32_t)s)].offset;
     }
     free(lives);
     free(order);
-    free(near);
+    free(placed);
     return graph->status;
 }

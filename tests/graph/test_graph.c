@@ -313,7 +313,7 @@ static void impossible_configs_are_refused(void **state) {
         "{\"model_type\":\"llama\"}",
         "{\"model_type\":\"llama\"," SIZES ",\"num_key_value_heads\":3}",
         "{\"model_type\":\"llama\"," SIZES ",\"hidden_act\":\"mish\"}",
-        "{\"model_type\":\"llama\"," SIZES ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
+        "{\"model_type\":\"llama\"," SIZES ",\"rope_scaling\":{\"type\":\"alibi\",\"factor\":4}}",
         "{\"model_type\":\"llama\"," SIZES ",\"quantization_config\":{\"bits\":4}}",
         "{\"model_type\":\"llama\"," SIZES ",\"rms_norm_eps\":-1}",
         "{\"model_type\":\"llama\"," SIZES ",\"head_dim\":7}",
