@@ -261,7 +261,43 @@ struct dapt_corpus_document dapt_corpus_document(const struct dapt_corpus *corpu
                                                  uint64_t document) {
     const struct dapt_shard_document *d = &corpus->shard.documents[document];
     return (struct dapt_corpus_document){.tokens = d->end - (document ? d[-1].end : 0),
-                                         .bytes = d->bytes};
+                                         .bytes = d->bytes,
+                                         .file = d->file,
+                                         .record = d->record};
+}
+
+enum dapt_status dapt_corpus_files(const struct dapt_corpus *corpus,
+                                   const struct dapt_data_list *list,
+                                   const struct dapt_modules *modules, struct dapt_arena *arena,
+                                   struct dapt_corpus_file_info **files, size_t *count) {
+    const struct dapt_corpus_options options = {.modules = modules};
+    const struct dapt_shard *shard = &corpus->shard;
+    struct dapt_inputs inputs = {0};
+    enum dapt_status status = dapt_inputs_list(list, &options, &inputs);
+    inputs.quiet = true;  // what is left out was told when the corpus was made
+    if (!status) status = dapt_inputs_choose(&inputs);
+    if (!status && inputs.count != shard->counts.files)
+        status = dapt_fail(DAPT_ERROR_INVALID, "files came or went while they were looked at");
+    *count = inputs.count;
+    *files = status ? NULL : dapt_arena_alloc(arena, (inputs.count + 1) * sizeof **files);
+    if (!status && !*files) status = DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < inputs.count; i++) {
+        const struct dapt_corpus_file *file = &inputs.files[i];
+        (*files)[i] = (struct dapt_corpus_file_info){
+            .path = dapt_arena_copy(arena, file->path, strlen(file->path)),
+            .source = file->source->id,
+            .entry = file->entry};
+        if (!(*files)[i].path) status = DAPT_ERROR_MEMORY;
+    }
+    for (uint64_t d = 0; !status && d < shard->counts.documents; d++) {
+        struct dapt_corpus_document document = dapt_corpus_document(corpus, d);
+        struct dapt_corpus_file_info *file = &(*files)[document.file];
+        file->documents++;
+        file->bytes += document.bytes;
+        file->tokens += document.tokens;
+    }
+    dapt_inputs_free(&inputs);
+    return status;
 }
 
 void dapt_corpus_hash(const struct dapt_corpus *corpus, struct dapt_hash *hash) {

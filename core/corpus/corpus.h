@@ -84,9 +84,22 @@ enum dapt_status dapt_corpus_describe(const struct dapt_corpus *corpus, struct d
 // What the documents of the shard hold, for figures by document: number `document` of report->documents.
 struct dapt_corpus_document {
     uint64_t tokens, bytes;
+    uint32_t file,
+        record;  // file: as dapt_corpus_files() counts them; record 0: the file is the document
 };
 struct dapt_corpus_document dapt_corpus_document(const struct dapt_corpus *corpus,
                                                  uint64_t document);
+// The files that the corpus came from, in `arena`, found again by the list and modules that it was opened
+// with. DAPT_ERROR_INVALID: they have changed since.
+struct dapt_corpus_file_info {
+    const char *path, *source;
+    uint32_t entry;  // of the data list
+    uint64_t documents, bytes, tokens;
+};
+enum dapt_status dapt_corpus_files(const struct dapt_corpus *corpus,
+                                   const struct dapt_data_list *list,
+                                   const struct dapt_modules *modules, struct dapt_arena *arena,
+                                   struct dapt_corpus_file_info **files, size_t *count);
 struct dapt_hash;
 // Of everything that decides the batches, seed and objective aside.
 void dapt_corpus_hash(const struct dapt_corpus *corpus, struct dapt_hash *hash);

@@ -15,6 +15,8 @@
 static const uint32_t key_version =
     2;  // of what a shard holds for its key; another number makes all shards anew
 
+static const size_t told = 10;  // files that are left out, by name
+
 bool dapt_stamp_read(const char *path, struct dapt_stamp *stamp) {
     struct stat info;
     if (stat(path, &info)) return false;
@@ -186,6 +188,16 @@ static enum dapt_status choose_options(struct dapt_inputs *inputs, struct dapt_c
     return DAPT_OK;
 }
 
+static enum dapt_status leave_out(struct dapt_inputs *inputs, const char *path,
+                                  const struct dapt_foreign *foreign) {
+    if (inputs->quiet || inputs->left_out++ >= told) return DAPT_END;
+    if (foreign)
+        dapt_log(DAPT_LOG_WARNING, "%s: is %s; it is left out", path, foreign->what);
+    else
+        dapt_log(DAPT_LOG_WARNING, "%s: no source reads such a file; it is left out", path);
+    return DAPT_END;
+}
+
 // DAPT_END: a file to leave out.
 static enum dapt_status choose(struct dapt_inputs *inputs, struct dapt_corpus_file *file) {
     const struct dapt_data_entry *entry = &inputs->list->entries[file->entry];
@@ -197,12 +209,7 @@ static enum dapt_status choose(struct dapt_inputs *inputs, struct dapt_corpus_fi
         enum dapt_status status = probe(inputs, file->path, &file->source, &foreign);
         if (status) return status;
         bool listed = strcmp(entry->path, file->path) != 0;  // found in a folder, or by a pattern
-        if (!file->source && foreign && listed)
-            dapt_log(DAPT_LOG_WARNING, "%s: is %s; it is left out", file->path, foreign->what);
-        else if (!file->source && listed)
-            dapt_log(DAPT_LOG_WARNING, "%s: no source reads such a file; it is left out",
-                     file->path);
-        if (!file->source && listed) return DAPT_END;
+        if (!file->source && listed) return leave_out(inputs, file->path, foreign);
         if (!file->source && foreign)
             return dapt_fail(
                 DAPT_ERROR_INVALID, "%s: is %s; %s%s", file->path, foreign->what, foreign->how,
@@ -227,6 +234,9 @@ enum dapt_status dapt_inputs_choose(struct dapt_inputs *inputs) {
         if (status == DAPT_OK) inputs->files[kept++] = *file;
     }
     inputs->count = kept;
+    if (inputs->left_out > told)
+        dapt_log(DAPT_LOG_WARNING, "%zu more files that no source reads are left out",
+                 inputs->left_out - told);
     return DAPT_OK;
 }
 

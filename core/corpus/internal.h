@@ -45,6 +45,8 @@ struct dapt_inputs {
     const struct dapt_corpus_options *options;
     struct dapt_corpus_file *files;
     size_t count, capacity;
+    size_t left_out;
+    bool quiet;  // files that no source reads are left out without a word
     struct {
         const struct dapt_plugin_descriptor *source;
         uint32_t entry;

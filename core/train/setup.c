@@ -383,6 +383,18 @@ enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct
 
 // ------------------------------------------------------------------------------------------ setup
 
+enum dapt_status dapt_setup_open_data(const struct dapt_config *config,
+                                      const struct dapt_reporter *reporter,
+                                      struct dapt_setup *setup) {
+    *setup = (struct dapt_setup){.config = config};
+    enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
+    if (!status) status = open_schedule(setup);
+    if (!status) status = open_model(setup, reporter);
+    if (!status) status = open_data(setup, reporter);
+    if (!status) status = plan_steps(setup);
+    return status ? status : open_mix(setup);
+}
+
 enum dapt_status dapt_setup_open(const struct dapt_config *config,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup) {
     *setup = (struct dapt_setup){.config = config};

@@ -29,6 +29,10 @@ struct dapt_setup {
 // Opens all of it, telling what was found. A half-open setup is closed by dapt_setup_close too.
 enum dapt_status dapt_setup_open(const struct dapt_config *config,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup);
+// All but device and engine.
+enum dapt_status dapt_setup_open_data(const struct dapt_config *config,
+                                      const struct dapt_reporter *reporter,
+                                      struct dapt_setup *setup);
 void dapt_setup_close(struct dapt_setup *setup);  // a zeroed struct is fine
 // The model's own weights, or new ones.
 enum dapt_status dapt_setup_weights(struct dapt_setup *setup);

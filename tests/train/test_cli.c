@@ -192,11 +192,88 @@ static void test_plugin_folder(void **state) {
     expect(&o, 1, "train.schedule.lr: unknown option, did you mean \"peak\"?");
 }
 
+// The files, and sequences as they are trained on; what other people's text holds drives no terminal and
+// passes for no line of ours.
+static void test_preview(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    assert_ok(dapt_mkdirs(in_scratch(s, "texts")));
+    static const char text[] = "--- fake:1, 3 tokens\n\033[31mred\x07 \xc2\x9b caf\xc3\xa9\n";
+    assert_ok(dapt_file_write(in_scratch(s, "texts/a.txt"), text, strlen(text)));
+    assert_ok(dapt_file_write(in_scratch(s, "texts/LICENSE.md"), "Do what you like.\n", 18));
+    write_config(
+        s, "seen",
+        dapt_arena_format(&s->arena, "{\"data\": {\"domain\": \"%s\"}}", in_scratch(s, "texts")));
+    run_dapt(s, &o, "preview", s->config, "-n", "4", NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "LICENSE.md, "));
+    assert_non_null(strstr(o.out, "=== sequence 3\n"));
+    assert_null(strstr(o.out, "=== sequence 4\n"));
+    assert_non_null(strstr(o.out, "\n    --- fake:1, 3 tokens\n"));
+    assert_null(strstr(o.out, "\n--- fake"));
+    assert_non_null(strstr(o.out, "\\x1b[31mred\\x07"));
+    assert_null(strpbrk(o.out, "\033\x07"));
+    assert_false(dapt_is_dir(in_scratch(s, "seen")));  // nothing was begun
+    run_dapt(s, &o, "preview", s->config, "-n", "4", "--json", NULL);
+    expect(&o, 0, NULL);
+    cJSON *root = cJSON_Parse(o.out);
+    const cJSON *sequences = cJSON_GetObjectItem(root, "sequences"), *sequence, *part, *files;
+    assert_int_equal(cJSON_GetArraySize(sequences), 4);
+    cJSON_ArrayForEach(sequence, sequences) {
+        double tokens = cJSON_GetObjectItem(sequence, "padding")->valuedouble;
+        cJSON_ArrayForEach(part, cJSON_GetObjectItem(sequence, "parts")) {
+            tokens += cJSON_GetObjectItem(part, "tokens")->valuedouble;
+        }
+        assert_true(tokens == 32);
+    }
+    double bytes = 0;
+    cJSON_ArrayForEach(files, cJSON_GetObjectItem(root, "files")) {
+        if (strcmp(cJSON_GetObjectItem(files, "set")->valuestring, "domain") == 0)
+            bytes += cJSON_GetObjectItem(files, "bytes")->valuedouble;
+    }
+    assert_true(bytes == (double)strlen(text) + 18);
+    cJSON_Delete(root);
+    run_dapt(s, &o, "preview", s->config, "-n", "0", NULL);
+    expect(&o, 2, "-n is \"0\"");
+}
+
+static void test_cache(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    run_dapt(s, &o, "cache", "--cache", in_scratch(s, "nowhere"), NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "0 texts, 0 B, in "));
+    write_config(s, "kept", "{\"train\": {\"steps\": 1}}");
+    run_dapt(s, &o, "plan", s->config, NULL);
+    expect(&o, 0, NULL);
+    const char *kept = strstr(o.out, "tokenised text is kept in ");
+    assert_non_null(kept);
+    kept += strlen("tokenised text is kept in ");
+    char *cache = dapt_arena_copy(&s->arena, kept, strcspn(kept, ";"));
+    run_dapt(s, &o, "cache", "--cache", cache, NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, s->data));
+    run_dapt(s, &o, "cache", "--cache", cache, "--purge", "--older", "1", NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "removed 0 texts"));
+    run_dapt(s, &o, "cache", "--cache", cache, "--purge", "--json", NULL);
+    expect(&o, 0, NULL);
+    cJSON *root = cJSON_Parse(o.out), *text;
+    assert_true(cJSON_GetArraySize(cJSON_GetObjectItem(root, "texts")) >= 2);
+    cJSON_ArrayForEach(text, cJSON_GetObjectItem(root, "texts"))
+        assert_true(cJSON_IsTrue(cJSON_GetObjectItem(text, "removed")));
+    cJSON_Delete(root);
+    run_dapt(s, &o, "cache", "--cache", cache, NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "0 texts"));
+}
+
 static void test_information(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    static const char *const commands[] = {"train",  "plan",  "eval",    "generate", "tokenize",
-                                           "verify", "bench", "devices", "plugins"};
+    static const char *const commands[] = {"train",    "plan",     "preview", "eval",
+                                           "generate", "tokenize", "verify",  "bench",
+                                           "devices",  "plugins",  "cache"};
     run_dapt(s, &o, "--version", NULL);
     expect(&o, 0, NULL);
     assert_int_equal(strncmp(o.out, "dapt ", 5), 0);
@@ -278,6 +355,7 @@ static void test_bench(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bench),         cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_preview),       cmocka_unit_test(test_cache),
         cmocka_unit_test(test_failures),      cmocka_unit_test(test_information),
         cmocka_unit_test(test_plugin_folder), cmocka_unit_test(test_marks),
     };

@@ -154,6 +154,40 @@ struct dapt_train_options {
 // failed; the newest checkpoint is whole, and the text says how to go on from it.
 DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options);
 
+// ---------------------------------------------------------------------------------------- preview
+
+// Files of one entry of a data list that end alike and are read by the same source.
+struct dapt_preview_files {
+    const char *set;      // "domain", "replay", "eval NAME"
+    const char *path;     // of the entry: a file, a folder or a glob
+    const char *source;   // id of the plugin
+    const char *ending;   // ".md"; "": none, or others
+    const char *example;  // the first of them
+    double weight;
+    uint64_t files, documents, bytes, tokens;  // bytes of text
+};
+// What a training sequence holds of one document; or padding, whose text is NULL.
+struct dapt_preview_part {
+    uint64_t sequence;  // in the order of training, from 0
+    const char *set;    // "domain", "replay"
+    const char *file;
+    uint64_t record;  // in the file; 0: the file is the document
+    uint32_t tokens;
+    uint64_t document_tokens;  // of the whole document
+    const char *text;          // decoded, special tokens too; ends may cut a character
+    size_t length;
+};
+struct dapt_preview_options {
+    const char *config;
+    const char *const *sets;  // as in dapt_train_options
+    uint64_t sequences;       // how many are told
+    void (*files)(void *user, const struct dapt_preview_files *files);
+    void (*part)(void *user, const struct dapt_preview_part *part);  // valid during the call
+    void *user;
+};
+// Reads and tokenises all data as training would, and tells what it is. Opens no device.
+DAPT_EXPORT enum dapt_status dapt_preview(const struct dapt_preview_options *options);
+
 // ------------------------------------------------------------------ working with a model's folder
 //
 // A model is named by a Hugging Face folder, by a checkpoint of a run, by a run's folder (its
