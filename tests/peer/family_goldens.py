@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 SIZES = dict(vocab_size=40, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=36,
              max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
 MODELS = {
+    "starcoder2": ("starcoder2", dict(num_key_value_heads=1, sliding_window=5, tie_word_embeddings=True)),
     "stablelm": ("stablelm", dict(num_key_value_heads=3, use_parallel_residual=True, use_qkv_bias=True)),
     "granite": ("granite", dict(num_key_value_heads=1, embedding_multiplier=3.0, attention_multiplier=0.3,
                                 residual_multiplier=0.4, logits_scaling=2.5)),
