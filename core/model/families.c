@@ -4,32 +4,45 @@
 #include <string.h>
 
 // clang-format off
-#define LLAMA_NAMES \
+#define LLAMA_ENDS \
     [DAPT_SLOT_EMBED] = "embed_tokens.weight", [DAPT_SLOT_FINAL_NORM] = "norm.weight", \
     [DAPT_SLOT_HEAD] = "lm_head.weight", \
+    [DAPT_SLOT_OUT] = "layers.%u.self_attn.o_proj.weight", \
+    [DAPT_SLOT_OUT_BIAS] = "layers.%u.self_attn.o_proj.bias"
+#define LLAMA_NORMS \
     [DAPT_SLOT_NORM1] = "layers.%u.input_layernorm.weight", \
-    [DAPT_SLOT_NORM2] = "layers.%u.post_attention_layernorm.weight", \
+    [DAPT_SLOT_NORM2] = "layers.%u.post_attention_layernorm.weight"
+#define LLAMA_QKV \
     [DAPT_SLOT_Q] = "layers.%u.self_attn.q_proj.weight", \
     [DAPT_SLOT_Q_BIAS] = "layers.%u.self_attn.q_proj.bias", \
     [DAPT_SLOT_K] = "layers.%u.self_attn.k_proj.weight", \
     [DAPT_SLOT_K_BIAS] = "layers.%u.self_attn.k_proj.bias", \
     [DAPT_SLOT_V] = "layers.%u.self_attn.v_proj.weight", \
-    [DAPT_SLOT_V_BIAS] = "layers.%u.self_attn.v_proj.bias", \
-    [DAPT_SLOT_OUT] = "layers.%u.self_attn.o_proj.weight", \
-    [DAPT_SLOT_OUT_BIAS] = "layers.%u.self_attn.o_proj.bias", \
+    [DAPT_SLOT_V_BIAS] = "layers.%u.self_attn.v_proj.bias"
+#define LLAMA_MLP \
     [DAPT_SLOT_GATE] = "layers.%u.mlp.gate_proj.weight", \
     [DAPT_SLOT_GATE_BIAS] = "layers.%u.mlp.gate_proj.bias", \
     [DAPT_SLOT_UP] = "layers.%u.mlp.up_proj.weight", \
     [DAPT_SLOT_UP_BIAS] = "layers.%u.mlp.up_proj.bias", \
     [DAPT_SLOT_DOWN] = "layers.%u.mlp.down_proj.weight", \
     [DAPT_SLOT_DOWN_BIAS] = "layers.%u.mlp.down_proj.bias"
+#define LLAMA_NAMES LLAMA_ENDS, LLAMA_NORMS, LLAMA_QKV, LLAMA_MLP
 
-#define LLAMA_KEYS \
+#define LLAMA_SIZES \
     .hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads", \
     .kv_heads = "num_key_value_heads", .head_size = "head_dim", \
-    .feed_forward = "intermediate_size", .positions = "max_position_embeddings", .eps = "rms_norm_eps", .activation = "hidden_act"
+    .feed_forward = "intermediate_size", .positions = "max_position_embeddings", \
+    .activation = "hidden_act"
+#define LLAMA_KEYS LLAMA_SIZES, .eps = "rms_norm_eps"
 
 static const char *const rotary_buffers[] = {".rotary_emb.inv_freq", NULL};
+#define NORM_BIASES \
+    [DAPT_SLOT_FINAL_NORM_BIAS] = "norm.bias", \
+    [DAPT_SLOT_NORM1_BIAS] = "layers.%u.input_layernorm.bias", \
+    [DAPT_SLOT_NORM2_BIAS] = "layers.%u.post_attention_layernorm.bias"
+
+static const char *const neox_buffers[] = {".attention.bias", ".attention.masked_bias",
+                                           ".rotary_emb.inv_freq", NULL};
 static const char *const gpt2_buffers[] = {".attn.bias", ".attn.masked_bias", NULL};
 
 // Defaults are those of the configuration classes in transformers 5.12.
@@ -91,11 +104,110 @@ static const struct dapt_family families[] = {
                  .use_window = "use_sliding_window"},
         .activation = "silu", .eps = 1e-6, .positions = 32768, .head_size = 128, .window = 4096,
         .bias_qkv = DAPT_BIAS_CONFIG, .bias_out = DAPT_BIAS_CONFIG,
-        .gated = true, .qk_norm = true, .prefix = "model.",
+        .gated = true, .qk_norm = DAPT_QK_NORM_HEAD, .prefix = "model.",
         .names = {LLAMA_NAMES,
                   [DAPT_SLOT_Q_NORM] = "layers.%u.self_attn.q_norm.weight",
                   [DAPT_SLOT_K_NORM] = "layers.%u.self_attn.k_norm.weight"},
         .buffers = rotary_buffers,
+    },
+    {   // checked with transformers 5.12.1
+        .type = "smollm3", .architecture = "SmolLM3ForCausalLM",
+        .keys = {LLAMA_KEYS, .attention_bias = "attention_bias", .mlp_bias = "mlp_bias",
+                 .window = "sliding_window", .use_window = "use_sliding_window",
+                 .rope_layers = "no_rope_layers"},
+        .activation = "silu", .eps = 1e-6, .positions = 32768, .tied = true,
+        .rope_theta = 2000000, .rope_interval = 4,
+        .bias_qkv = DAPT_BIAS_CONFIG, .bias_out = DAPT_BIAS_CONFIG, .bias_mlp = DAPT_BIAS_CONFIG,
+        .gated = true, .prefix = "model.", .names = {LLAMA_NAMES}, .buffers = rotary_buffers,
+    },
+    {   // checked with transformers 5.12.1
+        .type = "phi3", .architecture = "Phi3ForCausalLM",
+        .keys = {LLAMA_KEYS, .window = "sliding_window"},
+        .activation = "silu", .eps = 1e-5, .positions = 4096, .rope_share = 1,
+        .gated = true, .prefix = "model.",
+        .names = {LLAMA_ENDS, LLAMA_NORMS,
+                  [DAPT_SLOT_DOWN] = "layers.%u.mlp.down_proj.weight",
+                  [DAPT_SLOT_QKV] = "layers.%u.self_attn.qkv_proj.weight",
+                  [DAPT_SLOT_GATE_UP] = "layers.%u.mlp.gate_up_proj.weight"},
+        .buffers = rotary_buffers,
+    },
+    {   // checked with transformers 5.12.1
+        .type = "olmo2", .architecture = "Olmo2ForCausalLM",
+        .keys = {LLAMA_KEYS, .attention_bias = "attention_bias"},
+        .activation = "silu", .eps = 1e-5, .positions = 2048,
+        .bias_qkv = DAPT_BIAS_CONFIG, .bias_out = DAPT_BIAS_CONFIG,
+        .gated = true, .qk_norm = DAPT_QK_NORM_WHOLE, .prefix = "model.",
+        .names = {LLAMA_ENDS, LLAMA_QKV, LLAMA_MLP,
+                  [DAPT_SLOT_POST_NORM1] = "layers.%u.post_attention_layernorm.weight",
+                  [DAPT_SLOT_POST_NORM2] = "layers.%u.post_feedforward_layernorm.weight",
+                  [DAPT_SLOT_Q_NORM] = "layers.%u.self_attn.q_norm.weight",
+                  [DAPT_SLOT_K_NORM] = "layers.%u.self_attn.k_norm.weight"},
+        .buffers = rotary_buffers,
+    },
+    {   // checked with transformers 5.12.1
+        .type = "gpt_neox", .architecture = "GPTNeoXForCausalLM",
+        .keys = {.hidden = "hidden_size", .layers = "num_hidden_layers",
+                 .heads = "num_attention_heads", .feed_forward = "intermediate_size",
+                 .positions = "max_position_embeddings", .eps = "layer_norm_eps",
+                 .activation = "hidden_act", .attention_bias = "attention_bias",
+                 .parallel = "use_parallel_residual", .rope_share = "rotary_pct",
+                 .rope_theta = "rotary_emb_base"},
+        .activation = "gelu", .eps = 1e-5, .positions = 2048, .parallel = true,
+        .bias_qkv = DAPT_BIAS_CONFIG_ON, .bias_out = DAPT_BIAS_CONFIG_ON,
+        .bias_mlp = DAPT_BIAS_ALWAYS, .rope_share = 0.25,
+        .layer_norm = true, .head_interleaved = true, .prefix = "gpt_neox.",
+        .names = {
+            [DAPT_SLOT_EMBED] = "embed_in.weight",
+            [DAPT_SLOT_FINAL_NORM] = "final_layer_norm.weight",
+            [DAPT_SLOT_FINAL_NORM_BIAS] = "final_layer_norm.bias",
+            [DAPT_SLOT_HEAD] = "embed_out.weight",
+            [DAPT_SLOT_NORM1] = "layers.%u.input_layernorm.weight",
+            [DAPT_SLOT_NORM1_BIAS] = "layers.%u.input_layernorm.bias",
+            [DAPT_SLOT_QKV] = "layers.%u.attention.query_key_value.weight",
+            [DAPT_SLOT_QKV_BIAS] = "layers.%u.attention.query_key_value.bias",
+            [DAPT_SLOT_OUT] = "layers.%u.attention.dense.weight",
+            [DAPT_SLOT_OUT_BIAS] = "layers.%u.attention.dense.bias",
+            [DAPT_SLOT_NORM2] = "layers.%u.post_attention_layernorm.weight",
+            [DAPT_SLOT_NORM2_BIAS] = "layers.%u.post_attention_layernorm.bias",
+            [DAPT_SLOT_UP] = "layers.%u.mlp.dense_h_to_4h.weight",
+            [DAPT_SLOT_UP_BIAS] = "layers.%u.mlp.dense_h_to_4h.bias",
+            [DAPT_SLOT_DOWN] = "layers.%u.mlp.dense_4h_to_h.weight",
+            [DAPT_SLOT_DOWN_BIAS] = "layers.%u.mlp.dense_4h_to_h.bias",
+        },
+        .buffers = neox_buffers,
+    },
+    {   // checked with transformers 5.12.1
+        .type = "starcoder2", .architecture = "Starcoder2ForCausalLM",
+        .keys = {LLAMA_SIZES, .eps = "norm_epsilon", .attention_bias = "use_bias",
+                 .mlp_bias = "use_bias", .window = "sliding_window"},
+        .activation = "gelu_pytorch_tanh", .eps = 1e-5, .positions = 4096, .tied = true,
+        .bias_qkv = DAPT_BIAS_CONFIG_ON, .bias_out = DAPT_BIAS_CONFIG_ON,
+        .bias_mlp = DAPT_BIAS_CONFIG_ON, .layer_norm = true, .prefix = "model.",
+        .names = {LLAMA_ENDS, LLAMA_NORMS, LLAMA_QKV, NORM_BIASES,
+                  [DAPT_SLOT_UP] = "layers.%u.mlp.c_fc.weight",
+                  [DAPT_SLOT_UP_BIAS] = "layers.%u.mlp.c_fc.bias",
+                  [DAPT_SLOT_DOWN] = "layers.%u.mlp.c_proj.weight",
+                  [DAPT_SLOT_DOWN_BIAS] = "layers.%u.mlp.c_proj.bias"},
+        .buffers = rotary_buffers,
+    },
+    {   // checked with transformers 5.12.1
+        .type = "stablelm", .architecture = "StableLmForCausalLM",
+        .keys = {LLAMA_SIZES, .eps = "layer_norm_eps", .attention_bias = "use_qkv_bias",
+                 .parallel = "use_parallel_residual"},
+        .activation = "silu", .eps = 1e-5, .positions = 4096,
+        .bias_qkv = DAPT_BIAS_CONFIG, .rope_share = 0.25,
+        .layer_norm = true, .gated = true, .shared_norm = true, .prefix = "model.",
+        .names = {LLAMA_NAMES, NORM_BIASES}, .buffers = rotary_buffers,
+    },
+    {   // checked with transformers 5.12.1
+        .type = "granite", .architecture = "GraniteForCausalLM",
+        .keys = {LLAMA_KEYS, .attention_bias = "attention_bias", .mlp_bias = "mlp_bias",
+                 .embedding_scale = "embedding_multiplier",
+                 .attention_scale = "attention_multiplier",
+                 .residual_scale = "residual_multiplier", .logit_divisor = "logits_scaling"},
+        .activation = "silu", .eps = 1e-6, .positions = 2048,
+        .bias_qkv = DAPT_BIAS_CONFIG, .bias_out = DAPT_BIAS_CONFIG, .bias_mlp = DAPT_BIAS_CONFIG,
+        .gated = true, .prefix = "model.", .names = {LLAMA_NAMES}, .buffers = rotary_buffers,
     },
 };
 // clang-format on
@@ -103,7 +215,7 @@ static const struct dapt_family families[] = {
 const struct dapt_family *dapt_family_find(const char *type) {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         if (strcmp(families[i].type, type) == 0) return &families[i];
-    char known[256];
+    char known[512];
     size_t used = 0;
     for (size_t i = 0; i < sizeof families / sizeof *families && used < sizeof known; i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "",

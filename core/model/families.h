@@ -7,8 +7,12 @@
 enum dapt_bias_rule {
     DAPT_BIAS_NEVER,
     DAPT_BIAS_ALWAYS,
-    DAPT_BIAS_CONFIG
-};  // CONFIG: as the family's key says
+    DAPT_BIAS_CONFIG,    // as the family's key says; without it: none
+    DAPT_BIAS_CONFIG_ON  // likewise; without it: there is one
+};
+
+// What the norms of q and k go over.
+enum dapt_qk_norm { DAPT_QK_NORM_NONE, DAPT_QK_NORM_HEAD, DAPT_QK_NORM_WHOLE };
 
 struct dapt_family {
     const char *type;          // "model_type"
@@ -18,18 +22,26 @@ struct dapt_family {
         const char *hidden, *layers, *heads, *kv_heads, *head_size, *feed_forward, *positions, *eps,
             *activation;
         const char *attention_bias, *mlp_bias, *window, *use_window;
+        const char *parallel;                 // attention and feed-forward read the same stream
+        const char *rope_layers;              // [layers] 1: positions turn q and k; 0: they do not
+        const char *rope_share, *rope_theta;  // older names (dapt_rope_options)
+        const char *embedding_scale, *attention_scale, *residual_scale, *logit_divisor;
     } keys;
     const char *activation;  // defaults of keys that may be absent
     double eps;
     uint32_t positions, head_size;  // head_size 0: hidden / heads
-    int32_t window;
-    bool tied;
+    double rope_share, rope_theta;  // as in dapt_rope_options
+    uint32_t rope_interval;         // without keys.rope_layers each so-manieth layer does not turn
+    int32_t window;                 // 0: none
+    bool tied, parallel;
     enum dapt_bias_rule bias_qkv, bias_out, bias_mlp;
-    bool layer_norm;                     // mean and bias; otherwise root mean square
-    bool learned_positions;              // an embedding of positions; otherwise rotary
-    bool input_major;                    // matrices are [in, out]; otherwise [out, in]
-    bool gated;                          // down(act(gate x) * up x); otherwise down(act(up x))
-    bool qk_norm;                        // a norm over each head of q and k
+    bool layer_norm;         // mean and bias; otherwise root mean square
+    bool learned_positions;  // an embedding of positions; otherwise rotary
+    bool input_major;        // matrices are [in, out]; otherwise [out, in]
+    bool gated;              // down(act(gate x) * up x); otherwise down(act(up x))
+    bool shared_norm;        // parallel layers have one norm before both parts
+    bool head_interleaved;   // QKV's rows lie in files by head: q, k, v of the first, ...
+    enum dapt_qk_norm qk_norm;
     const char *prefix;                  // of all names but the head's; files may leave it out
     const char *names[DAPT_SLOT_COUNT];  // "%u" is the layer; NULL: the family has no such tensor
     const char *const

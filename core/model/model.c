@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "model/families.h"
+#include "model/slots.h"
 
 static const struct {
     const char *name;
@@ -71,8 +72,8 @@ static enum dapt_status read_sizes(struct dapt_model *m) {
 
 static enum dapt_status read_bias(const struct dapt_model *m, enum dapt_bias_rule rule,
                                   const char *key, bool *bias) {
-    *bias = rule == DAPT_BIAS_ALWAYS;
-    return rule == DAPT_BIAS_CONFIG ? dapt_json_get_bool(m->config, key, bias) : DAPT_OK;
+    *bias = rule == DAPT_BIAS_ALWAYS || rule == DAPT_BIAS_CONFIG_ON;
+    return rule >= DAPT_BIAS_CONFIG ? dapt_json_get_bool(m->config, key, bias) : DAPT_OK;
 }
 
 // A special token's id. One outside of the vocabulary is none: files keep GPT-2's 50256 over small
@@ -118,7 +119,8 @@ static enum dapt_status refuse_others(const struct dapt_model *m) {
     } flags[] = {{"scale_attn_weights", true},
                  {"scale_attn_by_inverse_layer_idx", false},
                  {"add_cross_attention", false},
-                 {"is_encoder_decoder", false}};
+                 {"is_encoder_decoder", false},
+                 {"qk_layernorm", false}};
     const struct dapt_json *c = m->config;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         bool value = flags[i].fine;
@@ -147,6 +149,57 @@ static enum dapt_status refuse_others(const struct dapt_model *m) {
     return DAPT_OK;
 }
 
+// A factor that must be usable; `*value` is kept where the family or the file has no such key.
+static enum dapt_status read_scale(const struct dapt_model *m, const char *key, float *value) {
+    double number = *value;
+    enum dapt_status status = key ? dapt_json_get_number(m->config, key, &number) : DAPT_OK;
+    *value = (float)number;
+    if (!status && !(number >= 1e-6 && number <= 1e6))
+        status = dapt_json_fail(dapt_json_member(m->config, key),
+                                "is %g, expected a number from 1e-06 to 1e+06", number);
+    return status;
+}
+
+static enum dapt_status read_scales(struct dapt_model *m) {
+    const struct dapt_family *f = m->family;
+    float divisor = 1;
+    m->embedding_scale = m->residual_scale = 1;
+    // A family with a key of its own for it takes 1 where the key is not there.
+    m->attention_scale = f->keys.attention_scale ? 1 : 1.0f / sqrtf((float)m->head_size);
+    m->parallel = f->parallel;
+    enum dapt_status status = read_scale(m, f->keys.embedding_scale, &m->embedding_scale);
+    if (!status) status = read_scale(m, f->keys.attention_scale, &m->attention_scale);
+    if (!status) status = read_scale(m, f->keys.residual_scale, &m->residual_scale);
+    if (!status) status = read_scale(m, f->keys.logit_divisor, &divisor);
+    m->logit_scale = 1 / divisor;
+    if (!status && f->keys.parallel)
+        status = dapt_json_get_bool(m->config, f->keys.parallel, &m->parallel);
+    return status;
+}
+
+// Which layers' q and k do not turn ("NoPE", Kazemnejad et al. 2023).
+static enum dapt_status read_unrotated(struct dapt_model *m) {
+    const struct dapt_family *f = m->family;
+    if (!f->keys.rope_layers) return DAPT_OK;
+    const struct dapt_json *layers = dapt_json_member(m->config, f->keys.rope_layers);
+    bool listed = dapt_json_kind(layers) == DAPT_JSON_ARRAY;
+    int64_t interval = f->rope_interval;
+    enum dapt_status status = dapt_json_get_integer(m->config, "no_rope_layer_interval", 1, 4096,
+                                                    &interval);
+    if (!status && layers && !listed && dapt_json_kind(layers) != DAPT_JSON_NULL)
+        status = dapt_json_fail(layers, "expected an array of 0 and 1, one a layer");
+    if (!status && listed && dapt_json_count(layers) != m->layers)
+        status = dapt_json_fail(layers, "expected %u entries, one a layer", m->layers);
+    m->unrotated = dapt_arena_alloc(&m->arena, m->layers * sizeof *m->unrotated);
+    if (!m->unrotated) return DAPT_ERROR_MEMORY;
+    for (uint32_t l = 0; l < m->layers && !status; l++) {
+        int64_t turns = (l + 1) % interval != 0;
+        if (listed) status = dapt_json_integer(dapt_json_at(layers, l), 0, 1, &turns);
+        m->unrotated[l] = !turns;
+    }
+    return status;
+}
+
 // One of "layer_types", or the rule that stands for it in older files.
 static enum dapt_status read_windows(struct dapt_model *m) {
     const struct dapt_family *f = m->family;
@@ -157,16 +210,17 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     bool use = !f->keys.use_window;
     enum dapt_status status = use ? DAPT_OK : dapt_json_get_bool(c, f->keys.use_window, &use);
     const struct dapt_json *window = dapt_json_member(c, f->keys.window);
-    int64_t size = f->window,
-            first = f->keys.use_window ? 28 : 0;  // Qwen: only layers from max_window_layers on
-    if (window && dapt_json_kind(window) == DAPT_JSON_NULL) use = false;
+    // Qwen: only layers from max_window_layers on. SmolLM3: only layers that turn.
+    bool turning = f->keys.rope_layers != NULL, from = f->keys.use_window && !turning;
+    int64_t size = f->window, first = from ? 28 : 0;
+    if (dapt_json_kind(window) == DAPT_JSON_NULL && (window || !f->window)) use = false;
     if (!status) status = dapt_json_get_integer(c, f->keys.window, 1, INT32_MAX, &size);
-    if (!status && f->keys.use_window)
+    if (!status && from)
         status = dapt_json_get_integer(c, "max_window_layers", 0, INT32_MAX, &first);
     if (!status && dapt_json_kind(types) == DAPT_JSON_ARRAY && dapt_json_count(types) != m->layers)
         status = dapt_json_fail(types, "expected %u entries, one a layer", m->layers);
     for (uint32_t l = 0; l < m->layers && !status; l++) {
-        bool slides = use && l >= first;
+        bool slides = use && l >= first && !(turning && m->unrotated && m->unrotated[l]);
         if (dapt_json_kind(types) == DAPT_JSON_ARRAY) {
             const char *type = "";
             status = dapt_json_string(dapt_json_at(types, l), &type);
@@ -183,131 +237,13 @@ static enum dapt_status read_windows(struct dapt_model *m) {
 
 static enum dapt_status read_rope(struct dapt_model *m) {
     const struct dapt_rope_options options = {.head_size = m->head_size,
-                                              .max_positions = m->max_positions};
+                                              .max_positions = m->max_positions,
+                                              .theta = m->family->rope_theta,
+                                              .share = m->family->rope_share,
+                                              .share_key = m->family->keys.rope_share,
+                                              .theta_key = m->family->keys.rope_theta};
     if (m->family->learned_positions) return DAPT_OK;
     return dapt_rope_read(m->config, &options, &m->arena, &m->rope);
-}
-
-// -------------------------------------------------------------------------------------- parameters
-
-// Rows and columns of a slot's tensor in "[out, in]" order; cols 0: a vector.
-static void slot_shape(const struct dapt_model *m, enum dapt_slot slot, uint64_t *rows,
-                       uint64_t *cols) {
-    uint64_t h = m->hidden, q = (uint64_t)m->heads * m->head_size,
-             kv = (uint64_t)m->kv_heads * m->head_size, f = m->feed_forward;
-    // clang-format off
-    const uint64_t shapes[DAPT_SLOT_COUNT][2] = {
-        [DAPT_SLOT_EMBED] = {m->vocab, h}, [DAPT_SLOT_POSITION] = {m->max_positions, h},
-        [DAPT_SLOT_FINAL_NORM] = {h}, [DAPT_SLOT_FINAL_NORM_BIAS] = {h},
-        [DAPT_SLOT_HEAD] = {m->vocab, h}, [DAPT_SLOT_NORM1] = {h},
-        [DAPT_SLOT_NORM1_BIAS] = {h}, [DAPT_SLOT_QKV] = {q + 2 * kv, h},
-        [DAPT_SLOT_Q] = {q, h}, [DAPT_SLOT_K] = {kv, h},
-        [DAPT_SLOT_V] = {kv, h}, [DAPT_SLOT_QKV_BIAS] = {q + 2 * kv},
-        [DAPT_SLOT_Q_BIAS] = {q}, [DAPT_SLOT_K_BIAS] = {kv},
-        [DAPT_SLOT_V_BIAS] = {kv}, [DAPT_SLOT_Q_NORM] = {m->head_size},
-        [DAPT_SLOT_K_NORM] = {m->head_size}, [DAPT_SLOT_OUT] = {h, q},
-        [DAPT_SLOT_OUT_BIAS] = {h}, [DAPT_SLOT_NORM2] = {h},
-        [DAPT_SLOT_NORM2_BIAS] = {h}, [DAPT_SLOT_GATE] = {f, h},
-        [DAPT_SLOT_UP] = {f, h}, [DAPT_SLOT_GATE_BIAS] = {f},
-        [DAPT_SLOT_UP_BIAS] = {f}, [DAPT_SLOT_DOWN] = {h, f},
-        [DAPT_SLOT_DOWN_BIAS] = {h},
-    };
-    // clang-format on
-    *rows = shapes[slot][0];
-    *cols = shapes[slot][1];
-}
-
-static bool has_slot(const struct dapt_model *m, enum dapt_slot slot) {
-    if (!m->family->names[slot]) return false;
-    switch (slot) {
-    case DAPT_SLOT_HEAD: return !m->tied;
-    case DAPT_SLOT_QKV_BIAS:
-    case DAPT_SLOT_Q_BIAS:
-    case DAPT_SLOT_K_BIAS:
-    case DAPT_SLOT_V_BIAS: return m->bias_qkv;
-    case DAPT_SLOT_OUT_BIAS: return m->bias_out;
-    case DAPT_SLOT_GATE_BIAS:
-    case DAPT_SLOT_UP_BIAS:
-    case DAPT_SLOT_DOWN_BIAS: return m->bias_mlp;
-    default: return true;
-    }
-}
-
-static bool is_norm_weight(enum dapt_slot slot) {
-    return slot == DAPT_SLOT_FINAL_NORM || slot == DAPT_SLOT_NORM1 || slot == DAPT_SLOT_NORM2 ||
-           slot == DAPT_SLOT_Q_NORM || slot == DAPT_SLOT_K_NORM;
-}
-
-static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot, uint32_t row) {
-    struct dapt_parameter *p = &m->parameters[m->parameter_count];
-    const char *prefix = slot == DAPT_SLOT_HEAD ? "" : m->family->prefix,
-               *rest = m->family->names[slot], *mark = strstr(rest, "%u");
-    p->name = mark ? dapt_arena_format(&m->arena, "%s%.*s%u%s", prefix, (int)(mark - rest), rest,
-                                       row - 1, mark + 2)
-                   : dapt_arena_format(&m->arena, "%s%s", prefix, rest);
-    if (!p->name) return DAPT_ERROR_MEMORY;
-    uint64_t rows, cols;
-    slot_shape(m, slot, &rows, &cols);
-    bool swap = m->family->input_major && slot >= DAPT_SLOT_FIRST_OF_LAYER;
-    p->rank = cols ? 2 : 1;
-    p->shape[0] = cols && swap ? cols : rows;
-    p->shape[1] = cols && swap ? rows : cols;
-    p->count = cols ? rows * cols : rows;
-    p->decay = cols != 0;
-    p->init_fill = is_norm_weight(slot) ? 1 : 0;
-    p->init_scale = cols ? m->init_range : 0;
-    // What adds to the residual stream starts smaller, so that its sum does not grow with depth
-    // (Radford et al. 2019).
-    if (slot == DAPT_SLOT_OUT || slot == DAPT_SLOT_DOWN)
-        p->init_scale /= sqrtf(2.0f * (float)m->layers);
-    m->slots[(size_t)row * DAPT_SLOT_COUNT + slot] = (uint32_t)m->parameter_count++;
-    m->weight_count += p->count;
-    return DAPT_OK;
-}
-
-// Whether this slot's tensor lies right behind that of the slot before it, in one matrix.
-static bool follows(enum dapt_slot slot) {
-    return slot == DAPT_SLOT_K || slot == DAPT_SLOT_V || slot == DAPT_SLOT_K_BIAS ||
-           slot == DAPT_SLOT_V_BIAS || slot == DAPT_SLOT_UP || slot == DAPT_SLOT_UP_BIAS;
-}
-
-static enum dapt_status lay_out(struct dapt_model *m) {
-    uint64_t end = 0;
-    for (int decay = 1; decay >= 0; decay--) {
-        for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
-            struct dapt_parameter *p = m->slots[i] == DAPT_NONE ? NULL
-                                                                : &m->parameters[m->slots[i]];
-            if (!p || p->decay != decay) continue;
-            if (!follows(i % DAPT_SLOT_COUNT)) end = (end + 15) / 16 * 16;
-            p->offset = end;
-            end += p->count;
-        }
-        end = (end + 15) / 16 * 16;
-        if (decay) m->decay_count = end;
-    }
-    m->flat_count = end;
-    return DAPT_OK;
-}
-
-static enum dapt_status list_parameters(struct dapt_model *m) {
-    size_t rows = (size_t)m->layers + 1;
-    double estimate = (double)rows * ((double)m->hidden * m->feed_forward * 3 +
-                                      (double)m->hidden * m->head_size * m->heads * 4) +
-                      2.0 * m->vocab * m->hidden;
-    if (estimate > 1e13)
-        return dapt_json_fail(m->config, "%.3g parameters: not a model that anyone has", estimate);
-    m->parameters = dapt_arena_alloc(&m->arena, rows * DAPT_SLOT_COUNT * sizeof *m->parameters);
-    m->slots = dapt_arena_alloc(&m->arena, rows * DAPT_SLOT_COUNT * sizeof *m->slots);
-    if (!m->parameters || !m->slots) return DAPT_ERROR_MEMORY;
-    memset(m->slots, 0xff, rows * DAPT_SLOT_COUNT * sizeof *m->slots);
-    for (uint32_t row = 0; row < rows; row++)
-        for (int slot = 0; slot < DAPT_SLOT_COUNT; slot++) {
-            bool here = (row > 0) == (slot >= DAPT_SLOT_FIRST_OF_LAYER);
-            enum dapt_status status = here && has_slot(m, slot) ? add_parameter(m, slot, row)
-                                                                : DAPT_OK;
-            if (status) return status;
-        }
-    return lay_out(m);
 }
 
 // ----------------------------------------------------------------------------------------- opening
@@ -329,9 +265,11 @@ enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_mode
     if (!status) status = read_sizes(m);
     if (!status) status = read_parts(m);
     if (!status) status = refuse_others(m);
+    if (!status) status = read_scales(m);
+    if (!status) status = read_unrotated(m);
     if (!status) status = read_windows(m);
     if (!status) status = read_rope(m);
-    if (!status) status = list_parameters(m);
+    if (!status) status = dapt_slots_place(m);
     if (status) dapt_model_close(&m);
     *model = m;
     return status;
@@ -409,6 +347,13 @@ enum dapt_status dapt_model_hash(const struct dapt_model *m, struct dapt_hash *h
     dapt_hasher_add(hasher, m->rope.frequency, m->rope.size / 2 * sizeof *m->rope.frequency);
     if (m->rope.size && m->rope.scale != 1)
         dapt_hasher_add(hasher, &m->rope.scale, sizeof m->rope.scale);
+    if (m->family->keys.parallel) dapt_hasher_add(hasher, &m->parallel, sizeof m->parallel);
+    if (m->unrotated) dapt_hasher_add(hasher, m->unrotated, m->layers * sizeof *m->unrotated);
+    if (m->family->keys.attention_scale) {
+        const float scales[] = {m->embedding_scale, m->attention_scale, m->residual_scale,
+                                m->logit_scale};
+        dapt_hasher_add(hasher, scales, sizeof scales);
+    }
     *hash = dapt_hasher_value(hasher);
     dapt_hasher_destroy(&hasher);
     return DAPT_OK;

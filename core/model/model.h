@@ -16,6 +16,9 @@ struct dapt_parameter {
     bool decay;              // weight decay applies under "matrices": rank 2
     float init_scale;        // deviation of new weights; 0: filled with init_fill
     float init_fill;
+    // Files hold it as [blocks][parts][run], the flat buffer as [parts][blocks][run]; parts 0: alike.
+    uint32_t parts;
+    uint64_t run;
 };
 
 // What a tensor is for. A family names the tensors of its slots; the forward pass asks for slots.
@@ -40,14 +43,19 @@ enum dapt_slot {
     DAPT_SLOT_K_NORM,
     DAPT_SLOT_OUT,
     DAPT_SLOT_OUT_BIAS,
+    DAPT_SLOT_POST_NORM1,  // of what attention adds to the stream
+    DAPT_SLOT_POST_NORM1_BIAS,
     DAPT_SLOT_NORM2,
     DAPT_SLOT_NORM2_BIAS,
+    DAPT_SLOT_GATE_UP,  // one tensor for both
     DAPT_SLOT_GATE,
     DAPT_SLOT_UP,
     DAPT_SLOT_GATE_BIAS,
     DAPT_SLOT_UP_BIAS,
     DAPT_SLOT_DOWN,
     DAPT_SLOT_DOWN_BIAS,
+    DAPT_SLOT_POST_NORM2,  // of what the feed-forward part adds
+    DAPT_SLOT_POST_NORM2_BIAS,
     DAPT_SLOT_COUNT
 };
 
@@ -65,6 +73,10 @@ struct dapt_model {
     int32_t *windows;  // [layers] sliding window of each layer, 0: none
     bool tied;         // output projection is the token embedding
     bool bias_qkv, bias_out, bias_mlp;
+    bool parallel;    // attention and feed-forward read the same stream
+    bool *unrotated;  // [layers] whose q and k do not turn; NULL: all turn
+    // Factors of the embedding, of q.k, of what a layer adds, of the logits.
+    float embedding_scale, attention_scale, residual_scale, logit_scale;
     enum dapt_activation activation;
     int64_t bos, eos;  // of config.json; -1: none
 
@@ -90,6 +102,10 @@ enum dapt_status dapt_model_missing(const char *path, const char *expected);
 // taken over, also on failure.
 enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_model **model);
 void dapt_model_close(struct dapt_model **model);
+
+// Where element `at` of the parameter, counted as files hold it, lies in the flat buffer; of the
+// `*count` elements from there on, *count becomes how many lie one behind the other in both.
+uint64_t dapt_parameter_place(const struct dapt_parameter *parameter, uint64_t at, uint64_t *count);
 
 struct dapt_hash;
 // Of everything that decides what the forward pass computes, the weights aside. Two config.json that

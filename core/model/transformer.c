@@ -71,8 +71,14 @@ static dapt_value vector(struct builder *x, int64_t n) {
     return dapt_graph_new(x->g, DAPT_BUFFER_WORK, DAPT_F32, 1, &n);
 }
 
+static bool has(const struct builder *x, enum dapt_slot slot) {
+    return x->m->slots[(size_t)x->row * DAPT_SLOT_COUNT + slot] != NONE;
+}
+
+// A norm over each row; the row itself where the layer has no such norm.
 static dapt_value norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
-    dapt_value w = parameter(x, slot, 1), y = new2(x, x->n, x->m->hidden);
+    if (x->g->status || !has(x, slot)) return in;
+    dapt_value w = parameter(x, slot, 1), y = new2(x, x->n, dapt_graph_tensor(x->g, in)->shape[1]);
     if (x->m->family->layer_norm) {
         dapt_value bias = parameter(x, slot + 1, 1), mean = vector(x, x->n), rstd = vector(x, x->n);
         dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_LAYER_NORM,
@@ -89,6 +95,17 @@ static dapt_value norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
     return y;
 }
 
+static dapt_value scaled(struct builder *x, dapt_value in, float factor) {
+    if (x->g->status || factor == 1) return in;
+    const struct dapt_tensor *t = dapt_graph_tensor(x->g, in);
+    dapt_value y = new2(x, t->shape[0], t->shape[1]);
+    dapt_graph_op(
+        x->g,
+        &(struct dapt_op){
+            .opcode = DAPT_OP_SCALE, .inputs = {in}, .outputs = {y}, .u.scale.factor = factor});
+    return y;
+}
+
 // A norm over each head: [N, heads, D] -> the same, dense.
 static dapt_value head_norm(struct builder *x, dapt_value in, enum dapt_slot slot, int64_t heads) {
     int64_t d = x->m->head_size;
@@ -102,7 +119,8 @@ static dapt_value head_norm(struct builder *x, dapt_value in, enum dapt_slot slo
 }
 
 static dapt_value rope(struct builder *x, dapt_value in) {
-    if (!x->m->rope.size) return in;
+    bool turns = x->m->rope.size && !(x->m->unrotated && x->m->unrotated[x->row - 1]);
+    if (!turns) return in;
     dapt_value y = dapt_graph_alias(x->g, in);
     dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ROPE,
                                           .inputs = {in, x->rope, x->io->positions},
@@ -121,35 +139,50 @@ static dapt_value cached(struct builder *x, dapt_value rows) {
     return reshape3(x, cache, x->places, g, d);
 }
 
+// q, k and v of [N, (H + 2 G) D], as [N, heads, D], with their norms, turned by their positions.
+static void split_heads(struct builder *x, dapt_value qkv, dapt_value *q, dapt_value *k,
+                        dapt_value *v) {
+    int64_t h = x->m->heads, g = x->m->kv_heads, d = x->m->head_size, n = x->n;
+    if (x->m->family->qk_norm == DAPT_QK_NORM_WHOLE) {
+        dapt_value all_q = norm(x, dapt_graph_slice(x->g, qkv, 0, h * d), DAPT_SLOT_Q_NORM),
+                   all_k = norm(x, dapt_graph_slice(x->g, qkv, h * d, g * d), DAPT_SLOT_K_NORM);
+        *q = rope(x, reshape3(x, all_q, n, h, d));
+        *k = rope(x, reshape3(x, all_k, n, g, d));
+        *v = reshape3(x, dapt_graph_slice(x->g, qkv, (h + g) * d, g * d), n, g, d);
+        return;
+    }
+    qkv = reshape3(x, qkv, n, h + 2 * g, d);
+    if (x->m->family->qk_norm) {
+        *q = rope(x, head_norm(x, dapt_graph_slice(x->g, qkv, 0, h), DAPT_SLOT_Q_NORM, h));
+        *k = rope(x, head_norm(x, dapt_graph_slice(x->g, qkv, h, g), DAPT_SLOT_K_NORM, g));
+    } else {
+        dapt_value qk = rope(x, dapt_graph_slice(x->g, qkv, 0, h + g));
+        *q = dapt_graph_slice(x->g, qk, 0, h);
+        *k = dapt_graph_slice(x->g, qk, h, g);
+    }
+    *v = dapt_graph_slice(x->g, qkv, h + g, g);
+}
+
 static dapt_value attention(struct builder *x, dapt_value in) {
     const struct dapt_model *m = x->m;
-    int64_t h = m->heads, g = m->kv_heads, d = m->head_size, n = x->n;
+    int64_t h = m->heads, d = m->head_size, n = x->n;
     bool fused = m->family->names[DAPT_SLOT_QKV] != NULL;
     dapt_value w = parameter(x, fused ? DAPT_SLOT_QKV : DAPT_SLOT_Q, fused ? 1 : 3);
     dapt_value bias = parameter(x, fused ? DAPT_SLOT_QKV_BIAS : DAPT_SLOT_Q_BIAS, fused ? 1 : 3);
-    dapt_value qkv = reshape3(x, linear(x, in, w, bias), n, h + 2 * g, d), q, k, v = NONE;
-    if (m->family->qk_norm) {
-        q = rope(x, head_norm(x, dapt_graph_slice(x->g, qkv, 0, h), DAPT_SLOT_Q_NORM, h));
-        k = rope(x, head_norm(x, dapt_graph_slice(x->g, qkv, h, g), DAPT_SLOT_K_NORM, g));
-    } else {
-        dapt_value qk = rope(x, dapt_graph_slice(x->g, qkv, 0, h + g));
-        q = dapt_graph_slice(x->g, qk, 0, h);
-        k = dapt_graph_slice(x->g, qk, h, g);
-    }
-    v = dapt_graph_slice(x->g, qkv, h + g, g);
+    dapt_value qkv = linear(x, in, w, bias), q, k, v;
+    split_heads(x, qkv, &q, &k, &v);
     if (x->b->mode == DAPT_MODEL_DECODE) {
         k = cached(x, k);
         v = cached(x, v);
     }
     dapt_value y = reshape3(x, new2(x, n, h * d), n, h, d),
                lse = dapt_graph_new(x->g, DAPT_BUFFER_WORK, DAPT_F32, 2, (int64_t[]){n, h});
-    dapt_graph_op(x->g,
-                  &(struct dapt_op){.opcode = DAPT_OP_ATTENTION,
-                                    .inputs = {q, k, v, x->io->first, x->io->last},
-                                    .outputs = {y, lse},
-                                    .u.attention = {.sequences = (int32_t)x->b->sequences,
-                                                    .window = m->windows[x->row - 1],
-                                                    .scale = 1.0f / __builtin_sqrtf((float)d)}});
+    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ATTENTION,
+                                          .inputs = {q, k, v, x->io->first, x->io->last},
+                                          .outputs = {y, lse},
+                                          .u.attention = {.sequences = (int32_t)x->b->sequences,
+                                                          .window = m->windows[x->row - 1],
+                                                          .scale = m->attention_scale}});
     return linear(x, reshape2(x, y, n, h * d), parameter(x, DAPT_SLOT_OUT, 1),
                   parameter(x, DAPT_SLOT_OUT_BIAS, 1));
 }
@@ -159,8 +192,10 @@ static dapt_value feed_forward(struct builder *x, dapt_value in) {
     int64_t f = m->feed_forward;
     dapt_value y = new2(x, x->n, f);
     if (m->family->gated) {
-        dapt_value both = linear(x, in, parameter(x, DAPT_SLOT_GATE, 2),
-                                 parameter(x, DAPT_SLOT_GATE_BIAS, 2));
+        bool fused = has(x, DAPT_SLOT_GATE_UP);
+        dapt_value both = linear(
+            x, in, parameter(x, fused ? DAPT_SLOT_GATE_UP : DAPT_SLOT_GATE, fused ? 1 : 2),
+            parameter(x, DAPT_SLOT_GATE_BIAS, 2));
         dapt_value gate = dapt_graph_slice(x->g, both, 0, f),
                    up = dapt_graph_slice(x->g, both, f, f);
         dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_GATE,
@@ -176,6 +211,26 @@ static dapt_value feed_forward(struct builder *x, dapt_value in) {
                                               .u.activation.kind = m->activation});
     }
     return linear(x, y, parameter(x, DAPT_SLOT_DOWN, 1), parameter(x, DAPT_SLOT_DOWN_BIAS, 1));
+}
+
+static void label(struct builder *x, const char *part) {
+    x->g->label = dapt_arena_format(&x->g->arena, "layers.%u.%s", x->row - 1, part);
+}
+
+// One layer of the stream [N, C]. Which norms it has is a matter of its slots.
+static dapt_value layer(struct builder *x, dapt_value stream) {
+    float factor = x->m->residual_scale;
+    label(x, "attention");
+    dapt_value in = norm(x, stream, DAPT_SLOT_NORM1),
+               change = norm(x, attention(x, in), DAPT_SLOT_POST_NORM1),
+               next = add(x, scaled(x, change, factor), stream);
+    label(x, "mlp");
+    if (!x->m->parallel)
+        in = norm(x, next, DAPT_SLOT_NORM2);
+    else if (has(x, DAPT_SLOT_NORM2))
+        in = norm(x, stream, DAPT_SLOT_NORM2);
+    change = norm(x, feed_forward(x, in), DAPT_SLOT_POST_NORM2);
+    return add(x, scaled(x, change, factor), next);
 }
 
 static dapt_value batch_input(struct builder *x, int64_t n, const char *name) {
@@ -222,7 +277,7 @@ static enum dapt_status outputs(struct builder *x, dapt_value h, dapt_value head
         dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_LM_LOSS,
                                               .inputs = {h, head, NONE, io->targets},
                                               .outputs = {io->losses},
-                                              .u.lm.scale = 1});
+                                              .u.lm.scale = x->m->logit_scale});
         if (!train) return x->g->status;
         io->loss_sum = dapt_graph_new(x->g, DAPT_BUFFER_RESULT, DAPT_F32, 1, &one);
         dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_SUM,
@@ -238,6 +293,7 @@ static enum dapt_status outputs(struct builder *x, dapt_value h, dapt_value head
         rows = 1;
         h = embed(x, h, io->pick, 1);
     }
+    h = scaled(x, h, x->m->logit_scale);
     io->logits = dapt_graph_new(x->g, DAPT_BUFFER_RESULT, DAPT_F32, 2,
                                 (int64_t[]){rows, x->m->vocab});
     dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
@@ -286,14 +342,11 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
     dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1),
                position = parameter(&x, DAPT_SLOT_POSITION, 1);
     dapt_value head = model->tied ? table : parameter(&x, DAPT_SLOT_HEAD, 1);
-    dapt_value h = embed(&x, table, io->ids, x.n);
+    dapt_value h = scaled(&x, embed(&x, table, io->ids, x.n), model->embedding_scale);
     if (position != NONE) h = add(&x, h, embed(&x, position, io->positions, x.n));
     for (uint32_t l = 0; l < model->layers && !graph->status; l++) {
         x.row = graph->block = l + 1;
-        graph->label = dapt_arena_format(&graph->arena, "layers.%u.attention", l);
-        h = add(&x, attention(&x, norm(&x, h, DAPT_SLOT_NORM1)), h);
-        graph->label = dapt_arena_format(&graph->arena, "layers.%u.mlp", l);
-        h = add(&x, feed_forward(&x, norm(&x, h, DAPT_SLOT_NORM2)), h);
+        h = layer(&x, h);
     }
     x.row = graph->block = 0;
     graph->label = "head";

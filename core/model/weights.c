@@ -61,6 +61,13 @@ static enum dapt_status check_shape(const struct dapt_parameter *p,
         t->file, t->name, have, (unsigned long long)p->shape[0], (unsigned long long)p->shape[1]);
 }
 
+uint64_t dapt_parameter_place(const struct dapt_parameter *p, uint64_t at, uint64_t *count) {
+    if (!p->parts) return p->offset + at;
+    uint64_t run = at / p->run, inside = at % p->run, blocks = p->count / p->run / p->parts;
+    if (*count > p->run - inside) *count = p->run - inside;
+    return p->offset + (run % p->parts * blocks + run / p->parts) * p->run + inside;
+}
+
 static enum dapt_status load_tensor(const struct dapt_parameter *p,
                                     const struct dapt_file_tensor *t, float *piece,
                                     dapt_weights_put put, void *context) {
@@ -73,7 +80,11 @@ static enum dapt_status load_tensor(const struct dapt_parameter *p,
                 status = dapt_fail(DAPT_ERROR_INVALID,
                                    "%s: tensor %s: element %llu is not a finite number", t->file,
                                    t->name, (unsigned long long)(at + i));
-        if (!status) status = put(context, p->offset + at, piece, n);
+        for (uint64_t i = 0, run; i < n && !status; i += run) {
+            run = n - i;
+            uint64_t to = dapt_parameter_place(p, at + i, &run);
+            status = put(context, to, piece + i, run);
+        }
         if (!status && dapt_cancelled())
             status = dapt_fail(DAPT_ERROR_CANCELLED, "stopped while loading weights");
     }
@@ -372,8 +383,12 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
     uint64_t width = dapt_file_dtype_size(dtype), first = begin / width, count = size / width;
     for (uint64_t at = 0; at < count; at += PIECE) {
         uint64_t n = count - at < PIECE ? count - at : PIECE;
-        enum dapt_status status = s->get(s->context, s->parameters[index]->offset + first + at,
-                                         s->piece, n);
+        enum dapt_status status = DAPT_OK;
+        for (uint64_t i = 0, run; i < n && !status; i += run) {
+            run = n - i;
+            uint64_t from = dapt_parameter_place(s->parameters[index], first + at + i, &run);
+            status = s->get(s->context, from, s->piece + i, run);
+        }
         if (!status) status = check_piece(s, index, first + at, n);
         if (!status)
             status = dapt_floats_to_file(s->piece, n, dtype, (uint8_t *)bytes + at * width);

@@ -211,8 +211,11 @@ static enum dapt_status check_gradient(struct check *c, const struct dapt_parame
     if (status) return status;
     float *ours = dapt_alloc(parameter->count, sizeof *ours);
     if (!ours) return DAPT_ERROR_MEMORY;
-    status = dapt_engine_read(c->engine, DAPT_STATE_GRAD, parameter->offset, parameter->count,
-                              ours);
+    for (uint64_t at = 0, run; at < parameter->count && !status; at += run) {
+        run = parameter->count - at;
+        uint64_t from = dapt_parameter_place(parameter, at, &run);
+        status = dapt_engine_read(c->engine, DAPT_STATE_GRAD, from, run, ours + at);
+    }
     if (!status) status = compare_tensor(c, "gradient", parameter->name, tensor, ours);
     free(ours);
     return status;

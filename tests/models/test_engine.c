@@ -28,6 +28,16 @@ static const char *const configs[] = {
     "{\"model_type\":\"mistral\"," SIZES ",\"num_key_value_heads\":2,\"sliding_window\":5}",
     "{\"model_type\":\"qwen2\"," SIZES ",\"num_key_value_heads\":2}",
     "{\"model_type\":\"qwen3\"," SIZES ",\"num_key_value_heads\":2,\"head_dim\":10}",
+    "{\"model_type\":\"smollm3\"," SIZES ",\"num_key_value_heads\":2,\"no_rope_layers\":[1,0]}",
+    "{\"model_type\":\"phi3\"," SIZES ",\"num_key_value_heads\":2}",
+    "{\"model_type\":\"olmo2\"," SIZES ",\"num_key_value_heads\":2}",
+    "{\"model_type\":\"gpt_neox\"," SIZES ",\"rotary_pct\":0.67}",
+    "{\"model_type\":\"starcoder2\"," SIZES ",\"num_key_value_heads\":2,\"sliding_window\":5}",
+    "{\"model_type\":\"stablelm\"," SIZES
+    ",\"partial_rotary_factor\":0.67,\"use_parallel_residual\":true}",
+    "{\"model_type\":\"granite\"," SIZES
+    ",\"embedding_multiplier\":3,\"attention_multiplier\":0.3,\"residual_multiplier\":0.4,\"logits_"
+    "scaling\":2.5}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 

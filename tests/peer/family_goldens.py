@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Small models of families, with what transformers computes of them, for `dapt verify`.
+
+usage: family_goldens.py OUT [NAME ...]      (without names: all)
+Needs torch, transformers, safetensors. float32, CPU. Writes OUT/NAME with config.json, model.safetensors,
+golden.safetensors (logits, loss, gradients, losses of six AdamW steps) and golden.json.
+"""
+import json, os, sys
+import torch, transformers
+from safetensors.torch import save_file
+
+SIZES = dict(vocab_size=40, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=36,
+             max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+MODELS = {
+    "starcoder2": ("starcoder2", dict(num_key_value_heads=1, sliding_window=5, tie_word_embeddings=True)),
+    "stablelm": ("stablelm", dict(num_key_value_heads=3, use_parallel_residual=True, use_qkv_bias=True)),
+    "granite": ("granite", dict(num_key_value_heads=1, embedding_multiplier=3.0, attention_multiplier=0.3,
+                                residual_multiplier=0.4, logits_scaling=2.5)),
+}
+OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+
+def write(folder, number, model_type, settings):
+    torch.manual_seed(number)
+    config = transformers.AutoConfig.for_model(model_type, **SIZES, **settings)
+    config._attn_implementation = "eager"
+    model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.no_grad():  # every term large enough to be noticed
+        for name, p in model.named_parameters():
+            p.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.1)
+    model.save_pretrained(folder)
+    ids = torch.randint(3, SIZES["vocab_size"], (2, 16))
+    run = lambda: model(input_ids=ids, labels=ids)
+    result = run()
+    result.loss.backward()
+    golden = {"input_ids": ids, "labels": ids.clone(), "logits": result.logits.detach().contiguous(),
+              "loss": result.loss.detach().reshape(1)}
+    golden |= {"grad." + n: p.grad.clone().contiguous() for n, p in model.named_parameters()}
+    optimizer, losses = torch.optim.AdamW(model.parameters(), **OPTIMIZER), []
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = run().loss
+        losses.append(loss.item())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    golden["losses"] = torch.tensor(losses)
+    save_file(golden, os.path.join(folder, "golden.safetensors"))
+    with open(os.path.join(folder, "golden.json"), "w") as f:
+        json.dump(dict(kind="causal", optimizer=dict(name="adamw", decay="every parameter", clip_grad_norm=1.0, **OPTIMIZER),
+                       torch=torch.__version__, transformers=transformers.__version__), f, indent=1)
+    extra = os.path.join(folder, "generation_config.json")
+    if os.path.exists(extra): os.remove(extra)
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2: sys.exit(__doc__)
+    for number, (name, (model_type, settings)) in enumerate(MODELS.items()):
+        if sys.argv[2:] and name not in sys.argv[2:]: continue
+        folder = os.path.join(sys.argv[1], name)
+        os.makedirs(folder, exist_ok=True)
+        write(folder, number + 1, model_type, settings)
+        print(name)
