@@ -88,6 +88,19 @@ struct dapt_shard_counts {
     uint64_t files, documents, tokens, bytes, bad, empty;
 };
 
+// What a shard ends in.
+struct dapt_shard_trailer {
+    char magic[8];
+    uint32_t version, token_size;
+    struct dapt_hash key;
+    struct dapt_shard_counts counts;
+    uint64_t documents_at, blocks_at, files_at,
+        size;                 // bytes from the file's start; of the whole file
+    struct dapt_hash tables;  // of all between documents_at and the trailer
+    uint32_t vocab, zero;
+    struct dapt_hash trailer;  // of all before this field
+};
+
 struct dapt_shard {
     struct dapt_map map;
     struct dapt_lock lock;  // shared, so that nobody removes it from the cache

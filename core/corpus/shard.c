@@ -12,18 +12,6 @@ static const uint32_t shard_version = 1;
 static const size_t block_size = 4u << 20;  // bytes of tokens that one hash covers
 static const size_t section_align = 64;
 
-struct dapt_shard_trailer {
-    char magic[8];
-    uint32_t version, token_size;
-    struct dapt_hash key;
-    struct dapt_shard_counts counts;
-    uint64_t documents_at, blocks_at, files_at,
-        size;                 // bytes from the file's start; of the whole file
-    struct dapt_hash tables;  // of all between documents_at and the trailer
-    uint32_t vocab, zero;
-    struct dapt_hash trailer;  // of all before this field
-};
-
 static uint64_t block_count(uint64_t bytes) {
     return bytes / block_size + (bytes % block_size != 0);
 }
