@@ -129,3 +129,13 @@ bool dapt_cancelled(void) {
 void dapt_cancel_reset(void) {
     atomic_store(&cancelled, false);
 }
+
+static atomic_uint_fast64_t step_under_way;
+
+void dapt_step_note(uint64_t step) {
+    atomic_store(&step_under_way, step);
+}
+
+uint64_t dapt_step_noted(void) {
+    return atomic_load(&step_under_way);
+}

@@ -23,4 +23,8 @@ enum dapt_status dapt_parallel(unsigned threads, size_t count,
 void dapt_cancel(void);
 bool dapt_cancelled(void);
 void dapt_cancel_reset(void);
+
+// Which step of training is under way, from 1; 0: none. Both are safe in signal handlers.
+void dapt_step_note(uint64_t step);
+uint64_t dapt_step_noted(void);
 #endif

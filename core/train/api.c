@@ -48,6 +48,10 @@ void dapt_interrupt_reset(void) {
     dapt_cancel_reset();
 }
 
+uint64_t dapt_step_under_way(void) {
+    return dapt_step_noted();
+}
+
 size_t dapt_text_columns(int fd) {
     return dapt_terminal_columns(fd);
 }

@@ -108,13 +108,16 @@ enum dapt_status dapt_trainer_certify(struct dapt_trainer *t) {
     enum dapt_status status = DAPT_OK;
     if (strcmp(dapt_device_backend(t->setup.device)->name, "cpu") == 0) return DAPT_OK;
     cJSON *certificate = dapt_certificate_find(t->setup.modules, t->setup.device);
-    if (certificate)
+    if (certificate) {
         dapt_report_note(
             &t->reporter,
             "certificate     every operation and %d steps as on the cpu (from the cache)",
             DAPT_PARITY_STEPS);
-    else
+    } else {
+        dapt_log_status("comparing the device with the cpu, once for this driver");
         status = make(t, &certificate);
+        dapt_log_status(NULL);
+    }
     char *path = certificate ? dapt_path_join(&arena, t->run.path, "device.json") : NULL;
     if (path && dapt_certificate_write(certificate, path)) dapt_trainer_trouble(t, dapt_error());
     cJSON_Delete(certificate);

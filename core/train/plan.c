@@ -135,6 +135,7 @@ static void tell(const struct dapt_trainer *t, const struct dapt_plan *plan) {
 enum dapt_status dapt_trainer_plan(struct dapt_trainer *t) {
     struct dapt_plan plan = {.steps = t->setup.steps};
     uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0};
+    dapt_log_status("reading the model");
     enum dapt_status status = dapt_setup_weights(&t->setup);
     plan.prepare_seconds = dapt_seconds() - t->begin;
     plan.tokens = plan.steps * t->config->train.batch * t->config->data.sequence;
@@ -142,9 +143,11 @@ enum dapt_status dapt_trainer_plan(struct dapt_trainer *t) {
                   (double)dapt_corpus_report(t->setup.domain)->sequences;
     dapt_engine_memory(t->setup.engine, bytes);
     for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) plan.memory += bytes[role];
+    dapt_log_status("timing a step");
     if (!status) status = measure_step(t, &plan.step_seconds);
     plan.train_seconds = plan.step_seconds * (double)plan.steps;
     if (!status) status = plan_evaluations(t, &plan);
+    dapt_log_status(NULL);
     if (status) return status;
     plan_checkpoints(t, &plan);
     tell(t, &plan);

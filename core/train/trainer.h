@@ -42,6 +42,10 @@ enum dapt_status dapt_trainer_run(const struct dapt_train_options *options);
 
 // The evaluation set that decides which checkpoint is the best one; NULL: none.
 const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *trainer);
+// evaluations.c: whether the step that the trainer is at asks for one; scores all sets, logs and tells
+// them.
+bool dapt_trainer_evaluation_due(const struct dapt_trainer *trainer);
+enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *trainer);
 // resume.c: the trainer's part of run.json; NULL: no memory.
 cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
 // Finds the newest whole checkpoint, checks that it belongs to this course, restores it, and sets

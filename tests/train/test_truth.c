@@ -93,7 +93,7 @@ static void test_interrupted(void **state) {
     struct outcome o;
     write_config(s, "interrupted", "{\"train\": {\"steps\": 1000000}}");
     finish_dapt(s, start_dapt(s, "train", s->config, NULL), 1, SIGINT, &o);
-    expect(&o, 130, "finishing the step under way");
+    expect(&o, 130, "dapt: finishing step ");
 }
 
 int main(void) {

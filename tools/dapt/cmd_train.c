@@ -18,19 +18,40 @@ struct train_arguments {
 
 static volatile sig_atomic_t asked;
 
-static void say(const char *line) {
-    int before = errno;
-    ssize_t written = write(STDERR_FILENO, line, strlen(line));
+static void say(const char *text) {
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
     (void)written;
-    errno = before;
+}
+
+// As snprintf() is not safe in a signal handler.
+static void say_number(uint64_t number) {
+    char digits[24], *first = digits + sizeof digits - 1;
+    *first = '\0';
+    do {
+        *--first = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    say(first);
+}
+
+static void say_finishing(void) {
+    uint64_t step = dapt_step_under_way();
+    if (step == 0) {
+        say("\ndapt: stopping; again to stop now\n");
+        return;
+    }
+    say("\ndapt: finishing step ");
+    say_number(step);
+    say(", then writing a checkpoint; again to stop now\n");
 }
 
 // The first signal asks training to finish its step and write a checkpoint; a second one (but a
 // terminal's closing, which may be told twice) ends the program at once. write() is safe here.
 static void on_signal(int number) {
+    int before = errno;
     if (!asked) {
         asked = 1;
-        say("\ndapt: finishing the step under way, then writing a checkpoint; again to stop now\n");
+        say_finishing();
         dapt_interrupt();
     } else if (number != SIGHUP) {
         say("\ndapt: stopped at once: what was trained since the last checkpoint is lost; --resume "
@@ -38,6 +59,7 @@ static void on_signal(int number) {
         signal(number, SIG_DFL);
         raise(number);
     }
+    errno = before;
 }
 
 static void catch_signals(void) {

@@ -34,6 +34,9 @@ DAPT_EXPORT void dapt_handle_crashes(void);
 // checkpoint. May be called from a signal handler. Stays asked for until dapt_interrupt_reset().
 DAPT_EXPORT void dapt_interrupt(void);
 DAPT_EXPORT void dapt_interrupt_reset(void);
+// The step that training is at in this process, from 1; 0: none is under way. May be called from a signal
+// handler.
+DAPT_EXPORT uint64_t dapt_step_under_way(void);
 
 // ------------------------------------------------------------------------------- text for people
 

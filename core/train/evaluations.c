@@ -1,0 +1,108 @@
+// The evaluations of a run: when they are due, of all sets, before and after.
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/threads.h"
+#include "train/evaluate.h"
+#include "train/trainer.h"
+
+bool dapt_trainer_evaluation_due(const struct dapt_trainer *t) {
+    uint64_t every = t->config->train.evaluate_every;
+    if (t->config->data.eval_count == 0 || t->evaluated == t->step) return false;
+    return t->step == 0 || t->step == t->setup.steps || (every && t->step % every == 0);
+}
+
+static void log_evaluation(struct dapt_trainer *t, const struct dapt_evaluation *e) {
+    cJSON *event = dapt_trainer_event(t, "evaluation");
+    cJSON_AddStringToObject(event, "set", e->name);
+    dapt_json_add_number(event, "nats_per_token", e->nats_per_token);
+    dapt_json_add_number(event, "perplexity", e->perplexity);
+    dapt_json_add_number(event, "bits_per_byte", e->bits_per_byte);
+    dapt_json_add_number(event, "bits_per_byte_change",
+                         t->step ? e->bits_per_byte - e->bits_before : 0);
+    cJSON_AddNumberToObject(event, "scored", (double)e->scored);
+    cJSON_AddNumberToObject(event, "tokens", (double)e->tokens);
+    cJSON_AddNumberToObject(event, "bytes", (double)e->bytes);
+    dapt_json_add_number(event, "seconds", e->seconds);
+    dapt_trainer_log(t, event);
+}
+
+static enum dapt_status evaluate_set(struct dapt_trainer *t, size_t i,
+                                     struct dapt_evaluation *result) {
+    return dapt_evaluate_corpus(t->setup.engine, t->setup.evals[i], t->batches[0],
+                                t->config->data.eval[i].name, result);
+}
+
+// All sets, of the weights as a checkpoint would hold them: what is told is what the files score. The
+// base model is what it is.
+static enum dapt_status evaluate_sets(struct dapt_trainer *t, struct dapt_evaluation *fresh) {
+    enum dapt_status status = t->step ? dapt_engine_round(t->setup.engine) : DAPT_OK;
+    for (size_t i = 0; !status && i < t->config->data.eval_count; i++)
+        status = evaluate_set(t, i, &fresh[i]);
+    if (!t->step || status == DAPT_ERROR_DEVICE) return status;
+    struct dapt_string reason = {0};  // putting the exact weights back must not replace it
+    if (status) dapt_string_format(&reason, "%s", dapt_error());
+    enum dapt_status back = dapt_engine_unround(t->setup.engine);
+    if (!back && status) dapt_fail(status, "%s", reason.data ? reason.data : "no memory");
+    dapt_string_free(&reason);
+    return back ? back : status;
+}
+
+// What rounding to the files' dtype costs, on the set that decides: told where it is more than a
+// hundredth of the change, after the first evaluation of trained weights and at the end.
+static enum dapt_status tell_rounding(struct dapt_trainer *t) {
+    const char *dtype = dapt_model_rounds(t->setup.model);
+    const struct dapt_evaluation *deciding = dapt_trainer_deciding(t);
+    if (!dtype || !deciding || t->step == 0) return DAPT_OK;
+    if (t->rounding_told && t->step < t->setup.steps) return DAPT_OK;
+    t->rounding_told = true;
+    struct dapt_evaluation exact;
+    enum dapt_status status = evaluate_set(t, (size_t)(deciding - t->evaluations), &exact);
+    if (status) return status;
+    double cost = deciding->bits_per_byte - exact.bits_per_byte,
+           change = exact.bits_per_byte - deciding->bits_before;
+    cJSON *event = dapt_trainer_event(t, "rounding");
+    cJSON_AddStringToObject(event, "set", deciding->name);
+    cJSON_AddStringToObject(event, "dtype", dtype);
+    dapt_json_add_number(event, "bits_per_byte", deciding->bits_per_byte);
+    dapt_json_add_number(event, "bits_per_byte_float32", exact.bits_per_byte);
+    dapt_trainer_log(t, event);
+    if (!isfinite(change) || !(fabs(cost) > 0.01 * fabs(change))) return DAPT_OK;
+    dapt_report_note(&t->reporter,
+                     "step %" PRIu64
+                     "  rounding to %s costs %.4f of the change of %+.4f bits/byte "
+                     "on %s; to keep all of it: \"checkpoint\": {\"dtype\": \"float32\"}",
+                     t->step, dtype, cost, change, deciding->name);
+    return DAPT_OK;
+}
+
+enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *t) {
+    double begin = dapt_seconds();
+    size_t count = t->config->data.eval_count;
+    struct dapt_evaluation *fresh = dapt_alloc(count, sizeof *fresh);
+    if (!fresh) return DAPT_ERROR_MEMORY;
+    enum dapt_status status = evaluate_sets(t, fresh);
+    for (size_t i = 0; !status && i < count; i++) {
+        fresh[i].nats_before = t->step == 0 ? fresh[i].nats_per_token
+                                            : t->evaluations[i].nats_before;
+        fresh[i].bits_before = t->step == 0 ? fresh[i].bits_per_byte
+                                            : t->evaluations[i].bits_before;
+    }
+    for (size_t i = 0; !status && i < count; i++) {
+        t->evaluations[i] = fresh[i];
+        log_evaluation(t, &fresh[i]);
+    }
+    if (!status) {
+        t->evaluated = t->step;
+        t->evaluate_seconds = dapt_seconds() - begin;
+        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_EVALUATION,
+                                                             .step = t->step,
+                                                             .steps = t->setup.steps,
+                                                             .evaluations = t->evaluations,
+                                                             .evaluation_count = count});
+        status = tell_rounding(t);
+    }
+    free(fresh);
+    return status;
+}
