@@ -50,22 +50,20 @@ static void add_mix(const struct dapt_trainer *t, cJSON *record) {
     cJSON_AddNumberToObject(mix, "fraction", position.fraction);
 }
 
-// Which builds of the plugins took part. For people: what is compared is what they give.
+// Which builds of tokenizer and schedule took part. For people: what is compared is what they give. (That
+// of a source shows in the text's hash: with the text in the cache none is asked.)
 static void add_modules(const struct dapt_trainer *t, cJSON *record) {
-    static const char *const kinds[] = {DAPT_SOURCE_1, DAPT_TOKENIZER_1, DAPT_SCHEDULE_1};
+    const char *const used[][2] = {{DAPT_TOKENIZER_1, t->config->tokenizer.plugin},
+                                   {DAPT_SCHEDULE_1, t->config->train.schedule.plugin}};
     cJSON *modules = cJSON_AddObjectToObject(record, "modules");
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        const char *only = i == 1   ? t->config->tokenizer.plugin
-                           : i == 2 ? t->config->train.schedule.plugin
-                                    : NULL;
-        const struct dapt_plugin_descriptor *each;
-        for (size_t k = 0; (each = dapt_modules_each(t->setup.modules, kinds[i], k)); k++) {
-            char name[256], text[33];
-            if (only && strcmp(only, each->id) != 0) continue;
-            snprintf(name, sizeof name, "%s %s", kinds[i], each->id);
-            dapt_hash_text(dapt_modules_content(t->setup.modules, each), text);
-            cJSON_AddStringToObject(modules, name, text);
-        }
+    for (size_t i = 0; i < sizeof used / sizeof used[0]; i++) {
+        char name[256], text[33];
+        snprintf(name, sizeof name, "%s %s", used[i][0], used[i][1]);
+        dapt_hash_text(
+            dapt_modules_content(t->setup.modules,
+                                 dapt_modules_plugin(t->setup.modules, used[i][0], used[i][1])),
+            text);
+        cJSON_AddStringToObject(modules, name, text);
     }
 }
 
