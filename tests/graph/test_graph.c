@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -187,6 +188,30 @@ static void recompute_saves_memory(void **state) {
     dapt_model_close(&model);
 }
 
+// Of this process, so that others on the machine do not matter.
+static double seconds_to_build(const char *layers) {
+    char config[256];
+    snprintf(config, sizeof config,
+             "{\"model_type\":\"gpt2\",\"n_layer\":%s,\"n_embd\":8,\"n_head\":2,\"n_positions\":16,"
+             "\"vocab_size\":16}",
+             layers);
+    struct dapt_model *model = model_of(config);
+    clock_t begin = clock();
+    struct dapt_graph *graph = build(model, DAPT_MODEL_TRAIN, DAPT_RECOMPUTE_NONE, true, false);
+    double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    dapt_graph_destroy(&graph);
+    dapt_model_close(&model);
+    return seconds;
+}
+
+// By its square, eight times the layers took 64 times as long.
+static void time_follows_the_layers(void **state) {
+    (void)state;
+    double few = seconds_to_build("256"), many = seconds_to_build("2048");
+    print_message("256 layers in %.3f s, 2048 in %.3f s\n", few, many);
+    assert_true(many < 30 * few + 2);
+}
+
 static size_t count_ops(const struct dapt_graph *g, enum dapt_opcode opcode) {
     size_t n = 0;
     for (size_t k = 0; k < g->op_count; k++) n += g->ops[k].opcode == opcode;
@@ -340,6 +365,7 @@ int main(void) {
         cmocka_unit_test(every_mode_gives_a_valid_program),
         cmocka_unit_test(every_parameter_gets_a_gradient),
         cmocka_unit_test(recompute_saves_memory),
+        cmocka_unit_test(time_follows_the_layers),
         cmocka_unit_test(fusion_leaves_no_separate_op),
         cmocka_unit_test(a_sum_is_not_moved_over_what_it_touches),
         cmocka_unit_test(a_parameter_that_nothing_uses_is_named),
