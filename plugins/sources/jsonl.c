@@ -1,6 +1,7 @@
 // JSON Lines: a line is a record, one of its strings the document.
 #include <cjson/cJSON.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <strings.h>
 
 #include "reader.h"
@@ -24,7 +25,6 @@ struct jsonl {
     struct reader reader;
     const char *field, *id;
     char path[400];  // for messages
-    bool told;
     uint64_t line;
     cJSON *record;  // holds the text of the document handed out
 };
@@ -167,15 +167,15 @@ static void list_fields(const cJSON *record, char *text, size_t size) {
     if (!record->child) snprintf(text, size, "; it is empty");
 }
 
-// Said once a file: the text itself is not quite what the file says.
-static void tell_mended(struct jsonl *jsonl) {
+// Said once, as a corpus may have it in each of thousands of files: the text is not quite what the file says.
+static void tell_mended(const struct jsonl *jsonl) {
+    static atomic_flag told = ATOMIC_FLAG_INIT;
     char line[600];
-    if (jsonl->told) return;
-    jsonl->told = true;
+    if (atomic_flag_test_and_set(&told)) return;
     snprintf(
         line, sizeof line,
         "%s:%llu: the text holds half a surrogate pair or a NUL, which no text can; U+FFFD stands "
-        "for it, here and further on",
+        "for it, here and wherever else",
         jsonl->path, (unsigned long long)jsonl->line);
     jsonl->reader.host->log(jsonl->reader.host, DAPT_LOG_WARNING, line);
 }

@@ -237,6 +237,27 @@ static void test_preview(void **state) {
     expect(&o, 2, "-n is \"0\"");
 }
 
+// What many files have is told of one of them.
+static void test_told_once(void **state) {
+    struct scratch *s = *state;
+    static const char line[] = "{\"text\": \"half \\ud800 a pair\"}\n";
+    struct outcome o;
+    char name[32];
+    assert_ok(dapt_mkdirs(in_scratch(s, "halves")));
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "halves/%d.jsonl", i);
+        assert_ok(dapt_file_write(in_scratch(s, name), line, sizeof line - 1));
+    }
+    char *more = dapt_arena_format(&s->arena, "{\"data\": {\"domain\": [\"%s\", \"%s\"]}}", s->data,
+                                   in_scratch(s, "halves"));
+    write_config(s, "told", more);
+    run_dapt(s, &o, "plan", s->config, NULL);
+    expect(&o, 0, NULL);
+    const char *told = strstr(o.err, "U+FFFD");
+    assert_non_null(told);
+    assert_null(strstr(told + 1, "U+FFFD"));
+}
+
 static void test_cache(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -358,6 +379,7 @@ int main(void) {
         cmocka_unit_test(test_preview),       cmocka_unit_test(test_cache),
         cmocka_unit_test(test_failures),      cmocka_unit_test(test_information),
         cmocka_unit_test(test_plugin_folder), cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_told_once),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
