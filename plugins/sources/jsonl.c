@@ -107,9 +107,12 @@ static unsigned escaped(const char *digits) {
     return code;
 }
 
+// A line does not end in NUL: nothing looks behind its end.
 static bool is_escape(const char *at, const char *end) {
-    return end - at >= 6 && at[0] == '\\' && at[1] == 'u' &&
-           strspn(at + 2, "0123456789abcdefABCDEF") >= 4;
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u') return false;
+    for (int i = 2; i < 6; i++)
+        if (!memchr("0123456789abcdefABCDEF", at[i], 22)) return false;
+    return true;
 }
 
 // Within a string: half a surrogate pair, or a NUL, that no text can hold becomes U+FFFD. Returns where to
