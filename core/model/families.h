@@ -30,9 +30,13 @@ struct dapt_family {
     const char *activation;  // defaults of keys that may be absent
     double eps;
     uint32_t positions, head_size;  // head_size 0: hidden / heads
+    uint32_t kv_heads;              // 0: as many as heads
+    double init_range;              // 0: 0.02
+    uint32_t feed_forward_factor;   // of the hidden size; 0: the key must be there
     double rope_share, rope_theta;  // as in dapt_rope_options
-    uint32_t rope_interval;         // without keys.rope_layers each so-manieth layer does not turn
-    int32_t window;                 // 0: none
+    uint32_t rope_original;
+    uint32_t rope_interval;  // without keys.rope_layers each so-manieth layer does not turn
+    int32_t window;          // 0: none
     bool tied, parallel;
     enum dapt_bias_rule bias_qkv, bias_out, bias_mlp;
     bool layer_norm;         // mean and bias; otherwise root mean square

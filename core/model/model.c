@@ -34,25 +34,33 @@ static enum dapt_status get_count(const struct dapt_json *config, const char *ke
     return status;
 }
 
+// A number that float32 holds; `*value` is kept where the file has no such key.
+static enum dapt_status get_real(const struct dapt_json *config, const char *key, double low,
+                                 double high, double *value) {
+    enum dapt_status status = dapt_json_get_number(config, key, value);
+    if (!status && !(*value >= low && *value <= high))
+        status = dapt_json_fail(dapt_json_member(config, key),
+                                "is %g, expected a number from %g to %g", *value, low, high);
+    return status;
+}
+
 static enum dapt_status read_sizes(struct dapt_model *m) {
     const struct dapt_family *f = m->family;
     const struct dapt_json *c = m->config;
-    double eps = f->eps, range = 0.02;
+    double eps = f->eps, range = f->init_range ? f->init_range : 0.02;
     enum dapt_status status = get_count(c, f->keys.hidden, 1u << 20, &m->hidden);
     if (!status) status = get_count(c, f->keys.layers, 4096, &m->layers);
     if (!status) status = get_count(c, f->keys.heads, 4096, &m->heads);
     if (!status) status = get_count(c, "vocab_size", 1u << 24, &m->vocab);
-    m->kv_heads = m->heads;
+    const struct dapt_json *kv = f->keys.kv_heads ? dapt_json_member(c, f->keys.kv_heads) : NULL;
+    m->kv_heads = f->kv_heads && !kv ? f->kv_heads : m->heads;  // null: as many as heads
     if (!status && f->keys.kv_heads) status = get_count(c, f->keys.kv_heads, 4096, &m->kv_heads);
-    m->feed_forward = f->gated ? 0 : 4 * m->hidden;
+    m->feed_forward = f->feed_forward_factor * m->hidden;
     if (!status) status = get_count(c, f->keys.feed_forward, 1u << 22, &m->feed_forward);
     m->max_positions = f->positions;
     if (!status) status = get_count(c, f->keys.positions, 1u << 28, &m->max_positions);
-    if (!status) status = dapt_json_get_number(c, f->keys.eps, &eps);
-    if (!status && !(eps > 0 && eps < 1))
-        status = dapt_json_fail(dapt_json_member(c, f->keys.eps),
-                                "expected a number between 0 and 1");
-    if (!status) status = dapt_json_get_number(c, "initializer_range", &range);
+    if (!status) status = get_real(c, f->keys.eps, 1e-30, 1, &eps);
+    if (!status) status = get_real(c, "initializer_range", 0, 1e3, &range);
     m->norm_eps = (float)eps;
     m->init_range = (float)range;
     if (status) return status;
@@ -65,8 +73,9 @@ static enum dapt_status read_sizes(struct dapt_model *m) {
         status = dapt_json_fail(dapt_json_member(c, f->keys.heads), "%u heads do not divide %s %u",
                                 m->heads, f->keys.hidden, m->hidden);
     if (!status && m->heads % m->kv_heads)
-        status = dapt_json_fail(dapt_json_member(c, f->keys.kv_heads),
-                                "%u heads are no multiple of %u key heads", m->heads, m->kv_heads);
+        status = dapt_json_fail(kv ? kv : c, "%u heads are no multiple of %u key heads (\"%s\"%s)",
+                                m->heads, m->kv_heads, f->keys.kv_heads,
+                                kv ? "" : ", which is missing");
     return status;
 }
 
@@ -152,11 +161,8 @@ static enum dapt_status refuse_others(const struct dapt_model *m) {
 // A factor that must be usable; `*value` is kept where the family or the file has no such key.
 static enum dapt_status read_scale(const struct dapt_model *m, const char *key, float *value) {
     double number = *value;
-    enum dapt_status status = key ? dapt_json_get_number(m->config, key, &number) : DAPT_OK;
+    enum dapt_status status = key ? get_real(m->config, key, 1e-6, 1e6, &number) : DAPT_OK;
     *value = (float)number;
-    if (!status && !(number >= 1e-6 && number <= 1e6))
-        status = dapt_json_fail(dapt_json_member(m->config, key),
-                                "is %g, expected a number from 1e-06 to 1e+06", number);
     return status;
 }
 
@@ -210,8 +216,8 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     bool use = !f->keys.use_window;
     enum dapt_status status = use ? DAPT_OK : dapt_json_get_bool(c, f->keys.use_window, &use);
     const struct dapt_json *window = dapt_json_member(c, f->keys.window);
-    // Qwen: only layers from max_window_layers on. SmolLM3: only layers that turn.
-    bool turning = f->keys.rope_layers != NULL, from = f->keys.use_window && !turning;
+    // Qwen: only layers from max_window_layers on. SmolLM3: only layers that do not turn. The others: all.
+    bool still = f->keys.rope_layers != NULL, from = f->keys.use_window && !still;
     int64_t size = f->window, first = from ? 28 : 0;
     if (dapt_json_kind(window) == DAPT_JSON_NULL && (window || !f->window)) use = false;
     if (!status) status = dapt_json_get_integer(c, f->keys.window, 1, INT32_MAX, &size);
@@ -220,7 +226,7 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     if (!status && dapt_json_kind(types) == DAPT_JSON_ARRAY && dapt_json_count(types) != m->layers)
         status = dapt_json_fail(types, "expected %u entries, one a layer", m->layers);
     for (uint32_t l = 0; l < m->layers && !status; l++) {
-        bool slides = use && l >= first && !(turning && m->unrotated && m->unrotated[l]);
+        bool slides = use && l >= first && (!still || m->unrotated[l]);
         if (dapt_json_kind(types) == DAPT_JSON_ARRAY) {
             const char *type = "";
             status = dapt_json_string(dapt_json_at(types, l), &type);
@@ -228,7 +234,13 @@ static enum dapt_status read_windows(struct dapt_model *m) {
                 strcmp(type, "sliding_attention") != 0)
                 status = dapt_json_fail(dapt_json_at(types, l),
                                         "expected \"full_attention\" or \"sliding_attention\"");
-            slides = use && strcmp(type, "sliding_attention") == 0;
+            bool typed = use && strcmp(type, "sliding_attention") == 0;
+            if (!status && typed != slides && !f->keys.use_window)
+                status = dapt_json_fail(dapt_json_at(types, l),
+                                        "layers of model_type \"%s\" are all alike, and \"%s\" is "
+                                        "%s: this is another model",
+                                        f->type, f->keys.window, use ? "given" : "not given");
+            slides = typed;
         }
         m->windows[l] = slides ? (int32_t)size : 0;
     }
@@ -239,6 +251,7 @@ static enum dapt_status read_rope(struct dapt_model *m) {
     const struct dapt_rope_options options = {.head_size = m->head_size,
                                               .max_positions = m->max_positions,
                                               .theta = m->family->rope_theta,
+                                              .original = m->family->rope_original,
                                               .share = m->family->rope_share,
                                               .share_key = m->family->keys.rope_share,
                                               .theta_key = m->family->keys.rope_theta};

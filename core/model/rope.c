@@ -64,8 +64,7 @@ static enum dapt_status read_share(struct settings *s, const char *type) {
         return status;
     }
     s->share = o->share;
-    if (!status && o->share_key) status = get(s->config, o->share_key, 1e-3, 1, &s->share);
-    if (!status) status = get(s->config, key, 1e-3, 1, &s->share);
+    if (!status) status = get(s->config, o->share_key ? o->share_key : key, 1e-3, 1, &s->share);
     return status ? status : get(s->from, key, 1e-3, 1, &s->share);
 }
 
@@ -74,13 +73,13 @@ static enum dapt_status read_common(struct settings *s, const char *type) {
     s->theta = o->theta ? o->theta : 10000;
     s->factor = 1;
     s->original = o->max_positions;
-    enum dapt_status status = o->theta_key ? get(s->config, o->theta_key, 1, 1e15, &s->theta)
-                                           : DAPT_OK;
-    if (!status) status = get(s->config, "rope_theta", 1, 1e15, &s->theta);
+    const char *key = o->theta_key ? o->theta_key : "rope_theta";
+    enum dapt_status status = get(s->config, key, 1, 1e15, &s->theta);
     if (!status) status = get(s->from, "rope_theta", 1, 1e15, &s->theta);
     if (!status) status = get(s->from, "factor", 1e-3, 1e6, &s->factor);
     if (!status) status = get(s->from, "original_max_position_embeddings", 1, 1e9, &s->original);
     // Phi-3 and others keep it at the top, where it comes first.
+    if (o->original) s->original = o->original;
     if (!status) status = get(s->config, "original_max_position_embeddings", 1, 1e9, &s->original);
     return status ? status : read_share(s, type);
 }
@@ -218,6 +217,9 @@ enum dapt_status dapt_rope_read(const struct dapt_json *config,
             "rope type \"%.32s\" is not supported; supported are default, linear, "
             "dynamic, llama3, yarn, longrope",
             name);
+    if (options->original && types[type].apply != apply_none && types[type].apply != apply_longrope)
+        return dapt_json_fail(
+            s.from, "rope type \"%s\" is not one of this model_type's: default, longrope", name);
     for (int i = 0; i < 3 && types[type].needs[i] && !status; i++)
         status = need(&s, name, types[type].needs[i]);
     if (!status) status = read_common(&s, name);

@@ -18,8 +18,11 @@ struct dapt_rope_options {
     // The share of a head that turns where the configuration has none; 0: the family turns whole heads
     // and does not know "partial_rotary_factor".
     double share;
-    const char *share_key;   // its older name at the top; NULL: "partial_rotary_factor"
-    const char *theta_key;   // likewise; NULL: "rope_theta"
+    const char *share_key;  // its name at the top; NULL: "partial_rotary_factor"
+    const char *theta_key;  // likewise; NULL: "rope_theta"
+    // Of a family that knows no other scaling than longrope: "original_max_position_embeddings" where
+    // the top has none. 0: of others
+    uint32_t original;
     const char *layer_type;  // "full_attention", "sliding_attention"; NULL: all layers are alike
 };
 

@@ -26,7 +26,7 @@ def put(target, name, data):
 
 def models():
     llama = {"model_type": "llama", "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2,
-             "num_attention_heads": 2, "vocab_size": 16, "max_position_embeddings": 16}
+             "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 16, "max_position_embeddings": 16}
     put("model", "gpt2", {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": 8,
                           "vocab_size": 16, "bos_token_id": 50256, "eos_token_id": -1})
     put("model", "llama", {**llama, "num_key_value_heads": 1, "tie_word_embeddings": True})

@@ -342,8 +342,9 @@ static void impossible_configs_are_refused(void **state) {
         "{\"model_type\":\"llama\"," SIZES ",\"quantization_config\":{\"bits\":4}}",
         "{\"model_type\":\"llama\"," SIZES ",\"rms_norm_eps\":-1}",
         "{\"model_type\":\"llama\"," SIZES ",\"head_dim\":7}",
-        "{\"model_type\":\"mistral\"," SIZES ",\"sliding_window\":-4}",
-        "{\"model_type\":\"qwen3\"," SIZES ",\"layer_types\":[\"full_attention\"]}",
+        "{\"model_type\":\"mistral\"," SIZES ",\"num_key_value_heads\":2,\"sliding_window\":-4}",
+        "{\"model_type\":\"qwen3\"," SIZES
+        ",\"num_key_value_heads\":2,\"layer_types\":[\"full_attention\"]}",
         "{\"model_type\":\"gpt2\",\"n_embd\":33,\"n_layer\":3,\"n_head\":4,\"vocab_size\":64}",
         "{\"model_type\":\"gpt2\",\"n_embd\":1000000,\"n_layer\":4000,\"n_head\":4,\"vocab_size\":"
         "16000000}",

@@ -34,7 +34,7 @@ static const char *const configs[] = {
     "{\"model_type\":\"gpt_neox\"," SIZES ",\"rotary_pct\":0.67}",
     "{\"model_type\":\"starcoder2\"," SIZES ",\"num_key_value_heads\":2,\"sliding_window\":5}",
     "{\"model_type\":\"stablelm\"," SIZES
-    ",\"partial_rotary_factor\":0.67,\"use_parallel_residual\":true}",
+    ",\"num_key_value_heads\":4,\"partial_rotary_factor\":0.67,\"use_parallel_residual\":true}",
     "{\"model_type\":\"granite\"," SIZES
     ",\"embedding_multiplier\":3,\"attention_multiplier\":0.3,\"residual_multiplier\":0.4,\"logits_"
     "scaling\":2.5}",

@@ -16,6 +16,12 @@
     "\"hidden_size\":24,\"intermediate_size\":40,\"num_hidden_layers\":2," \
     "\"num_attention_heads\":3,\"vocab_size\":50,\"max_position_embeddings\":64"
 
+#define KV "\"num_key_value_heads\":3"
+// Without "num_attention_heads", "intermediate_size".
+#define FEW                                                         \
+    "\"hidden_size\":64,\"num_hidden_layers\":2,\"vocab_size\":50," \
+    "\"max_position_embeddings\":64"
+
 static enum dapt_status open_model(const char *json, struct dapt_model **model) {
     struct dapt_json *config;
     assert_int_equal(dapt_json_parse("config.json", json, strlen(json), &config), DAPT_OK);
@@ -73,19 +79,117 @@ static void rows_by_head_are_put_in_order(void **state) {
 static void layers_that_do_not_turn(void **state) {
     (void)state;
     struct dapt_model *m;
-    assert_int_equal(open_model("{\"model_type\":\"smollm3\"," SIZES ",\"no_rope_layers\":[1,0],"
-                                "\"use_sliding_window\":true,\"sliding_window\":8}",
-                                &m),
-                     0);
+    assert_int_equal(
+        open_model("{\"model_type\":\"smollm3\"," SIZES "," KV ",\"no_rope_layers\":[1,0],"
+                   "\"use_sliding_window\":true,\"sliding_window\":8}",
+                   &m),
+        0);
     assert_false(m->unrotated[0]);
     assert_true(m->unrotated[1]);
-    assert_int_equal(m->windows[0], 8);
-    assert_int_equal(m->windows[1], 0);
+    // Those are the ones with a window.
+    assert_int_equal(m->windows[0], 0);
+    assert_int_equal(m->windows[1], 8);
     dapt_model_close(&m);
     // Without the list: every fourth.
-    assert_int_equal(open_model("{\"model_type\":\"smollm3\"," SIZES "}", &m), 0);
+    assert_int_equal(open_model("{\"model_type\":\"smollm3\"," SIZES "," KV "}", &m), 0);
     assert_false(m->unrotated[1]);
     dapt_model_close(&m);
+}
+
+// What a missing key means differs; the numbers are what transformers 5.12.1 makes of these files.
+static void missing_keys_mean_what_transformers_takes(void **state) {
+    (void)state;
+    static const struct {
+        const char *type, *keys;
+        uint32_t kv_heads, feed_forward;
+    } cases[] = {
+        {"llama", "", 32, 40},
+        {"olmo2", "", 32, 40},
+        {"phi3", "", 32, 40},
+        {"granite", "", 32, 40},
+        {"mistral", "", 8, 40},
+        {"qwen2", "", 32, 40},
+        {"smollm3", "", 4, 40},
+        {"starcoder2", "", 2, 40},
+        {"stablelm", ",\"partial_rotary_factor\":1", 32, 40},
+        {"qwen3", "", 32, 40},
+        {"qwen2", ",\"num_key_value_heads\":null", 32, 40},
+        {"smollm3", ",\"num_key_value_heads\":null", 32, 40},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char json[512];
+        struct dapt_model *m;
+        snprintf(json, sizeof json,
+                 "{\"model_type\":\"%s\"," FEW
+                 ",\"intermediate_size\":40,\"num_attention_heads\":32%s}",
+                 cases[i].type, cases[i].keys);
+        if (open_model(json, &m)) fail_msg("%s: %s", json, dapt_error());
+        assert_int_equal(m->kv_heads, cases[i].kv_heads);
+        assert_int_equal(m->feed_forward, cases[i].feed_forward);
+        dapt_model_close(&m);
+    }
+    struct dapt_model *m;
+    assert_int_equal(open_model("{\"model_type\":\"gpt2\",\"n_embd\":24,\"n_layer\":1,\"n_head\":3,"
+                                "\"vocab_size\":50}",
+                                &m),
+                     0);
+    assert_int_equal(m->feed_forward, 96);
+    dapt_model_close(&m);
+}
+
+// Where the keys of positions stand, by what transformers 5.12.1 makes of these files.
+static void positions_of_families(void **state) {
+    (void)state;
+    static const struct {
+        const char *json;
+        uint32_t size;
+        float second;  // frequency
+    } cases[] = {
+        {"\"model_type\":\"gpt_neox\"", 2, 0},
+        {"\"model_type\":\"gpt_neox\",\"partial_rotary_factor\":0.5", 2, 0},
+        {"\"model_type\":\"gpt_neox\",\"rotary_pct\":0.5", 4, 0.01f},
+        {"\"model_type\":\"gpt_neox\",\"rotary_pct\":0.5,\"rope_theta\":700", 4, 0.01f},
+        {"\"model_type\":\"gpt_neox\",\"rotary_pct\":0.5,\"rotary_emb_base\":500,"
+         "\"rope_theta\":700",
+         4, 0.0447214f},
+        {"\"model_type\":\"gpt_neox\",\"rotary_pct\":0.5,\"rotary_emb_base\":500,"
+         "\"rope_parameters\":{\"rope_theta\":900}",
+         4, 0.0333333f},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char json[512];
+        struct dapt_model *m;
+        snprintf(json, sizeof json, "{" SIZES ",%s}", cases[i].json);
+        if (open_model(json, &m)) fail_msg("%s: %s", json, dapt_error());
+        assert_int_equal(m->rope.size, cases[i].size);
+        if (cases[i].second > 0) assert_float_equal(m->rope.frequency[1], cases[i].second, 1e-6);
+        dapt_model_close(&m);
+    }
+}
+
+// Phi-3's only scaling is longrope, from 4096 positions on where the top does not say.
+static void phi3_scales_by_longrope(void **state) {
+    (void)state;
+    struct dapt_model *m;
+#define PHI3                                                                \
+    "{\"model_type\":\"phi3\",\"hidden_size\":16,\"intermediate_size\":48," \
+    "\"num_hidden_layers\":2,\"num_attention_heads\":4,\"vocab_size\":50,"  \
+    "\"max_position_embeddings\":8192,"
+#define FACTORS "\"short_factor\":[1,1],\"long_factor\":[2,2]"
+    assert_int_equal(open_model(PHI3 "\"rope_scaling\":{\"type\":\"longrope\"," FACTORS "}}", &m),
+                     0);
+    assert_float_equal(m->rope.scale, 1.0408330, 1e-6);
+    assert_int_equal(m->rope.limit, 4096);
+    dapt_model_close(&m);
+    assert_int_equal(open_model(PHI3 "\"rope_scaling\":{\"type\":\"longrope\"," FACTORS
+                                     ",\"original_max_position_embeddings\":16}}",
+                                &m),
+                     0);
+    assert_int_equal(m->rope.limit, 4096);
+    dapt_model_close(&m);
+    assert_int_not_equal(open_model(PHI3 "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}}", &m),
+                         0);
+    assert_non_null(strstr(dapt_error(), "longrope"));
 }
 
 static void what_is_not_built_is_refused(void **state) {
@@ -93,10 +197,19 @@ static void what_is_not_built_is_refused(void **state) {
     static const struct {
         const char *json, *named;
     } cases[] = {
-        {"{\"model_type\":\"stablelm\"," SIZES ",\"qk_layernorm\":true}", "qk_layernorm"},
-        {"{\"model_type\":\"smollm3\"," SIZES ",\"no_rope_layers\":[1]}", "no_rope_layers"},
-        {"{\"model_type\":\"smollm3\"," SIZES ",\"no_rope_layers\":7}", "no_rope_layers"},
+        {"{\"model_type\":\"stablelm\"," SIZES "," KV ",\"qk_layernorm\":true}", "qk_layernorm"},
+        {"{\"model_type\":\"smollm3\"," SIZES "," KV ",\"no_rope_layers\":[1]}", "no_rope_layers"},
+        {"{\"model_type\":\"smollm3\"," SIZES "," KV ",\"no_rope_layers\":7}", "no_rope_layers"},
         {"{\"model_type\":\"granite\"," SIZES ",\"logits_scaling\":0}", "logits_scaling"},
+        {"{\"model_type\":\"llama\"," SIZES ",\"rms_norm_eps\":1e-300}", "rms_norm_eps"},
+        {"{\"model_type\":\"llama\"," SIZES ",\"initializer_range\":1e300}", "initializer_range"},
+        {"{\"model_type\":\"llama\"," SIZES ",\"rope_theta\":1e-300}", "rope_theta"},
+        {"{\"model_type\":\"gpt_neox\"," FEW ",\"num_attention_heads\":4}", "intermediate_size"},
+        {"{\"model_type\":\"starcoder2\"," FEW ",\"num_attention_heads\":4}", "intermediate_size"},
+        {"{\"model_type\":\"mistral\"," SIZES "," KV
+         ",\"layer_types\":[\"full_attention\",\"sliding_attention\"],\"sliding_window\":8}",
+         "another model"},
+        {"{\"model_type\":\"qwen2\"," SIZES "}", "num_key_value_heads"},
         {"{\"model_type\":\"gemma2\"," SIZES "}", "gemma2"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -110,6 +223,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_by_head_are_put_in_order),
         cmocka_unit_test(layers_that_do_not_turn),
+        cmocka_unit_test(missing_keys_mean_what_transformers_takes),
+        cmocka_unit_test(positions_of_families),
+        cmocka_unit_test(phi3_scales_by_longrope),
         cmocka_unit_test(what_is_not_built_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

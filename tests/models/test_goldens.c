@@ -64,7 +64,7 @@ static void test_families(void **state) {
 // Small goldens of our own, which are there without the optional test data.
 static void test_own(void **state) {
     (void)state;
-    static const char *const own[] = {"starcoder2", "stablelm", "granite"};
+    static const char *const own[] = {"starcoder2", "stablelm", "granite", "smollm3_window"};
     const char *source = getenv("DAPT_TEST_SOURCE");
     if (!source) {
         print_message("skipped: DAPT_TEST_SOURCE is not set\n");

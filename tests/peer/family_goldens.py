@@ -16,18 +16,25 @@ MODELS = {
     "stablelm": ("stablelm", dict(num_key_value_heads=3, use_parallel_residual=True, use_qkv_bias=True)),
     "granite": ("granite", dict(num_key_value_heads=1, embedding_multiplier=3.0, attention_multiplier=0.3,
                                 residual_multiplier=0.4, logits_scaling=2.5)),
+    "smollm3_window": ("smollm3", dict(num_key_value_heads=1, use_sliding_window=True, sliding_window=5,
+                                       no_rope_layers=[1, 0], hidden_size=12, intermediate_size=16)),
 }
 OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
 
 def write(folder, number, model_type, settings):
     torch.manual_seed(number)
-    config = transformers.AutoConfig.for_model(model_type, **SIZES, **settings)
+    config = transformers.AutoConfig.for_model(model_type, **{**SIZES, **settings})
     config._attn_implementation = "eager"
     model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
     with torch.no_grad():  # every term large enough to be noticed
         for name, p in model.named_parameters():
             p.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.1)
     model.save_pretrained(folder)
+    if "no_rope_layers" in settings:  # older files have no such list: the rule behind it is looked at
+        path = os.path.join(folder, "config.json")
+        with open(path) as f: saved = json.load(f)
+        del saved["layer_types"]
+        with open(path, "w") as f: json.dump(saved, f, indent=2)
     ids = torch.randint(3, SIZES["vocab_size"], (2, 16))
     run = lambda: model(input_ids=ids, labels=ids)
     result = run()
