@@ -56,7 +56,7 @@ struct translation {
     char last_letter;  // the literal ASCII letter right before, in lower case; 0: none
     struct {
         size_t begin;
-        bool any_case;
+        bool any_case, looks;  // a look ahead or behind, which Oniguruma does not repeat
     } groups[MAX_GROUPS];
     int depth;
 };
@@ -74,6 +74,14 @@ static enum dapt_status refuse(const struct translation *t, const char *what) {
                    t->where, what);
 }
 
+// Where case does not matter, these keep to theirs in Oniguruma, and in PCRE2 before 10.45.
+static bool has_case(const char *property) {
+    static const char *const names[] = {"Lu", "Ll", "Lt", "Uppercase", "Lowercase"};
+    for (size_t i = 0; property && i < sizeof names / sizeof *names; i++)
+        if (!strcmp(property, names[i])) return true;
+    return false;
+}
+
 // \p{...} or \P{...}; p stands behind the letter.
 static enum dapt_status property(struct translation *t, char letter) {
     char name[64], prefix[8] = {'\\', letter, '{', 0};
@@ -84,11 +92,8 @@ static enum dapt_status property(struct translation *t, char letter) {
     const char *close = memchr(t->p, '}', (size_t)(t->end - t->p));
     if (!close || close - t->p > 60) return refuse(t, "an unfinished \\p{");
     const char *start = t->p + 1;
-    put_z(t, prefix);
-    if (*start == '^') {
-        put_z(t, "^");
-        start++;
-    }
+    bool negative = *start == '^';
+    start += negative;
     size_t length = (size_t)(close - start);
     memcpy(name, start, length);
     name[length] = 0;
@@ -98,9 +103,15 @@ static enum dapt_status property(struct translation *t, char letter) {
     const char *plain = length <= 2 ? name : NULL;
     for (size_t i = 0; i < sizeof long_names / sizeof *long_names; i++)
         if (!strcmp(name, long_names[i][0])) plain = long_names[i][1];
+    bool strict = t->any_case && has_case(plain);
+    if (strict && t->in_class)
+        return refuse(t, "letters of one case in [...] where case does not matter");
+    if (strict) put_z(t, "(?-i:");
+    put_z(t, prefix);
+    if (negative) put_z(t, "^");
     if (!plain) put_z(t, "sc:");  // a script, without the extensions that PCRE2 adds by default
     put_z(t, plain ? plain : name);
-    put_z(t, "}");
+    put_z(t, strict ? "})" : "}");
     return DAPT_OK;
 }
 
@@ -220,6 +231,8 @@ static enum dapt_status class_char(struct translation *t) {
                 size_t length = strlen(posix_classes[i][0]);
                 if (!hf_starts(t->p, (size_t)(t->end - t->p), posix_classes[i][0], length))
                     continue;
+                if (t->any_case && strstr(posix_classes[i][1], "ercase}"))
+                    return refuse(t, "letters of one case where case does not matter");
                 put_z(t, posix_classes[i][1]);
                 t->p += length;
                 return DAPT_OK;
@@ -251,14 +264,16 @@ static enum dapt_status class_char(struct translation *t) {
 // Groups: options differ (Ruby's m is everyone else's s), and so do names and comments.
 static enum dapt_status group(struct translation *t) {
     size_t left = (size_t)(t->end - t->p), length = 1;
-    bool any_case = t->any_case, whole = false;
+    bool any_case = t->any_case, whole = false, looks = false;
     if (left > 1 && t->p[1] == '*') return refuse(t, "(*");
     if (left > 2 && t->p[1] == '?') {
         const char *q = t->p + 2;
         if (strchr(":=!>", *q)) {
             length = 3;
+            looks = *q == '=' || *q == '!';
         } else if (*q == '<' && left > 3 && (q[1] == '=' || q[1] == '!')) {
             length = 4;
+            looks = true;
         } else {
             for (bool on = true; q < t->end && (*q == 'i' || *q == '-'); q++) {
                 if (*q == '-')
@@ -277,6 +292,7 @@ static enum dapt_status group(struct translation *t) {
     if (!whole) {
         if (t->depth == MAX_GROUPS) return refuse(t, "groups more than 100 deep");
         t->groups[t->depth].begin = t->out->length;
+        t->groups[t->depth].looks = looks;
         t->groups[t->depth++].any_case = t->any_case;
     }
     t->any_case = any_case;
@@ -290,7 +306,8 @@ static void group_end(struct translation *t) {
     put(t, t->p++, 1);
     t->atom = SIZE_MAX;
     if (t->depth == 0) return;  // PCRE2 says that it is not valid
-    t->atom = t->groups[--t->depth].begin;
+    t->depth--;
+    if (!t->groups[t->depth].looks) t->atom = t->groups[t->depth].begin;
     t->any_case = t->groups[t->depth].any_case;
 }
 
