@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/files.h"
 #include "base/hash.h"
@@ -153,10 +154,12 @@ static bool is_module(const char *name) {
     return name[0] != '.' && length >= 4 && strcmp(name + length - 3, ".so") == 0;
 }
 
-// One file of a folder: what is wrong with it is told and kept, for whoever misses what it should hold, and the others go on.
+// One file of a folder: what is wrong with it is told and kept, for whoever misses what it should hold, and the others go on. But
+// where the file is fine and the system fails, going on would leave out what this module reads, and train on less text.
 static enum dapt_status try_file(struct dapt_modules *modules, const char *path) {
     enum dapt_status status = load_file(modules, path);
-    if (!status || status == DAPT_ERROR_MEMORY) return status;
+    bool system = status == DAPT_ERROR_IO && access(path, R_OK) == 0;
+    if (!status || status == DAPT_ERROR_MEMORY || system) return status;
     dapt_log(DAPT_LOG_WARNING, "%s; the module is left out", dapt_error());
     return dapt_string_format(&modules->left_out, "%s%s", modules->left_out.length ? "; " : "",
                               dapt_error());
@@ -209,7 +212,8 @@ static enum dapt_status load_build_tree(struct dapt_modules *modules, struct dap
         char *pattern = dapt_arena_format(arena, "%s/%s/*/*.so", root, rooms[r]);
         struct dapt_paths paths;
         if (!pattern) return DAPT_ERROR_MEMORY;
-        if (dapt_expand(arena, pattern, &paths)) continue;  // nothing built there
+        status = dapt_expand(arena, pattern, &paths);
+        if (status == DAPT_ERROR_INVALID) status = DAPT_OK;  // nothing built there
         for (size_t i = 0; !status && i < paths.count; i++)
             status = try_file(modules, paths.paths[i]);
     }
