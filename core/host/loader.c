@@ -1,6 +1,7 @@
 #include "host/loader.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,19 @@ static void *open_library(const char *path) {
     return handle;
 }
 
+// Why dlopen() failed, which tells it in words only: the module's own fault, or the system's. "Failed to
+// map" without a reason is too little memory; a file system without execution gives one.
+static enum dapt_status loading_status(const char *reason) {
+    static const int failures[] = {EMFILE, ENFILE, EIO};
+    static const char unmapped[] = "failed to map segment from shared object";
+    size_t length = strlen(reason), ending = strlen(unmapped);
+    bool mapped = length < ending || strcmp(reason + length - ending, unmapped) != 0;
+    if (!mapped || strstr(reason, strerror(ENOMEM))) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; i < sizeof failures / sizeof failures[0]; i++)
+        if (strstr(reason, strerror(failures[i]))) return DAPT_ERROR_IO;
+    return DAPT_ERROR_INVALID;
+}
+
 static enum dapt_status open_module(struct dapt_modules *modules, const char *path,
                                     const char *symbol, const void **entry) {
     enum dapt_status status = dapt_grow(&modules->handles, &modules->handle_capacity,
@@ -110,8 +124,8 @@ static enum dapt_status open_module(struct dapt_modules *modules, const char *pa
         size_t length = strlen(path);
         if (reason && strncmp(reason, path, length) == 0 && strncmp(reason + length, ": ", 2) == 0)
             reason += length + 2;
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: cannot be loaded: %s", path,
-                         reason ? reason : "no reason given");
+        if (!reason) reason = "no reason given";
+        return dapt_fail(loading_status(reason), "%s: cannot be loaded: %s", path, reason);
     }
     modules->handles[modules->handle_count++] = handle;
     *entry = dlsym(handle, symbol);

@@ -16,6 +16,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -232,6 +233,11 @@ def little_memory():
         expect(done.returncode in (0, 1, 3), limit, "exit code", done.returncode, done.stderr)
         expect(done.returncode == 0 or last(done).startswith("dapt: "), limit, done.stderr)
         shutil.rmtree(scratch / "memory", ignore_errors=True)
+    # Libraries of modules that do not fit: too little memory, not a module to leave out.
+    for limit in range(20000, 60000, 5000):
+        done = run(shell=f'ulimit -v {limit}; exec "$DAPT" plugins', timeout=30)
+        expect("left out" not in done.stderr, limit, done.stderr)
+        expect(done.returncode in (0, 3) or "error while loading shared libraries" in done.stderr, limit, done.stderr)
 
 
 # ---------------------------------------------------------------------------------------------------------- files
@@ -288,6 +294,14 @@ def pipes_for_files():
         made = scratch / place if name == "config" else config("pipes", data={"domain": str(scratch / place)})
         done = run("plan", made, timeout=10)
         expect(done.returncode == 1 and last(done).startswith("dapt: ") and place in last(done), name, done.stderr)
+    plug = socket.socket(socket.AF_UNIX)
+    plug.bind(str(scratch / "socket.json"))
+    for made, kind in ((scratch / "socket.json", "a socket"), ("/dev/zero", "a device"), (scratch, "a folder"),
+                       (scratch / "fifo.json", "a FIFO")):
+        tokenizer = config("kinds", tokenizer={"plugin": "hf", "path": str(made)})
+        for words in (("plan", made), ("plan", tokenizer))[:1 if kind == "a folder" else 2]:
+            done = run(*words, timeout=10)
+            expect(done.returncode == 1 and f"{made}: is {kind}" in last(done), kind, done.stderr)
     folder = scratch / "fifo-model"
     folder.mkdir()
     os.mkfifo(folder / "config.json")
