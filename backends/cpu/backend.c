@@ -218,7 +218,7 @@ static enum dapt_status no_memory(const struct dapt_device *device, uint64_t siz
     bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
     return backend_fail(
         device->host, DAPT_ERROR_MEMORY,
-        "cpu: no memory for a buffer of %llu KiB; %s %llu MiB, %llu MiB are in other buffers",
+        "cpu: no memory for a buffer of %llu bytes; %s %llu MiB, %llu MiB are in other buffers",
         (unsigned long long)(size >> 10),
         limited ? "this process may take (ulimit -v)" : "the machine has",
         (unsigned long long)((limited ? limit.rlim_cur : device->memory) >> 20),

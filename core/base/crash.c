@@ -139,10 +139,20 @@ static void on_crash(int number, siginfo_t *info, void *context) {
     if (info->si_code <= 0) raise(number);
 }
 
+// A stack that ran over is no place for a handler.
+void dapt_crash_stack_begin(struct dapt_crash_stack *stack) {
+    stack_t alternate = {.ss_sp = stack->memory, .ss_size = sizeof stack->memory};
+    if (sigaltstack(&alternate, &stack->before) != 0)
+        stack->before = (stack_t){.ss_flags = SS_DISABLE};
+}
+
+void dapt_crash_stack_end(struct dapt_crash_stack *stack) {
+    sigaltstack(&stack->before, NULL);
+}
+
 void dapt_crash_handle(void) {
-    static char stack[64 * 1024];  // a stack that ran over is no place for a handler
-    stack_t alternate = {.ss_sp = stack, .ss_size = sizeof stack};
-    sigaltstack(&alternate, NULL);
+    static struct dapt_crash_stack stack;
+    dapt_crash_stack_begin(&stack);
     for (size_t i = 0; i < SIGNALS; i++) {
         struct sigaction old,
             action = {.sa_sigaction = on_crash,

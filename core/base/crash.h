@@ -2,6 +2,7 @@
 // that calls into a module; a handler, where the program asked for one, prints them.
 #ifndef DAPT_BASE_CRASH_H
 #define DAPT_BASE_CRASH_H
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,16 @@ const struct dapt_call *dapt_call_note(const struct dapt_call *call);
 // a file stays nameless. [any thread]
 void dapt_crash_map(const void *base, size_t size, const char *path);
 void dapt_crash_unmap(const void *base);
+
+// A stack for the handler, for a thread of ours whose own ran over; the main thread has one from
+// dapt_crash_handle. It lies in the frame that the thread begins with, is taken first and given back
+// last. [the thread itself]
+struct dapt_crash_stack {
+    stack_t before;
+    _Alignas(64) char memory[64 * 1024];
+};
+void dapt_crash_stack_begin(struct dapt_crash_stack *stack);
+void dapt_crash_stack_end(struct dapt_crash_stack *stack);
 
 // Installs handlers of SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGABRT, where the program has none of its
 // own. They print one line and let the signal end the process, as it would have; a mapped file that

@@ -17,6 +17,8 @@
 enum dapt_status dapt_file_open(const char *path, int *fd, size_t *size) {
     *fd = open(path, O_RDONLY | O_CLOEXEC |
                          O_NONBLOCK);  // a FIFO must not hang us before we see what it is
+    if (*fd < 0 && errno == ENXIO)
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: is a socket, expected a regular file", path);
     if (*fd < 0) return dapt_fail_errno("%s: cannot be opened", path);
     struct stat info;
     enum dapt_status status = DAPT_OK;
@@ -26,7 +28,6 @@ enum dapt_status dapt_file_open(const char *path, int *fd, size_t *size) {
         status = dapt_fail(DAPT_ERROR_INVALID, "%s: is %s, expected a regular file", path,
                            S_ISDIR(info.st_mode)    ? "a folder"
                            : S_ISFIFO(info.st_mode) ? "a FIFO"
-                           : S_ISSOCK(info.st_mode) ? "a socket"
                                                     : "a device");
     } else if ((uintmax_t)info.st_size > PTRDIFF_MAX) {
         status = dapt_fail(DAPT_ERROR_INVALID, "%s: too large for this machine", path);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/crash.h"
 #include "base/memory.h"
 
 #define MAX_THREADS 1024
@@ -75,8 +76,7 @@ static void record_failure(struct loop *loop, size_t item, enum dapt_status stat
     atomic_store(&loop->stop, true);
 }
 
-static void *run_worker(void *pointer) {
-    struct worker *worker = pointer;
+static void run_worker(struct worker *worker) {
     struct loop *loop = worker->loop;
     while (!atomic_load(&loop->stop)) {
         size_t item = atomic_fetch_add(&loop->next, 1);
@@ -84,6 +84,13 @@ static void *run_worker(void *pointer) {
         enum dapt_status status = loop->work(loop->context, item, worker->number);
         if (status < 0) record_failure(loop, item, status);
     }
+}
+
+static void *worker_main(void *pointer) {
+    struct dapt_crash_stack stack;
+    dapt_crash_stack_begin(&stack);
+    run_worker(pointer);
+    dapt_crash_stack_end(&stack);
     return NULL;
 }
 
@@ -102,7 +109,7 @@ enum dapt_status dapt_parallel(unsigned threads, size_t count,
     unsigned started = 1;
     for (; started < threads; started++) {
         workers[started] = (struct worker){.loop = &loop, .number = started};
-        if (pthread_create(&workers[started].thread, NULL, run_worker, &workers[started]))
+        if (pthread_create(&workers[started].thread, NULL, worker_main, &workers[started]))
             break;  // fewer will do
     }
     workers[0] = (struct worker){.loop = &loop};

@@ -1,9 +1,11 @@
 #include "host/loader.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/files.h"
 #include "base/hash.h"
@@ -98,6 +100,19 @@ static void *open_library(const char *path) {
     return handle;
 }
 
+// Why dlopen() failed, which tells it in words only: the module's own fault, or the system's. "Failed to
+// map" without a reason is too little memory; a file system without execution gives one.
+static enum dapt_status loading_status(const char *reason) {
+    static const int failures[] = {EMFILE, ENFILE, EIO};
+    static const char unmapped[] = "failed to map segment from shared object";
+    size_t length = strlen(reason), ending = strlen(unmapped);
+    bool mapped = length < ending || strcmp(reason + length - ending, unmapped) != 0;
+    if (!mapped || strstr(reason, strerror(ENOMEM))) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; i < sizeof failures / sizeof failures[0]; i++)
+        if (strstr(reason, strerror(failures[i]))) return DAPT_ERROR_IO;
+    return DAPT_ERROR_INVALID;
+}
+
 static enum dapt_status open_module(struct dapt_modules *modules, const char *path,
                                     const char *symbol, const void **entry) {
     enum dapt_status status = dapt_grow(&modules->handles, &modules->handle_capacity,
@@ -109,8 +124,8 @@ static enum dapt_status open_module(struct dapt_modules *modules, const char *pa
         size_t length = strlen(path);
         if (reason && strncmp(reason, path, length) == 0 && strncmp(reason + length, ": ", 2) == 0)
             reason += length + 2;
-        return dapt_fail(DAPT_ERROR_INVALID, "%s: cannot be loaded: %s", path,
-                         reason ? reason : "no reason given");
+        if (!reason) reason = "no reason given";
+        return dapt_fail(loading_status(reason), "%s: cannot be loaded: %s", path, reason);
     }
     modules->handles[modules->handle_count++] = handle;
     *entry = dlsym(handle, symbol);
@@ -153,10 +168,12 @@ static bool is_module(const char *name) {
     return name[0] != '.' && length >= 4 && strcmp(name + length - 3, ".so") == 0;
 }
 
-// One file of a folder: what is wrong with it is told and kept, for whoever misses what it should hold, and the others go on.
+// One file of a folder: what is wrong with it is told and kept, for whoever misses what it should hold, and the others go on. But
+// where the file is fine and the system fails, going on would leave out what this module reads, and train on less text.
 static enum dapt_status try_file(struct dapt_modules *modules, const char *path) {
     enum dapt_status status = load_file(modules, path);
-    if (!status || status == DAPT_ERROR_MEMORY) return status;
+    bool system = status == DAPT_ERROR_IO && access(path, R_OK) == 0;
+    if (!status || status == DAPT_ERROR_MEMORY || system) return status;
     dapt_log(DAPT_LOG_WARNING, "%s; the module is left out", dapt_error());
     return dapt_string_format(&modules->left_out, "%s%s", modules->left_out.length ? "; " : "",
                               dapt_error());
@@ -209,7 +226,8 @@ static enum dapt_status load_build_tree(struct dapt_modules *modules, struct dap
         char *pattern = dapt_arena_format(arena, "%s/%s/*/*.so", root, rooms[r]);
         struct dapt_paths paths;
         if (!pattern) return DAPT_ERROR_MEMORY;
-        if (dapt_expand(arena, pattern, &paths)) continue;  // nothing built there
+        status = dapt_expand(arena, pattern, &paths);
+        if (status == DAPT_ERROR_INVALID) status = DAPT_OK;  // nothing built there
         for (size_t i = 0; !status && i < paths.count; i++)
             status = try_file(modules, paths.paths[i]);
     }

@@ -33,7 +33,10 @@ char *dapt_run_folder_checkpoint(struct dapt_arena *arena, const struct dapt_run
 static enum dapt_status lock(struct dapt_run_folder *run) {
     char *path = dapt_path_join(&run->arena, run->path, ".lock");
     if (!path) return DAPT_ERROR_MEMORY;
-    run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    // A link there may lead anywhere: what it names is not ours to make or to lock.
+    run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+    if (run->lock < 0 && errno == ELOOP)
+        return dapt_fail(DAPT_ERROR_INVALID, "%s: is a symbolic link, expected a file", path);
     if (run->lock < 0) return dapt_fail_errno("%s: cannot be opened for writing", path);
     if (flock(run->lock, LOCK_EX | LOCK_NB) == 0) return DAPT_OK;
     if (errno == EWOULDBLOCK) {
@@ -98,7 +101,7 @@ enum dapt_status dapt_run_folder_check(const struct dapt_run_folder *run) {
     struct stat ours, there;
     char *path = dapt_path_join(&arena, run->path, ".lock");
     enum dapt_status status = path ? DAPT_OK : DAPT_ERROR_MEMORY;
-    bool same = path && fstat(run->lock, &ours) == 0 && stat(path, &there) == 0 &&
+    bool same = path && fstat(run->lock, &ours) == 0 && lstat(path, &there) == 0 &&
                 ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
     if (path && !same)
         status = dapt_fail(
@@ -159,7 +162,7 @@ enum dapt_status dapt_run_folder_remove(struct dapt_run_folder *run, const char 
     struct dapt_arena arena = {0};
     char *path = dapt_path_join(&arena, run->checkpoints, name);
     char *gone = dapt_arena_format(&arena, "%s/.gone-%s", run->checkpoints, name);
-    enum dapt_status status = path && gone ? DAPT_OK : DAPT_ERROR_MEMORY;
+    enum dapt_status status = path && gone ? dapt_run_folder_check(run) : DAPT_ERROR_MEMORY;
     if (!status) status = dapt_remove_tree(gone);
     if (!status) status = dapt_rename(path, gone);
     if (!status) status = dapt_remove_tree(gone);
@@ -174,8 +177,8 @@ enum dapt_status dapt_run_folder_mark(const struct dapt_run_folder *run, const c
     dapt_run_folder_name(step, name);
     int length = snprintf(line, sizeof line, "%s\n", name);
     char *path = dapt_path_join(&arena, run->path, which);
-    enum dapt_status status = path ? dapt_file_write(path, line, (size_t)length)
-                                   : DAPT_ERROR_MEMORY;
+    enum dapt_status status = path ? dapt_run_folder_check(run) : DAPT_ERROR_MEMORY;
+    if (!status) status = dapt_file_write(path, line, (size_t)length);
     dapt_arena_free(&arena);
     return status;
 }
@@ -183,7 +186,8 @@ enum dapt_status dapt_run_folder_mark(const struct dapt_run_folder *run, const c
 enum dapt_status dapt_run_folder_unmark(const struct dapt_run_folder *run, const char *which) {
     struct dapt_arena arena = {0};
     char *path = dapt_path_join(&arena, run->path, which);
-    enum dapt_status status = path ? dapt_remove_tree(path) : DAPT_ERROR_MEMORY;
+    enum dapt_status status = path ? dapt_run_folder_check(run) : DAPT_ERROR_MEMORY;
+    if (!status) status = dapt_remove_tree(path);
     dapt_arena_free(&arena);
     return status;
 }

@@ -14,7 +14,12 @@
 #define RETRY_SECONDS 60.0  // until a checkpoint that failed is tried again
 
 void dapt_trainer_log(struct dapt_trainer *t, cJSON *event) {
-    if (dapt_metrics_add(t->metrics, event) == DAPT_OK || t->metrics_failed) return;
+    enum dapt_status status = dapt_run_folder_check(&t->run);
+    if (!status)
+        status = dapt_metrics_add(t->metrics, event);
+    else
+        cJSON_Delete(event);
+    if (!status || t->metrics_failed) return;
     t->metrics_failed = true;
     dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE,
                                                          .step = t->step,
@@ -134,6 +139,7 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
 static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
     enum dapt_status status = checkpoint(t);
     if (!status || status == DAPT_ERROR_DEVICE) return status;
+    if (dapt_run_folder_check(&t->run)) return status;  // no more of this run can be kept there
     if (status == DAPT_ERROR_INVALID) return dapt_trainer_ruined(t);
     if (t->checkpointed == t->step) return status;  // only its marks are missing
     if (t->step == t->setup.steps)

@@ -30,11 +30,19 @@ static enum dapt_status crash_open(const struct dapt_host *host, const struct da
     return DAPT_OK;
 }
 
+// Calls itself until the stack is used up.
+static int run_over(uint64_t depth) {
+    volatile char frame[4096];
+    frame[0] = (char)depth;
+    return depth == 0 ? 0 : run_over(depth - 1) + frame[0];
+}
+
 static enum dapt_status crash_next(void *handle, struct dapt_document *document) {
     struct handle *h = handle;
     *document = (struct dapt_document){.text = "text.", .length = 5, .record = ++h->record};
     if (h->record == 1) return DAPT_OK;
     if (strcmp(h->how, "segv") == 0) raise(SIGSEGV);
+    if (strcmp(h->how, "stack") == 0) (void)run_over(UINT64_MAX);
     if (strcmp(h->how, "abort") == 0) abort();
     if (strcmp(h->how, "fpe") == 0) raise(SIGFPE);
     if (strcmp(h->how, "status") == 0) return (enum dapt_status)77;

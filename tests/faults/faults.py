@@ -16,6 +16,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -232,6 +233,11 @@ def little_memory():
         expect(done.returncode in (0, 1, 3), limit, "exit code", done.returncode, done.stderr)
         expect(done.returncode == 0 or last(done).startswith("dapt: "), limit, done.stderr)
         shutil.rmtree(scratch / "memory", ignore_errors=True)
+    # Libraries of modules that do not fit: too little memory, not a module to leave out.
+    for limit in range(20000, 60000, 5000):
+        done = run(shell=f'ulimit -v {limit}; exec "$DAPT" plugins', timeout=30)
+        expect("left out" not in done.stderr, limit, done.stderr)
+        expect(done.returncode in (0, 3) or "error while loading shared libraries" in done.stderr, limit, done.stderr)
 
 
 # ---------------------------------------------------------------------------------------------------------- files
@@ -277,6 +283,7 @@ def a_run_folder_replaced():
     other = run("train", made, "--set", "train.steps=2")
     out, err = child.communicate(timeout=60)
     expect(child.returncode == 1 and "was removed or replaced" in err.splitlines()[-1], child.returncode, err)
+    expect("--resume" not in err, "advice that would go on in the other run's folder:", err)
     expect(other.returncode == 0 and checkpoints("replaced") == ["step-000002"], other.stderr, checkpoints("replaced"))
 
 
@@ -287,6 +294,14 @@ def pipes_for_files():
         made = scratch / place if name == "config" else config("pipes", data={"domain": str(scratch / place)})
         done = run("plan", made, timeout=10)
         expect(done.returncode == 1 and last(done).startswith("dapt: ") and place in last(done), name, done.stderr)
+    plug = socket.socket(socket.AF_UNIX)
+    plug.bind(str(scratch / "socket.json"))
+    for made, kind in ((scratch / "socket.json", "a socket"), ("/dev/zero", "a device"), (scratch, "a folder"),
+                       (scratch / "fifo.json", "a FIFO")):
+        tokenizer = config("kinds", tokenizer={"plugin": "hf", "path": str(made)})
+        for words in (("plan", made), ("plan", tokenizer))[:1 if kind == "a folder" else 2]:
+            done = run(*words, timeout=10)
+            expect(done.returncode == 1 and f"{made}: is {kind}" in last(done), kind, done.stderr)
     folder = scratch / "fifo-model"
     folder.mkdir()
     os.mkfifo(folder / "config.json")
@@ -295,15 +310,20 @@ def pipes_for_files():
 
 
 @case
-def a_link_for_metrics():
+def links_in_the_run_folder():
     made = config("link")
-    (scratch / "link").mkdir()
     target = scratch / "target"
-    target.write_text("mine\n")
-    (scratch / "link" / "metrics.jsonl").symlink_to(target)
-    done = run("train", made)
-    expect(done.returncode == 1 and "is a symbolic link" in last(done), done.stderr)
-    expect(target.read_text() == "mine\n", "the link's target was written to")
+    for name in ("metrics.jsonl", ".lock"):
+        target.write_text("mine\n")
+        for there in (True, False):
+            if not there:
+                target.unlink()
+            (scratch / "link").mkdir()
+            (scratch / "link" / name).symlink_to(target)
+            done = run("train", made)
+            expect(done.returncode == 1 and f"{name}: is a symbolic link" in last(done), done.stderr)
+            expect(target.read_text() == "mine\n" if there else not target.exists(), name, "led to a write elsewhere")
+            shutil.rmtree(scratch / "link")
 
 
 @case
@@ -335,20 +355,40 @@ def weights_that_are_no_numbers():
 def plugins_that_crash():
     text = scratch / "crash.txt"
     text.write_text("one\ntwo\nthree\n")
-    cases = {"segv": (-signal.SIGSEGV, "crashed (SIGSEGV)"), "abort": (-signal.SIGABRT, "crashed (SIGABRT)"),
+    cases = {"stack": (-signal.SIGSEGV, "crashed (SIGSEGV)"), "segv": (-signal.SIGSEGV, "crashed (SIGSEGV)"), "abort": (-signal.SIGABRT, "crashed (SIGABRT)"),
              "fpe": (-signal.SIGFPE, "crashed (SIGFPE)"), "status": (1, "next returned 77, which is no status"),
              "null": (1, "gave a document of 5 bytes without its text")}
     for how, (code, line) in cases.items():
-        made = config("crash", data={"domain": {"path": str(text), "source": "crash", "how": how}, "eval": None},
+        made = config("crash", backend={"threads": 4}, data={"domain": {"path": str(text), "source": "crash", "how": how}, "eval": None},
                       plugins=[str(modules)])
         raw = json.loads(made.read_text())
         raw["data"].pop("eval")
         made.write_text(json.dumps(raw))
-        done = run("plan", made)
-        expect(done.returncode == code and line in last(done), how, done.returncode, done.stderr)
+        for _ in range(4 if how == "stack" else 1):  # on whichever thread reads the file
+            done = run("plan", made)
+            expect(done.returncode == code and line in last(done), how, done.returncode, done.stderr)
         expect("crash.so" in last(done), last(done))
         if code < 0:
             expect('source "crash", next, file ' + str(text) + ", after record 1" in last(done), last(done))
+
+
+@case
+def modules_that_cannot_be_read():
+    """What a module would read must not be left out because the system failed for a moment."""
+    if shim == "-":
+        raise Skipped("nothing can be preloaded here")
+    whole = run("plugins")
+    for call in ("open", "read", "readdir", "mmap"):
+        for at in range(1, 1000):
+            count = scratch / "count"
+            count.unlink(missing_ok=True)
+            done = run("plugins", env={"LD_PRELOAD": shim, "FAULT_CALL": call, "FAULT_AT": str(at),
+                                       "FAULT_ERRNO": str(CALLS[call]), "FAULT_COUNT": str(count)})
+            if int(count.read_text()) < at:
+                break
+            same = done.stdout == whole.stdout and not done.stderr
+            expect(same if done.returncode == 0 else last(done).startswith("dapt: "), call, at, done.stderr)
+        expect(at > 1, call, "never called")
 
 
 @case
