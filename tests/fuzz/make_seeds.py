@@ -202,6 +202,8 @@ def run(build, folder):
     subprocess.run([build / "tools/dapt/dapt", "train", "c.json"], cwd=folder, check=True, capture_output=True)
     put("record", "two-steps", sorted(folder.glob("run/**/step-*/run.json"))[-1].read_bytes())
     put("record", "bare", {"format": "dapt-run-1", "step": 1, "files": {}})
+    put("record", "chain", {"format": "dapt-run-1", "step": 2, "files": {"config.json": "", "model.safetensors": "", "state.safetensors": ""},
+                            "previous": {"checkpoint": "step-000001", "record": "0" * 32}})
     for i, shard in enumerate(sorted((folder / "cache").glob("*.tokens"))):
         put("shard", f"bytes-{i}", shard.read_bytes())
 
