@@ -1,5 +1,6 @@
 #include "fuzz.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,8 +39,8 @@ const char *fuzz_file(const char *name, const void *data, size_t size) {
 }
 
 void fuzz_failed(const char *condition, const char *file, int line) {
-    fprintf(stderr, "%s:%d: %s does not hold; last error: %s\n", file, line, condition,
-            dapt_error());
+    fprintf(stderr, "%s:%d: %s does not hold (errno: %s); last error: %s\n", file, line, condition,
+            strerror(errno), dapt_error());
     abort();
 }
 
