@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/hash.h"
 #include "base/threads.h"
@@ -394,6 +395,14 @@ static enum dapt_status open_run(struct dapt_trainer *t) {
     return status;
 }
 
+// What a plan can tell of it without making it.
+static enum dapt_status look_at_run(const struct dapt_trainer *t) {
+    struct stat info;
+    if (!t->config->run || stat(t->config->run, &info) || S_ISDIR(info.st_mode)) return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID, "the run folder: %s: is there, and is no folder",
+                     t->config->run);
+}
+
 static enum dapt_status write_config(const struct dapt_trainer *t) {
     struct dapt_arena arena = {0};
     struct dapt_string text = {0};
@@ -453,7 +462,7 @@ static enum dapt_status identify(struct dapt_trainer *t) {
 static enum dapt_status begin(struct dapt_trainer *t) {
     bool plan_only = t->options->plan_only;
     enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
-    if (!status && !plan_only) status = open_run(t);
+    if (!status) status = plan_only ? look_at_run(t) : open_run(t);
     if (!status) status = dapt_setup_open(t->config, &t->reporter, &t->setup);
     if (!status) t->config->modules = t->setup.modules;
     if (!status) status = make_batches(t);

@@ -181,6 +181,8 @@ static void test_plugin_folder(void **state) {
     write_config(s, "x", "{\"plugins\": [\"plugins\"], \"train\": {\"steps\": 1}}");
     run_dapt(s, &o, "plan", s->config, NULL);
     expect(&o, 0, "plugins/junk.so: is not a shared object (ELF); the module is left out");
+    run_dapt(s, &o, "plan", s->config, "--set", "run=config.json", NULL);
+    expect(&o, 1, "config.json: is there, and is no folder");
     run_dapt(s, &o, "plan", s->config, "--set", "train.schedule.plugin=junk", NULL);
     expect(&o, 1, "no schedule \"junk\" was found (there are: ");
     assert_non_null(strstr(o.err, "; left out: "));
