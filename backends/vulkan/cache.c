@@ -1,9 +1,12 @@
 // Files that remember what a device and its driver gave: compiled pipelines, measured tiles. A head
 // of ours before the data; whatever does not fit to the byte is a miss.
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,7 +44,15 @@ static struct cache_head head_for(const struct dapt_device *d, uint64_t content,
     return head;
 }
 
-// Relative folders are not trusted. False: there is no such file.
+// Whoever may write there decides what a driver is given to read.
+static bool is_ours(const char *path) {
+    char folder[512];
+    struct stat info;
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    return stat(folder, &info) != 0 || info.st_uid == geteuid() || geteuid() == 0;
+}
+
+// Relative folders and those of other users are not trusted. False: there is no such file.
 static bool find_path(const struct dapt_device *d, const char *kind, char path[512]) {
     const char *off = getenv("DAPT_VK_CACHE"), *cache = getenv("XDG_CACHE_HOME"),
                *home = getenv("HOME");
@@ -51,7 +62,37 @@ static bool find_path(const struct dapt_device *d, const char *kind, char path[5
         return false;
     int length = snprintf(path, 512, "%s%s/dapt/vulkan-%04x-%04x-%08x.%s", own ? cache : home,
                           own ? "" : "/.cache", p->vendorID, p->deviceID, p->driverVersion, kind);
-    return length > 0 && length < 512;
+    return length > 0 && length < 512 && is_ours(path);
+}
+
+// "NAME.PROCESS" of a process that was killed while it wrote: nobody holds it. `folder` is that of NAME.
+static void sweep(int folder, const char *name) {
+    int again = dup(folder);
+    DIR *list = again < 0 ? NULL : fdopendir(again);
+    size_t length = strlen(name);
+    for (struct dirent *e; list != NULL && (e = readdir(list)) != NULL;) {
+        const char *digits = e->d_name + length + 1;
+        if (strncmp(e->d_name, name, length) != 0 || e->d_name[length] != '.' || *digits == '\0' ||
+            digits[strspn(digits, "0123456789")] != '\0')
+            continue;
+        int file = openat(folder, e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (file >= 0 && flock(file, LOCK_EX | LOCK_NB) == 0) unlinkat(folder, e->d_name, 0);
+        if (file >= 0) close(file);
+    }
+    if (list != NULL)
+        closedir(list);
+    else if (again >= 0)
+        close(again);
+}
+
+static void sweep_beside(const char *path) {
+    char folder[512];
+    const char *name = strrchr(path, '/') + 1;
+    snprintf(folder, sizeof folder, "%.*s", (int)(name - path), path);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    sweep(fd, name);
+    close(fd);
 }
 
 // Makes the folders of a path that ends in a file name.
@@ -92,9 +133,11 @@ void vk_cache_write(const struct dapt_device *d, const char *kind, uint64_t cont
                     const void *data, size_t size) {
     char path[512], fresh[560];
     if (size == 0 || size > CACHE_LIMIT || !find_path(d, kind, path) || !make_folders(path)) return;
+    sweep_beside(path);
     snprintf(fresh, sizeof fresh, "%s.%ld", path, (long)getpid());
     FILE *file = fopen(fresh, "wb");
     if (file == NULL) return;
+    flock(fileno(file), LOCK_EX | LOCK_NB);  // see sweep(); without locks all is as before
     struct cache_head head = head_for(d, content, data, size);
     bool ok = fwrite(&head, sizeof head, 1, file) == 1 && fwrite(data, 1, size, file) == size;
     ok = fclose(file) == 0 && ok;

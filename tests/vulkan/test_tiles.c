@@ -1,11 +1,13 @@
 // Tiles of products: every one gives the same bits, on whatever driver the environment names; and
 // what was measured is remembered in a file that may be missing, cut or spoilt.
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -169,6 +171,15 @@ static void test_memory(void **unused) {
     float *first = multiply(&product, &bytes);
     assert_int_equal(measured, 1);
     assert_true(find_file(folder, path));
+    char dead[560], held[560],
+        other[560];  // of a killed process, of a living one, of who knows whom
+    snprintf(dead, sizeof dead, "%s.99", path);
+    snprintf(held, sizeof held, "%s.98", path);
+    snprintf(other, sizeof other, "%s.old", path);
+    MUST(close(open(dead, O_WRONLY | O_CREAT, 0600)));
+    MUST(close(open(other, O_WRONLY | O_CREAT, 0600)));
+    int writer = open(held, O_WRONLY | O_CREAT, 0600);
+    MUST(flock(writer, LOCK_EX));
     for (int i = 0; i < 4; i++) {
         // As it is; cut; spoilt at its end; spoilt in its head.
         if (i == 1) MUST(truncate(path, 100));
@@ -180,6 +191,10 @@ static void test_memory(void **unused) {
         assert_memory_equal(first, again, bytes);
         free(again);
     }
+    assert_int_not_equal(access(dead, F_OK), 0);
+    MUST(access(held, F_OK));
+    MUST(access(other, F_OK));
+    MUST(close(writer));
     // No time: nothing is measured, nothing remembered.
     MUST(unlink(path));
     setenv("DAPT_VK_LIMITS", "software=0,tuning=0", 1);
