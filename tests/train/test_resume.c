@@ -317,7 +317,7 @@ static void test_interrupt(void **state) {
     struct scratch *s = *state;
     struct outcome o;
     static const char more[] =
-        "{\"data\": {\"eval\": null}, \"train\": {\"steps\": 300, \"checkpoint_every\": 0}}";
+        "{\"data\": {\"eval\": null}, \"train\": {\"steps\": 1200, \"checkpoint_every\": 0}}";
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     write_config(s, "long", more);
     run_dapt(s, &o, "train", s->config, NULL);
