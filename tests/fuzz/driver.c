@@ -136,9 +136,11 @@ int main(int argc, char **argv) {
         input_size = seed->length;
         for (uint64_t n = i < seed_count ? 0 : 1 + random_below(6); n--;) mutate();
         run();
+        if (i + 1 == seed_count && fuzz_accepted() == 0)
+            return fprintf(stderr, "%s: no seed is taken\n", argv[1]), 1;
     }
     for (size_t i = 0; i < seed_count; i++) dapt_string_free(&seeds[i]);
     dapt_arena_free(&arena);
-    printf("%zu seeds, %lu mutations\n", seed_count, executions);
+    printf("%zu seeds, %lu mutations, %zu times taken\n", seed_count, executions, fuzz_accepted());
     return 0;
 }

@@ -8,6 +8,7 @@
 static void reread(const struct dapt_config *config) {
     struct dapt_string first = {0}, second = {0};
     struct dapt_config *again = NULL;
+    fuzz_accept();
     FUZZ_CHECK(dapt_config_write(config, &first) == DAPT_OK);
     FUZZ_CHECK(dapt_config_read(fuzz_file("again.json", first.data, first.length), NULL, &again) ==
                DAPT_OK);

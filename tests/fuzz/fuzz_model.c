@@ -8,6 +8,7 @@
 #define POSITIONS 8
 
 static void use(const struct dapt_model *model) {
+    fuzz_accept();
     struct dapt_hash hash;
     struct dapt_string text = {0};
     float *table = model->rope.size ? calloc((size_t)POSITIONS * model->rope.size, sizeof *table)

@@ -34,6 +34,7 @@ static void read_record(void) {
     cJSON *record = NULL;
     if (dapt_checkpoint_check(folder, &record) == DAPT_OK) cJSON_Delete(record);
     if (dapt_checkpoint_record(folder, &record) != DAPT_OK) return;
+    fuzz_accept();
     dapt_checkpoint_files(folder, record, true);
     dapt_checkpoint_files(folder, record, false);
     cJSON_Delete(record);

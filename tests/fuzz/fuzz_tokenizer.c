@@ -23,8 +23,7 @@ static bool take_ids(void *context, const uint32_t *ids, size_t count) {
 }
 
 static bool take_text(void *context, const char *text, size_t length) {
-    volatile char sum = 0;
-    for (size_t i = 0; i < length; i++) sum = (char)(sum ^ text[i]);
+    fuzz_touch(text, length);
     *(size_t *)context += length;
     return true;
 }
@@ -49,10 +48,12 @@ void fuzz_one(const uint8_t *data, size_t size) {
     const uint8_t *mark = size ? memchr(data, 1, size) : NULL;
     size_t length = mark ? (size_t)(mark - data) : size;
     void *handle = NULL;
-    fuzz_file("tokenizer.json", data, length);
-    if (api->open(dapt_host(), NULL, fuzz_folder(), &handle) != DAPT_OK) return;
+    if (api->open(fuzz_host(data, length), NULL, "fuzz/tokenizer.json", &handle) != DAPT_OK) return;
+    fuzz_accept();
     round_trip(api, handle, plain, sizeof plain - 1);
     if (mark) round_trip(api, handle, (const char *)mark + 1, size - length - 1);
-    for (int which = 0; which < 4; which++) api->special_id(handle, (enum dapt_special)which);
+    for (int which = DAPT_SPECIAL_BOS; which <= DAPT_SPECIAL_UNK; which++)
+        FUZZ_CHECK(api->special_id(handle, (enum dapt_special)which) <
+                   (int64_t)api->vocab_size(handle));
     api->close(handle);
 }

@@ -5,6 +5,7 @@
 static void use(const struct dapt_safetensors *file) {
     float floats[64];
     int64_t ints[64];
+    fuzz_accept();
     for (size_t i = 0; i < dapt_safetensors_count(file); i++) {
         const struct dapt_file_tensor *tensor = dapt_safetensors_at(file, i);
         uint64_t count = tensor->count < 64 ? tensor->count : 64, last = tensor->count - count;

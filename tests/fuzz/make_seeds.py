@@ -99,14 +99,13 @@ def lines():
 
 def inputs():
     text = b"the quick brown fox " * 20
-    put("input", "plain", b"\0" + text)
-    put("input", "gz", b"\1" + gzip.compress(text, mtime=0))
-    put("input", "gz-two", b"\1" + gzip.compress(text, mtime=0) + gzip.compress(b"second", mtime=0))
-    put("input", "xz", b"\3" + lzma.compress(text))
-    put("input", "bz2", b"\4" + bz2.compress(text))
-    for name, options in {"zst": [], "zst-checked": ["--check", "-19"]}.items():
-        put("input", name, b"\2" + subprocess.run(["zstd", "-c", *options], input=text, capture_output=True,
-                                                  check=True).stdout)
+    zstd = subprocess.run(["zstd", "-c", "--check", "-19"], input=text, capture_output=True, check=True).stdout
+    files = [text, gzip.compress(text, mtime=0) + gzip.compress(b"second", mtime=0), zstd, lzma.compress(text), bz2.compress(text)]
+    for kind, name in enumerate(["plain", "gz", "zst", "xz", "bz2"]):
+        put("input", name, bytes([kind + 5 * 2, 0]) + files[kind])
+        for how, what in {2: "whole", 6: "cut", 26: "padded"}.items():
+            first = next(b for b in range(128, 256) if b % 5 == kind)
+            put("input", f"{name}-{what}", bytes([first, how]) + text)
 
 
 def tokenizer(model, **more):
