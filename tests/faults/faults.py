@@ -27,6 +27,9 @@ shim = sys.argv[2] if sys.argv[2] == "-" else str(pathlib.Path(sys.argv[2]).reso
 wanted = sys.argv[4:]
 scratch = pathlib.Path(tempfile.mkdtemp(prefix="dapt-faults-"))
 os.environ["XDG_CACHE_HOME"] = str(scratch / "xdg")
+if shim == "-":  # built with sanitizers, whose handlers of signals come before ours
+    for name in "ASAN_OPTIONS", "UBSAN_OPTIONS":
+        os.environ[name] = ":".join([os.environ.get(name, ""), *(f"handle_{s}=0" for s in ("segv", "sigbus", "abort", "sigfpe", "sigill"))])
 FILES = ("model.safetensors", "state.safetensors", "run.json", "config.json")
 CASES = []
 
@@ -226,6 +229,8 @@ def few_descriptors():
 
 @case
 def little_memory():
+    if shim == "-":
+        raise Skipped("sanitizers take more addresses than that")
     for limit in (60000, 80000, 100000, 140000):
         done = run(shell=f'ulimit -v {limit}; exec "$DAPT" plugins', timeout=30)
         expect(done.returncode in (0, 1, 3), limit, "exit code", done.returncode)

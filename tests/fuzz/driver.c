@@ -52,9 +52,9 @@ static uint64_t random_below(uint64_t bound) {
 // Puts `size` bytes at `from` in the place of `gone` bytes at `at`.
 static void replace(size_t at, size_t gone, const void *from, size_t size) {
     if (input_size - gone + size > MOST) return;
-    memcpy(spare, from, size);
+    if (size) memcpy(spare, from, size);
     memmove(input + at + size, input + at + gone, input_size - at - gone);
-    memcpy(input + at, spare, size);
+    if (size) memcpy(input + at, spare, size);
     input_size = input_size - gone + size;
 }
 
