@@ -364,6 +364,16 @@ enum dapt_status dapt_json_get_number(const struct dapt_json *object, const char
     return value ? dapt_json_number(value, number) : DAPT_OK;
 }
 
+enum dapt_status dapt_json_get_real(const struct dapt_json *object, const char *name,
+                                    double minimum, double maximum, double *number) {
+    const struct dapt_json *value = given(object, name);
+    enum dapt_status status = value ? dapt_json_number(value, number) : DAPT_OK;
+    if (!status && value && !(*number >= minimum && *number <= maximum))
+        status = dapt_json_fail(value, "is %g, expected a number from %g to %g", *number, minimum,
+                                maximum);
+    return status;
+}
+
 enum dapt_status dapt_json_get_integer(const struct dapt_json *object, const char *name,
                                        int64_t minimum, int64_t maximum, int64_t *integer) {
     const struct dapt_json *value = given(object, name);

@@ -56,6 +56,9 @@ enum dapt_status dapt_json_get_string(const struct dapt_json *object, const char
                                       const char **text);
 enum dapt_status dapt_json_get_number(const struct dapt_json *object, const char *name,
                                       double *number);
+// In a range, both ends with it.
+enum dapt_status dapt_json_get_real(const struct dapt_json *object, const char *name,
+                                    double minimum, double maximum, double *number);
 enum dapt_status dapt_json_get_integer(const struct dapt_json *object, const char *name,
                                        int64_t minimum, int64_t maximum, int64_t *integer);
 enum dapt_status dapt_json_get_bool(const struct dapt_json *object, const char *name, bool *truth);

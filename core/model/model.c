@@ -34,16 +34,6 @@ static enum dapt_status get_count(const struct dapt_json *config, const char *ke
     return status;
 }
 
-// A number that float32 holds; `*value` is kept where the file has no such key.
-static enum dapt_status get_real(const struct dapt_json *config, const char *key, double low,
-                                 double high, double *value) {
-    enum dapt_status status = dapt_json_get_number(config, key, value);
-    if (!status && !(*value >= low && *value <= high))
-        status = dapt_json_fail(dapt_json_member(config, key),
-                                "is %g, expected a number from %g to %g", *value, low, high);
-    return status;
-}
-
 static enum dapt_status read_sizes(struct dapt_model *m) {
     const struct dapt_family *f = m->family;
     const struct dapt_json *c = m->config;
@@ -59,8 +49,8 @@ static enum dapt_status read_sizes(struct dapt_model *m) {
     if (!status) status = get_count(c, f->keys.feed_forward, 1u << 22, &m->feed_forward);
     m->max_positions = f->positions;
     if (!status) status = get_count(c, f->keys.positions, 1u << 28, &m->max_positions);
-    if (!status) status = get_real(c, f->keys.eps, 1e-30, 1, &eps);
-    if (!status) status = get_real(c, "initializer_range", 0, 1e3, &range);
+    if (!status) status = dapt_json_get_real(c, f->keys.eps, 1e-30, 1, &eps);
+    if (!status) status = dapt_json_get_real(c, "initializer_range", 0, 1e3, &range);
     m->norm_eps = (float)eps;
     m->init_range = (float)range;
     if (status) return status;
@@ -161,7 +151,8 @@ static enum dapt_status refuse_others(const struct dapt_model *m) {
 // A factor that must be usable; `*value` is kept where the family or the file has no such key.
 static enum dapt_status read_scale(const struct dapt_model *m, const char *key, float *value) {
     double number = *value;
-    enum dapt_status status = key ? get_real(m->config, key, 1e-6, 1e6, &number) : DAPT_OK;
+    enum dapt_status status = key ? dapt_json_get_real(m->config, key, 1e-6, 1e6, &number)
+                                  : DAPT_OK;
     *value = (float)number;
     return status;
 }

@@ -20,17 +20,6 @@ static bool is_given(const struct dapt_json *object, const char *key) {
     return dapt_json_kind(dapt_json_member(object, key)) != DAPT_JSON_NULL;
 }
 
-// A number in a range; `*value` is kept where the key is not there.
-static enum dapt_status get(const struct dapt_json *object, const char *key, double low,
-                            double high, double *value) {
-    if (!is_given(object, key)) return DAPT_OK;
-    enum dapt_status status = dapt_json_get_number(object, key, value);
-    if (!status && !(*value >= low && *value <= high))
-        status = dapt_json_fail(dapt_json_member(object, key),
-                                "is %g, expected a number from %g to %g", *value, low, high);
-    return status;
-}
-
 static enum dapt_status need(const struct settings *s, const char *type, const char *key) {
     if (is_given(s->from, key)) return DAPT_OK;
     return dapt_json_fail(s->from, "rope type \"%s\" needs the key \"%s\", which is missing", type,
@@ -51,8 +40,8 @@ static enum dapt_status read_share(struct settings *s, const char *type) {
     const struct dapt_rope_options *o = s->options;
     const char *key = "partial_rotary_factor";
     double share = 1;
-    enum dapt_status status = get(s->config, key, 1e-3, 1, &share);
-    if (!status) status = get(s->from, key, 1e-3, 1, &share);
+    enum dapt_status status = dapt_json_get_real(s->config, key, 1e-3, 1, &share);
+    if (!status) status = dapt_json_get_real(s->from, key, 1e-3, 1, &share);
     if (o->share == 0) {  // a family of whole heads: transformers passes over it, or fails
         s->share = 1;
         if (!status && share != 1 && strcmp(type, "default") != 0)
@@ -64,8 +53,10 @@ static enum dapt_status read_share(struct settings *s, const char *type) {
         return status;
     }
     s->share = o->share;
-    if (!status) status = get(s->config, o->share_key ? o->share_key : key, 1e-3, 1, &s->share);
-    return status ? status : get(s->from, key, 1e-3, 1, &s->share);
+    if (!status)
+        status = dapt_json_get_real(s->config, o->share_key ? o->share_key : key, 1e-3, 1,
+                                    &s->share);
+    return status ? status : dapt_json_get_real(s->from, key, 1e-3, 1, &s->share);
 }
 
 static enum dapt_status read_common(struct settings *s, const char *type) {
@@ -74,13 +65,17 @@ static enum dapt_status read_common(struct settings *s, const char *type) {
     s->factor = 1;
     s->original = o->max_positions;
     const char *key = o->theta_key ? o->theta_key : "rope_theta";
-    enum dapt_status status = get(s->config, key, 1, 1e15, &s->theta);
-    if (!status) status = get(s->from, "rope_theta", 1, 1e15, &s->theta);
-    if (!status) status = get(s->from, "factor", 1e-3, 1e6, &s->factor);
-    if (!status) status = get(s->from, "original_max_position_embeddings", 1, 1e9, &s->original);
+    enum dapt_status status = dapt_json_get_real(s->config, key, 1, 1e15, &s->theta);
+    if (!status) status = dapt_json_get_real(s->from, "rope_theta", 1, 1e15, &s->theta);
+    if (!status) status = dapt_json_get_real(s->from, "factor", 1e-3, 1e6, &s->factor);
+    if (!status)
+        status = dapt_json_get_real(s->from, "original_max_position_embeddings", 1, 1e9,
+                                    &s->original);
     // Phi-3 and others keep it at the top, where it comes first.
     if (o->original) s->original = o->original;
-    if (!status) status = get(s->config, "original_max_position_embeddings", 1, 1e9, &s->original);
+    if (!status)
+        status = dapt_json_get_real(s->config, "original_max_position_embeddings", 1, 1e9,
+                                    &s->original);
     return status ? status : read_share(s, type);
 }
 
@@ -108,8 +103,8 @@ static enum dapt_status apply_dynamic(const struct settings *s, struct dapt_rope
 // Long waves are stretched, short ones kept, with a ramp between (Llama 3.1).
 static enum dapt_status apply_llama3(const struct settings *s, struct dapt_rope *rope) {
     double low = 1, high = 4;
-    enum dapt_status status = get(s->from, "low_freq_factor", 1e-6, 1e6, &low);
-    if (!status) status = get(s->from, "high_freq_factor", 1e-6, 1e6, &high);
+    enum dapt_status status = dapt_json_get_real(s->from, "low_freq_factor", 1e-6, 1e6, &low);
+    if (!status) status = dapt_json_get_real(s->from, "high_freq_factor", 1e-6, 1e6, &high);
     if (!status && !(high > low))
         status = dapt_json_fail(dapt_json_member(s->from, "high_freq_factor"),
                                 "is %g, expected more than low_freq_factor, %g", high, low);
@@ -133,11 +128,11 @@ static double yarn_scale(double factor, double weight) {
 static enum dapt_status apply_yarn(const struct settings *s, struct dapt_rope *rope) {
     double fast = 32, slow = 1, weight = 0, weight_all = 0, scale = 0;
     bool truncate = true;
-    enum dapt_status status = get(s->from, "beta_fast", 0, 1e6, &fast);
-    if (!status) status = get(s->from, "beta_slow", 0, 1e6, &slow);
-    if (!status) status = get(s->from, "mscale", 0, 1e3, &weight);
-    if (!status) status = get(s->from, "mscale_all_dim", 0, 1e3, &weight_all);
-    if (!status) status = get(s->from, "attention_factor", 0, 1e3, &scale);
+    enum dapt_status status = dapt_json_get_real(s->from, "beta_fast", 0, 1e6, &fast);
+    if (!status) status = dapt_json_get_real(s->from, "beta_slow", 0, 1e6, &slow);
+    if (!status) status = dapt_json_get_real(s->from, "mscale", 0, 1e3, &weight);
+    if (!status) status = dapt_json_get_real(s->from, "mscale_all_dim", 0, 1e3, &weight_all);
+    if (!status) status = dapt_json_get_real(s->from, "attention_factor", 0, 1e3, &scale);
     if (!status) status = dapt_json_get_bool(s->from, "truncate", &truncate);
     if (status) return status;
     if (!is_given(s->from, "attention_factor"))
@@ -169,7 +164,7 @@ static enum dapt_status apply_longrope(const struct settings *s, struct dapt_rop
     if (dapt_json_kind(factors) != DAPT_JSON_ARRAY || dapt_json_count(factors) != rope->size / 2)
         return dapt_json_fail(factors, "expected an array of %u numbers, one for each frequency",
                               rope->size / 2);
-    enum dapt_status status = get(s->from, "attention_factor", 0, 1e3, &scale);
+    enum dapt_status status = dapt_json_get_real(s->from, "attention_factor", 0, 1e3, &scale);
     if (!is_given(s->from, "attention_factor"))
         scale = factor <= 1 ? 1 : sqrt(1 + log(factor) / log(s->original));
     for (uint32_t i = 0; i < rope->size / 2 && !status; i++) {
