@@ -217,16 +217,27 @@ struct dapt_model_origin {
     struct dapt_string files[FILES];  // data NULL: there is none
 };
 
+static const struct {
+    const char *name;  // of a configuration, and of transformers
+    enum dapt_file_dtype dtype;
+} save_dtypes[] = {[DAPT_SAVE_MODEL] = {"model", DAPT_FILE_F32},
+                   [DAPT_SAVE_F32] = {"float32", DAPT_FILE_F32},
+                   [DAPT_SAVE_BF16] = {"bfloat16", DAPT_FILE_BF16},
+                   [DAPT_SAVE_F16] = {"float16", DAPT_FILE_F16}};
+
+enum dapt_save_dtype dapt_save_dtype_find(const char *name) {
+    size_t i = sizeof save_dtypes / sizeof *save_dtypes;
+    while (--i && strcmp(save_dtypes[i].name, name) != 0) continue;
+    return (enum dapt_save_dtype)i;
+}
+
 static bool writable(enum dapt_file_dtype dtype) {
     return dtype == DAPT_FILE_F32 || dtype == DAPT_FILE_F16 || dtype == DAPT_FILE_BF16;
 }
 
 // What a parameter is written as, which was read as `dtype`.
 static enum dapt_file_dtype written_dtype(enum dapt_save_dtype save, enum dapt_file_dtype dtype) {
-    static const enum dapt_file_dtype asked[] = {[DAPT_SAVE_F32] = DAPT_FILE_F32,
-                                                 [DAPT_SAVE_BF16] = DAPT_FILE_BF16,
-                                                 [DAPT_SAVE_F16] = DAPT_FILE_F16};
-    if (save != DAPT_SAVE_MODEL) return asked[save];
+    if (save != DAPT_SAVE_MODEL) return save_dtypes[save].dtype;
     return writable(dtype) ? dtype : DAPT_FILE_F32;
 }
 
@@ -236,9 +247,7 @@ static enum dapt_status new_dtype(const struct dapt_model *m, enum dapt_save_dty
     const char *name = "float32";
     enum dapt_status status = dapt_json_get_string(m->config, "torch_dtype", &name);
     if (!status) status = dapt_json_get_string(m->config, "dtype", &name);
-    *dtype = written_dtype(save, strcmp(name, "bfloat16") == 0  ? DAPT_FILE_BF16
-                                 : strcmp(name, "float16") == 0 ? DAPT_FILE_F16
-                                                                : DAPT_FILE_F32);
+    *dtype = written_dtype(save, save_dtypes[dapt_save_dtype_find(name)].dtype);
     return status;
 }
 
@@ -324,8 +333,8 @@ void dapt_model_origin_free(struct dapt_model_origin **origin) {
 const char *dapt_model_rounds(const struct dapt_model *model) {
     const char *name = NULL;
     for (size_t i = 0; model->origin && i < model->parameter_count; i++) {
-        if (model->origin->written[i] == DAPT_FILE_BF16) return "bfloat16";
-        if (model->origin->written[i] == DAPT_FILE_F16) name = "float16";
+        if (model->origin->written[i] == DAPT_FILE_BF16) return save_dtypes[DAPT_SAVE_BF16].name;
+        if (model->origin->written[i] == DAPT_FILE_F16) name = save_dtypes[DAPT_SAVE_F16].name;
     }
     return name;
 }
@@ -445,8 +454,6 @@ static enum dapt_status save_weights(const struct dapt_model *m, const char *fol
 // The config.json of new weights, or of a model that is written in another dtype than it had.
 // transformers chooses the class by "architectures"; it may be left to the family.
 static enum dapt_status save_config(const struct dapt_model *m, const char *path) {
-    static const char *const names[] = {
-        [DAPT_SAVE_F32] = "float32", [DAPT_SAVE_BF16] = "bfloat16", [DAPT_SAVE_F16] = "float16"};
     const struct dapt_model_origin *o = m->origin;
     enum dapt_save_dtype dtype = o ? o->dtype : DAPT_SAVE_MODEL;
     struct dapt_string text = {0};
@@ -460,7 +467,7 @@ static enum dapt_status save_config(const struct dapt_model *m, const char *path
         bool newer = cJSON_HasObjectItem(config, "dtype");
         cJSON_DeleteItemFromObjectCaseSensitive(config, "dtype");
         cJSON_DeleteItemFromObjectCaseSensitive(config, "torch_dtype");
-        cJSON_AddStringToObject(config, newer ? "dtype" : "torch_dtype", names[dtype]);
+        cJSON_AddStringToObject(config, newer ? "dtype" : "torch_dtype", save_dtypes[dtype].name);
     }
     char *made = status ? NULL : cJSON_Print(config);
     if (!status) status = made ? dapt_file_write(path, made, strlen(made)) : DAPT_ERROR_MEMORY;

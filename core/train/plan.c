@@ -139,8 +139,7 @@ enum dapt_status dapt_trainer_plan(struct dapt_trainer *t) {
     enum dapt_status status = dapt_setup_weights(&t->setup);
     plan.prepare_seconds = dapt_seconds() - t->begin;
     plan.tokens = plan.steps * t->config->train.batch * t->config->data.sequence;
-    plan.passes = (double)plan.steps * t->config->train.batch /
-                  (double)dapt_corpus_report(t->setup.domain)->sequences;
+    plan.passes = dapt_setup_passes(&t->setup);
     dapt_engine_memory(t->setup.engine, bytes);
     for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) plan.memory += bytes[role];
     dapt_log_status("timing a step");

@@ -29,17 +29,6 @@ static enum dapt_status open_random(const struct dapt_config *config, struct dap
     return status ? status : dapt_model_from_json(copy, model);
 }
 
-static enum dapt_save_dtype save_dtype(const struct dapt_config *config) {
-    static const char *const names[] = {[DAPT_SAVE_MODEL] = "model",
-                                        [DAPT_SAVE_F32] = "float32",
-                                        [DAPT_SAVE_BF16] = "bfloat16",
-                                        [DAPT_SAVE_F16] = "float16"};
-    enum dapt_save_dtype dtype = DAPT_SAVE_MODEL;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(config->checkpoint.dtype, names[i]) == 0) dtype = (enum dapt_save_dtype)i;
-    return dtype;
-}
-
 // What checkpoints take from the folders of model and tokenizer. "tokenizer.path" is a folder, or a
 // file in one.
 static enum dapt_status keep_model(struct dapt_setup *setup) {
@@ -50,7 +39,9 @@ static enum dapt_status keep_model(struct dapt_setup *setup) {
         path = dapt_arena_copy(&arena, path, (size_t)(slash - path));
         if (!path) status = DAPT_ERROR_MEMORY;
     }
-    if (!status) status = dapt_model_keep(setup->model, path, save_dtype(setup->config));
+    if (!status)
+        status = dapt_model_keep(setup->model, path,
+                                 dapt_save_dtype_find(setup->config->checkpoint.dtype));
     dapt_arena_free(&arena);
     return status;
 }
@@ -246,11 +237,16 @@ static enum dapt_status open_mix(struct dapt_setup *setup) {
     return dapt_mix_create(&options, &setup->mix);
 }
 
+double dapt_setup_passes(const struct dapt_setup *setup) {
+    return (double)setup->steps * setup->config->train.batch *
+           (1 - setup->config->data.replay.share) /
+           (double)dapt_corpus_report(setup->domain)->sequences;
+}
+
 static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     uint64_t step_tokens = (uint64_t)config->train.batch * config->data.sequence;
-    double passes = (double)setup->steps * config->train.batch * (1 - config->data.replay.share) /
-                    (double)dapt_corpus_report(setup->domain)->sequences;
+    double passes = dapt_setup_passes(setup);
     struct dapt_small_text a, b, c;
     char micro[64] = "";
     if (setup->micros > 1)
@@ -383,28 +379,29 @@ enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct
 
 // ------------------------------------------------------------------------------------------ setup
 
-enum dapt_status dapt_setup_open_data(const struct dapt_config *config,
-                                      const struct dapt_reporter *reporter,
-                                      struct dapt_setup *setup) {
+// What is cheap to find wrong comes first: the device before hours of tokenising.
+static enum dapt_status open_all(const struct dapt_config *config,
+                                 const struct dapt_reporter *reporter, bool device,
+                                 struct dapt_setup *setup) {
     *setup = (struct dapt_setup){.config = config};
     enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
     if (!status) status = open_schedule(setup);
     if (!status) status = open_model(setup, reporter);
+    if (!status && device) status = open_device(setup, reporter);
     if (!status) status = open_data(setup, reporter);
     if (!status) status = plan_steps(setup);
     return status ? status : open_mix(setup);
 }
 
+enum dapt_status dapt_setup_open_data(const struct dapt_config *config,
+                                      const struct dapt_reporter *reporter,
+                                      struct dapt_setup *setup) {
+    return open_all(config, reporter, false, setup);
+}
+
 enum dapt_status dapt_setup_open(const struct dapt_config *config,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup) {
-    *setup = (struct dapt_setup){.config = config};
-    enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
-    if (!status) status = open_schedule(setup);  // what is cheap to find wrong comes first
-    if (!status) status = open_model(setup, reporter);
-    if (!status) status = open_device(setup, reporter);
-    if (!status) status = open_data(setup, reporter);
-    if (!status) status = plan_steps(setup);
-    if (!status) status = open_mix(setup);
+    enum dapt_status status = open_all(config, reporter, true, setup);
     if (!status) status = open_engine(setup, reporter);
     if (!status) tell_plan(setup, reporter);
     return status;

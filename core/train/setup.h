@@ -41,5 +41,7 @@ enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
                                   struct dapt_schedule_point *point);
 // What decides the schedule's course: its values over the whole run (of a long one, at 4096 steps).
 enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct dapt_hash *hash);
+// How often the run goes over the domain, by the configured share of replay.
+double dapt_setup_passes(const struct dapt_setup *setup);
 const char *dapt_setup_family(const struct dapt_model *model);  // config.json's model_type
 #endif
