@@ -31,7 +31,7 @@ char *dapt_run_folder_checkpoint(struct dapt_arena *arena, const struct dapt_run
 }
 
 static enum dapt_status lock(struct dapt_run_folder *run) {
-    char *path = dapt_path_join(&run->arena, run->path, ".lock");
+    char *path = run->lock_path = dapt_path_join(&run->arena, run->path, ".lock");
     if (!path) return DAPT_ERROR_MEMORY;
     // A link there may lead anywhere: what it names is not ours to make or to lock.
     run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
@@ -97,30 +97,20 @@ enum dapt_status dapt_run_folder_open(const char *path, struct dapt_run_folder *
 }
 
 enum dapt_status dapt_run_folder_check(const struct dapt_run_folder *run) {
-    struct dapt_arena arena = {0};
     struct stat ours, there;
-    char *path = dapt_path_join(&arena, run->path, ".lock");
-    enum dapt_status status = path ? DAPT_OK : DAPT_ERROR_MEMORY;
-    bool same = path && fstat(run->lock, &ours) == 0 && lstat(path, &there) == 0 &&
-                ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
-    if (path && !same)
-        status = dapt_fail(
-            DAPT_ERROR_INVALID,
-            "%s: was removed or replaced while this run trained into it; nothing more "
-            "is written there, as it may be another run's now",
-            run->path);
-    dapt_arena_free(&arena);
-    return status;
+    if (fstat(run->lock, &ours) == 0 && lstat(run->lock_path, &there) == 0 &&
+        ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+        return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "%s: was removed or replaced while this run trained into it; nothing more "
+                     "is written there, as it may be another run's now",
+                     run->path);
 }
 
 void dapt_run_folder_discard(struct dapt_run_folder *run) {
-    struct dapt_arena arena = {0};
-    char *path = run->path ? dapt_path_join(&arena, run->path, ".lock") : NULL;
-    if (path && run->made && run->lock >= 0 && rmdir(run->checkpoints) == 0) {
-        unlink(path);
-        rmdir(run->path);
-    }
-    dapt_arena_free(&arena);
+    if (!run->made || run->lock < 0 || rmdir(run->checkpoints) != 0) return;
+    unlink(run->lock_path);
+    rmdir(run->path);
 }
 
 void dapt_run_folder_close(struct dapt_run_folder *run) {

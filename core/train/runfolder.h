@@ -15,6 +15,7 @@
 struct dapt_run_folder {
     struct dapt_arena arena;
     char *path, *checkpoints;
+    char *lock_path;
     int lock;
     bool made;  // the folder was not there before
 };
