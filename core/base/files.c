@@ -201,11 +201,18 @@ enum dapt_status dapt_writer_write(struct dapt_writer *w, const void *data, size
     return DAPT_OK;
 }
 
+// The folder that a path lies in; NULL: no memory.
+static char *parent_of(struct dapt_arena *arena, const char *path) {
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    while (length > 0 && path[length - 1] != '/') length--;
+    while (length > 1 && path[length - 1] == '/') length--;
+    return length ? dapt_arena_copy(arena, path, length) : dapt_arena_copy(arena, ".", 1);
+}
+
 static enum dapt_status sync_parent(const char *path) {
     struct dapt_arena arena = {0};
-    const char *slash = strrchr(path, '/');
-    size_t length = !slash ? 0 : slash == path ? 1 : (size_t)(slash - path);
-    char *folder = length ? dapt_arena_copy(&arena, path, length) : dapt_arena_copy(&arena, ".", 1);
+    char *folder = parent_of(&arena, path);
     enum dapt_status status = folder ? dapt_sync_dir(folder) : DAPT_ERROR_MEMORY;
     dapt_arena_free(&arena);
     return status;
@@ -287,14 +294,9 @@ enum dapt_status dapt_mkdirs(const char *path) {
 enum dapt_status dapt_private_dir(const char *path, bool tighten) {
     struct stat info;
     if (!dapt_is_dir(path)) {
-        enum dapt_status status = DAPT_OK;
         struct dapt_arena arena = {0};
-        size_t length = strlen(path);
-        while (length > 0 && path[length - 1] == '/') length--;
-        while (length > 0 && path[length - 1] != '/') length--;
-        char *up = dapt_arena_copy(&arena, path, length);
-        if (!up) status = DAPT_ERROR_MEMORY;
-        if (length) status = dapt_mkdirs(up);
+        char *up = parent_of(&arena, path);
+        enum dapt_status status = up ? dapt_mkdirs(up) : DAPT_ERROR_MEMORY;
         dapt_arena_free(&arena);
         if (status) return status;
         if (mkdir(path, 0700) != 0 && errno != EEXIST)

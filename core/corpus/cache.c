@@ -78,8 +78,8 @@ void dapt_cache_sweep(const char *folder) {
 
 // ------------------------------------------------------------------------------------------- about
 
-static char *keyed_path(struct dapt_arena *arena, const char *folder, struct dapt_hash key,
-                        const char *ending) {
+char *dapt_cache_path(struct dapt_arena *arena, const char *folder, struct dapt_hash key,
+                      const char *ending) {
     char digits[33];
     dapt_hash_text(key, digits);
     return dapt_arena_format(arena, "%s/%s%s", folder, digits, ending);
@@ -101,7 +101,7 @@ void dapt_cache_note(const char *folder, struct dapt_hash key, const char *name,
                      const struct dapt_data_list *list) {
     struct dapt_arena arena = {0};
     struct dapt_string text = {0};
-    char *path = keyed_path(&arena, folder, key, ".about");
+    char *path = dapt_cache_path(&arena, folder, key, ".about");
     if (path && utimensat(AT_FDCWD, path, NULL, 0) != 0 &&
         (about_text(name, list, &text) || dapt_file_write(path, text.data, text.length)))
         dapt_log(DAPT_LOG_DEBUG, "%s", dapt_error());
@@ -144,8 +144,8 @@ static bool examine(struct dapt_arena *arena, const char *folder, const char *na
     struct dapt_shard_counts counts;
     struct stat info, about;
     if (!is_keyed(name, ".tokens", &key)) return false;
-    char *path = keyed_path(arena, folder, key, ".tokens"),
-         *note = keyed_path(arena, folder, key, ".about");
+    char *path = dapt_cache_path(arena, folder, key, ".tokens"),
+         *note = dapt_cache_path(arena, folder, key, ".about");
     if (!path || !note || lstat(path, &info) || !S_ISREG(info.st_mode) ||
         !dapt_shard_peek(path, key, &counts))
         return false;
@@ -191,7 +191,7 @@ static void remove_notes(const char *folder, const struct dapt_paths *names) {
             shard = key;
         else if (!dapt_cache_read_seen(path, &shard, NULL))
             continue;
-        char *tokens = keyed_path(&arena, folder, shard, ".tokens");
+        char *tokens = dapt_cache_path(&arena, folder, shard, ".tokens");
         if (tokens && access(tokens, F_OK) != 0 && errno == ENOENT) unlink(path);
     }
     dapt_arena_free(&arena);

@@ -30,12 +30,6 @@ static enum dapt_status find_cache(struct opening *o) {
     return status ? status : dapt_private_dir(o->cache, !o->options->cache);
 }
 
-static const char *cache_path(struct opening *o, struct dapt_hash key, const char *ending) {
-    char text[33];
-    dapt_hash_text(key, text);
-    return dapt_arena_format(&o->arena, "%s/%s.%s", o->cache, text, ending);
-}
-
 // ----------------------------------------------------------------------------------- what was seen
 
 bool dapt_cache_read_seen(const char *path, struct dapt_hash *hash, struct dapt_stamp *verified) {
@@ -71,7 +65,7 @@ static void write_seen(struct opening *o) {
 static bool open_cached(struct opening *o, struct dapt_shard *shard) {
     const struct dapt_corpus_options *options = o->options;
     struct dapt_stamp stamp;
-    o->shard_path = cache_path(o, o->key, "tokens");
+    o->shard_path = dapt_cache_path(&o->arena, o->cache, o->key, ".tokens");
     if (!o->shard_path || !dapt_stamp_read(o->shard_path, &stamp)) return false;
     bool verify = stamp.size <= always_verified || !dapt_stamp_equal(&stamp, &o->verified);
     if (dapt_shard_open(o->shard_path, o->key, dapt_tokenizer_vocab_size(options->tokenizer),
@@ -128,7 +122,7 @@ static enum dapt_status open_shard(struct opening *o, const struct dapt_data_lis
     if (!status) status = find_cache(o);
     if (!status) status = dapt_inputs_quick_key(&o->inputs, &quick, &o->settled);
     if (status) return status;
-    o->seen_path = cache_path(o, quick, "seen");
+    o->seen_path = dapt_cache_path(&o->arena, o->cache, quick, ".seen");
     if (!o->seen_path) return DAPT_ERROR_MEMORY;
     *cached = dapt_cache_read_seen(o->seen_path, &o->key, &o->verified) && open_cached(o, shard);
     if (*cached) return DAPT_OK;

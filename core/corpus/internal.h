@@ -134,6 +134,9 @@ void dapt_shard_writer_abort(struct dapt_shard_writer **writer);
 bool dapt_shard_peek(const char *path, struct dapt_hash key, struct dapt_shard_counts *counts);
 
 // ----------------------------------------------------------------------------------------- cache.c
+// FOLDER/KEY<ending>, as ".tokens"; NULL: no memory.
+char *dapt_cache_path(struct dapt_arena *arena, const char *folder, struct dapt_hash key,
+                      const char *ending);
 // Removes what killed processes left half-written in the folder.
 void dapt_cache_sweep(const char *folder);
 // Notes of what text the shard of that key is, and that it is used now.

@@ -42,17 +42,15 @@ static enum dapt_status fail_unknown(struct dapt_arena *arena, const struct dapt
         dapt_string_format(&known, "%s%s", count > 1 ? ", " : "", name);
     }
     const char *name = dapt_json_name(member), *hint = dapt_config_hint(name);
-    const char *nearest = hint ? NULL : dapt_nearest(name, names);
+    const char *meant = hint ? hint : dapt_nearest(name, names);
     enum dapt_status status;
     if (find_field(name))  // "train.batch"
         status = dapt_json_fail_name(member,
                                      "unknown key; objects hold objects here: \"%.*s\": "
                                      "{\"%s\": ...}",
                                      (int)strcspn(name, "."), name, strchr(name, '.') + 1);
-    else if (hint)
-        status = dapt_json_fail_name(member, "unknown key, did you mean \"%s\"?", hint);
-    else if (nearest)
-        status = dapt_json_fail_name(member, "unknown key, did you mean \"%s\"?", nearest);
+    else if (meant)
+        status = dapt_json_fail_name(member, "unknown key, did you mean \"%s\"?", meant);
     else
         status = dapt_json_fail_name(member, "unknown key (there are: %s)",
                                      known.data ? known.data : "");

@@ -363,16 +363,21 @@ const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules
     return NULL;
 }
 
+static const struct offer *offer_of(const struct dapt_modules *modules,
+                                    const struct dapt_plugin_descriptor *descriptor) {
+    for (size_t i = 0; i < modules->offer_count; i++)
+        if (modules->offers[i].descriptor == descriptor) return &modules->offers[i];
+    return NULL;
+}
+
 const char *dapt_modules_file(const struct dapt_modules *modules,
                               const struct dapt_plugin_descriptor *descriptor) {
-    for (size_t i = 0; i < modules->offer_count; i++)
-        if (modules->offers[i].descriptor == descriptor) return modules->offers[i].path;
-    return NULL;
+    const struct offer *offer = offer_of(modules, descriptor);
+    return offer ? offer->path : NULL;
 }
 
 struct dapt_hash dapt_modules_content(const struct dapt_modules *modules,
                                       const struct dapt_plugin_descriptor *descriptor) {
-    for (size_t i = 0; i < modules->offer_count; i++)
-        if (modules->offers[i].descriptor == descriptor) return modules->offers[i].content;
-    return (struct dapt_hash){0};
+    const struct offer *offer = offer_of(modules, descriptor);
+    return offer ? offer->content : (struct dapt_hash){0};
 }

@@ -93,13 +93,12 @@ static enum dapt_status tell_data(struct preview *p) {
     return status;
 }
 
-// The places [begin, end) of row `b` of the batch, which hold one document or nothing.
-static enum dapt_status tell_part(struct preview *p, uint64_t sequence, uint32_t b, uint32_t begin,
+// The places [begin, end) of the batch's only sequence, which hold one document or nothing.
+static enum dapt_status tell_part(struct preview *p, uint64_t sequence, uint32_t begin,
                                   uint32_t end) {
     const struct dapt_batch *batch = p->batch;
-    const size_t row = (size_t)b * batch->length;
-    uint64_t document = batch->documents[row + begin];
-    bool replay = batch->replay[b];
+    uint64_t document = batch->documents[begin];
+    bool replay = batch->replay[0];
     struct dapt_preview_part part = {
         .sequence = sequence, .set = replay ? "replay" : "domain", .tokens = end - begin};
     struct dapt_string text = {0};
@@ -111,7 +110,7 @@ static enum dapt_status tell_part(struct preview *p, uint64_t sequence, uint32_t
         part.file = files->files[d.file].path;
         part.record = d.record;
         part.document_tokens = d.tokens;
-        for (uint32_t i = begin; i < end; i++) p->ids[i - begin] = (uint32_t)batch->ids[row + i];
+        for (uint32_t i = begin; i < end; i++) p->ids[i - begin] = (uint32_t)batch->ids[i];
         status = dapt_tokenizer_decode(p->setup.tokenizer, p->ids, end - begin, 0, &text);
         part.text = text.data ? text.data : "";
         part.length = text.length;
@@ -134,7 +133,7 @@ static enum dapt_status tell_sequences(struct preview *p) {
         for (uint32_t begin = 0, end; !status && begin < length; begin = end) {
             for (end = begin + 1; end < length; end++)
                 if (p->batch->documents[end] != p->batch->documents[begin]) break;
-            status = tell_part(p, s, 0, begin, end);
+            status = tell_part(p, s, begin, end);
         }
     }
     return status;
