@@ -44,11 +44,18 @@ static struct cache_head head_for(const struct dapt_device *d, uint64_t content,
     return head;
 }
 
+// Puts the folder of an absolute path into `folder`; returns the name in it.
+static const char *folder_of(const char *path, char folder[512]) {
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, 512, "%.*s", (int)(slash - path), path);
+    return slash + 1;
+}
+
 // Whoever may write there decides what a driver is given to read.
 static bool is_ours(const char *path) {
     char folder[512];
     struct stat info;
-    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    folder_of(path, folder);
     return stat(folder, &info) != 0 || info.st_uid == geteuid() || geteuid() == 0;
 }
 
@@ -65,34 +72,22 @@ static bool find_path(const struct dapt_device *d, const char *kind, char path[5
     return length > 0 && length < 512 && is_ours(path);
 }
 
-// "NAME.PROCESS" of a process that was killed while it wrote: nobody holds it. `folder` is that of NAME.
-static void sweep(int folder, const char *name) {
-    int again = dup(folder);
-    DIR *list = again < 0 ? NULL : fdopendir(again);
+// Removes "NAME.PROCESS" beside NAME, of processes that were killed while they wrote: nobody holds them.
+static void sweep(const char *path) {
+    char folder[512];
+    const char *name = folder_of(path, folder);
     size_t length = strlen(name);
+    DIR *list = opendir(folder);
     for (struct dirent *e; list != NULL && (e = readdir(list)) != NULL;) {
         const char *digits = e->d_name + length + 1;
         if (strncmp(e->d_name, name, length) != 0 || e->d_name[length] != '.' || *digits == '\0' ||
             digits[strspn(digits, "0123456789")] != '\0')
             continue;
-        int file = openat(folder, e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (file >= 0 && flock(file, LOCK_EX | LOCK_NB) == 0) unlinkat(folder, e->d_name, 0);
+        int file = openat(dirfd(list), e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (file >= 0 && flock(file, LOCK_EX | LOCK_NB) == 0) unlinkat(dirfd(list), e->d_name, 0);
         if (file >= 0) close(file);
     }
-    if (list != NULL)
-        closedir(list);
-    else if (again >= 0)
-        close(again);
-}
-
-static void sweep_beside(const char *path) {
-    char folder[512];
-    const char *name = strrchr(path, '/') + 1;
-    snprintf(folder, sizeof folder, "%.*s", (int)(name - path), path);
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return;
-    sweep(fd, name);
-    close(fd);
+    if (list != NULL) closedir(list);
 }
 
 // Makes the folders of a path that ends in a file name.
@@ -133,7 +128,7 @@ void vk_cache_write(const struct dapt_device *d, const char *kind, uint64_t cont
                     const void *data, size_t size) {
     char path[512], fresh[560];
     if (size == 0 || size > CACHE_LIMIT || !find_path(d, kind, path) || !make_folders(path)) return;
-    sweep_beside(path);
+    sweep(path);
     snprintf(fresh, sizeof fresh, "%s.%ld", path, (long)getpid());
     FILE *file = fopen(fresh, "wb");
     if (file == NULL) return;
