@@ -46,12 +46,9 @@ static void add_json(cJSON *root, const struct dapt_cached *cached) {
 }
 
 static void print_entry(FILE *out, const struct dapt_cached *cached) {
-    char size[32];
-    FILE *text = fmemopen(size, sizeof size, "w");
-    if (text) tool_print_bytes(text, cached->size);
-    if (text) fclose(text);
-    fprintf(out, "%10s %12llu %14llu ", text ? size : "?", (unsigned long long)cached->documents,
-            (unsigned long long)cached->tokens);
+    struct tool_short size;
+    fprintf(out, "%10s %12llu %14llu ", tool_bytes(cached->size, &size),
+            (unsigned long long)cached->documents, (unsigned long long)cached->tokens);
     print_age(out, cached->seconds);
     fprintf(out, "  ");
     tool_print_plain(out, *cached->text ? cached->text : cached->path);

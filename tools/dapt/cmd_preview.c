@@ -99,11 +99,9 @@ static void print_files(struct preview *v, const struct dapt_preview_files *f) {
     v->headed = true;
     fprintf(out, "%-14s %8llu %10llu ", f->set, (unsigned long long)f->files,
             (unsigned long long)f->documents);
-    char size[32] = "?";
-    FILE *text = fmemopen(size, sizeof size, "w");
-    if (text) tool_print_bytes(text, f->bytes);
-    if (text) fclose(text);
-    fprintf(out, "%9s %12llu  %-8s ", size, (unsigned long long)f->tokens, f->source);
+    struct tool_short size;
+    fprintf(out, "%9s %12llu  %-8s ", tool_bytes(f->bytes, &size), (unsigned long long)f->tokens,
+            f->source);
     tool_print_plain(out, f->path);
     if (f->weight != 1) fprintf(out, ", weight %g", f->weight);
     if (strcmp(f->path, f->example) != 0) {

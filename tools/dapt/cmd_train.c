@@ -133,14 +133,10 @@ static enum tool_exit train(const struct train_arguments *a, bool plan_only) {
     return tool_finish(status);
 }
 
-static bool emit_page(void *user, const char *text, size_t length) {
-    return fwrite(text, 1, length, user) == length;
-}
-
 static enum tool_exit print_config_help(void) {
     struct tool_page page;
     if (!tool_page_begin(&page)) return TOOL_FAILURE;
-    enum dapt_status status = dapt_config_describe(emit_page, page.out);
+    enum dapt_status status = dapt_config_describe(tool_emit, page.out);
     tool_page_end_help(&page, stdout);
     return tool_finish(status);
 }

@@ -9,16 +9,11 @@
 
 #include "tool.h"
 
-static bool emit_error(void *user, const char *text, size_t length) {
-    (void)user;
-    return fwrite(text, 1, length, stderr) == length;
-}
-
 // "dapt: <reason>", one line, on a terminal broken between words.
 static void complain(const char *reason) {
     char line[2304];
     snprintf(line, sizeof line, "dapt: %s", reason);
-    if (dapt_text_wrap(line, dapt_text_columns(STDERR_FILENO), 2, emit_error, NULL) != DAPT_OK)
+    if (dapt_text_wrap(line, dapt_text_columns(STDERR_FILENO), 2, tool_emit, stderr) != DAPT_OK)
         fprintf(stderr, "%s\n", line);
 }
 
@@ -50,8 +45,7 @@ enum tool_exit tool_finish(enum dapt_status status) {
 }
 
 bool tool_emit(void *user, const char *text, size_t length) {
-    (void)user;
-    return fwrite(text, 1, length, stdout) == length && fflush(stdout) == 0;
+    return fwrite(text, 1, length, user ? user : stdout) == length;
 }
 
 enum dapt_status tool_print_json(cJSON *value) {

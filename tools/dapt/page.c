@@ -16,13 +16,9 @@ bool tool_page_begin(struct tool_page *page) {
     return page->out != NULL;
 }
 
-static bool emit(void *user, const char *text, size_t length) {
-    return fwrite(text, 1, length, user) == length;
-}
-
 static void end_page(struct tool_page *page, FILE *to, size_t columns) {
     if (fclose(page->out) == 0 && page->length > 0 &&
-        dapt_text_wrap(page->text, columns, 0, emit, to) != DAPT_OK)
+        dapt_text_wrap(page->text, columns, 0, tool_emit, to) != DAPT_OK)
         fputs(page->text, to);
     free(page->text);
     *page = (struct tool_page){0};
@@ -38,13 +34,19 @@ void tool_page_end_help(struct tool_page *page, FILE *to) {
     end_page(page, to, columns < HELP_WIDEST ? columns : HELP_WIDEST);
 }
 
-void tool_print_bytes(FILE *out, uint64_t bytes) {
+const char *tool_bytes(uint64_t bytes, struct tool_short *text) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double value = (double)bytes;
     size_t unit = 0;
     while (value >= 1024 && unit + 1 < sizeof units / sizeof units[0]) value /= 1024, unit++;
-    fprintf(out, value < 10 && unit > 0 && value != (double)(uint64_t)value ? "%.1f %s" : "%.0f %s",
-            value, units[unit]);
+    bool tenths = value < 10 && unit > 0 && value != (double)(uint64_t)value;
+    snprintf(text->text, sizeof text->text, tenths ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return text->text;
+}
+
+void tool_print_bytes(FILE *out, uint64_t bytes) {
+    struct tool_short text;
+    fputs(tool_bytes(bytes, &text), out);
 }
 
 void tool_print_plain(FILE *out, const char *text) {

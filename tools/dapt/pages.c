@@ -39,10 +39,6 @@ static void finish(FILE *file, const char *name) {
     if (fclose(file) != 0) die("cannot be written", name);
 }
 
-static bool emit(void *user, const char *text, size_t length) {
-    return fwrite(text, 1, length, user) == length;
-}
-
 // --------------------------------------------------------------------------------- manual pages
 
 // Text as roff takes it; one that begins a line.
@@ -181,7 +177,7 @@ static void write_config(const char *mandir) {
     size_t length;
     FILE *page = open_memstream(&text, &length), *out = create(mandir, "man5/dapt.json.5");
     if (!page) die("could not be made", "a text");
-    if (dapt_config_describe(emit, page) != DAPT_OK) {
+    if (dapt_config_describe(tool_emit, page) != DAPT_OK) {
         fprintf(stderr, "pages: %s\n", dapt_last_error());
         exit(1);
     }
@@ -331,7 +327,7 @@ static void write_fish(const char *datadir) {
 
 static void write_schema(const char *datadir) {
     FILE *out = create(datadir, "dapt/dapt.schema.json");
-    if (dapt_config_describe_schema(emit, out) != DAPT_OK) {
+    if (dapt_config_describe_schema(tool_emit, out) != DAPT_OK) {
         fprintf(stderr, "pages: %s\n", dapt_last_error());
         exit(1);
     }

@@ -85,7 +85,11 @@ struct tool_page {
 bool tool_page_begin(struct tool_page *page);               // false: no memory, which is told
 void tool_page_end(struct tool_page *page, FILE *to);       // a table, a list
 void tool_page_end_help(struct tool_page *page, FILE *to);  // prose: 80 columns elsewhere
-void tool_print_bytes(FILE *out, uint64_t bytes);           // "1.5 GiB"
+struct tool_short {
+    char text[32];
+};
+const char *tool_bytes(uint64_t bytes, struct tool_short *text);  // "1.5 GiB"
+void tool_print_bytes(FILE *out, uint64_t bytes);
 // Text of other people's files and folders: control characters as "?", so that none drives a terminal.
 void tool_print_plain(FILE *out, const char *text);
 void tool_print_overview(FILE *to);
@@ -96,7 +100,7 @@ enum tool_exit tool_usage(const char *format, ...) __attribute__((format(printf,
 // Says why the library failed (after an error status) and chooses the exit code.
 enum tool_exit tool_finish(enum dapt_status status);
 
-// dapt_emit_text to stdout.
+// dapt_emit_text to a FILE *; NULL: to stdout.
 bool tool_emit(void *user, const char *text, size_t length);
 // Prints a JSON value on stdout; frees it.
 enum dapt_status tool_print_json(cJSON *value);
