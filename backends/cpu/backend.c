@@ -219,8 +219,7 @@ static enum dapt_status no_memory(const struct dapt_device *device, uint64_t siz
     return backend_fail(
         device->host, DAPT_ERROR_MEMORY,
         "cpu: no memory for a buffer of %llu bytes; %s %llu MiB, %llu MiB are in other buffers",
-        (unsigned long long)(size >> 10),
-        limited ? "this process may take (ulimit -v)" : "the machine has",
+        (unsigned long long)size, limited ? "this process may take (ulimit -v)" : "the machine has",
         (unsigned long long)((limited ? limit.rlim_cur : device->memory) >> 20),
         (unsigned long long)(device->used >> 20));
 }
