@@ -307,8 +307,10 @@ static void write_fish(const char *datadir) {
         put_quoted(out, (*command)->summary, "\\");
         fputs("'\n", out);
         for (size_t k = 0; (option = tool_option_at(*command, k)); k++) {
-            fprintf(out, "complete -c dapt -n '__fish_seen_subcommand_from %s' -l %s%s -d '", name,
-                    option->name + 2, option->kind == TOOL_FLAG ? "" : " -r");
+            bool word = option->name[1] == '-';  // "--steps", not "-n"
+            fprintf(out, "complete -c dapt -n '__fish_seen_subcommand_from %s' -%c %s%s -d '", name,
+                    word ? 'l' : 's', option->name + 1 + word,
+                    option->kind == TOOL_FLAG ? "" : " -r");
             put_quoted(out, option->help, "\\");
             fputs("'\n", out);
         }
