@@ -124,21 +124,35 @@ dapt_value dapt_graph_alias(struct dapt_graph *graph, dapt_value value) {
     return add_value(graph, &info);
 }
 
-// Operands are checked as a program's are, with storages in the place of buffers.
-static enum dapt_status check(const struct dapt_graph *g, const struct dapt_op *op) {
-    struct dapt_tensor local[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS];
-    struct dapt_op copy = *op;
-    uint32_t n = 0, inputs = dapt_op_input_count(dapt_op_info(op->opcode)),
-             outputs = dapt_op_output_count(dapt_op_info(op->opcode));
+// An op over its own few tensors, which lie in storages in the place of buffers: so that it can be
+// checked as a program's ops are, at a cost that does not grow with the graph.
+struct local_op {
+    struct dapt_op op;
+    struct dapt_tensor tensors[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS];
+    uint32_t count;
+};
+
+static enum dapt_status localize(const struct dapt_graph *g, const struct dapt_op *op,
+                                 uint32_t outputs, struct local_op *local) {
+    uint32_t inputs = dapt_op_input_count(dapt_op_info(op->opcode));
+    local->op = *op;
+    local->count = 0;
     for (uint32_t i = 0; i < inputs + outputs; i++) {
-        uint32_t *slot = i < inputs ? &copy.inputs[i] : &copy.outputs[i - inputs];
+        uint32_t *slot = i < inputs ? &local->op.inputs[i] : &local->op.outputs[i - inputs];
         if (*slot == DAPT_NONE) continue;
         if (*slot >= g->value_count)
             return dapt_fail(DAPT_ERROR_INTERNAL, "graph: an operand names no value");
-        local[n] = g->values[*slot].tensor;
-        *slot = n++;
+        local->tensors[local->count] = g->values[*slot].tensor;
+        *slot = local->count++;
     }
-    return dapt_op_check(&copy, local, n);
+    return DAPT_OK;
+}
+
+static enum dapt_status check(const struct dapt_graph *g, const struct dapt_op *op) {
+    struct local_op local;
+    enum dapt_status status = localize(g, op, dapt_op_output_count(dapt_op_info(op->opcode)),
+                                       &local);
+    return status ? status : dapt_op_check(&local.op, local.tensors, local.count);
 }
 
 void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op) {
@@ -173,6 +187,26 @@ void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op) {
     for (uint32_t i = 0; i < DAPT_OP_OUTPUTS; i++)
         if (added->outputs[i] != DAPT_NONE) graph->values[added->outputs[i]].gradient |= gradient;
     graph->blocks[graph->op_count++] = graph->block;
+}
+
+dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
+                           const struct dapt_op *op) {
+    const struct dapt_op_info *info = dapt_op_info(op->opcode);
+    struct dapt_op made = *op;
+    struct local_op local;
+    if (graph->status) return DAPT_NONE;
+    enum dapt_status status = localize(graph, op, 0, &local);
+    for (uint32_t o = 0; o < dapt_op_output_count(info) && !status; o++) {
+        struct dapt_tensor t = {0};
+        made.outputs[o] = DAPT_NONE;
+        if (info->out[o].flags & DAPT_OPERAND_OPTIONAL) continue;
+        if (!(status = dapt_op_output_shape(&local.op, local.tensors, o, &t)))
+            made.outputs[o] = dapt_graph_new(graph, o ? DAPT_BUFFER_WORK : role, DAPT_F32, t.rank,
+                                             t.shape);
+    }
+    if (status) return fail(graph, status);
+    dapt_graph_op(graph, &made);
+    return graph->status ? DAPT_NONE : made.outputs[0];
 }
 
 enum dapt_status dapt_graph_program(struct dapt_graph *graph, struct dapt_program *program) {

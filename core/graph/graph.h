@@ -67,8 +67,13 @@ dapt_value dapt_graph_reshape(struct dapt_graph *graph, dapt_value value, uint32
 // be read after that operation.
 dapt_value dapt_graph_alias(struct dapt_graph *graph, dapt_value value);
 
-// Adds an operation. Operands are checked against the op table; a failure is kept in graph->status.
+// Adds an operation whose outputs exist. Operands are checked against the op table; a failure is kept
+// in graph->status.
 void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op);
+// Adds an operation and makes its outputs, all that are not optional, from its inputs and attributes:
+// shapes by the letters of the op table. Gives outputs[0], which lies in `role`; the others are work.
+dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
+                           const struct dapt_op *op);
 const struct dapt_tensor *dapt_graph_tensor(const struct dapt_graph *graph, dapt_value value);
 
 // The gradient of `loss` (an LM_LOSS output; d objective / d loss = `seed` [1] for every scored

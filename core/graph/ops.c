@@ -139,8 +139,7 @@ bool dapt_tensor_overlap(const struct dapt_tensor *a, const struct dapt_tensor *
 // What the letters of an op stand for, as its operands are read.
 struct binding {
     int64_t size[128];
-    int64_t equal[DAPT_MAX_RANK];
-    uint32_t equal_rank;
+    struct dapt_tensor equal, rows;  // the first operand of "=" and of "~C"; rank 0: none so far
 };
 
 static bool bind(struct binding *b, char letter, int64_t size) {
@@ -155,14 +154,13 @@ static bool match(struct binding *b, const char *shape, const struct dapt_tensor
     if (shape[0] == '~') {
         if (t->rank < 2 || t->rank > 3) return false;
         int64_t columns = t->shape[t->rank - 1];
+        if (!b->rows.rank) b->rows = *t;
         return bind(b, 'C', columns) && bind(b, 'R', dapt_tensor_count(t) / columns);
     }
     if (shape[0] == '=') {
-        if (!b->equal_rank) {
-            b->equal_rank = t->rank;
-            memcpy(b->equal, t->shape, sizeof b->equal);
-        }
-        return b->equal_rank == t->rank && memcmp(b->equal, t->shape, sizeof b->equal) == 0;
+        if (!b->equal.rank) b->equal = *t;
+        return b->equal.rank == t->rank &&
+               memcmp(b->equal.shape, t->shape, sizeof b->equal.shape) == 0;
     }
     if (strlen(shape) != t->rank) return false;
     for (uint32_t i = 0; i < t->rank; i++)
@@ -291,6 +289,31 @@ enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tenso
         return fail_operand(op, &info->out[0], "accumulate has bits beyond the outputs");
     enum dapt_status status = check_rest(op, &binding);
     return status ? status : check_overlaps(op, info, tensors);
+}
+
+enum dapt_status dapt_op_output_shape(const struct dapt_op *op, const struct dapt_tensor *tensors,
+                                      uint32_t output, struct dapt_tensor *made) {
+    const struct dapt_op_info *info = &table[op->opcode];
+    struct binding b = {0};
+    for (uint32_t i = 0; i < dapt_op_input_count(info); i++)
+        if (op->inputs[i] != DAPT_NONE &&
+            !match(&b, input_shape(op, info, i), &tensors[op->inputs[i]]))
+            return fail_operand(op, &info->in[i], "does not fit the shapes before it");
+    const char *letters = info->out[output].shape;
+    const struct dapt_tensor *like = letters[0] == '~' ? &b.rows : &b.equal;
+    bool whole = letters[0] == '~' || letters[0] == '=', known = !whole || like->rank;
+    made->rank = whole ? like->rank : (uint32_t)strlen(letters);
+    for (uint32_t i = 0; i < DAPT_MAX_RANK && known; i++) {
+        bool here = !whole && i < made->rank && letters[i] != '1';
+        made->shape[i] = whole  ? like->shape[i]
+                         : here ? b.size[(unsigned char)letters[i] & 127]
+                                : 1;
+        known = made->shape[i] > 0;
+    }
+    return known
+               ? DAPT_OK
+               : dapt_fail(DAPT_ERROR_INTERNAL, "op %s: its inputs do not say the shape of %s (%s)",
+                           info->name, info->out[output].name, letters);
 }
 
 double dapt_op_flops(const struct dapt_op *op, const struct dapt_tensor *tensors) {

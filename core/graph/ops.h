@@ -48,6 +48,10 @@ const char *dapt_dtype_name(enum dapt_dtype dtype);  // "f32"
 // operand.
 enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tensor *tensors,
                                size_t tensor_count);
+// Fills the rank and shape of an output that does not exist yet: what the letters stand for is known
+// from the inputs. DAPT_ERROR_INTERNAL where they do not say it (fill, embed_grad, ...).
+enum dapt_status dapt_op_output_shape(const struct dapt_op *op, const struct dapt_tensor *tensors,
+                                      uint32_t output, struct dapt_tensor *made);
 double dapt_op_flops(const struct dapt_op *op, const struct dapt_tensor *tensors);
 double dapt_op_bytes(const struct dapt_op *op,
                      const struct dapt_tensor *tensors);  // read and written once

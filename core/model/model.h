@@ -165,7 +165,9 @@ struct dapt_model_build {
 // in the batch buffer, laid out alike in every mode. `rows`: decode: the place of the cache that
 // each new token goes to, all different; `pick` [1]: the row whose logits are wanted.
 struct dapt_model_io {
-    dapt_value ids, targets, positions, first, last, rows, pick, losses, loss_sum, logits;
+    dapt_value ids, targets, positions, first, last, rows, pick;
+    dapt_value rope;  // [places, rope.size] in the constant buffer: dapt_rope_table()
+    dapt_value losses, loss_sum, logits;
 };
 enum dapt_status dapt_model_graph(const struct dapt_model *model,
                                   const struct dapt_model_build *build, struct dapt_graph *graph,
