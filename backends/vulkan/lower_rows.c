@@ -250,7 +250,11 @@ void vk_op_rope(struct vk_lowering *l) {
 #define SUM_CHUNK 16384                 // elements of a workgroup
 
 static struct vk_view flat(const struct vk_view *v) {
-    return (struct vk_view){v->address, v->rows * v->inner * v->cols, 1, 1, 1};
+    return (struct vk_view){.address = v->address,
+                            .rows = v->rows * v->inner * v->cols,
+                            .inner = 1,
+                            .cols = 1,
+                            .stride = 1};
 }
 
 static void sum_pass(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,

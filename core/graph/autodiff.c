@@ -73,7 +73,8 @@ static dapt_value place_of(struct state *s, dapt_value v) {
     } else if (s->alias_of[v] != DAPT_NONE) {
         place = place_of(s, s->alias_of[v]);
     } else if (storage.role == DAPT_BUFFER_PARAM) {
-        place = dapt_graph_input(s->g, DAPT_BUFFER_GRAD, storage.offset, info.tensor.dtype,
+        place = dapt_graph_input(s->g, DAPT_BUFFER_GRAD, storage.offset,
+                                 dapt_precision_dtype(s->g->precision, DAPT_CLASS_GRADIENT),
                                  info.tensor.rank, info.tensor.shape, info.name);
     } else {
         place = new_like(s, v);
@@ -278,6 +279,14 @@ static void copy(struct state *s, const struct dapt_op *op, dapt_value dy) {
     adopt(s, op->inputs[0], op->outputs[0]);
 }
 
+static void cast(struct state *s, const struct dapt_op *op, dapt_value dy) {
+    dapt_value pending;
+    struct dapt_op d = {.opcode = DAPT_OP_CAST, .inputs = {dy}};
+    d.outputs[0] = overwrite(s, op->inputs[0], &pending);
+    dapt_graph_op(s->g, &d);
+    settle(s, op->inputs[0], pending);
+}
+
 static void scale(struct state *s, const struct dapt_op *op, dapt_value dy) {
     dapt_value pending;
     struct dapt_op d = {.opcode = DAPT_OP_SCALE, .inputs = {dy}, .u.scale = op->u.scale};
@@ -298,6 +307,7 @@ static const rule rules[DAPT_OP_COUNT] = {
     [DAPT_OP_GATE] = gate,
     [DAPT_OP_ADD] = add,
     [DAPT_OP_COPY] = copy,
+    [DAPT_OP_CAST] = cast,
     [DAPT_OP_SCALE] = scale,
 };
 

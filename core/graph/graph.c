@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "graph/ops.h"
+#include "graph/rewrite.h"
 
 #define ALIGN 64u  // bytes; a cache line, and what vector loads like
 
@@ -189,6 +190,14 @@ void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op) {
     graph->blocks[graph->op_count++] = graph->block;
 }
 
+// What the host reads is float32.
+static enum dapt_dtype made_dtype(const struct dapt_graph *g, enum dapt_buffer_role role,
+                                  enum dapt_operand_class class) {
+    enum dapt_precision precision = role == DAPT_BUFFER_RESULT ? DAPT_PRECISION_FLOAT32
+                                                               : g->precision;
+    return dapt_precision_dtype(precision, class);
+}
+
 dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
                            const struct dapt_op *op) {
     const struct dapt_op_info *info = dapt_op_info(op->opcode);
@@ -201,8 +210,10 @@ dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
         made.outputs[o] = DAPT_NONE;
         if (info->out[o].flags & DAPT_OPERAND_OPTIONAL) continue;
         if (!(status = dapt_op_output_shape(&local.op, local.tensors, o, &t)))
-            made.outputs[o] = dapt_graph_new(graph, o ? DAPT_BUFFER_WORK : role, DAPT_F32, t.rank,
-                                             t.shape);
+            made.outputs[o] = dapt_graph_new(
+                graph, o ? DAPT_BUFFER_WORK : role,
+                made_dtype(graph, o ? DAPT_BUFFER_WORK : role, info->out[o].class), t.rank,
+                t.shape);
     }
     if (status) return fail(graph, status);
     dapt_graph_op(graph, &made);
@@ -232,4 +243,36 @@ enum dapt_status dapt_graph_program(struct dapt_graph *graph, struct dapt_progra
                                      .op_count = (uint32_t)graph->op_count,
                                      .ops = graph->ops};
     return DAPT_OK;
+}
+
+// -------------------------------------------------------------------------------------- rewriting
+
+enum dapt_status dapt_op_list_add(struct dapt_op_list *list, const struct dapt_op *op,
+                                  uint32_t block) {
+    enum dapt_status status = dapt_grow(&list->ops, &list->capacity, list->count + 1,
+                                        sizeof *list->ops);
+    if (!status)
+        status = dapt_grow(&list->blocks, &list->block_capacity, list->count + 1,
+                           sizeof *list->blocks);
+    if (status) return status;
+    list->ops[list->count] = *op;
+    list->blocks[list->count++] = block;
+    return DAPT_OK;
+}
+
+void dapt_op_list_put(struct dapt_op_list *list, struct dapt_graph *graph) {
+    free(graph->ops);
+    free(graph->blocks);
+    graph->ops = list->ops;
+    graph->blocks = list->blocks;
+    graph->op_count = list->count;
+    graph->op_capacity = list->capacity;
+    graph->block_capacity = list->block_capacity;
+    *list = (struct dapt_op_list){0};
+}
+
+void dapt_op_list_free(struct dapt_op_list *list) {
+    free(list->ops);
+    free(list->blocks);
+    *list = (struct dapt_op_list){0};
 }

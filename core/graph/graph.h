@@ -7,7 +7,7 @@
 #ifndef DAPT_GRAPH_GRAPH_H
 #define DAPT_GRAPH_GRAPH_H
 #include "base/memory.h"
-#include "dapt/backend.h"
+#include "graph/ops.h"
 
 typedef uint32_t dapt_value;  // index into the graph's values, or DAPT_NONE
 
@@ -37,6 +37,7 @@ struct dapt_graph {
     uint32_t block;                              // of ops added now
     size_t forward_count;                        // ops before autodiff; 0 until then
     const char *label;                           // of ops added now
+    enum dapt_precision precision;               // what dtypes dapt_graph_make() gives
     uint64_t role_size[DAPT_BUFFER_ROLE_COUNT];  // bytes of each role's buffer
     enum dapt_status status;  // first failure of any builder call; every rewrite returns it
 };
@@ -71,7 +72,7 @@ dapt_value dapt_graph_alias(struct dapt_graph *graph, dapt_value value);
 // in graph->status.
 void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op);
 // Adds an operation and makes its outputs, all that are not optional, from its inputs and attributes:
-// shapes by the letters of the op table. Gives outputs[0], which lies in `role`; the others are work.
+// shapes by the letters of the op table, dtypes by the class of each operand and the graph's precision (in the result buffer float32). Gives outputs[0], which lies in `role`; the others are work.
 dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
                            const struct dapt_op *op);
 const struct dapt_tensor *dapt_graph_tensor(const struct dapt_graph *graph, dapt_value value);
@@ -85,12 +86,16 @@ enum dapt_status dapt_graph_autodiff(struct dapt_graph *graph, dapt_value loss, 
 // Trades memory for time: forward values of a block that the backward pass needs are computed again
 // just before it.
 enum dapt_status dapt_graph_recompute(struct dapt_graph *graph, enum dapt_recompute mode);
-// Merges bias, activation and residual into matmul where `supports` says that the device runs the
-// merged op (NULL: never).
-typedef bool (*dapt_graph_supports)(void *context, const struct dapt_graph *graph,
-                                    const struct dapt_op *op);
+// Whether a device runs a program's only op.
+typedef bool (*dapt_graph_supports)(void *context, const struct dapt_program *program);
+// Merges bias, activation and residual into matmul where the device runs the merged op (supports
+// NULL: never).
 enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports supports,
                                  void *context);
+// Ops that the device does not run with the dtypes that they have are done in float32 between casts.
+// DAPT_ERROR_UNSUPPORTED where that does not help either: names the op and the dtypes.
+enum dapt_status dapt_graph_bridge(struct dapt_graph *graph, dapt_graph_supports supports,
+                                   void *context);
 // Drops operations whose results nobody reads.
 enum dapt_status dapt_graph_prune(struct dapt_graph *graph);
 // Gives every work storage its place by liveness, so that values that don't live at the same time

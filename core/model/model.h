@@ -158,8 +158,9 @@ enum dapt_model_mode {
 struct dapt_model_build {
     enum dapt_model_mode mode;
     uint32_t sequences, length;
-    uint32_t capacity;  // decode: places in the cache
-    bool accumulate;    // train: add to the gradients instead of replacing them
+    uint32_t capacity;              // decode: places in the cache
+    bool accumulate;                // train: add to the gradients instead of replacing them
+    enum dapt_precision precision;  // of the graph
 };
 // Where the inputs and results of a graph are; DAPT_NONE where it has none. All inputs are i32 [N]
 // in the batch buffer, laid out alike in every mode. `rows`: decode: the place of the cache that

@@ -109,7 +109,8 @@ static dapt_value rope(struct builder *x, dapt_value in) {
 // Puts the new rows into this layer's cache and gives the whole of it.
 static dapt_value cached(struct builder *x, dapt_value rows) {
     int64_t g = x->m->kv_heads, d = x->m->head_size;
-    dapt_value cache = dapt_graph_new(x->g, DAPT_BUFFER_CACHE, DAPT_F32, 2,
+    enum dapt_dtype dtype = dapt_precision_dtype(x->g->precision, DAPT_CLASS_ACTIVATION);
+    dapt_value cache = dapt_graph_new(x->g, DAPT_BUFFER_CACHE, dtype, 2,
                                       (int64_t[]){x->places, g * d});
     dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_SCATTER_ROWS,
                                           .inputs = {reshape2(x, rows, x->n, g * d), x->io->rows},
@@ -300,6 +301,7 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
     if (status) return status;
     x.used = dapt_arena_alloc(&graph->arena, model->parameter_count * sizeof *x.used);
     if (!x.used) return DAPT_ERROR_MEMORY;
+    graph->precision = build->precision;
     inputs(&x);
     graph->label = "embedding";
     dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1),

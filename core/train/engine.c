@@ -61,29 +61,8 @@ static enum dapt_status ensure_buffer(struct dapt_engine *e, enum dapt_buffer_ro
     return DAPT_OK;
 }
 
-// Asks the device about an op of a graph that has no program yet.
-static bool supports(void *context, const struct dapt_graph *graph, const struct dapt_op *op) {
-    struct dapt_tensor tensors[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS];
-    struct dapt_buffer_info buffers[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS];
-    struct dapt_op copy = *op;
-    uint32_t n = 0;
-    for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
-        uint32_t *operand = i < DAPT_OP_INPUTS ? &copy.inputs[i]
-                                               : &copy.outputs[i - DAPT_OP_INPUTS];
-        if (*operand == DAPT_NONE) continue;
-        tensors[n] = graph->values[*operand].tensor;
-        buffers[n] = (struct dapt_buffer_info){graph->storages[tensors[n].buffer].role,
-                                               graph->storages[tensors[n].buffer].size};
-        tensors[n].buffer = n;
-        *operand = n++;
-    }
-    struct dapt_program program = {.buffer_count = n,
-                                   .tensor_count = n,
-                                   .op_count = 1,
-                                   .buffers = buffers,
-                                   .tensors = tensors,
-                                   .ops = &copy};
-    return dapt_device_supports(context, &program, &copy);
+static bool supports(void *context, const struct dapt_program *program) {
+    return dapt_device_supports(context, program, program->ops);
 }
 
 static enum dapt_status fill_rope(struct dapt_engine *e, const struct dapt_graph *g,
@@ -105,6 +84,7 @@ static enum dapt_status finish_lane(struct dapt_engine *e, struct lane *lane,
     enum dapt_status status = dapt_graph_recompute(g, recompute);
     if (!status) status = dapt_graph_fuse(g, supports, e->device);
     if (!status) status = dapt_graph_prune(g);
+    if (!status) status = dapt_graph_bridge(g, supports, e->device);
     if (!status) status = dapt_graph_plan(g);
     if (!status) status = dapt_graph_program(g, &program);
     for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT && !status; r++) {
@@ -183,6 +163,7 @@ static enum dapt_status build_lane(struct dapt_engine *e, enum lane_kind kind) {
     } else {
         bool decode = modes[kind] == DAPT_MODEL_DECODE;
         struct dapt_model_build build = {.mode = modes[kind],
+                                         .precision = e->options.precision,
                                          .accumulate = kind == LANE_TRAIN_NEXT,
                                          .sequences = decode ? 1 : e->options.sequences,
                                          .length = decode ? CHUNK : e->options.length};

@@ -10,6 +10,7 @@ struct dapt_engine_options {
     bool train;                     // keep gradients and optimizer state
     uint32_t sequences, length;     // of one micro-batch
     enum dapt_recompute recompute;  // train
+    enum dapt_precision precision;  // of activations
     float beta1, beta2, eps;        // AdamW
     bool decay_all;                 // weight decay on every parameter; otherwise on matrices only
 };

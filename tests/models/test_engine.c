@@ -42,6 +42,7 @@ static const char *const configs[] = {
 #define CONFIGS (sizeof configs / sizeof *configs)
 
 static struct dapt_modules *modules;
+static enum dapt_precision precision;  // of the engines that make() makes
 
 struct fixture {
     struct dapt_model *model;
@@ -69,6 +70,7 @@ static struct fixture make(const char *config, uint32_t sequences, enum dapt_rec
                                           .sequences = sequences,
                                           .length = LENGTH,
                                           .recompute = recompute,
+                                          .precision = precision,
                                           .beta1 = 0.9f,
                                           .beta2 = 0.95f,
                                           .eps = 1e-8f};
@@ -223,6 +225,15 @@ static void recompute_and_threads_change_no_bit(void **state) {
     }
 }
 
+static double distance(const float *a, const float *b, uint64_t count) {
+    double difference = 0, size = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        size += (double)a[i] * a[i];
+    }
+    return sqrt(difference / size);
+}
+
 static void micro_batches_add_up(void **state) {
     (void)state;
     for (size_t c = 0; c < CONFIGS; c++) {
@@ -253,14 +264,8 @@ static void micro_batches_add_up(void **state) {
             assert_true(fabs(a.norm - b.norm) < 1e-4 * a.norm);
         }
         float *x = read_state(&whole, DAPT_STATE_GRAD), *y = read_state(&parts, DAPT_STATE_GRAD);
-        double difference = 0, size = 0;
-        for (uint64_t i = 0; i < whole.model->flat_count; i++) {
-            difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
-            size += (double)x[i] * x[i];
-        }
-        if (!(sqrt(difference / size) < 1e-5))
-            fail_msg("config %zu: gradients of micro-batches are off by %g", c,
-                     sqrt(difference / size));
+        double off = distance(x, y, whole.model->flat_count);
+        if (!(off < 1e-5)) fail_msg("config %zu: gradients of micro-batches are off by %g", c, off);
         free(x);
         free(y);
         dapt_batch_destroy((struct dapt_batch **)&both);
@@ -309,6 +314,64 @@ static void generation_matches_the_full_pass(void **state) {
         dapt_batch_destroy(&b);
         unmake(&f);
     }
+}
+
+// Activations are rounded: loss and gradients move by about as much, and not a bit depends on threads.
+// (Recomputed blocks merge other ops, so that other places are rounded.) An activation's unit roundoff is 2^-9 in bfloat16 and 2^-12 in
+// float16, of which a few meet in each number.
+static void sixteen_bits_are_near(void **state) {
+    (void)state;
+    static const double near[] = {
+        [DAPT_PRECISION_BFLOAT16] = 2e-2, [DAPT_PRECISION_FLOAT16] = 3e-3};
+    for (size_t c = 0; c < CONFIGS; c += 5) {
+        const struct dapt_batch *b = random_batch(2, c);
+        struct fixture f = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 1);
+        struct dapt_engine_result exact = step(&f, &b, 1, false);
+        float *gradient = read_state(&f, DAPT_STATE_GRAD);
+        for (precision = DAPT_PRECISION_BFLOAT16; precision < DAPT_PRECISION_COUNT; precision++) {
+            float *first = NULL;
+            for (int variant = 0; variant < 3; variant++) {
+                struct fixture half = make(
+                    configs[c], 2, variant == 2 ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE,
+                    variant == 1 ? 3 : 1);
+                struct dapt_engine_result r = step(&half, &b, 1, false);
+                float *found = read_state(&half, DAPT_STATE_GRAD);
+                double off = distance(gradient, found, f.model->flat_count);
+                assert_true(r.finite);
+                if (!(fabs(r.loss - exact.loss) < near[precision]) ||
+                    !(off < 2 * near[precision]) || !(off > 1e-5))
+                    fail_msg(
+                        "config %zu, precision %d: loss %.6g, exactly %.6g; gradients off by %g", c,
+                        (int)precision, r.loss, exact.loss, off);
+                assert_true(fabs(mean_loss(&half, b) - exact.loss) < near[precision]);
+                if (variant == 1) same_bits(first, found, f.model->flat_count, "threads, 16 bits");
+                if (!first) first = found;
+                if (found != first) free(found);
+                unmake(&half);
+            }
+            free(first);
+        }
+        precision = DAPT_PRECISION_FLOAT32;
+        free(gradient);
+        dapt_batch_destroy((struct dapt_batch **)&b);
+        unmake(&f);
+    }
+}
+
+static void sixteen_bits_generate(void **state) {
+    (void)state;
+    float logits[3][50];
+    uint32_t ids[37];
+    for (uint32_t i = 0; i < 37; i++) ids[i] = (uint32_t)(dapt_random_uniform(5, 0, i) * 50);
+    for (precision = DAPT_PRECISION_FLOAT32; precision < DAPT_PRECISION_COUNT; precision++) {
+        struct fixture f = make(configs[1], 1, DAPT_RECOMPUTE_NONE, 0);
+        MUST(dapt_engine_decode_start(f.engine, 40));
+        MUST(dapt_engine_decode(f.engine, ids, 37, 0, logits[precision]));
+        unmake(&f);
+    }
+    precision = DAPT_PRECISION_FLOAT32;
+    assert_true(distance(logits[0], logits[DAPT_PRECISION_BFLOAT16], 50) < 3e-2);
+    assert_true(distance(logits[0], logits[DAPT_PRECISION_FLOAT16], 50) < 4e-3);
 }
 
 static void a_step_that_is_not_finite_changes_nothing(void **state) {
@@ -387,6 +450,8 @@ int main(void) {
         cmocka_unit_test(recompute_and_threads_change_no_bit),
         cmocka_unit_test(micro_batches_add_up),
         cmocka_unit_test(generation_matches_the_full_pass),
+        cmocka_unit_test(sixteen_bits_are_near),
+        cmocka_unit_test(sixteen_bits_generate),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
         cmocka_unit_test(an_infinite_loss_changes_nothing),
     };

@@ -271,7 +271,8 @@ static void element(const struct dapt_op *op, tensor *in, tensor *out) {
             break;
         case DAPT_OP_ADD: *y = a + b; break;
         case DAPT_OP_SCALE: *y = (double)op->u.scale.factor * a; break;
-        case DAPT_OP_COPY: *y = a; break;
+        case DAPT_OP_COPY:
+        case DAPT_OP_CAST: *y = a; break;
         default: *y = (double)op->u.fill.value; break;
         }
     }
@@ -368,6 +369,7 @@ void reference_run(const struct dapt_op *op, tensor *in, tensor *out) {
         [DAPT_OP_ADD] = element,
         [DAPT_OP_SCALE] = element,
         [DAPT_OP_COPY] = element,
+        [DAPT_OP_CAST] = element,
         [DAPT_OP_FILL] = element,
         [DAPT_OP_LM_LOSS] = lm_loss,
         [DAPT_OP_LM_LOSS_GRAD] = lm_loss,
