@@ -14,7 +14,7 @@ typedef uint32_t dapt_value;  // index into the graph's values, or DAPT_NONE
 struct dapt_value_info {
     struct dapt_tensor tensor;  // .buffer: index into storages; .offset: bytes from its start
     dapt_value parent;  // the value that this one is a slice or a reshaped view of, or DAPT_NONE
-    bool gradient;      // depends on parameters: autodiff walks through it
+    bool gradient;      // depends on trained parameters: autodiff walks through it
     const char *name;   // for inputs and parameters; else NULL
 };
 
@@ -78,7 +78,8 @@ dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
 const struct dapt_tensor *dapt_graph_tensor(const struct dapt_graph *graph, dapt_value value);
 
 // The gradient of `loss` (an LM_LOSS output; d objective / d loss = `seed` [1] for every scored
-// row) with respect to every PARAM value, written to the GRAD role at the parameter's own offset.
+// row) with respect to every PARAM value, written to the GRAD role at the parameter's own offset; parameters
+// in the FROZEN role have none, and where nothing below is trained the walk ends.
 // `accumulate`: added to what is there. Reverse mode over the op list; each op's rule stands in
 // autodiff.c's table.
 enum dapt_status dapt_graph_autodiff(struct dapt_graph *graph, dapt_value loss, dapt_value seed,

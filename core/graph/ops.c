@@ -280,6 +280,7 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
     case DAPT_OP_ADAMW:
         if (s['S'] != DAPT_STEP_COUNT)
             return fail_operand(op, &info->in[1], "must have DAPT_STEP_COUNT scalars");
+        if (!(op->u.adamw.rate > 0)) return fail_operand(op, &info->out[0], "has no rate above 0");
         break;
     default: break;
     }
@@ -356,6 +357,12 @@ enum dapt_status dapt_op_output_shape(const struct dapt_op *op, const struct dap
                            info->name, info->out[output].name, letters);
 }
 
+// Of a loss: logits, and the gradients of x and w where they are wanted.
+static double products(const struct dapt_op *op) {
+    if (op->opcode == DAPT_OP_LM_LOSS) return 1;
+    return 1.0 + (op->outputs[1] != DAPT_NONE) + (op->outputs[2] != DAPT_NONE);
+}
+
 double dapt_op_flops(const struct dapt_op *op, const struct dapt_tensor *tensors) {
     const struct dapt_tensor *a = op->inputs[0] == DAPT_NONE ? NULL : &tensors[op->inputs[0]];
     const struct dapt_tensor *out = &tensors[op->outputs[0]];
@@ -365,7 +372,7 @@ double dapt_op_flops(const struct dapt_op *op, const struct dapt_tensor *tensors
                (double)a->shape[op->u.matmul.transpose_a ? 0 : 1];
     case DAPT_OP_LM_LOSS:
     case DAPT_OP_LM_LOSS_GRAD:
-        return (op->opcode == DAPT_OP_LM_LOSS ? 2.0 : 6.0) * (double)dapt_tensor_count(a) *
+        return 2.0 * products(op) * (double)dapt_tensor_count(a) *
                (double)tensors[op->inputs[1]].shape[0];
     case DAPT_OP_ATTENTION:
     case DAPT_OP_ATTENTION_GRAD: {

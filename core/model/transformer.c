@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "model/families.h"
-#include "model/model.h"
+#include "model/slots.h"
 
 #define NONE DAPT_NONE
 
@@ -40,11 +40,12 @@ static dapt_value parameter(struct builder *x, enum dapt_slot slot, int count) {
     const uint32_t *slots = x->m->slots + (size_t)x->row * DAPT_SLOT_COUNT;
     if (slots[slot] == NONE) return NONE;
     const struct dapt_parameter *p = &x->m->parameters[slots[slot]];
+    uint64_t place = p->trained ? p->offset : p->offset - x->m->trained_count;
     int64_t shape[2] = {(int64_t)p->shape[0], (int64_t)p->shape[1]};
     for (int i = 1; i < count; i++) shape[0] += (int64_t)x->m->parameters[slots[slot + i]].shape[0];
     for (int i = 0; i < count; i++) x->used[slots[slot + i]] = true;
-    return dapt_graph_input(x->g, DAPT_BUFFER_PARAM, p->offset * sizeof(float), DAPT_F32, p->rank,
-                            shape, p->name);
+    return dapt_graph_input(x->g, p->trained ? DAPT_BUFFER_PARAM : DAPT_BUFFER_FROZEN,
+                            place * dapt_dtype_size(DAPT_F32), DAPT_F32, p->rank, shape, p->name);
 }
 
 // -------------------------------------------------------------------------------------- small parts
@@ -56,6 +57,19 @@ static dapt_value linear(struct builder *x, dapt_value in, dapt_value w, dapt_va
                                             .u.matmul.transpose_b = !x->m->family->input_major});
     if (bias == NONE) return y;
     return make(x, (struct dapt_op){.opcode = DAPT_OP_ADD_BIAS, .inputs = {y, bias}});
+}
+
+// The products of `in` with the matrices of `count` slots, and their biases, as one: [N, all columns].
+static dapt_value project(struct builder *x, dapt_value in, enum dapt_slot slot,
+                          enum dapt_slot bias, int count) {
+    dapt_value w = parameter(x, slot, count);
+    return linear(x, in, w, parameter(x, bias, count));
+}
+
+static bool together(const struct builder *x, enum dapt_slot slot, enum dapt_slot bias, int count) {
+    size_t row = (size_t)x->row * DAPT_SLOT_COUNT;
+    return dapt_slots_together(x->m, row + slot, count) &&
+           dapt_slots_together(x->m, row + bias, count);
 }
 
 static dapt_value add(struct builder *x, dapt_value a, dapt_value b) {
@@ -118,37 +132,51 @@ static dapt_value cached(struct builder *x, dapt_value rows) {
     return reshape3(x, cache, x->places, g, d);
 }
 
-// q, k and v of [N, (H + 2 G) D], as [N, heads, D], with their norms, turned by their positions.
-static void split_heads(struct builder *x, dapt_value qkv, dapt_value *q, dapt_value *k,
-                        dapt_value *v) {
+// The heads of q or k [N, heads D] with their norm, turned by their positions: [N, heads, D].
+static dapt_value turned(struct builder *x, dapt_value in, enum dapt_slot slot, int64_t heads) {
+    enum dapt_qk_norm kind = x->m->family->qk_norm;
+    if (kind == DAPT_QK_NORM_WHOLE) in = norm(x, in, slot);
+    in = reshape3(x, in, x->n, heads, x->m->head_size);
+    return rope(x, kind == DAPT_QK_NORM_HEAD ? rms_norm(x, in, slot) : in);
+}
+
+// q, k and v [N, heads, D] as columns of one product.
+static void joined_heads(struct builder *x, dapt_value qkv, dapt_value *q, dapt_value *k,
+                         dapt_value *v) {
     int64_t h = x->m->heads, g = x->m->kv_heads, d = x->m->head_size, n = x->n;
-    if (x->m->family->qk_norm == DAPT_QK_NORM_WHOLE) {
-        dapt_value all_q = norm(x, dapt_graph_slice(x->g, qkv, 0, h * d), DAPT_SLOT_Q_NORM),
-                   all_k = norm(x, dapt_graph_slice(x->g, qkv, h * d, g * d), DAPT_SLOT_K_NORM);
-        *q = rope(x, reshape3(x, all_q, n, h, d));
-        *k = rope(x, reshape3(x, all_k, n, g, d));
+    if (x->m->family->qk_norm) {
+        *q = turned(x, dapt_graph_slice(x->g, qkv, 0, h * d), DAPT_SLOT_Q_NORM, h);
+        *k = turned(x, dapt_graph_slice(x->g, qkv, h * d, g * d), DAPT_SLOT_K_NORM, g);
         *v = reshape3(x, dapt_graph_slice(x->g, qkv, (h + g) * d, g * d), n, g, d);
         return;
     }
     qkv = reshape3(x, qkv, n, h + 2 * g, d);
-    if (x->m->family->qk_norm) {
-        *q = rope(x, rms_norm(x, dapt_graph_slice(x->g, qkv, 0, h), DAPT_SLOT_Q_NORM));
-        *k = rope(x, rms_norm(x, dapt_graph_slice(x->g, qkv, h, g), DAPT_SLOT_K_NORM));
-    } else {
-        dapt_value qk = rope(x, dapt_graph_slice(x->g, qkv, 0, h + g));
-        *q = dapt_graph_slice(x->g, qk, 0, h);
-        *k = dapt_graph_slice(x->g, qk, h, g);
-    }
+    dapt_value qk = rope(x, dapt_graph_slice(x->g, qkv, 0, h + g));
+    *q = dapt_graph_slice(x->g, qk, 0, h);
+    *k = dapt_graph_slice(x->g, qk, h, g);
     *v = dapt_graph_slice(x->g, qkv, h + g, g);
+}
+
+static void project_heads(struct builder *x, dapt_value in, dapt_value *q, dapt_value *k,
+                          dapt_value *v) {
+    if (has(x, DAPT_SLOT_QKV)) {
+        joined_heads(x, project(x, in, DAPT_SLOT_QKV, DAPT_SLOT_QKV_BIAS, 1), q, k, v);
+    } else if (together(x, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 3)) {
+        joined_heads(x, project(x, in, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 3), q, k, v);
+    } else {
+        *q = turned(x, project(x, in, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 1), DAPT_SLOT_Q_NORM,
+                    x->m->heads);
+        *k = turned(x, project(x, in, DAPT_SLOT_K, DAPT_SLOT_K_BIAS, 1), DAPT_SLOT_K_NORM,
+                    x->m->kv_heads);
+        *v = reshape3(x, project(x, in, DAPT_SLOT_V, DAPT_SLOT_V_BIAS, 1), x->n, x->m->kv_heads,
+                      x->m->head_size);
+    }
 }
 
 static dapt_value attention(struct builder *x, dapt_value in) {
     const struct dapt_model *m = x->m;
-    bool fused = m->family->names[DAPT_SLOT_QKV] != NULL;
-    dapt_value w = parameter(x, fused ? DAPT_SLOT_QKV : DAPT_SLOT_Q, fused ? 1 : 3);
-    dapt_value bias = parameter(x, fused ? DAPT_SLOT_QKV_BIAS : DAPT_SLOT_Q_BIAS, fused ? 1 : 3);
-    dapt_value qkv = linear(x, in, w, bias), q = NONE, k = NONE, v = NONE;
-    split_heads(x, qkv, &q, &k, &v);
+    dapt_value q = NONE, k = NONE, v = NONE;
+    project_heads(x, in, &q, &k, &v);
     if (x->b->mode == DAPT_MODEL_DECODE) {
         k = cached(x, k);
         v = cached(x, v);
@@ -158,31 +186,35 @@ static dapt_value attention(struct builder *x, dapt_value in) {
                                             .u.attention = {.sequences = (int32_t)x->b->sequences,
                                                             .window = m->windows[x->row - 1],
                                                             .scale = m->attention_scale}});
-    return linear(x, reshape2(x, y, x->n, (int64_t)m->heads * m->head_size),
-                  parameter(x, DAPT_SLOT_OUT, 1), parameter(x, DAPT_SLOT_OUT_BIAS, 1));
+    return project(x, reshape2(x, y, x->n, (int64_t)m->heads * m->head_size), DAPT_SLOT_OUT,
+                   DAPT_SLOT_OUT_BIAS, 1);
 }
 
 // ------------------------------------------------------------------------------------------- layers
 
 static dapt_value gated(struct builder *x, dapt_value in) {
     int64_t f = x->m->feed_forward;
-    bool fused = has(x, DAPT_SLOT_GATE_UP);
-    dapt_value w = parameter(x, fused ? DAPT_SLOT_GATE_UP : DAPT_SLOT_GATE, fused ? 1 : 2),
-               both = linear(x, in, w, parameter(x, DAPT_SLOT_GATE_BIAS, 2));
-    dapt_value gate = dapt_graph_slice(x->g, both, 0, f), up = dapt_graph_slice(x->g, both, f, f);
+    dapt_value gate, up;
+    if (has(x, DAPT_SLOT_GATE_UP) || together(x, DAPT_SLOT_GATE, DAPT_SLOT_GATE_BIAS, 2)) {
+        bool fused = has(x, DAPT_SLOT_GATE_UP);
+        dapt_value both = project(x, in, fused ? DAPT_SLOT_GATE_UP : DAPT_SLOT_GATE,
+                                  DAPT_SLOT_GATE_BIAS, fused ? 1 : 2);
+        gate = dapt_graph_slice(x->g, both, 0, f);
+        up = dapt_graph_slice(x->g, both, f, f);
+    } else {
+        gate = project(x, in, DAPT_SLOT_GATE, DAPT_SLOT_GATE_BIAS, 1);
+        up = project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1);
+    }
     return make(x, (struct dapt_op){.opcode = DAPT_OP_GATE,
                                     .inputs = {gate, up},
                                     .u.activation.kind = x->m->activation});
 }
 
 static dapt_value feed_forward(struct builder *x, dapt_value in) {
-    dapt_value y;
-    if (x->m->family->gated)
-        y = gated(x, in);
-    else
-        y = activated(
-            x, linear(x, in, parameter(x, DAPT_SLOT_UP, 1), parameter(x, DAPT_SLOT_UP_BIAS, 1)));
-    return linear(x, y, parameter(x, DAPT_SLOT_DOWN, 1), parameter(x, DAPT_SLOT_DOWN_BIAS, 1));
+    dapt_value y = x->m->family->gated
+                       ? gated(x, in)
+                       : activated(x, project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1));
+    return project(x, y, DAPT_SLOT_DOWN, DAPT_SLOT_DOWN_BIAS, 1);
 }
 
 static void label(struct builder *x, const char *part) {

@@ -125,8 +125,8 @@ static const struct row rows[] = {
     {.op = {.opcode = DAPT_OP_SUM}, .shapes = flat_shapes},
     {.op = {.opcode = DAPT_OP_SUM, .accumulate = 1}, .shapes = flat_shapes},
     {.op = {.opcode = DAPT_OP_SUM_SQUARES}, .shapes = flat_shapes},
-    {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = true}}, .shapes = flat_shapes},
-    {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f}}, .shapes = flat_shapes},
+    {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 1, .decay = true}}, .shapes = flat_shapes},
+    {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 1}}, .shapes = flat_shapes},
 };
 // clang-format on
 #define ROWS (sizeof rows / sizeof rows[0])

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "base/rng.h"
+#include "model/families.h"
 #include "train/engine.h"
 
 #define SIZES                                                                                      \
@@ -55,6 +56,9 @@ struct fixture {
         if (call) fail_msg("%s: %s", #call, dapt_error()); \
     } while (0)
 
+static const char
+    *frozen[3];  // patterns of what make() freezes; those that match nothing are left out
+
 static struct fixture make(const char *config, uint32_t sequences, enum dapt_recompute recompute,
                            unsigned threads) {
     struct fixture f = {0};
@@ -64,6 +68,7 @@ static struct fixture make(const char *config, uint32_t sequences, enum dapt_rec
     if (!backend) fail_msg("%s", dapt_error());
     MUST(dapt_json_parse("test", config, strlen(config), &json));
     MUST(dapt_model_from_json(json, &f.model));
+    for (int i = 0; i < 3 && frozen[i]; i++) dapt_model_freeze(f.model, &frozen[i], 1, "test");
     MUST(dapt_device_open(dapt_host(), backend, 0,
                           &(struct dapt_device_options){.threads = threads}, &f.device));
     struct dapt_engine_options options = {.train = true,
@@ -358,6 +363,71 @@ static void sixteen_bits_are_near(void **state) {
     }
 }
 
+// With some parameters frozen, the others move to the bit as their gradients say, which are those of a
+// run in which all are trained; the frozen ones do not move, and cost no gradients and no moments.
+static void frozen_parameters_cost_nothing(void **state) {
+    (void)state;
+    static const char *const sets[][3] = {
+        {"embed*", "layers.0"},           // the backward pass ends above them
+        {"head", "embed", "final_norm"},  // no product of the vocabulary's size
+        {"*norm*", "*.bias"},
+        {"layers.0-1.attention.k", "*.mlp.up", "*q_norm*"},  // parts of what lies together
+        {"layers.1", "*.attention*"},
+    };
+    for (size_t c = 0; c < CONFIGS; c++) {
+        const struct dapt_batch *b = random_batch(2, c);
+        struct fixture all = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 1);
+        step(&all, &b, 1, false);
+        float *gradient = read_state(&all, DAPT_STATE_GRAD);
+        for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
+            memcpy(frozen, sets[s], sizeof frozen);
+            struct fixture some = make(configs[c], 2,
+                                       s & 1 ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE, 2);
+            memset(frozen, 0, sizeof frozen);
+            const struct dapt_model *m = some.model;
+            uint64_t bytes[DAPT_BUFFER_ROLE_COUNT];
+            dapt_engine_memory(some.engine, bytes);
+            if (m->trained_count == m->flat_count) {  // all in one tensor there
+                assert_true(s == 3 && !strcmp(m->family->type, "phi3"));
+                unmake(&some);
+                continue;
+            }
+            assert_int_equal(bytes[DAPT_BUFFER_GRAD], 4 * m->trained_count);
+            assert_int_equal(bytes[DAPT_BUFFER_MOMENT2], 4 * m->trained_count);
+            assert_int_equal(bytes[DAPT_BUFFER_FROZEN], 4 * (m->flat_count - m->trained_count));
+            float *before = read_state(&some, DAPT_STATE_PARAM);
+            step(&some, &b, 1, false);
+            float *found = calloc(m->trained_count, sizeof *found);
+            MUST(dapt_engine_read(some.engine, DAPT_STATE_GRAD, 0, m->trained_count, found));
+            for (size_t p = 0; p < m->parameter_count; p++) {
+                const struct dapt_parameter *q = &m->parameters[p];
+                if (!q->trained) continue;
+                double off = distance(gradient + all.model->parameters[p].offset, found + q->offset,
+                                      q->count);
+                if (!(off < 1e-5))
+                    fail_msg("config %zu, set %zu: %s: off by %g", c, s, q->name, off);
+            }
+            struct dapt_engine_result r = step(&some, &b, 1, true);
+            float *after = read_state(&some, DAPT_STATE_PARAM);
+            same_bits(before + m->trained_count, after + m->trained_count,
+                      m->flat_count - m->trained_count, "frozen parameters");
+            assert_true(r.finite && r.norm > 0);
+            for (size_t p = 0; p < m->parameter_count; p++) {
+                const struct dapt_parameter *q = &m->parameters[p];
+                if (q->trained && !memcmp(before + q->offset, after + q->offset, q->count * 4))
+                    fail_msg("config %zu, set %zu: %s did not move", c, s, q->name);
+            }
+            free(before);
+            free(after);
+            free(found);
+            unmake(&some);
+        }
+        free(gradient);
+        dapt_batch_destroy((struct dapt_batch **)&b);
+        unmake(&all);
+    }
+}
+
 static void sixteen_bits_generate(void **state) {
     (void)state;
     float logits[3][50];
@@ -452,6 +522,7 @@ int main(void) {
         cmocka_unit_test(generation_matches_the_full_pass),
         cmocka_unit_test(sixteen_bits_are_near),
         cmocka_unit_test(sixteen_bits_generate),
+        cmocka_unit_test(frozen_parameters_cost_nothing),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
         cmocka_unit_test(an_infinite_loss_changes_nothing),
     };

@@ -333,7 +333,7 @@ static void sum(const struct dapt_op *op, tensor *in, tensor *out) {
 static void adamw(const struct dapt_op *op, tensor *in, tensor *out) {
     const double *step = in[1].v;
     double norm2 = in[2].v[0], clip = step[DAPT_STEP_CLIP], factor = 1,
-           rate = step[DAPT_STEP_LEARNING_RATE];
+           rate = (double)op->u.adamw.rate * step[DAPT_STEP_LEARNING_RATE];
     if (!isfinite(norm2)) return;
     if (clip > 0) factor = fmin(1, clip / (sqrt(norm2) + 1e-6));
     double b1 = (double)op->u.adamw.beta1, b2 = (double)op->u.adamw.beta2;

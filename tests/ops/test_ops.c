@@ -409,6 +409,7 @@ static void test_adamw(void **state) {
                 k.op.u.adamw.beta1 = 0.9f;
                 k.op.u.adamw.beta2 = 0.95f;
                 k.op.u.adamw.eps = 1e-8f;
+                k.op.u.adamw.rate = variant & 1 ? 1 : 0.3f;
                 k.op.u.adamw.decay = (variant & 1) != 0;
                 case_input(&k, 0, 0, 1, &counts[s]);
                 float *step = case_input(&k, 1, 0, 1, SHAPE(DAPT_STEP_COUNT));

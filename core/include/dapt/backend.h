@@ -173,6 +173,7 @@ enum dapt_opcode {
     // in and out: param [n], m [n], v [n]
     // If norm2 is not finite nothing is changed. Otherwise
     // g = grad * min(1, clip / (sqrt(norm2) + 1e-6)) (clip 0: g = grad);
+    // lr = rate * learning rate;
     // m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; param -= lr * decay * param, if decay is set;
     // param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
     DAPT_OP_ADAMW,
@@ -238,7 +239,7 @@ struct dapt_op {
             float scale, softcap;
         } lm;  // lm_loss, lm_loss_grad
         struct {
-            float beta1, beta2, eps;
+            float beta1, beta2, eps, rate;  // rate: factor of the learning rate
             bool decay;
         } adamw;
     } u;
@@ -247,8 +248,9 @@ struct dapt_op {
 
 // What a buffer is for; a backend may place it accordingly.
 enum dapt_buffer_role {
-    DAPT_BUFFER_PARAM,    // parameters, flat
-    DAPT_BUFFER_GRAD,     // their gradients, same layout
+    DAPT_BUFFER_PARAM,    // parameters that are trained, flat
+    DAPT_BUFFER_FROZEN,   // parameters that are not
+    DAPT_BUFFER_GRAD,     // gradients of the trained ones, same layout
     DAPT_BUFFER_MOMENT1,  // optimizer state, same layout
     DAPT_BUFFER_MOMENT2,
     DAPT_BUFFER_CONSTANT,  // written once: rotary tables
