@@ -3,16 +3,8 @@
 #define DAPT_CORPUS_OBJECTIVE_H
 #include "corpus/corpus.h"
 
-enum dapt_objective_kind {
-    // Each token is predicted from those before it in the same document.
-    DAPT_OBJECTIVE_CAUSAL,
-    // Some tokens are hidden and predicted from all others of the same document (Devlin et al. 2018):
-    // of those chosen 80 % become the mask token, 10 % a random one, 10 % stay as they are.
-    DAPT_OBJECTIVE_MASKED
-};
-
 struct dapt_objective_options {
-    enum dapt_objective_kind kind;
+    enum dapt_objective_kind kind;  // not AUTO: only who knows the model can say
     double rate;       // masked: share of the tokens that are predicted, more than 0, at most 1
     bool whole_words;  // masked: a word's tokens are chosen together
     const char *mask;  // masked: text of the mask token; NULL: "[MASK]" or "<mask>"

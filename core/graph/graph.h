@@ -8,6 +8,7 @@
 #define DAPT_GRAPH_GRAPH_H
 #include "base/memory.h"
 #include "graph/ops.h"
+#include "host/choices.h"
 
 typedef uint32_t dapt_value;  // index into the graph's values, or DAPT_NONE
 
@@ -41,8 +42,6 @@ struct dapt_graph {
     uint64_t role_size[DAPT_BUFFER_ROLE_COUNT];  // bytes of each role's buffer
     enum dapt_status status;  // first failure of any builder call; every rewrite returns it
 };
-
-enum dapt_recompute { DAPT_RECOMPUTE_NONE, DAPT_RECOMPUTE_BLOCK };
 
 struct dapt_graph *dapt_graph_create(void);  // NULL: no memory
 void dapt_graph_destroy(struct dapt_graph **graph);

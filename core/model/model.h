@@ -153,8 +153,6 @@ enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
 // config.json; and the tokenizer and generation files found in `tokenizer_folder` (NULL: the
 // model's own). Checks as dapt_model_load() does without weights. `dtype`: of the parameters as
 // they will be written.
-enum dapt_save_dtype { DAPT_SAVE_MODEL, DAPT_SAVE_F32, DAPT_SAVE_BF16, DAPT_SAVE_F16 };
-enum dapt_save_dtype dapt_save_dtype_find(const char *name);  // "bfloat16"; other names: MODEL
 enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer_folder,
                                  enum dapt_save_dtype dtype);
 // What dapt_model_save() writes rounds float32 parameters to: the narrowest dtype, "bfloat16" or
