@@ -135,11 +135,14 @@ static void tell_cache(const struct dapt_config *config, const struct dapt_repor
     dapt_arena_free(&arena);
 }
 
+static bool is_masked(const struct dapt_config *config) {
+    return strcmp(config->train.objective.kind, "masked") == 0;
+}
+
 static enum dapt_status open_objective(struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
-    bool masked = strcmp(config->train.objective.kind, "masked") == 0;
     const struct dapt_objective_options options = {
-        .kind = masked ? DAPT_OBJECTIVE_MASKED : DAPT_OBJECTIVE_CAUSAL,
+        .kind = is_masked(config) ? DAPT_OBJECTIVE_MASKED : DAPT_OBJECTIVE_CAUSAL,
         .rate = config->train.objective.rate,
         .whole_words = config->train.objective.whole_words,
         .mask = config->train.objective.mask,
@@ -154,7 +157,8 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
                                                   config->tokenizer.options, config->tokenizer.path,
                                                   &setup->tokenizer);
     uint32_t vocab = status ? 0 : dapt_tokenizer_vocab_size(setup->tokenizer);
-    if (!status && dapt_tokenizer_special(setup->tokenizer, DAPT_SPECIAL_EOS) < 0)
+    if (!status && !is_masked(config) &&
+        dapt_tokenizer_special(setup->tokenizer, DAPT_SPECIAL_EOS) < 0)
         dapt_log(
             DAPT_LOG_WARNING,
             "no end-of-text token is known: documents are not ended by one, and generation does "
