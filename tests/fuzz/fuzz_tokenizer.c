@@ -1,5 +1,5 @@
-// tokenizer.json, or else the vocab.txt of a folder whose tokenizer_config.json follows a byte 2; what
-// follows a byte 1 is a text to encode. The ids go through decode.
+// tokenizer.json, or else the vocab.txt of a folder whose tokenizer_config.json follows a byte 2;
+// what follows a byte 1 is a text to encode. The ids go through decode.
 #include <string.h>
 
 #include "fuzz.h"

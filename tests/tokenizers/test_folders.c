@@ -26,7 +26,8 @@ static void make_folder(char folder[64]) {
 }
 
 static void remove_folder(const char *folder) {
-    static const char *const names[] = {"vocab.txt",
+    static const char *const names[] = {"tokenizer.json",
+                                        "vocab.txt",
                                         "vocab.json",
                                         "merges.txt",
                                         "config.json",
@@ -176,9 +177,52 @@ static void errors_name_it(void **state) {
     }
 }
 
+static char warning[512];
+
+static void keep_warning(const struct dapt_host *host, enum dapt_log_level level,
+                         const char *line_z) {
+    (void)host;
+    if (level == DAPT_LOG_WARNING) snprintf(warning, sizeof warning, "%s", line_z);
+}
+
+// Which of the two counts is told where transformers would go by the other one.
+static void contradictions(void **state) {
+    static const char json[] =
+        "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{\"[UNK]\":0,\"A\":1}},\"normalizer\":{"
+        "\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"
+        "\"strip_accents\":null,\"lowercase\":false}}";
+    static const struct {
+        const char *settings;
+        bool told;
+    } rows[] = {
+        {"{\"tokenizer_class\":\"BertTokenizer\",\"do_lower_case\":false}", false},
+        {"{\"tokenizer_class\":\"BertTokenizerFast\",\"do_lower_case\":true}", true},
+        {"{\"tokenizer_class\":\"PreTrainedTokenizerFast\",\"do_lower_case\":true}", false}};
+    struct dapt_host host = fixture_host;
+    struct fixture_ids ids = {0};
+    (void)state;
+    host.log = keep_warning;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char folder[64];
+        void *handle = NULL;
+        make_folder(folder);
+        put_file(folder, "tokenizer.json", json, sizeof json - 1);
+        put_file(folder, "tokenizer_config.json", rows[i].settings, strlen(rows[i].settings));
+        warning[0] = 0;
+        assert_int_equal(tokenizer->open(&host, NULL, folder, &handle), DAPT_OK);
+        assert_int_equal(strstr(warning, "\"do_lower_case\" is not what") != NULL, rows[i].told);
+        fixture_encode(tokenizer, handle, "A", 1, 0, &ids);
+        assert_int_equal(ids.data[0], 1);
+        tokenizer->close(handle);
+        remove_folder(folder);
+    }
+    free(ids.data);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(folders), cmocka_unit_test(others),
-                                       cmocka_unit_test(errors_name_it)};
+                                       cmocka_unit_test(errors_name_it),
+                                       cmocka_unit_test(contradictions)};
     tokenizer = fixture_tokenizer("hf");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

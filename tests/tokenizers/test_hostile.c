@@ -287,8 +287,8 @@ static void circular_merges(void **state) {
     tokenizer->close(handle);
 }
 
-// Long tokens that almost fit at each place of a long word: the time is that of a short one for each
-// place. A word beyond the limit is unknown without being looked at.
+// Long tokens that almost fit at each place of a long word: the time of a place is that of a short
+// token. A word beyond the limit is unknown without being looked at.
 static void long_word(void **state) {
     static const char head[] =
         "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"?\",\"max_input_chars_per_word\":"

@@ -62,7 +62,7 @@ bool hf_is_legacy(const char *file_z) {
     return !strcmp(name, bert.file) || !strcmp(name, roberta.file);
 }
 
-// -------------------------------------------------------------------------------- which class it is
+// ------------------------------------------------------------------------------ which class it is
 
 static const char *text_member(const cJSON *object, const char *key) {
     const cJSON *member = hf_json_member(object, key);
@@ -209,6 +209,30 @@ static enum dapt_status set_options(const struct dapt_host *host, const cJSON *s
     return DAPT_OK;
 }
 
+enum dapt_status hf_settings_compare(const struct dapt_host *host, const char *folder_z,
+                                     const cJSON *root) {
+    cJSON *settings;
+    enum dapt_status status = hf_json_beside(host, folder_z, "tokenizer_config.json", &settings);
+    const char *class = text_member(settings, "tokenizer_class");
+    bool rebuilt = false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        rebuilt |= class && same_class(kinds[i].class, class);
+    for (size_t i = 0; i < sizeof options / sizeof *options && rebuilt; i++) {
+        const cJSON *component = hf_json_member(root, options[i].component);
+        const cJSON *value = cJSON_GetObjectItemCaseSensitive(settings, options[i].key);
+        const cJSON *counts = cJSON_GetObjectItemCaseSensitive(component, options[i].option);
+        if (!value || !counts || cJSON_Compare(value, counts, true)) continue;
+        char line[256];
+        snprintf(line, sizeof line,
+                 "tokenizer_config.json, \"%s\" is not what tokenizer.json says; that counts here, "
+                 "while transformers goes by tokenizer_config.json",
+                 options[i].key);
+        host->log(host, DAPT_LOG_WARNING, line);
+    }
+    cJSON_Delete(settings);
+    return status;
+}
+
 // The text of the token that plays a part, or NULL; *flags: the object that tells of it.
 static enum dapt_status part_text(const struct dapt_host *host, const struct kind *kind,
                                   const cJSON *settings, enum part part, const char **text,
@@ -278,8 +302,8 @@ static int by_number(const void *a, const void *b) {
     return (one->id > other->id) - (one->id < other->id);
 }
 
-// "added_tokens_decoder" of tokenizer_config.json is an object of id: token, added_tokens.json one of
-// token: id. Their order is that of the ids.
+// "added_tokens_decoder" of tokenizer_config.json is an object of id: token, added_tokens.json one
+// of token: id. Their order is that of the ids.
 static enum dapt_status list_numbered(struct listing *l, const cJSON *object, bool by_id) {
     size_t count = (size_t)cJSON_GetArraySize(object), i = 0;
     struct numbered *all = calloc(count + 1, sizeof *all);
@@ -333,7 +357,7 @@ static enum dapt_status list_added(struct listing *l, const cJSON *settings, con
     return status;
 }
 
-// ------------------------------------------------------------------------------------- all together
+// ----------------------------------------------------------------------------------- all together
 
 struct files {
     cJSON *settings;  // tokenizer_config.json

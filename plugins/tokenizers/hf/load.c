@@ -125,6 +125,7 @@ static enum dapt_status load_file(const struct dapt_host *host, const char *file
     if (hf_is_legacy(file_z)) return hf_legacy_load(host, file_z, folder_z, tables);
     enum dapt_status status = hf_json_read(host, file_z, &root);
     if (status == DAPT_OK) status = hf_root_load(host, root, tables);
+    if (status == DAPT_OK) status = hf_settings_compare(host, folder_z, root);
     cJSON_Delete(root);
     return status;
 }

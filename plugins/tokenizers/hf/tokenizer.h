@@ -54,6 +54,9 @@ void hf_tables_release(struct hf_tables *tables);
 bool hf_is_legacy(const char *file_z);
 enum dapt_status hf_legacy_load(const struct dapt_host *host, const char *file_z,
                                 const char *folder_z, struct hf_tables *tables);
+// Warns where tokenizer_config.json contradicts a tokenizer.json and transformers believes it.
+enum dapt_status hf_settings_compare(const struct dapt_host *host, const char *folder_z,
+                                     const cJSON *root);
 // special.c: which ids play which part, from the files beside the tokenizer's. Parts that are known
 // (not -1) stay.
 enum dapt_status hf_special_load(const struct dapt_host *host, const char *folder_z,

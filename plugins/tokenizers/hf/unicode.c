@@ -226,7 +226,7 @@ bool hf_normal_form(enum hf_form form, const char *text, size_t length, struct h
     return hf_text_append(out, text + done, length - done);
 }
 
-// Capitals that are younger (Unicode 16 and 17) than many an utf8proc, which leaves them as they are.
+// Capitals that are younger (Unicode 16 and 17) than many an utf8proc, which leaves them alone.
 static const struct {
     uint32_t first, last, lower;  // of the first; the others follow
 } young[] = {{0x1c89, 0x1c89, 0x1c8a},   {0xa7cb, 0xa7cb, 0x264},  {0xa7cc, 0xa7cc, 0xa7cd},

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-// ------------------------------------------------------------------------------ tokens in their order
+// ---------------------------------------------------------------------------- tokens in their order
 
 struct entry {
     const char *text;
@@ -71,7 +71,7 @@ static void find_first(struct hf_wordpiece *model) {
     }
 }
 
-// --------------------------------------------------------------------------------------------- loading
+// ------------------------------------------------------------------------------------------- loading
 
 enum dapt_status hf_wordpiece_load(const struct dapt_host *host, const cJSON *model,
                                    const struct hf_vocab *vocab, struct hf_wordpiece *out) {
@@ -108,7 +108,7 @@ void hf_wordpiece_scratch_free(struct hf_wordpiece_scratch *scratch) {
     hf_words_free(&scratch->words);
 }
 
-// ------------------------------------------------------------------------------------------ encoding
+// ---------------------------------------------------------------------------------------- encoding
 
 // The longest token that begins the text; its end in *end. What can't be the beginning of any token
 // is not looked at, so that a long word costs no more than its pieces.

@@ -12,7 +12,8 @@ struct hf_wordpiece {
     uint32_t unk;  // HF_NONE: not in the vocabulary
     uint32_t max_chars;
     uint32_t *order;  // [vocab->count] ids in the order of their texts
-    // Of that order, what begins with a byte: at a word's start, and inside of it (behind the prefix).
+    // Of that order, what begins with a byte: at a word's start, and inside of it (behind the
+    // prefix).
     struct hf_stretch {
         uint32_t begin, end;
     } first[2][256];
