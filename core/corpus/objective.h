@@ -13,7 +13,8 @@ struct dapt_objective_options {
 
 struct dapt_objective;
 // Asks the tokenizer for the mask token, which tokens are special (never predicted) and, for whole
-// words, which continue a word. A tokenizer without a mask token is an error. [main]
+// words, which continue a word: by decoding each, so that the marks of a kind of tokenizer ("##", a
+// missing space) need not be known. A tokenizer without a mask token is an error. [main]
 enum dapt_status dapt_objective_create(const struct dapt_objective_options *options,
                                        struct dapt_tokenizer *tokenizer,
                                        struct dapt_objective **objective);

@@ -134,11 +134,15 @@ static void tell_cache(const struct dapt_config *config, const struct dapt_repor
 }
 
 // "auto": what the model was made for; of the families so far all were made for causal.
+static enum dapt_objective_kind objective_kind(const struct dapt_setup *setup) {
+    enum dapt_objective_kind kind = setup->config->train.objective.kind;
+    return kind == DAPT_OBJECTIVE_AUTO ? DAPT_OBJECTIVE_CAUSAL : kind;
+}
+
 static enum dapt_status open_objective(struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
-    enum dapt_objective_kind kind = config->train.objective.kind;
     const struct dapt_objective_options options = {
-        .kind = kind == DAPT_OBJECTIVE_AUTO ? DAPT_OBJECTIVE_CAUSAL : kind,
+        .kind = objective_kind(setup),
         .rate = config->train.objective.rate,
         .whole_words = config->train.objective.whole_words,
         .mask = config->train.objective.mask,
@@ -153,7 +157,8 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
                                                   config->tokenizer.options, config->tokenizer.path,
                                                   &setup->tokenizer);
     uint32_t vocab = status ? 0 : dapt_tokenizer_vocab_size(setup->tokenizer);
-    if (!status && dapt_tokenizer_special(setup->tokenizer, DAPT_SPECIAL_EOS) < 0)
+    if (!status && objective_kind(setup) == DAPT_OBJECTIVE_CAUSAL &&
+        dapt_tokenizer_special(setup->tokenizer, DAPT_SPECIAL_EOS) < 0)
         dapt_log(
             DAPT_LOG_WARNING,
             "no end-of-text token is known: documents are not ended by one, and generation does "
