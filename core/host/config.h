@@ -82,6 +82,7 @@ struct dapt_config {
             bool whole_words;
             const char *mask;  // NULL: the usual texts are tried
         } objective;
+        const char *const *freeze;                  // patterns, NULL-terminated; NULL: none
         uint64_t evaluate_every, checkpoint_every;  // steps; 0: at the end only
         uint32_t keep;                              // checkpoints kept besides the best
         const char *best;  // name of the eval set that decides "best"; NULL: the first

@@ -108,6 +108,13 @@ const struct dapt_field dapt_fields[] = {
           "masked: the tokens of a word are chosen together"),
     OTHER(STRING, KEPT, "train.objective.mask", train.objective.mask, NULL,
           "masked: text of the mask token; default: [MASK] or <mask>"),
+    OTHER(
+        STRINGS, KEPT, "train.freeze", train.freeze, "[]",
+        "parameters that are not trained, as patterns of their names: those in the model's files, "
+        "or "
+        "those that all families share (embed, head, layers.0-3, layers.*.attention, *norm*); * is "
+        "any text, ? one character, 0-3 a range of numbers, and the name of a part means all in "
+        "it"),
     RANGE(U64, FREE, "train.evaluate_every", train.evaluate_every, "100", 0, MANY,
           "steps between evaluations; 0: at the start and end only"),
     RANGE(U64, FREE, "train.checkpoint_every", train.checkpoint_every, "500", 0, MANY,

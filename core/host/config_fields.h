@@ -14,9 +14,10 @@ enum dapt_field_type {
     DAPT_FIELD_CHOICE,  // an enum of host/choices.h
     DAPT_FIELD_DEVICE,  // a string; a number is one too
     DAPT_FIELD_PATH,
-    DAPT_FIELD_PATHS,
-    DAPT_FIELD_BETAS,  // two doubles
-    DAPT_FIELD_MODEL,  // model, model_config, model_random
+    DAPT_FIELD_PATHS,    // array of strings, NULL-terminated
+    DAPT_FIELD_STRINGS,  // likewise
+    DAPT_FIELD_BETAS,    // two doubles
+    DAPT_FIELD_MODEL,    // model, model_config, model_random
     DAPT_FIELD_TOKENIZER,
     DAPT_FIELD_SCHEDULE,
     DAPT_FIELD_DATA,  // struct dapt_data_list

@@ -224,26 +224,37 @@ static enum dapt_status read_path(struct dapt_config *config, const struct dapt_
     return resolve(config, value, slot(config, field));
 }
 
-static enum dapt_status read_paths(struct dapt_config *config, const struct dapt_field *field,
-                                   const struct dapt_json *value) {
-    (void)field;
-    if (dapt_json_kind(value) != DAPT_JSON_ARRAY) return fail_expected(value, "an array of paths");
+// A list of texts; paths are made absolute.
+static enum dapt_status read_list_of_texts(struct dapt_config *config,
+                                           const struct dapt_field *field,
+                                           const struct dapt_json *value) {
+    bool paths = field->type == DAPT_FIELD_PATHS;
+    if (dapt_json_kind(value) != DAPT_JSON_ARRAY)
+        return fail_expected(value, dapt_field_forms[field->type].name);
     size_t count = dapt_json_count(value);
-    const char **paths = dapt_arena_alloc(&config->arena, (count + 1) * sizeof *paths);
-    enum dapt_status status = paths ? DAPT_OK : DAPT_ERROR_MEMORY;
-    for (size_t i = 0; !status && i < count; i++)
-        status = resolve(config, dapt_json_at(value, i), &paths[i]);
-    config->plugins = paths;
+    const char **texts = dapt_arena_alloc(&config->arena, (count + 1) * sizeof *texts);
+    enum dapt_status status = texts ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < count; i++) {
+        const struct dapt_json *item = dapt_json_at(value, i);
+        const char *text;
+        status = paths ? resolve(config, item, &texts[i]) : dapt_json_string(item, &text);
+        if (paths || status) continue;
+        if (!*text) return fail_expected(item, "a text");
+        texts[i] = keep(config, text);
+        status = texts[i] ? DAPT_OK : DAPT_ERROR_MEMORY;
+    }
+    *(const char *const **)slot(config, field) = texts;
     return status;
 }
 
-static enum dapt_status write_paths(const struct dapt_config *config,
-                                    const struct dapt_field *field, struct dapt_string *out) {
-    (void)field;
+static enum dapt_status write_list_of_texts(const struct dapt_config *config,
+                                            const struct dapt_field *field,
+                                            struct dapt_string *out) {
+    const char *const *texts = *(const char *const **)slot(config, field);
     enum dapt_status status = dapt_string_add(out, "[", 1);
-    for (const char *const *path = config->plugins; !status && path && *path; path++) {
-        if (path != config->plugins) status = dapt_string_add(out, ", ", 2);
-        if (!status) status = dapt_json_write_string(out, *path);
+    for (size_t i = 0; !status && texts && texts[i]; i++) {
+        if (i) status = dapt_string_add(out, ", ", 2);
+        if (!status) status = dapt_json_write_string(out, texts[i]);
     }
     return status ? status : dapt_string_add(out, "]", 1);
 }
@@ -525,6 +536,7 @@ static enum dapt_status write_eval(const struct dapt_config *config, const struc
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
+#define TEXTS "\"type\": \"array\", \"items\": {\"type\": \"string\", \"minLength\": 1}"
 #define LIST "\"$ref\": \"#/$defs/list\""
 
 const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
@@ -541,9 +553,8 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
                            "\"type\": [\"integer\", \"string\"], \"minLength\": 1"},
     [DAPT_FIELD_CHOICE] = {read_choice, write_choice, "string", "\"type\": \"string\""},
     [DAPT_FIELD_PATH] = {read_path, write_string, "path", "\"type\": \"string\", \"minLength\": 1"},
-    [DAPT_FIELD_PATHS] =
-        {read_paths, write_paths, "array of paths",
-         "\"type\": \"array\", \"items\": {\"type\": \"string\", \"minLength\": 1}"},
+    [DAPT_FIELD_PATHS] = {read_list_of_texts, write_list_of_texts, "an array of paths", TEXTS},
+    [DAPT_FIELD_STRINGS] = {read_list_of_texts, write_list_of_texts, "an array of strings", TEXTS},
     [DAPT_FIELD_BETAS] = {read_betas, write_betas, "array of two numbers",
                           "\"type\": \"array\", \"minItems\": 2, \"maxItems\": 2, \"items\": "
                           "{\"type\": \"number\", \"minimum\": 0, "

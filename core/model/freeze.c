@@ -114,3 +114,10 @@ enum dapt_status dapt_model_freeze(struct dapt_model *model, const char *const *
     dapt_arena_free(&arena);
     return status;
 }
+
+uint64_t dapt_model_trained(const struct dapt_model *model) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < model->group_count; i++)
+        if (model->groups[i].trained) count += model->groups[i].count;
+    return count;
+}

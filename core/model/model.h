@@ -126,6 +126,7 @@ void dapt_model_close(struct dapt_model **model);
 // `where` begins the line: "train.freeze".
 enum dapt_status dapt_model_freeze(struct dapt_model *model, const char *const *patterns,
                                    size_t count, const char *where);
+uint64_t dapt_model_trained(const struct dapt_model *model);  // parameters, without the gaps
 // Where element `at` of the parameter, counted as files hold it, lies in the flat buffer; of the
 // `*count` elements from there on, *count becomes how many lie one behind the other in both.
 uint64_t dapt_parameter_place(const struct dapt_parameter *parameter, uint64_t at, uint64_t *count);

@@ -69,6 +69,23 @@ static enum dapt_status refuse_run(const char *path) {
     return status;
 }
 
+// What is not trained, layer by layer where they are alike would be long: by the names of its tensors, as
+// far as a line goes.
+static void tell_frozen(const struct dapt_model *model, const struct dapt_reporter *reporter) {
+    char list[160] = "";
+    size_t used = 0, tensors = 0, told = 0;
+    for (size_t i = 0; i < model->parameter_count; i++) {
+        const struct dapt_parameter *p = &model->parameters[i];
+        if (p->trained) continue;
+        tensors++;
+        if (used + strlen(p->name) + 2 >= sizeof list) continue;
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", told++ ? ", " : "",
+                                 p->name);
+    }
+    dapt_report_note(reporter, "frozen          %zu tensors: %s%s", tensors, list,
+                     told < tensors ? ", ..." : "");
+}
+
 static enum dapt_status open_model(struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     struct dapt_small_text count;
@@ -77,13 +94,22 @@ static enum dapt_status open_model(struct dapt_setup *setup, const struct dapt_r
     if (!status)
         status = config->model ? dapt_model_open(config->model, &setup->model)
                                : open_random(config, &setup->model);
+    size_t frozen = 0;
+    while (config->train.freeze && config->train.freeze[frozen]) frozen++;
+    if (!status)
+        status = dapt_model_freeze(setup->model, config->train.freeze, frozen, "train.freeze");
     // Before the text is tokenised; the weights themselves come after.
     if (!status) status = keep_model(setup);
     if (status) return status;
     const struct dapt_model *model = setup->model;
-    dapt_report_note(reporter, "model           %s, %s, %s parameters, all trained",
+    uint64_t trained = dapt_model_trained(model);
+    char part[64] = "all";
+    if (trained < model->weight_count)
+        snprintf(part, sizeof part, "%s of them", dapt_count_text(trained, &count));
+    dapt_report_note(reporter, "model           %s, %s, %s parameters, %s trained",
                      config->model ? config->model : "new weights", dapt_setup_family(model),
-                     dapt_count_text(model->weight_count, &count));
+                     dapt_count_text(model->weight_count, &count), part);
+    if (trained < model->weight_count) tell_frozen(model, reporter);
     if (model->max_positions && config->data.sequence > model->max_positions) {
         return dapt_fail(DAPT_ERROR_INVALID,
                          "data.sequence is %" PRIu32 ", but the model has %" PRIu32 " positions",
@@ -279,6 +305,7 @@ static void tell_memory(const struct dapt_setup *setup, const struct dapt_report
     dapt_engine_memory(setup->engine, bytes);
     for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
     uint64_t state = bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2];
+    bytes[DAPT_BUFFER_PARAM] += bytes[DAPT_BUFFER_FROZEN];
     other = total - bytes[DAPT_BUFFER_PARAM] - bytes[DAPT_BUFFER_GRAD] - state -
             bytes[DAPT_BUFFER_WORK];
     dapt_report_note(

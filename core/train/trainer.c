@@ -241,7 +241,7 @@ static void tell_start(struct dapt_trainer *t) {
                                            .threads = info->threads,
                                            .family = dapt_setup_family(t->setup.model),
                                            .parameters = t->setup.model->weight_count,
-                                           .trained_parameters = t->setup.model->weight_count,
+                                           .trained_parameters = dapt_model_trained(t->setup.model),
                                            .memory = total,
                                            .tokens_per_step = (uint64_t)t->config->train.batch *
                                                               t->config->data.sequence,

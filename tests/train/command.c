@@ -256,3 +256,27 @@ size_t count_events(const cJSON *metrics, const char *event) {
     }
     return count;
 }
+
+static void assert_same_end(struct scratch *s, const char *a, const char *b) {
+    static const char *const files[] = {"model.safetensors", "state.safetensors", "run.json"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (!same_file(dapt_path_join(&s->arena, latest_checkpoint(s, a), files[i]),
+                       dapt_path_join(&s->arena, latest_checkpoint(s, b), files[i])))
+            fail_msg("%s differs between %s and %s", files[i], a, b);
+}
+
+void check_resume(struct scratch *s, const char *name, const char *more) {
+    struct outcome o;
+    char *stopped = dapt_arena_format(&s->arena, "%s-stopped", name);
+    write_config(s, name, more);
+    run_dapt(s, &o, "train", s->config, "--set", "train.keep=9", NULL);
+    expect(&o, 0, NULL);
+    assert_ok(dapt_mkdirs(in_scratch(s, dapt_arena_format(&s->arena, "%s/checkpoints", stopped))));
+    assert_ok(dapt_rename(
+        in_scratch(s, dapt_arena_format(&s->arena, "%s/checkpoints/step-000012", name)),
+        in_scratch(s, dapt_arena_format(&s->arena, "%s/checkpoints/step-000012", stopped))));
+    write_config(s, stopped, more);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_same_end(s, name, stopped);
+}

@@ -63,4 +63,7 @@ char *latest_checkpoint(struct scratch *scratch, const char *run);
 // Reads metrics.jsonl: every line must be an object with "event" and "time". An array.
 cJSON *read_metrics(struct scratch *scratch, const char *run);
 size_t count_events(const cJSON *metrics, const char *event);
+// A whole run, NAME; then the same in a folder, NAME-stopped, where it stops after step 12 and goes on:
+// its end is the same to the bit. `more`: as in write_config().
+void check_resume(struct scratch *s, const char *name, const char *more);
 #endif
