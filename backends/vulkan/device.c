@@ -9,9 +9,9 @@
 #include "vk.h"
 
 #define CLOSE_SECONDS 60.0
-// Twice as long at most, a submission may take before the device is taken to hang. Pieces of
-// programs take a quarter of a second once they were measured; the first runs of large operations
-// on software devices are what takes long. DAPT_VK_TIMEOUT sets another number of seconds.
+// Seconds without progress after which the device is taken to hang (at most twice that pass).
+// Submissions take about a quarter of a second once they were measured; only the first runs of large
+// operations on software devices take long. DAPT_VK_TIMEOUT sets another number.
 #define PATIENCE 60.0
 #define SOFTWARE_PATIENCE 600.0
 

@@ -46,10 +46,10 @@ struct vk_pass {
     uint32_t words[VK_PUSH_WORDS];
     uint32_t access_count;
     struct vk_access access[VK_PASS_ACCESSES];
-    double work;    // a rough count of its operations
-    bool cuttable;  // a workgroup asks only which one it is, not how many there are
-    bool part;      // of a pass that was cut
-    bool barrier;   // before it
+    double work;         // a rough count of its operations
+    bool splittable;     // its workgroups ask only which one they are, not how many there are
+    bool dispatch_base;  // it is a part of a split dispatch
+    bool barrier;        // before it
     VkPipeline pipeline;
 };
 
@@ -164,7 +164,7 @@ void vk_op_adamw(struct vk_lowering *l);
 // hazard.c: marks the passes that need a barrier before them: where one of them and a pass since
 // the last barrier touch the same memory and one of the two writes.
 enum dapt_status vk_mark_barriers(struct dapt_device *device, struct vk_passes *passes);
-// cut.c: cuts passes with more work than a dispatch may have, once their barriers are marked: parts
-// write different things, so that nothing stands between them.
-enum dapt_status vk_cut_passes(struct dapt_device *device, struct vk_passes *passes);
+// split_dispatch.c: splits passes with more work than a dispatch may have. To be called once barriers
+// are marked: parts write different memory, so none is needed between them.
+enum dapt_status vk_split_dispatches(struct dapt_device *device, struct vk_passes *passes);
 #endif

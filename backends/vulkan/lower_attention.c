@@ -36,7 +36,7 @@ static struct vk_pass *begin(struct vk_lowering *l, const struct attention *a, e
     if (a->lanes > 0) vk_constant(p, max_i64(1, min_i64(8, KEY_VALUES / a->size)));
     p->work = 4.0 * products * (double)(a->sequences * a->queries) *
               (double)(a->keys * a->heads * a->size);
-    p->cuttable = true;
+    p->splittable = true;
     return p;
 }
 

@@ -179,7 +179,7 @@ void vk_multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct 
     if (t->shader == SHADER_MATMUL_FEW) across = min_i64(across, l->device->limits.groups);
     vk_groups(p, across, ceil_div(rows, t->bm), parts);
     p->work = 2.0 * (double)rows * (double)cols * (double)k;
-    p->cuttable = t->shader != SHADER_MATMUL_FEW;
+    p->splittable = t->shader != SHADER_MATMUL_FEW;
 }
 
 static void join(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_view *parts,

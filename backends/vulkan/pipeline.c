@@ -11,7 +11,7 @@
 struct vk_pipeline {
     struct vk_pipeline *next;
     enum vk_shader shader;
-    bool part;
+    bool dispatch_base;
     uint32_t count, constants[VK_MAX_CONSTANTS];
     VkPipeline handle;
 };
@@ -122,7 +122,7 @@ static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
                  d->limits.subgroup <= d->adapter->subgroup_max;
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-        .flags = p->part ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0,
+        .flags = p->dispatch_base ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .pNext = sized ? &subgroup : NULL,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -135,10 +135,10 @@ static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
 }
 
 enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
-                                 const uint32_t *constants, uint32_t count, bool part,
+                                 const uint32_t *constants, uint32_t count, bool dispatch_base,
                                  VkPipeline *pipeline) {
     for (struct vk_pipeline *p = d->pipelines; p != NULL; p = p->next)
-        if (p->shader == shader && p->part == part && p->count == count &&
+        if (p->shader == shader && p->dispatch_base == dispatch_base && p->count == count &&
             memcmp(p->constants, constants, count * 4) == 0) {
             *pipeline = p->handle;
             return DAPT_OK;
@@ -149,7 +149,7 @@ enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
     if (p == NULL)
         return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a pipeline");
     p->shader = shader;
-    p->part = part;
+    p->dispatch_base = dispatch_base;
     p->count = count;
     memcpy(p->constants, constants, count * 4);
     VkResult result = create(d, p);

@@ -4,8 +4,8 @@
 //   memory.c    blocks of memory, buffers         transfer.c  what the host writes and reads
 //   pipeline.c  shader rows to pipelines          source.c    shaders compiled at run time
 //   cache.c     files that remember               tune.c      the fastest tiles of products
-//   hazard.c    where a barrier is needed         cut.c       dispatches that are too long
-//   program.c   programs recorded, submitted, timed
+//   hazard.c    where a barrier is needed         program.c   programs recorded, submitted, timed
+//   split_dispatch.c  dispatches that would run too long
 //   lower*.c    each op as passes of shaders
 //
 // There are no descriptors: shaders get addresses, in push constants, within the 128 bytes that
@@ -32,7 +32,8 @@ struct vk_limits {
     uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
     uint32_t tile;           // of products: the one with this number, from 1; 0: the fastest
     uint32_t tuning;         // seconds that looking for the fastest may take in all
-    // operations of a dispatch or a submission of them, if it can be cut; 0: no limit
+    // operations of one dispatch, or of one submission before any was measured, where it can be split;
+    // 0: no limit
     double work;
     bool software;  // kernels for a processor that poses as a GPU
     bool hidden;    // the host sees no device memory, as on most discrete GPUs
@@ -185,10 +186,10 @@ void vk_transfer_close(struct dapt_device *device);
 
 #define VK_MAX_CONSTANTS 24
 
-// A shader with its specialization constants; made once, kept for the device's life. `part`: for
-// dispatches of some of the workgroups.
+// A shader with its specialization constants; made once, kept for the device's life.
+// `dispatch_base`: for vkCmdDispatchBase, which runs some of the workgroups.
 enum dapt_status vk_pipeline_get(struct dapt_device *device, enum vk_shader shader,
-                                 const uint32_t *constants, uint32_t count, bool part,
+                                 const uint32_t *constants, uint32_t count, bool dispatch_base,
                                  VkPipeline *pipeline);
 // source.c: the shader compiled from DAPT_SHADER_DIR, the caller's to free; NULL where that is not
 // set.
