@@ -1,7 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// delta[n,h] = dy[n,h] . y[n,h]: what the gradient of the softmax subtracts.
+// FlashAttention-2, backward (Dao 2023, algorithm 2), pass 1 of 3: delta = rowsum(dy * y).
+//   dy, y [N,H,D] -> delta [N,H]
 layout(push_constant, std430) uniform Push {
     Inputs dy, y;
     Floats delta;

@@ -2,7 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// Cross-entropy of rows of logits, one workgroup a row. With z = cap(scale * logit):
+// Cross-entropy of rows of logits, one workgroup a row. With z = softcap(scale * logit):
 //   loss = logsumexp(z) - z[target], 0 where target < 0
 // GRADIENT: logits become d(seed * loss) / d(logit), zeros where not scored.
 layout(constant_id = 2) const bool GRADIENT = false;
@@ -20,11 +20,11 @@ shared float tops[WIDTH];
 shared float hit;   // z[target]
 
 float max_width(float value) {
-    uint lane = gl_LocalInvocationID.x;
-    tops[lane] = value;
+    uint tid = gl_LocalInvocationID.x;
+    tops[tid] = value;
     barrier();
     for (uint step = WIDTH / 2; step > 0; step /= 2) {
-        if (lane < step && tops[lane + step] > tops[lane]) tops[lane] = tops[lane + step];
+        if (tid < step && tops[tid + step] > tops[tid]) tops[tid] = tops[tid + step];
         barrier();
     }
     float top = tops[0];
@@ -33,10 +33,10 @@ float max_width(float value) {
 }
 
 void score_row(uint row, int target) {
-    uint lane = gl_LocalInvocationID.x, base = row * p.stride;
+    uint tid = gl_LocalInvocationID.x, base = row * p.stride;
     float top = MINUS_INFINITY, sum = 0.0;
-    for (uint c = lane; c < p.cols; c += WIDTH) {
-        float z = cap(p.scale * p.logits.at[base + c], p.softcap);
+    for (uint c = tid; c < p.cols; c += WIDTH) {
+        float z = softcap(p.scale * p.logits.at[base + c], p.softcap);
         top = z > top ? z : top;
         if (c == uint(target)) hit = z;
         if (GRADIENT) p.logits.at[base + c] = z;
@@ -44,19 +44,19 @@ void score_row(uint row, int target) {
     top = max_width(top);
     float scored = hit;   // before the next row's is written
     if (!finite(top)) top = 0.0;
-    for (uint c = lane; c < p.cols; c += WIDTH) {
+    for (uint c = tid; c < p.cols; c += WIDTH) {
         float z = p.logits.at[base + c];
-        if (!GRADIENT) z = cap(p.scale * z, p.softcap);
+        if (!GRADIENT) z = softcap(p.scale * z, p.softcap);
         sum += safe_exp(z - top);
     }
     sum = sum_width(sum);
-    if (lane == 0) p.loss.at[row] = (top - scored) + safe_log(sum);
+    if (tid == 0) p.loss.at[row] = (top - scored) + safe_log(sum);
     if (!GRADIENT) return;
     float factor = p.seed.at[0] * p.scale, over = 1.0 / sum;
-    for (uint c = lane; c < p.cols; c += WIDTH) {
+    for (uint c = tid; c < p.cols; c += WIDTH) {
         float z = p.logits.at[base + c], d = safe_exp(z - top) * over;
         if (c == uint(target)) d -= 1.0;
-        p.logits.at[base + c] = factor * d * cap_slope(z, p.softcap);
+        p.logits.at[base + c] = factor * d * softcap_grad(z, p.softcap);
     }
 }
 

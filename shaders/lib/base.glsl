@@ -38,11 +38,11 @@ float safe_tanh(float x) {
     return square < 0.0625 ? small : sign(x) * (1.0 - t) / (1.0 + t);
 }
 
-float cap(float x, float limit) {
-    return limit > 0.0 ? limit * safe_tanh(x / limit) : x;
+float softcap(float x, float cap) {
+    return cap > 0.0 ? cap * safe_tanh(x / cap) : x;
 }
-// d cap / dx, from what cap() returned.
-float cap_slope(float capped, float limit) {
-    float t = capped / limit;
-    return limit > 0.0 ? 1.0 - t * t : 1.0;
+// d softcap / dx, from what softcap() returned.
+float softcap_grad(float capped, float cap) {
+    float t = capped / cap;
+    return cap > 0.0 ? 1.0 - t * t : 1.0;
 }
