@@ -131,7 +131,7 @@ bool vk_accumulates(const struct vk_lowering *l, int output) {
     return (l->op->accumulate >> output & 1) != 0;
 }
 
-int64_t vk_power_above(int64_t value) {
+int64_t vk_next_power_of_two(int64_t value) {
     int64_t power = 1;
     while (power < value) power *= 2;
     return power;
@@ -152,7 +152,7 @@ struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols) {
     bool software = l->device->limits.software;
     int64_t all = software ? SOFTWARE_INVOCATIONS : vk_workgroup(l),
             most = software && cols < SOFTWARE_FLAT ? SOFTWARE_WIDTH : all,
-            width = min_i64(vk_power_above(cols), most);
+            width = min_i64(vk_next_power_of_two(cols), most);
     return (struct vk_shape){width, all / width};
 }
 

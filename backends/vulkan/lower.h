@@ -108,7 +108,7 @@ struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols);
 void vk_shape_constants(struct vk_pass *p, struct vk_shape shape);  // constants 0 and 1
 void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
                        int64_t rows, int64_t cols);
-int64_t vk_power_above(int64_t value);  // the smallest power of two that is not below
+int64_t vk_next_power_of_two(int64_t value);  // the smallest power of two that is not below
 
 // Sums over rows, in two stages where there are many: y [C] (+)= sum of x [N,C].
 void vk_lower_column_sum(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
@@ -122,24 +122,25 @@ struct vk_matmul {
 };
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m);
 
-// How a product is cut: bm x bn of c a workgroup, tm x tn of it an invocation, bk terms at a time.
+// The tile of a matmul: bm x bn of c for a workgroup, tm x tn of it for an invocation, in steps of bk
+// along K.
 struct vk_tile {
     enum vk_shader shader;
     uint32_t bm, bn, bk, tm, tn;
 };
 #define VK_MAX_TILES 16
 struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile *t);
-// One pass; with more than one chunk of terms, c is [chunks * m, n] and nothing is fused.
-void vk_multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
-                 int64_t k, int64_t chunk, const struct vk_view *c);
+// One pass. With k_chunk < k it is split-K: c is [splits * M, N], and the epilogue is left out.
+void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
+                    int64_t k, int64_t k_chunk, const struct vk_view *c);
 
-// What a tile is chosen for: parts products of [m, k] and [k, n].
-struct vk_product {
-    int64_t m, n, k, parts;
+// What a tile is chosen for: `splits` times [m, k] by [k, n].
+struct vk_matmul_size {
+    int64_t m, n, k, splits;
     bool transpose_a, transpose_b, aligned_a, aligned_b;
 };
-// tune.c: the number of the fastest tile of a list, 0 where that can't be measured.
-uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_product *product,
+// tune.c: the index of the fastest tile of a list; 0 where it can't be measured.
+uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *size,
                          const struct vk_tile *list, uint32_t count);
 
 // program.c: what a pass and a barrier between passes are as commands.

@@ -59,7 +59,7 @@ static int64_t norm_rows(const struct vk_view *x) {
 }
 static struct vk_shape norm_shape(const struct vk_lowering *l, int64_t cols) {
     if (l->device->limits.software) return (struct vk_shape){1, 16};
-    int64_t all = vk_workgroup(l), width = min_i64(vk_power_above(ceil_div(cols, 4)), all);
+    int64_t all = vk_workgroup(l), width = min_i64(vk_next_power_of_two(ceil_div(cols, 4)), all);
     return (struct vk_shape){width, all / width};
 }
 static int64_t norm_at_once(struct vk_shape shape, int64_t cols) {

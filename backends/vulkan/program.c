@@ -186,7 +186,7 @@ static enum dapt_status record(struct dapt_device *d, struct dapt_executable *e)
 
 // -------------------------------------------------------------------------------- compile, destroy
 
-// Workgroups of products and of attention cover all there is.
+// Matmul and attention need a workgroup for each tile: their shaders do not loop over tiles.
 static bool dispatchable(const struct dapt_device *d, const struct dapt_program *program,
                          const struct dapt_op *op) {
     const uint32_t *most = d->adapter->properties.limits.maxComputeWorkGroupCount;
@@ -256,7 +256,7 @@ enum dapt_status vk_program_compile(struct dapt_device *device, const struct dap
     e->timed = device->adapter->timestamp_bits > 0 && e->passes.count < MAX_QUERIES;
     status = record(device, e);
 done:
-    vk_tuner_rest(device);
+    vk_tuner_free_memory(device);
     if (status < 0) {
         vk_program_destroy(device, e);
         return status;

@@ -3,7 +3,7 @@
 //   instance.c  libvulkan, the instance, devices  device.c    one open device, waiting, errors
 //   memory.c    blocks of memory, buffers         transfer.c  what the host writes and reads
 //   pipeline.c  shader rows to pipelines          source.c    shaders compiled at run time
-//   cache.c     files that remember               tune.c      the fastest tiles of products
+//   cache.c     files that remember               tune.c      the fastest tiles of matmuls
 //   hazard.c    where a barrier is needed         program.c   programs recorded, submitted, timed
 //   split_dispatch.c  dispatches that would run too long
 //   lower*.c    each op as passes of shaders
@@ -30,7 +30,7 @@ struct vk_limits {
     uint32_t subgroup;       // asked-for subgroup size; 0: the driver's choice
     uint64_t allocation;     // bytes of one allocation
     uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
-    uint32_t tile;           // of products: the one with this number, from 1; 0: the fastest
+    uint32_t tile;           // of matmuls: the one with this number, from 1; 0: the fastest
     uint32_t tuning;         // seconds that looking for the fastest may take in all
     // operations of one dispatch, or of one submission before any was measured, where it can be split;
     // 0: no limit
@@ -126,7 +126,7 @@ struct dapt_device {
     uint32_t scratch_version;
 
     VkPipelineCache cache;
-    struct vk_tuner *tuner;  // NULL until a product was measured or looked up
+    struct vk_tuner *tuner;  // NULL until a matmul was measured or looked up
     VkPipelineLayout layout;
     VkShaderModule modules[SHADER_COUNT];
     struct vk_pipeline *pipelines;  // a list
@@ -206,9 +206,9 @@ void *vk_cache_read(const struct dapt_device *device, const char *kind, uint64_t
 void vk_cache_write(const struct dapt_device *device, const char *kind, uint64_t content,
                     const void *data, size_t size);  // whole or not at all; no error if not
 
-// tune.c: what was measured is remembered when the device is closed; the memory that measuring
-// took is given back by rest.
-void vk_tuner_rest(struct dapt_device *device);
+// tune.c: measurements are written to the cache when the device is closed; vk_tuner_free_memory()
+// frees the memory that they used.
+void vk_tuner_free_memory(struct dapt_device *device);
 void vk_tuner_close(struct dapt_device *device);
 
 // ---------------------------------------------------------------------------------------- programs
