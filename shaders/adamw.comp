@@ -1,7 +1,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// One AdamW step over one range; nothing happens where the norm is not finite.
+// AdamW (Loshchilov and Hutter 2019, algorithm 2): one step over one range. Nothing changes where
+// norm2, the squared norm of the whole gradient, is not finite.
+//   grad [count], step [16], norm2 [1]; param, m, v [count] in place
 //   g = grad * min(1, clip / (sqrt(norm2) + 1e-6)); m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2
 //   param -= lr * decay * param; param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
 layout(constant_id = 2) const bool DECAY = false;

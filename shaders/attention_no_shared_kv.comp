@@ -2,9 +2,9 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/attention_no_shared.glsl"
-// FlashAttention-2, backward, without shared memory, pass 2 of 2: dk and dv with one key an invocation
-// (steps as in attention_grad_kv.comp). Sums run over the queries that see any key of the workgroup
-// and over the query heads that share the key head, in order.
+// FlashAttention-2, backward, without shared memory, pass 2 of 2: dk and dv with one key an
+// invocation (steps as in attention_grad_kv.comp). Sums run over the queries that see any key of
+// the workgroup and over the query heads that share the key head, in order.
 //   dy, q [N,H,D], k, v [M,G,D], lse, delta [N,H], first, last [N] -> dk, dv [M,G,D]; G = KV_HEADS
 layout(push_constant, std430) uniform Push {
     Inputs dy, q, k, v, lse, delta;

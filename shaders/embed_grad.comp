@@ -1,8 +1,11 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// dtable[v] += sum of dy[n] with rows[n] == v, n ascending. `order` holds the n sorted by rows[n]:
-// whoever is first of its row adds up all that follow with the same row.
+// Gradient of the embedding, after embed_sort.comp: dtable[v] += sum of dy[n] with rows[n] == v, in
+// ascending n.
+//   dy [N,C], rows [N], order [N] -> dtable [V,C]
+// `order` holds the n sorted by rows[n]. The first n of each table row adds up all that follow with
+// the same row: no atomics, one order.
 layout(push_constant, std430) uniform Push {
     Inputs dy;
     Indices rows;

@@ -8,12 +8,12 @@
 //   1. the step's BM x BK of op(a) and BK x BN of op(b) go from registers to shared memory
 //   2. the next step's are loaded into registers (prefetch)
 //   3. every invocation adds the BK outer products to its accumulators
-// Then the epilogue. All loads, stores and sums are of vec4: an invocation has vec4s of neighbouring
-// rows and columns, spaced by the height and width of the workgroup, so that neighbouring
-// invocations access neighbouring memory.
+// Then the epilogue. All loads, stores and sums are of vec4: an invocation has vec4s of
+// neighbouring rows and columns, spaced by the height and width of the workgroup, so that
+// neighbouring invocations access neighbouring memory.
 //
-// The same bits for every tile: an element of c is the sum over its k_chunk in order, by fma, then of
-// zeros up to a multiple of 16, which every BK divides.
+// The same bits for every tile: an element of c is the sum over its k_chunk in order, by fma, then
+// of zeros up to a multiple of 16, which every BK divides.
 layout(constant_id = 2) const uint BM = 64;
 layout(constant_id = 3) const uint BN = 64;
 layout(constant_id = 4) const uint BK = 16;
@@ -41,8 +41,8 @@ const uint TM4 = TM / 4, TN4 = TN / 4;
 shared vec4 tile_a[BK * PITCH_A];
 shared vec4 tile_b[BK * PITCH_B];
 
-// (mn, k) of the i-th vec4 of a tile; mn: a row of op(a) or a column of op(b). `mn_major`: memory is
-// contiguous along mn, and so is a vec4; else along k.
+// (mn, k) of the i-th vec4 of a tile; mn: a row of op(a) or a column of op(b). `mn_major`: memory
+// is contiguous along mn, and so is a vec4; else along k.
 uvec2 tile_position(uint i, uint mn_size, bool mn_major) {
     return mn_major ? uvec2(i % (mn_size / 4) * 4, i / (mn_size / 4)) : uvec2(i / (BK / 4), i % (BK / 4) * 4);
 }

@@ -1,11 +1,12 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// Matmul without shared memory; operands and shapes in lib/matmul.glsl. An invocation computes TM x TN
-// of c in registers: its TM rows are those of the whole workgroup, so that elements of op(a) are the
-// same for all invocations. For software devices, where shared memory gains nothing, and for few rows.
-// BK elements of K at a time, as it costs more to carry the accumulators from round to round than to
-// add to them. The same bits for every tile: an element of c is the sum over its k_chunk in order.
+// Matmul without shared memory; operands and shapes in lib/matmul.glsl. An invocation computes TM x
+// TN of c in registers: its TM rows are those of the whole workgroup, so that elements of op(a) are
+// the same for all invocations. For software devices, where shared memory gains nothing, and for
+// few rows. BK elements of K at a time, as it costs more to carry the accumulators from round to
+// round than to add to them. The same bits for every tile: an element of c is the sum over its
+// k_chunk in order.
 layout(constant_id = 2) const uint BM = 8;
 layout(constant_id = 3) const uint BN = 16;
 layout(constant_id = 4) const uint BK = 1;

@@ -2,12 +2,13 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// Matmul with few rows (skinny GEMM, GEMV), as in generation; operands and shapes in lib/matmul.glsl.
-// What counts is that b is read once, by neighbouring invocations from neighbouring memory. Every
-// invocation has all BM rows of its workgroup. TRANSPOSE_B (b is contiguous along K): WIDTH
-// invocations share the K of a column, and there are HEIGHT columns; else there are WIDTH columns, and
-// HEIGHT invocations share the K. Each invocation sums its elements in order; then the partial sums
-// are added, in an order that the shape of the workgroup decides.
+// Matmul with few rows (skinny GEMM, GEMV), as in generation; operands and shapes in
+// lib/matmul.glsl. What counts is that b is read once, by neighbouring invocations from
+// neighbouring memory. Every invocation has all BM rows of its workgroup. TRANSPOSE_B (b is
+// contiguous along K): WIDTH invocations share the K of a column, and there are HEIGHT columns;
+// else there are WIDTH columns, and HEIGHT invocations share the K. Each invocation sums its
+// elements in order; then the partial sums are added, in an order that the shape of the workgroup
+// decides.
 layout(constant_id = 2) const uint BM = 1;
 layout(constant_id = 3) const uint BN = 1;   // columns of a workgroup
 layout(constant_id = 7) const bool TRANSPOSE_A = false;

@@ -2,7 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 // Split-K, pass 2 of 2 (pass 1: lib/matmul.glsl): adds the slices in order, then the epilogue.
-//   parts [splits,M,N], bias [N], residual [M,N] -> c [M,N] = act(sum of parts + bias) + residual, or +=
+//   parts [splits,M,N], bias [N], residual [M,N] -> c [M,N] = act(sum of parts + bias) + residual,
+//     or +=
 layout(constant_id = 2) const bool HAS_BIAS = false;
 layout(constant_id = 3) const bool HAS_RESIDUAL = false;
 layout(constant_id = 4) const bool ACCUMULATE = false;

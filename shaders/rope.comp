@@ -1,8 +1,11 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// Rotates the first R elements of each head by the angles of its row's position; copies the rest.
-// Invocations in x take a pair, or one element of the rest; in y a head of a row.
+// Rotary positions (RoPE, Su et al. 2021): rotates pairs of the first R elements of each head by
+// the angles of the row's position; copies the rest.
+//   x [N,H,D], table [P,R] (R/2 cosines, then R/2 sines), positions [N] -> y [N,H,D]; R = p.rotated
+// Pairs are (i, i + R/2) or, INTERLEAVED, (2i, 2i + 1). INVERSE: the angles negated, for the
+// gradient. An invocation in x has a pair, or one element of the rest; in y a head of a row.
 layout(constant_id = 2) const bool INTERLEAVED = false;
 layout(constant_id = 3) const bool INVERSE = false;
 

@@ -62,7 +62,7 @@ static struct vk_shape norm_shape(const struct vk_lowering *l, int64_t cols) {
     int64_t all = vk_workgroup(l), width = min_i64(vk_next_power_of_two(ceil_div(cols, 4)), all);
     return (struct vk_shape){width, all / width};
 }
-static int64_t norm_at_once(struct vk_shape shape, int64_t cols) {
+static int64_t norm_unroll(struct vk_shape shape, int64_t cols) {
     return cols % (4 * shape.width) == 0 ? 4 : 1;
 }
 static void norm_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
@@ -77,7 +77,7 @@ void vk_op_norm(struct vk_lowering *l) {
     struct vk_shape shape = norm_shape(l, x->cols);
     vk_shape_constants(p, shape);
     vk_constant(p, layer && bias->address != 0);
-    vk_constant(p, norm_at_once(shape, x->cols));
+    vk_constant(p, norm_unroll(shape, x->cols));
     vk_reads(p, x);
     vk_reads(p, &l->in[1]);
     vk_reads(p, layer ? bias : &none);
@@ -129,7 +129,7 @@ void vk_op_norm_grad(struct vk_lowering *l) {
     struct vk_shape shape = norm_shape(l, x->cols);
     vk_shape_constants(p, shape);
     vk_constant(p, vk_accumulates(l, 0));
-    vk_constant(p, norm_at_once(shape, x->cols));
+    vk_constant(p, norm_unroll(shape, x->cols));
     vk_reads(p, dy);
     vk_reads(p, x);
     vk_reads(p, &l->in[2]);

@@ -1,5 +1,6 @@
 // What the passes of FlashAttention-2 share (Dao 2023): attention.comp is algorithm 1,
-// attention_delta, attention_grad_q and attention_grad_kv are algorithm 2. The names are the paper's:
+// attention_delta, attention_grad_q and attention_grad_kv are algorithm 2. The names are the
+// paper's:
 //   s, p      scores and probabilities of one tile; dp, ds: their gradients
 //   m, l      running maximum and sum of a row of scores; alpha: exp(m_old - m_new)
 //   o         output before the division by l; y is the output O, lse the row's logsumexp L
@@ -106,8 +107,8 @@ void share_tile(float tile[SCORES]) {
     barrier();
 }
 
-// sum += shared_tile v, where v is rows [row, row + TILE) of `of`. `masked`: some query does not see
-// some key; p = 0 hides that row of v only where it is finite, so others are left out.
+// sum += shared_tile v, where v is rows [row, row + TILE) of `of`. `masked`: some query does not
+// see some key; p = 0 hides that row of v only where it is finite, so others are left out.
 void accumulate(Inputs v, Rows of, uint row, bool masked, inout float sum[SUMS]) {
     uint x = gl_LocalInvocationID.x % THREADS_X, y = gl_LocalInvocationID.x / THREADS_X;
     uint count = min(TILE, of.count - row);

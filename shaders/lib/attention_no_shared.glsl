@@ -1,7 +1,7 @@
 // What the passes of FlashAttention-2 without shared memory have in common: one query (or key) an
 // invocation, all of its row in registers; the loops are the same for all invocations. Names as in
-// lib/attention.glsl. Indices of loads are clamped, as Mesa's software rasteriser repeats such loads
-// once after a loop has ended.
+// lib/attention.glsl. Indices of loads are clamped, as Mesa's software rasteriser repeats such
+// loads once after a loop has ended.
 layout(constant_id = 2) const uint D = 64;         // head size
 layout(constant_id = 3) const uint HEADS = 1;      // of queries
 layout(constant_id = 4) const uint KV_HEADS = 1;   // of keys and values (grouped-query attention)

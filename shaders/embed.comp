@@ -1,7 +1,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// Rows by number. embed: y[n] = x[rows[n]]; with SCATTER, y[rows[n]] = x[n].
+// Gather and scatter of rows.
+//   embed: table x [V,C], rows [N] -> y [N,C] = x[rows[n]]
+//   SCATTER: x [N,C], rows [N] -> table y [P,C]: y[rows[n]] = x[n]
 layout(push_constant, std430) uniform Push {
     Inputs x;
     Indices rows;
