@@ -2,8 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/attention.glsl"
-// FlashAttention-2, backward (Dao 2023, algorithm 2; names in lib/attention.glsl), pass 3 of 3: dk,
-// dv.
+// FlashAttention-2, backward (Dao 2023, algorithm 2; names in lib/attention.glsl), pass 3: dk, dv.
 //   dy, q [N,H,D], k, v [M,G,D], lse, delta [N,H], first, last [N] -> dk, dv [M,G,D]; G = KV_HEADS
 // One workgroup: TILE keys of one key head of one sequence. For each tile of queries, and each
 // query head that shares the key head, in order:

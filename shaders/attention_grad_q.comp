@@ -2,7 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/attention.glsl"
-// FlashAttention-2, backward (Dao 2023, algorithm 2; names in lib/attention.glsl), pass 2 of 3: dq.
+// FlashAttention-2, backward (Dao 2023, algorithm 2; names in lib/attention.glsl), pass 2: dq.
 //   dy, q [N,H,D], k, v [M,G,D], lse, delta [N,H], first, last [N] -> dq [N,H,D]; G = KV_HEADS
 // One workgroup: TILE queries of one head of one sequence. For each tile of keys:
 //   1. s = q k^T, dp = dy v^T

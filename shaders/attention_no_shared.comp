@@ -3,8 +3,7 @@
 #include "lib/base.glsl"
 #include "lib/attention_no_shared.glsl"
 // FlashAttention-2, forward, without shared memory (names and steps as in attention.comp): one
-// query an invocation; keys and values are the same for all invocations, which never wait for each
-// other.
+// query an invocation. All read the same keys and values, and never wait for each other.
 //   q [N,H,D], k, v [M,G,D], first, last [N] -> y [N,H,D], lse [N,H]; G = KV_HEADS
 layout(push_constant, std430) uniform Push {
     Inputs q, k, v;

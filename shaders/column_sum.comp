@@ -2,8 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// Sums over rows; each workgroup in y sums one chunk of rows. A second pass sums the chunks'
-// results.
+// Sums over rows; each workgroup in y sums one chunk of rows, a second pass adds up the chunks.
 //   column_sum: x [N,C] -> y [chunks,C] = sum of x, or +=
 //   NORM 1, weight of rms_norm: x, dy [N,C], rstd [N] -> y [chunks,C] = sum of dy * x * rstd
 //   NORM 2, weight and bias of layer_norm: x, dy [N,C], rstd, mean [N] ->

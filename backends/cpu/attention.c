@@ -1,6 +1,6 @@
 // FlashAttention-2, forward (Dao 2023, algorithm 1; names in attention.h): a tile of queries meets
-// tiles of keys one after another, with an online softmax (Milakov and Gimelshein 2018). Scores exist
-// only as one tile. For each tile of keys:
+// tiles of keys one after another, with an online softmax (Milakov and Gimelshein 2018). Scores
+// exist only as one tile. For each tile of keys:
 //   1. s = scale q k^T, capped and masked
 //   2. m_new = max(m, rowmax(s)); p = exp(s - m_new); alpha = exp(m - m_new)
 //   3. l = alpha l + rowsum(p)

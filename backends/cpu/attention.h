@@ -6,8 +6,8 @@
 //   m, l     running maximum and sum of a row of scores; alpha: exp(m_old - m_new)
 //   o        output before the division by l; y is the output O, lse the row's logsumexp L
 //   delta    rowsum(dy * y), D in the paper
-// Vectors hold one value of several queries: tiles of scores are stored transposed, as [key][query],
-// and outputs as [channel][query]. Rows of k and v are read where they are.
+// Vectors hold one value of several queries: tiles of scores are stored transposed, as
+// [key][query], and outputs as [channel][query]. Rows of k and v are read where they are.
 #ifndef DAPT_CPU_ATTENTION_H
 #define DAPT_CPU_ATTENTION_H
 #include "tile.h"
@@ -40,8 +40,8 @@ static inline struct attention attention_of(const struct job *job, const struct 
                               job->op.u.attention.softcap};
 }
 
-// The mask of a tile of queries: query i sees the keys low[i] .. high[i], both included. Lanes beyond
-// the last query repeat it.
+// The mask of a tile of queries: query i sees the keys low[i] .. high[i], both included. Lanes
+// beyond the last query repeat it.
 struct mask {
     _Alignas(64) int32_t low[BR], high[BR];
     int32_t min_low, max_low, min_high, max_high;
@@ -66,8 +66,8 @@ static inline void mask_of(const struct attention *at, const int32_t *first, con
         if (mask->high[i] > mask->max_high) mask->max_high = mask->high[i];
     }
 }
-// Whether any query of the tile sees any of `count` keys from `key` on (else the tile is skipped), and
-// whether all see all (then the tile needs no mask).
+// Whether any query of the tile sees any of `count` keys from `key` on (else the tile is skipped),
+// and whether all see all (then the tile needs no mask).
 static inline bool mask_any(const struct mask *mask, int64_t key, int64_t count) {
     return key <= mask->max_high && key + count > mask->min_low;
 }

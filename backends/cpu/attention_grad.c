@@ -1,5 +1,5 @@
-// FlashAttention-2, backward (Dao 2023, algorithm 2; names in attention.h). For every pair of a tile
-// of queries and a tile of keys, scores are computed again:
+// FlashAttention-2, backward (Dao 2023, algorithm 2; names in attention.h). For every pair of a
+// tile of queries and a tile of keys, scores are computed again:
 //   1. s = scale q k^T, capped; p = exp(s - lse)
 //   2. dp = dy v^T, ds = p (dp - delta), delta = rowsum(dy y), times the derivative of the cap
 //   3. dv += p^T dy, dk += ds^T (scale q)

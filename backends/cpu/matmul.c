@@ -95,8 +95,8 @@ static void matmul_prepare(struct job *job) {
 
 // ----------------------------------------------------------------------------------- what is fused
 
-// c = act(t + bias) + residual [+ c] for one block; t may be c, and may hold the bias already. Column
-// and row numbers are those of c.
+// c = act(t + bias) + residual [+ c] for one block; t may be c, and may hold the bias already.
+// Column and row numbers are those of c.
 static inline __attribute__((always_inline)) void finish_kind(const struct job *job,
                                                               enum dapt_activation kind,
                                                               const float *bias, struct block b,

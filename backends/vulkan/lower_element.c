@@ -1,4 +1,4 @@
-// Ops that work element by element: one shader text, a row each.
+// Element-wise ops: one shader source, a row of the table each.
 #include "lower.h"
 
 static const struct {
@@ -32,7 +32,7 @@ void vk_op_element(struct vk_lowering *l) {
     int inputs = rows[op->opcode].inputs, outputs = rows[op->opcode].outputs;
     int64_t count = out[0].rows, cols = out[0].inner * out[0].cols;
     bool flat = op->opcode != DAPT_OP_ADD_BIAS;
-    // A bias is a matrix whose rows are all the same.
+    // A bias is a matrix with stride 0: all rows are the same.
     if (op->opcode == DAPT_OP_ADD_BIAS) in[1] = (struct vk_view){in[1].address, 1, 1, cols, 0};
     for (int i = 0; i < inputs; i++) flat = flat && vk_dense(&in[i]);
     for (int i = 0; i < outputs; i++) flat = flat && vk_dense(&out[i]);

@@ -36,15 +36,15 @@ static void lower_zero(struct vk_lowering *l, const struct vk_view *y) {
 }
 
 #define DIGIT_BITS 4  // of embed_sort.comp
-#define SORTERS 128
+#define SORT_INVOCATIONS 128
 
-// The numbers 0 .. count-1 ordered by rows[n], equals in their order.
+// The numbers n = 0 .. count-1 sorted by rows[n], stable: a radix sort, one pass for each digit.
 static struct vk_view lower_sort(struct vk_lowering *l, const struct vk_view *rows, int64_t limit) {
     struct vk_view order[2] = {vk_scratch(l, rows->rows, 1), vk_scratch(l, rows->rows, 1)};
     int from = 1, shift = 0;
     do {
         struct vk_pass *p = vk_pass(l, SHADER_EMBED_SORT);
-        vk_shape_constants(p, (struct vk_shape){SORTERS, 1});
+        vk_shape_constants(p, (struct vk_shape){SORT_INVOCATIONS, 1});
         vk_constant(p, shift == 0);
         vk_reads(p, rows);
         vk_reads(p, &order[from]);

@@ -1,11 +1,12 @@
 // Matmul: which shader, which tile, and whether split-K.
 //
 // The same bits for every tile: how K is split follows from the shape and the kind of device alone,
-// and within a split all tiles of a list sum in the same order (matmul.comp, matmul_no_shared.comp).
+// and within a split all tiles of a list sum in the same order (see the shaders).
 #include "lower.h"
 
-// Tiles as {shader, bm, bn, bk, tm, tn}. Those for GPUs are shared by bm / tm * bn / tn invocations; in
-// those of matmul_no_shared.comp tm is bm. The first of a list is the default, if it fits.
+// Tiles as {shader, bm, bn, bk, tm, tn}. Those for GPUs are shared by bm / tm * bn / tn
+// invocations; in those of matmul_no_shared.comp tm is bm. The first of a list is the default, if
+// it fits.
 static const struct vk_tile shared_tiles[] = {
     {SHADER_MATMUL, 64, 64, 16, 8, 4},   {SHADER_MATMUL, 128, 128, 8, 8, 8},
     {SHADER_MATMUL, 128, 128, 16, 8, 8}, {SHADER_MATMUL, 128, 64, 16, 8, 8},

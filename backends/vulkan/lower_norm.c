@@ -13,7 +13,7 @@ static int64_t chunk_rows(const struct vk_lowering *l, int64_t rows) {
     return min_i64(max_i64(MIN_CHUNK, chunk), VK_LOOP_LIMIT);
 }
 
-// A processor does not like to wait for others: nothing is shared there.
+// On software devices a workgroup has one row of invocations: barriers are slow there.
 static struct vk_shape sum_shape(const struct vk_lowering *l) {
     return (struct vk_shape){SUM_COLUMNS,
                              l->device->limits.software ? 1 : vk_workgroup(l) / SUM_COLUMNS};
@@ -53,7 +53,7 @@ void vk_op_column_sum(struct vk_lowering *l) {
 
 // ------------------------------------------------------------------------------------------- norms
 
-// Rows of a norm, of rank 2 or 3; elements of a row by several invocations.
+// Rows of a norm; x has rank 2 or 3. Several invocations share a row.
 static int64_t norm_rows(const struct vk_view *x) {
     return x->rows * x->inner;
 }
@@ -93,7 +93,7 @@ void vk_op_norm(struct vk_lowering *l) {
     norm_groups(l, p, shape, norm_rows(x));
 }
 
-// dweight and dbias: each chunk of rows to a row of parts, then the parts in order.
+// dweight and dbias in two passes: the sum of each chunk of rows, then their sum in order.
 static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_view *mean,
                              const struct vk_view *rstd) {
     const struct vk_view *dy = &l->in[0], *x = &l->in[1];

@@ -1,5 +1,5 @@
-// Pipelines: a shader row and its constants, made on first use; and the driver's cache of them on
-// disk.
+// Pipelines: a shader with its specialization constants, made on first use; and the driver's
+// pipeline cache on disk.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ struct vk_pipeline {
     VkPipeline handle;
 };
 
-// A cache that can't be written is no error: the next start compiles again.
+// It is no error if the cache can't be written: the next start compiles again.
 static void write_cache(struct dapt_device *d) {
     size_t size = 0;
     if (!d->cache_dirty) return;
@@ -66,15 +66,15 @@ void vk_pipeline_close(struct dapt_device *d) {
 
 // --------------------------------------------------------------------------------------- pipelines
 
-// Without being asked, compilers may take it that no number is infinite or none at all (as Metal's
-// do): then a comparison with infinity or a mask that keeps a NaN out is worth nothing. Puts the
-// execution mode SignedZeroInfNanPreserve for 32 bits into a module, in SPIR-V of its version without
-// an extension. `code` has room for ADDED_WORDS more; *words is how many it has.
+// By default a compiler may assume that no float is infinite or NaN (Metal's does): then
+// comparisons with infinity and masks that keep NaN out fail. This adds the execution mode
+// SignedZeroInfNanPreserve for 32 bits to a module; its version of SPIR-V needs no extension for
+// it. `code` has room for ADDED_WORDS more; *words is how many it has.
 #define ADDED_WORDS 6
 enum { SPV_OP_ENTRY_POINT = 15, SPV_OP_EXECUTION_MODE = 16, SPV_OP_CAPABILITY = 17 };
 enum { SPV_PRESERVE_MODE = 4461, SPV_PRESERVE_CAPABILITY = 4466, SPV_HEADER = 5 };
 
-static void keep_infinities(uint32_t *code, size_t *words) {
+static void preserve_infinities(uint32_t *code, size_t *words) {
     size_t at = SPV_HEADER;
     while (at < *words && (code[at] & 0xffff) != SPV_OP_ENTRY_POINT && code[at] >> 16 > 0)
         at += code[at] >> 16;
@@ -103,7 +103,7 @@ static enum dapt_status get_module(struct dapt_device *d, enum vk_shader shader)
     if (code == NULL)
         return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a shader");
     if (d->adapter->properties12.shaderSignedZeroInfNanPreserveFloat32)
-        keep_infinities(code, &words);
+        preserve_infinities(code, &words);
     VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = words * 4, .pCode = code};
     VkResult result = d->api.CreateShaderModule(d->handle, &info, NULL, &d->modules[shader]);

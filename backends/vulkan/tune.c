@@ -1,10 +1,10 @@
 // Auto-tuning: the fastest tile of a matmul, measured once and remembered beside the pipelines.
 //
-// Matmuls of similar size share an answer: sizes are rounded up to powers of two, and limited to what
-// shows the difference between tiles. A measurement takes a few milliseconds, all of them a second,
-// pipelines included (vk_limits.tuning). What is left then gets the default tile, and is measured at
-// the next start. All tiles of a list give the same bits (lower_matmul.c), so the choice can't change
-// a result.
+// Matmuls of similar size share an answer: sizes are rounded up to powers of two, and limited to
+// what shows the difference between tiles. A measurement takes a few milliseconds, all of them a
+// second, pipelines included (vk_limits.tuning). What is left then gets the default tile, and is
+// measured at the next start. All tiles of a list give the same bits (lower_matmul.c), so the
+// choice can't change a result.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +44,7 @@ struct vk_tuner {
     struct dapt_buffer *memory;
 };
 
-// -------------------------------------------------------------------------------- what is remembered
+// ------------------------------------------------------------------------------ what is remembered
 
 static bool from_source(void) {
     const char *folder = getenv("DAPT_SHADER_DIR");
@@ -150,7 +150,7 @@ static void insert(struct vk_tuner *t, const struct key *key, const struct vk_ti
     t->changed = true;
 }
 
-// ----------------------------------------------------------------------------------------- measuring
+// --------------------------------------------------------------------------------------- measuring
 
 static double seconds_now(void) {
     struct timespec time;
@@ -253,8 +253,8 @@ static enum dapt_status measure(struct dapt_device *d, const struct vk_matmul_si
     return status;
 }
 
-// A smaller size of about the same shape, for a measurement of about RUN_SECONDS. Fast devices reach
-// their rate only with larger sizes, so the rate is measured again after each step.
+// A smaller size of about the same shape, for a measurement of about RUN_SECONDS. Fast devices
+// reach their rate only with larger sizes, so the rate is measured again after each step.
 static struct vk_matmul_size shrink(const struct vk_matmul_size *p, double rate) {
     struct vk_matmul_size s = *p;
     while (operations(&s) > rate * RUN_SECONDS && (s.m > FIRST_SIZE || s.n > FIRST_SIZE)) {

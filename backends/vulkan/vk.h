@@ -21,7 +21,7 @@ struct dapt_device;
 
 // ------------------------------------------------------------------------------------ the adapters
 
-// What kernels may rely on: the device's, or less where DAPT_VK_LIMITS says so
+// What kernels may rely on: the limits of the device, or lower ones from DAPT_VK_LIMITS
 // ("shared=16384,invocations=128").
 struct vk_limits {
     uint32_t shared_memory;  // bytes of a workgroup
@@ -32,10 +32,10 @@ struct vk_limits {
     uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
     uint32_t tile;           // of matmuls: the one with this number, from 1; 0: the fastest
     uint32_t tuning;         // seconds that looking for the fastest may take in all
-    // operations of one dispatch, or of one submission before any was measured, where it can be split;
-    // 0: no limit
+    // operations of one dispatch, or of one submission before any was measured, where it can be
+    // split; 0: no limit
     double work;
-    bool software;  // kernels for a processor that poses as a GPU
+    bool software;  // kernels for a software device: a CPU with a Vulkan driver, such as lavapipe
     bool hidden;    // the host sees no device memory, as on most discrete GPUs
 };
 
@@ -72,15 +72,15 @@ struct vk_instance {
     struct vk_adapter adapters[VK_MAX_ADAPTERS];
     char reason[512];  // why there are none
 };
-// Never NULL; as many gives as takes. Nothing is left to the end of the process, when the libraries
-// below may be gone already.
-struct vk_instance *vk_instance_take(const struct dapt_host *host);
-void vk_instance_give(void);
+// Never NULL; counted: the last release closes it. Nothing is left to the end of the process, when
+// the libraries below may be unloaded already.
+struct vk_instance *vk_instance_acquire(const struct dapt_host *host);
+void vk_instance_release(void);
 
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count);
 enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,
                                 struct dapt_device_info *info);
-// Free and total bytes of device memory; free is 0 where nobody knows.
+// Free and total bytes of device memory; free is 0 where it is not known.
 void vk_memory_budget(const struct vk_adapter *adapter, uint64_t *total, uint64_t *available);
 
 // -------------------------------------------------------------------------------------- the device
@@ -99,7 +99,7 @@ struct dapt_buffer {
 
 struct vk_pipeline;
 
-#define VK_FLYING 256  // submissions that messages can name
+#define VK_IN_FLIGHT 256  // the last submissions, which messages can name
 
 struct dapt_device {
     const struct dapt_host *host;
@@ -111,12 +111,12 @@ struct dapt_device {
     VkQueue queue, sparse_queue;
     VkCommandPool pool;
     VkSemaphore timeline;
-    uint64_t submitted;              // value of the timeline after everything submitted so far
-    enum dapt_status lost;           // set once: every later call fails with it
-    const char *running[VK_FLYING];  // what each of the last submissions does, for messages
+    uint64_t submitted;                 // value of the timeline after everything submitted so far
+    enum dapt_status lost;              // set once: every later call fails with it
+    const char *running[VK_IN_FLIGHT];  // what each of the last submissions does, for messages
     double patience;           // seconds without progress after which the device is taken to hang
-    bool hung;                 // what runs on it can't be taken apart
-    struct dapt_device *next;  // of the devices that were left as they were
+    bool hung;                 // nothing that a submission uses may be destroyed
+    struct dapt_device *next;  // of the abandoned devices
 
     VkPhysicalDeviceMemoryProperties memory;
     struct vk_block *blocks;
@@ -132,8 +132,8 @@ struct dapt_device {
     struct vk_pipeline *pipelines;  // a list
     bool cache_dirty;
 
-    bool unified;  // the host sees all device memory
-    bool crowded;  // said once that more memory was asked for than was free
+    bool unified;         // the host sees all device memory
+    bool oversubscribed;  // warned once that more memory was asked for than was free
 };
 
 enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
@@ -152,7 +152,7 @@ bool vk_idle(struct dapt_device *device);
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what);
 const char *vk_result_name(VkResult result);
 uint64_t vk_hash(const void *data, size_t size);  // FNV-1a
-// Messages name nothing any more that lies in these bytes.
+// Forgets the names of submissions that lie in these bytes: their memory will be freed.
 void vk_forget(struct dapt_device *device, const void *begin, size_t size);
 void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, const char *name);
 // Command buffers of the device's pool, begun and ended. `reusable`: submitted more than once.
@@ -198,8 +198,8 @@ enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader sha
 enum dapt_status vk_pipeline_open(struct dapt_device *device);
 void vk_pipeline_close(struct dapt_device *device);
 
-// cache.c: files in $XDG_CACHE_HOME/dapt or ~/.cache/dapt that hold what this device and driver gave.
-// `content` tells apart what else must be the same; whatever does not fit to the byte is a miss.
+// cache.c: files in $XDG_CACHE_HOME/dapt or ~/.cache/dapt of what depends on this device and
+// driver. `content` is a hash of all else that must be the same; any difference is a miss.
 // DAPT_VK_CACHE=0: nothing is read or written.
 void *vk_cache_read(const struct dapt_device *device, const char *kind, uint64_t content,
                     size_t *size);  // the caller's to free; NULL: a miss

@@ -220,7 +220,7 @@ static void find(PFN_vkGetDeviceProcAddr get, const char *name, void *function) 
 
 static int setup(void **unused) {
     (void)unused;
-    instance = vk_instance_take(dapt_host());
+    instance = vk_instance_acquire(dapt_host());
     if (instance->count == 0) {
         printf("skipped: no device without hardware: %s\n", instance->reason);
         exit(77);
