@@ -110,8 +110,8 @@ static void device_close(struct dapt_device *device) {
     free(device);
 }
 
-// OpenBLAS takes a workspace for each thread when it first computes, and asks again and again, for
-// ever, where it gets none: under a limit of this process' memory it is looked at before.
+// OpenBLAS allocates a workspace for each thread when it first computes, and retries for ever if it
+// gets none: where the memory of this process is limited, this is checked before.
 #define BLAS_WORKSPACE ((size_t)160 << 20)
 static enum dapt_status check_workspaces(const struct dapt_device *device) {
     struct rlimit limit;

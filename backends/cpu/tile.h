@@ -12,10 +12,11 @@
 #define TILE_VECTORS 2
 #endif
 
+// Element (i, r) of [M,K] is at data[i * row + r * k].
 struct tile_a {
     const float *data;
-    int64_t row, k;  // strides
-};                   // element (i, r) at data[i * row + r * k]
+    int64_t row, k;
+};
 
 static inline __attribute__((always_inline)) void tile_block(const int rows, const int vectors,
                                                              int64_t k, struct tile_a a,
