@@ -7,7 +7,7 @@
 // of BK along K:
 //   1. the step's BM x BK of op(a) and BK x BN of op(b) go from registers to shared memory
 //   2. the next step's are loaded into registers (prefetch)
-//   3. every invocation adds the BK outer products to its accumulators
+//   3. every invocation adds BK outer products to its accumulators
 // Then the epilogue. All loads, stores and sums are of vec4: an invocation has vec4s of
 // neighbouring rows and columns, spaced by the height and width of the workgroup, so that
 // neighbouring invocations access neighbouring memory.

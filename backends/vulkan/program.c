@@ -29,7 +29,7 @@ struct dapt_executable {
     uint32_t scratch_version;  // of the recording
     uint64_t value;            // of the timeline after the last run
     VkQueryPool queries;
-    bool recorded, timed, keep_clocks, measured, ran;
+    bool recorded, timed, keep_timestamps, measured, ran;
     uint64_t *nanoseconds;  // by pass, of the last run that was timed
     const char **labels;    // by op
 };
@@ -220,12 +220,12 @@ bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
         if (index >= program->tensor_count) continue;
         const struct dapt_tensor *t = &program->tensors[index];
         if (t->dtype != DAPT_F32 && t->dtype != DAPT_I32) return false;
-        // Shaders count elements of one tensor in 31 bits; flat ranges are cut.
+        // Shaders count elements of one tensor in 31 bits; flat ranges are split.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }
     if (!dispatchable(device, program, op)) return false;
     bool attention = op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD;
-    // Loops over tokens that can't be split; only software devices count rounds.
+    // Loops over tokens can't be split; only software devices limit their rounds.
     bool tokens = attention || op->opcode == DAPT_OP_EMBED_GRAD;
     if (tokens && device->adapter->info.kind == DAPT_DEVICE_SOFTWARE &&
         program->tensors[op->inputs[1]].shape[0] > 2 * VK_LOOP_LIMIT - 1)
@@ -250,7 +250,7 @@ enum dapt_status vk_program_compile(struct dapt_device *device, const struct dap
     e->nanoseconds = calloc(e->passes.count + 1u, sizeof *e->nanoseconds);
     if (e->nanoseconds == NULL) {
         status = backend_fail(device->host, DAPT_ERROR_MEMORY,
-                              "vulkan: no memory for a program's clocks");
+                              "vulkan: no memory for a program's timestamps");
         goto done;
     }
     e->timed = device->adapter->timestamp_bits > 0 && e->passes.count < MAX_QUERIES;
@@ -282,9 +282,9 @@ void vk_program_destroy(struct dapt_device *device, struct dapt_executable *e) {
     free(e);
 }
 
-// --------------------------------------------------------------------------------- runs and clocks
+// ----------------------------------------------------------------------------------- runs, timings
 
-static enum dapt_status read_clocks(struct dapt_device *d, struct dapt_executable *e) {
+static enum dapt_status read_timestamps(struct dapt_device *d, struct dapt_executable *e) {
     uint32_t count = e->passes.count + 1;
     uint64_t *ticks = calloc(count, sizeof *ticks);
     if (ticks == NULL)
@@ -303,15 +303,15 @@ static enum dapt_status read_clocks(struct dapt_device *d, struct dapt_executabl
     return DAPT_OK;
 }
 
-// After the first run that is known to be done: the clocks are read and go.
+// After the first run that is known to be done: the timestamps are read, and no longer written.
 static enum dapt_status settle(struct dapt_device *d, struct dapt_executable *e) {
     uint64_t now = 0;
-    if (!e->timed || !e->ran || (e->keep_clocks && e->measured)) return DAPT_OK;
+    if (!e->timed || !e->ran || (e->keep_timestamps && e->measured)) return DAPT_OK;
     if (d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &now) != VK_SUCCESS ||
         now < e->value)
         return DAPT_OK;
-    enum dapt_status status = read_clocks(d, e);
-    e->timed = e->keep_clocks;
+    enum dapt_status status = read_timestamps(d, e);
+    e->timed = e->keep_timestamps;
     e->recorded = false;
     return status;
 }
@@ -339,11 +339,11 @@ enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *
                             "vulkan: timings of a program that did not run");
     if (e->timed) {
         status = vk_wait(device, e->value, 0);
-        if (status == DAPT_OK) status = read_clocks(device, e);
+        if (status == DAPT_OK) status = read_timestamps(device, e);
     }
     if (status < 0) return status;
     if (!e->timed) e->timed = true, e->recorded = false;  // from the next run on
-    e->keep_clocks = true;
+    e->keep_timestamps = true;
     memset(nanoseconds, 0, e->op_count * sizeof *nanoseconds);
     for (uint32_t i = 0; i < e->passes.count; i++)
         nanoseconds[e->passes.at[i].op] += e->nanoseconds[i];

@@ -1,12 +1,11 @@
 // The Vulkan backend: what its files share.
 //
-//   instance.c  libvulkan, the instance, devices  device.c    one open device, waiting, errors
-//   memory.c    blocks of memory, buffers         transfer.c  what the host writes and reads
-//   pipeline.c  shader rows to pipelines          source.c    shaders compiled at run time
-//   cache.c     files that remember               tune.c      the fastest tiles of matmuls
-//   hazard.c    where a barrier is needed         program.c   programs recorded, submitted, timed
-//   split_dispatch.c  dispatches that would run too long
-//   lower*.c    each op as passes of shaders
+//   instance.c  libvulkan, the instance, devices    device.c          one device, waiting, errors
+//   memory.c    blocks of memory, buffers           transfer.c        reads and writes of the host
+//   pipeline.c  shaders to pipelines                source.c          shaders compiled at run time
+//   cache.c     cache files                         tune.c            the fastest tiles of matmuls
+//   lower*.c    ops as passes of shaders            hazard.c          where a barrier is needed
+//   program.c   programs: recorded, submitted       split_dispatch.c  dispatches that run too long
 //
 // There are no descriptors: shaders get addresses, in push constants, within the 128 bytes that
 // every device has.
@@ -29,9 +28,9 @@ struct vk_limits {
     uint32_t groups;         // of a dispatch, in each dimension
     uint32_t subgroup;       // asked-for subgroup size; 0: the driver's choice
     uint64_t allocation;     // bytes of one allocation
-    uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
+    uint64_t memory;         // bytes in all that buffers may take; 0: no limit
     uint32_t tile;           // of matmuls: the one with this number, from 1; 0: the fastest
-    uint32_t tuning;         // seconds that looking for the fastest may take in all
+    uint32_t tuning;         // seconds that measuring tiles may take in all
     // operations of one dispatch, or of one submission before any was measured, where it can be
     // split; 0: no limit
     double work;
@@ -47,7 +46,7 @@ struct vk_adapter {
     VkPhysicalDeviceVulkan12Properties properties12;
     uint32_t subgroup_min, subgroup_max;
     uint32_t queue_family, timestamp_bits;
-    uint32_t sparse_family;  // binds sparse memory: queue_family, or one that may do nothing else
+    uint32_t sparse_family;  // binds sparse memory: queue_family, or a family for nothing else
     bool sparse, float16, subgroup_control, memory_budget, portability;
     uint64_t heap;  // bytes of the largest device-local heap
     struct vk_limits limits;
@@ -122,7 +121,7 @@ struct dapt_device {
     struct vk_block *blocks;
     uint64_t used;  // bytes in blocks
     struct vk_ring *ring;
-    struct dapt_buffer *scratch;  // of the ops; grows; every program's
+    struct dapt_buffer *scratch;  // of the ops; grows; shared by all programs
     uint32_t scratch_version;
 
     VkPipelineCache cache;
@@ -141,7 +140,8 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
                                 struct dapt_device **device);
 void vk_device_close(struct dapt_device *device);
 enum dapt_status vk_device_wait(struct dapt_device *device, double timeout);
-// Submits one command buffer; *value receives what the timeline will then read.
+// Submits one command buffer; when it is done the timeline reads device->submitted. `what` is named
+// in messages.
 enum dapt_status vk_submit(struct dapt_device *device, VkCommandBuffer commands, const char *what);
 // Waits until the timeline reads `value`; timeout in seconds, 0: as long as the timeline moves.
 enum dapt_status vk_wait(struct dapt_device *device, uint64_t value, double timeout);
