@@ -22,8 +22,8 @@ void main() {
     float factor = clip > 0.0 ? min(1.0, clip / (sqrt(norm2) + 1e-6)) : 1.0;
     float shrink = DECAY ? rate * p.step.at[WEIGHT_DECAY] : 0.0;
     float rate1 = rate / p.step.at[CORRECTION1], over2 = 1.0 / p.step.at[CORRECTION2];
-    uint across = gl_NumWorkGroups.x * WIDTH;
-    for (uint i = gl_GlobalInvocationID.x; i < p.count; i += across) {
+    uint grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint i = gl_GlobalInvocationID.x; i < p.count; i += grid_width) {
         float g = p.grad.at[i] * factor, x = p.param.at[i];
         float m = p.beta1 * p.m.at[i] + (1.0 - p.beta1) * g;
         float v = p.beta2 * p.v.at[i] + (1.0 - p.beta2) * g * g;

@@ -10,8 +10,8 @@ layout(push_constant, std430) uniform Push {
 } p;
 
 void main() {
-    uint across = gl_NumWorkGroups.x * WIDTH;
-    for (uint i = gl_GlobalInvocationID.x; i < p.rows * p.heads; i += across) {
+    uint grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint i = gl_GlobalInvocationID.x; i < p.rows * p.heads; i += grid_width) {
         uint n = i / p.heads, h = i % p.heads;
         float sum = 0.0;
         for (uint d = 0; d < p.size; d++)

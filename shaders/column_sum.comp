@@ -26,8 +26,8 @@ layout(push_constant, std430) uniform Push {
 
 void main() {
     uint begin = gl_WorkGroupID.y * p.chunk, end = min(begin + p.chunk, p.rows);
-    uint across = gl_NumWorkGroups.x * WIDTH;
-    for (uint base = gl_WorkGroupID.x * WIDTH; base < p.cols; base += across) {
+    uint grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint base = gl_WorkGroupID.x * WIDTH; base < p.cols; base += grid_width) {
         uint col = base + gl_LocalInvocationID.x, out_at = gl_WorkGroupID.y * p.cols + col;
         bool inside = col < p.cols;
         float sum = 0.0, dy_sum = 0.0;

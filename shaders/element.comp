@@ -33,9 +33,9 @@ void element(uint row, uint col) {
 }
 
 void main() {
-    uint down = gl_NumWorkGroups.y * HEIGHT, across = gl_NumWorkGroups.x * WIDTH;
-    for (uint row = gl_GlobalInvocationID.y; row < p.rows; row += down)
-        for (uint first = gl_GlobalInvocationID.x; first < p.cols; first += across * UNROLL)
+    uint grid_height = gl_NumWorkGroups.y * HEIGHT, grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint row = gl_GlobalInvocationID.y; row < p.rows; row += grid_height)
+        for (uint first = gl_GlobalInvocationID.x; first < p.cols; first += grid_width * UNROLL)
             [[unroll]] for (uint i = 0; i < UNROLL; i++)
-                if (first + i * across < p.cols) element(row, first + i * across);
+                if (first + i * grid_width < p.cols) element(row, first + i * grid_width);
 }

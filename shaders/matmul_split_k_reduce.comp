@@ -17,9 +17,9 @@ layout(push_constant, std430) uniform Push {
 } p;
 
 void main() {
-    uint down = gl_NumWorkGroups.y * HEIGHT, across = gl_NumWorkGroups.x * WIDTH;
-    for (uint row = gl_GlobalInvocationID.y; row < p.m; row += down)
-        for (uint col = gl_GlobalInvocationID.x; col < p.n; col += across) {
+    uint grid_height = gl_NumWorkGroups.y * HEIGHT, grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint row = gl_GlobalInvocationID.y; row < p.m; row += grid_height)
+        for (uint col = gl_GlobalInvocationID.x; col < p.n; col += grid_width) {
             float value = 0.0;
             for (uint i = 0; i < p.splits; i++) value += p.parts.at[(i * p.m + row) * p.n + col];
             if (HAS_BIAS) value += p.bias.at[col];

@@ -17,12 +17,12 @@ layout(push_constant, std430) uniform Push {
 } p;
 
 void main() {
-    uint down = gl_NumWorkGroups.y * HEIGHT, across = gl_NumWorkGroups.x * WIDTH, half_size = p.rotated / 2;
-    for (uint at = gl_GlobalInvocationID.y; at < p.rows * p.heads; at += down) {
+    uint grid_height = gl_NumWorkGroups.y * HEIGHT, grid_width = gl_NumWorkGroups.x * WIDTH, half_size = p.rotated / 2;
+    for (uint at = gl_GlobalInvocationID.y; at < p.rows * p.heads; at += grid_height) {
         uint n = at / p.heads, h = at % p.heads;
         uint x = n * p.stride_x + h * p.size, y = n * p.stride_y + h * p.size;
         uint angle = uint(p.positions.at[n]) * p.rotated;
-        for (uint i = gl_GlobalInvocationID.x; i < p.size - half_size; i += across) {
+        for (uint i = gl_GlobalInvocationID.x; i < p.size - half_size; i += grid_width) {
             if (i < half_size) {
                 uint first = INTERLEAVED ? 2 * i : i, second = INTERLEAVED ? first + 1 : first + half_size;
                 float a = p.x.at[x + first], b = p.x.at[x + second];
