@@ -5,7 +5,7 @@
 // norm2, the squared norm of the whole gradient, is not finite.
 //   grad [count], step [16], norm2 [1]; param, m, v [count] in place
 //   g = grad * min(1, clip / (sqrt(norm2) + 1e-6)); m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2
-//   param -= lr * decay * param; param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
+//   lr = p.rate * learning rate; param -= lr * decay * param; param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
 layout(constant_id = 2) const bool DECAY = false;
 const uint LEARNING_RATE = 0, WEIGHT_DECAY = 1, CORRECTION1 = 2, CORRECTION2 = 3, CLIP = 4;   // enum dapt_step_slot
 
@@ -13,11 +13,11 @@ layout(push_constant, std430) uniform Push {
     Inputs grad, step, norm2;
     Floats param, m, v;
     uint count;
-    float beta1, beta2, eps;
+    float beta1, beta2, eps, rate;
 } p;
 
 void main() {
-    float norm2 = p.norm2.at[0], clip = p.step.at[CLIP], rate = p.step.at[LEARNING_RATE];
+    float norm2 = p.norm2.at[0], clip = p.step.at[CLIP], rate = p.rate * p.step.at[LEARNING_RATE];
     if (!finite(norm2)) return;
     float factor = clip > 0.0 ? min(1.0, clip / (sqrt(norm2) + 1e-6)) : 1.0;
     float shrink = DECAY ? rate * p.step.at[WEIGHT_DECAY] : 0.0;

@@ -3,6 +3,12 @@
 #define DAPT_BACKENDS_INTEGERS_H
 #include <stdint.h>
 
+#include "dapt/backend.h"
+
+static inline unsigned dtype_size(enum dapt_dtype dtype) {  // bytes
+    return dtype == DAPT_F16 || dtype == DAPT_BF16 ? 2 : 4;
+}
+
 static inline int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }

@@ -43,7 +43,12 @@ struct view {
         int32_t *i;
     } data;
     int64_t rows, inner, cols, stride;
+    enum dapt_dtype dtype;
+    size_t size;  // bytes of an element
 };
+static inline void *view_at(const struct view *v, int64_t row, int64_t col) {
+    return (uint8_t *)v->data.f + (size_t)(row * v->stride + col) * v->size;
+}
 
 struct job;
 struct dapt_device;

@@ -1,4 +1,5 @@
-// Element-wise ops: add, scale, copy, fill, add_bias, activate, gate and their gradients.
+// Element-wise ops: add, scale, copy, cast, fill, add_bias, activate, gate and their gradients.
+#include "common/half.h"
 #include "simd.h"
 
 #define BLOCK 16384  // elements of a task
@@ -56,7 +57,7 @@ static void run_tasks(struct job *job,
     job_loop(job, job->tasks, work);
 }
 
-// -------------------------------------------------------------------------- add, scale, copy, fill
+// ------------------------------------------------------------------------------- add, scale, copy
 
 static inline struct values add(const struct job *job, const vf *in) {
     (void)job;
@@ -94,14 +95,56 @@ static void copy_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
     struct block b = grid_block(job, task, job->out[0].rows, job->out[0].cols);
     for (int64_t row = b.row; row < b.row_end; row++)
-        memcpy(job->out[0].data.f + row * job->out[0].stride + b.col,
-               job->in[0].data.f + row * job->in[0].stride + b.col,
-               (size_t)(b.col_end - b.col) * sizeof(float));
+        memcpy(view_at(&job->out[0], row, b.col), view_at(&job->in[0], row, b.col),
+               (size_t)(b.col_end - b.col) * job->out[0].size);
 }
 static void copy_run(struct job *job) {
     run_tasks(job, copy_task);
 }
 const struct op_row ISA(op_copy) = {one_prepare, copy_run};
+
+// ------------------------------------------------------------------------------------------- cast
+
+#define LOOP(to_type, from_type, convert)                     \
+    do {                                                      \
+        const from_type *x = from;                            \
+        to_type *y = to;                                      \
+        for (int64_t i = 0; i < n; i++) y[i] = convert(x[i]); \
+        return;                                               \
+    } while (0)
+
+#define SAME(x) (x)
+#define F16_TO_BF16(x) float_to_bf16(f16_to_float(x))
+#define BF16_TO_F16(x) float_to_f16(bf16_to_float(x))
+
+static void cast_elements(enum dapt_dtype from_dtype, const void *from, enum dapt_dtype to_dtype,
+                          void *to, int64_t n) {
+    switch (from_dtype * DAPT_DTYPE_COUNT + to_dtype) {
+    case DAPT_F32 *DAPT_DTYPE_COUNT + DAPT_F32: LOOP(float, float, SAME);
+    case DAPT_F32 *DAPT_DTYPE_COUNT + DAPT_F16: LOOP(uint16_t, float, float_to_f16);
+    case DAPT_F32 *DAPT_DTYPE_COUNT + DAPT_BF16: LOOP(uint16_t, float, float_to_bf16);
+    case DAPT_F16 *DAPT_DTYPE_COUNT + DAPT_F32: LOOP(float, uint16_t, f16_to_float);
+    case DAPT_BF16 *DAPT_DTYPE_COUNT + DAPT_F32: LOOP(float, uint16_t, bf16_to_float);
+    case DAPT_F16 *DAPT_DTYPE_COUNT + DAPT_BF16: LOOP(uint16_t, uint16_t, F16_TO_BF16);
+    case DAPT_BF16 *DAPT_DTYPE_COUNT + DAPT_F16: LOOP(uint16_t, uint16_t, BF16_TO_F16);
+    default: LOOP(uint16_t, uint16_t, SAME);
+    }
+}
+
+static void cast_task(struct job *job, int64_t task, unsigned thread) {
+    (void)thread;
+    const struct view *x = &job->in[0], *y = &job->out[0];
+    struct block b = grid_block(job, task, y->rows, y->cols);
+    for (int64_t row = b.row; row < b.row_end; row++)
+        cast_elements(x->dtype, view_at(x, row, b.col), y->dtype, view_at(y, row, b.col),
+                      b.col_end - b.col);
+}
+static void cast_run(struct job *job) {
+    run_tasks(job, cast_task);
+}
+const struct op_row ISA(op_cast) = {one_prepare, cast_run};
+
+// ------------------------------------------------------------------------------------------- fill
 
 static inline struct values fill(const struct job *job, const vf *in) {
     (void)in;

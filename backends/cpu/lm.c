@@ -78,7 +78,8 @@ static size_t lm_layout(const struct job *job, uint8_t *base, struct lm *lm) {
     lm->l = take(base, &size, tiles * chunk);
     lm->target_logit = take(base, &size, chunk);
     lm->lse = take(base, &size, chunk);
-    lm->dx = take(base, &size, lm->grad ? (size_t)lm->groups * chunk * channels : 0);
+    bool dx = job->out[RESULT_DX].data.f != NULL;
+    lm->dx = take(base, &size, dx ? (size_t)lm->groups * chunk * channels : 0);
     lm->logits = take(base, &size, lm->grad ? tiles * (size_t)lm->tile * chunk : 0);
     return size;
 }
@@ -194,8 +195,10 @@ static void group_task(struct job *job, int64_t task, unsigned thread) {
             dbias[col + c] = sum;
         }
         struct blas_matrix dz_t = {logits, lm->tile, true}, dz = {logits, lm->tile, false};
-        job_multiply(job, thread, cols, lm->channels, chunk->rows, dz_t, chunk->x,
-                     add_dw ? 1.0f : 0.0f, dw->data.f + col * dw->stride, dw->stride);
+        if (dw->data.f != NULL)
+            job_multiply(job, thread, cols, lm->channels, chunk->rows, dz_t, chunk->x,
+                         add_dw ? 1.0f : 0.0f, dw->data.f + col * dw->stride, dw->stride);
+        if (job->out[RESULT_DX].data.f == NULL) continue;
         struct blas_matrix weights = {w->data.f + col * w->stride, w->stride, false};
         job_multiply(job, thread, chunk->rows, lm->channels, cols, dz, weights,
                      t > task * lm->group ? 1.0f : 0.0f, dx, lm->channels);
@@ -249,18 +252,19 @@ static int64_t find_scored(struct job *job, const struct lm *lm) {
             continue;
         }
         job->out[RESULT_LOSS].data.f[n] = 0.0f;
-        if (lm->grad) memset(dx->data.f + n * dx->stride, 0, (size_t)lm->channels * sizeof(float));
+        if (dx->data.f != NULL)
+            memset(dx->data.f + n * dx->stride, 0, (size_t)lm->channels * sizeof(float));
     }
     return count;
 }
 
 static void clear_grads(struct job *job) {
     const struct view *dw = &job->out[RESULT_DW], *dbias = &job->out[RESULT_DBIAS];
-    if ((job->op.accumulate & 1u << RESULT_DW) == 0)
+    if (dw->data.f != NULL && (job->op.accumulate & 1u << RESULT_DW) == 0)
         for (int64_t v = 0; v < dw->rows; v++)
             memset(dw->data.f + v * dw->stride, 0, (size_t)dw->cols * sizeof(float));
     if (dbias->data.f != NULL && (job->op.accumulate & 1u << RESULT_DBIAS) == 0)
-        memset(dbias->data.f, 0, (size_t)dw->rows * sizeof(float));
+        memset(dbias->data.f, 0, (size_t)dbias->rows * sizeof(float));
 }
 
 static void lm_run(struct job *job) {
@@ -283,7 +287,7 @@ static void lm_run(struct job *job) {
         job_loop(job, blocks, loss_task);
         if (!lm->grad) continue;
         job_loop(job, lm->groups, group_task);
-        job_loop(job, blocks, dx_task);
+        if (job->out[RESULT_DX].data.f != NULL) job_loop(job, blocks, dx_task);
     }
     job->extra = NULL;
 }

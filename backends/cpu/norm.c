@@ -231,7 +231,7 @@ static void rms_norm_grad_task(struct job *job, int64_t task, unsigned thread) {
 static void rms_norm_grad_run(struct job *job) {
     int64_t cols = job->in[1].cols;
     job_loop(job, job->tasks, rms_norm_grad_task);
-    ISA(reduce_parts)
+    if (job->out[1].data.f != NULL) ISA(reduce_parts)
     (job, job_shared(job), job->count[0], cols, job->out[1].data.f, cols,
      (job->op.accumulate & 2) != 0);
 }
@@ -255,7 +255,7 @@ static void layer_norm_grad_run(struct job *job) {
     int64_t cols = job->in[1].cols;
     const float *parts = job_shared(job);
     job_loop(job, job->tasks, layer_norm_grad_task);
-    ISA(reduce_parts)
+    if (job->out[1].data.f != NULL) ISA(reduce_parts)
     (job, parts, job->count[0], cols, job->out[1].data.f, cols, (job->op.accumulate & 2) != 0);
     if (job->out[2].data.f != NULL) ISA(reduce_parts)
     (job, parts + job->count[0] * cols, job->count[0], cols, job->out[2].data.f, cols,

@@ -105,15 +105,14 @@ static void adamw_run(struct job *job) {
     const float *step = job->in[1].data.f;
     double norm2 = *job->in[2].data.f, clip = step[DAPT_STEP_CLIP];
     if (!isfinite(norm2)) return;
+    float rate = job->op.u.adamw.rate * step[DAPT_STEP_LEARNING_RATE];
     double factor = clip > 0 ? clip / (sqrt(norm2) + 1e-6) : 1.0;
     struct adamw s = {
         .grad_scale = (float)(factor < 1.0 ? factor : 1.0),
         .beta1 = job->op.u.adamw.beta1,
         .beta2 = job->op.u.adamw.beta2,
-        .shrink = job->op.u.adamw.decay
-                      ? step[DAPT_STEP_LEARNING_RATE] * step[DAPT_STEP_WEIGHT_DECAY]
-                      : 0.0f,
-        .rate = step[DAPT_STEP_LEARNING_RATE] / step[DAPT_STEP_CORRECTION1],
+        .shrink = job->op.u.adamw.decay ? rate * step[DAPT_STEP_WEIGHT_DECAY] : 0.0f,
+        .rate = rate / step[DAPT_STEP_CORRECTION1],
         .correction2 = 1.0f / step[DAPT_STEP_CORRECTION2],
         .eps = job->op.u.adamw.eps,
     };

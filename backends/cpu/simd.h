@@ -267,6 +267,7 @@ OP_ROW(op_gate_grad);
 OP_ROW(op_add);
 OP_ROW(op_scale);
 OP_ROW(op_copy);
+OP_ROW(op_cast);
 OP_ROW(op_fill);
 OP_ROW(op_lm_loss);
 OP_ROW(op_lm_loss_grad);

@@ -22,6 +22,7 @@ const struct op_row *const ISA(cpu_ops)[DAPT_OP_COUNT] = {
     [DAPT_OP_ADD] = &ISA(op_add),
     [DAPT_OP_SCALE] = &ISA(op_scale),
     [DAPT_OP_COPY] = &ISA(op_copy),
+    [DAPT_OP_CAST] = &ISA(op_cast),
     [DAPT_OP_FILL] = &ISA(op_fill),
     [DAPT_OP_LM_LOSS] = &ISA(op_lm_loss),
     [DAPT_OP_LM_LOSS_GRAD] = &ISA(op_lm_loss_grad),

@@ -26,6 +26,7 @@ void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l) = {
     [DAPT_OP_ADD] = vk_op_element,
     [DAPT_OP_SCALE] = vk_op_element,
     [DAPT_OP_COPY] = vk_op_element,
+    [DAPT_OP_CAST] = vk_op_cast,
     [DAPT_OP_FILL] = vk_op_element,
     [DAPT_OP_LM_LOSS] = vk_op_lm_loss,
     [DAPT_OP_LM_LOSS_GRAD] = vk_op_lm_loss,
@@ -64,7 +65,8 @@ static void touch(struct vk_pass *p, const struct vk_view *v, bool write) {
     vk_again(p, v);
     if (v->address == 0) return;
     assert(p->access_count < VK_PASS_ACCESSES);
-    uint64_t width = (uint64_t)(v->inner * v->cols) * 4, step = (uint64_t)v->stride * 4;
+    uint64_t size = dtype_size(v->dtype), width = (uint64_t)(v->inner * v->cols) * size,
+             step = (uint64_t)v->stride * size;
     struct vk_access *a = &p->access[p->access_count++];
     *a = (struct vk_access){.begin = v->address,
                             .end = v->address + (uint64_t)(v->rows - 1) * step + width,
@@ -115,14 +117,14 @@ void vk_groups(struct vk_pass *p, int64_t x, int64_t y, int64_t z) {
 struct vk_view vk_scratch(struct vk_lowering *l, int64_t rows, int64_t cols) {
     struct vk_view v = {
         .address = VK_SCRATCH + l->scratch, .rows = rows, .inner = 1, .cols = cols, .stride = cols};
-    l->scratch += ((uint64_t)(rows * cols) * 4 + 255) & ~UINT64_C(255);
+    l->scratch += ((uint64_t)(rows * cols) * dtype_size(v.dtype) + 255) & ~UINT64_C(255);
     if (l->scratch > l->peak) l->peak = l->scratch;
     return v;
 }
 
 struct vk_view vk_rows(const struct vk_view *v, int64_t from, int64_t count) {
     struct vk_view part = *v;
-    part.address += (uint64_t)(from * v->stride) * 4;
+    part.address += (uint64_t)(from * v->stride) * dtype_size(v->dtype);
     part.rows = count;
     return part;
 }
@@ -184,7 +186,8 @@ static struct vk_view resolve(const struct dapt_program *program,
                            .rows = t->shape[0],
                            .inner = 1,
                            .cols = 1,
-                           .stride = t->stride};
+                           .stride = t->stride,
+                           .dtype = t->dtype};
     if (t->rank > 1) view.cols = t->shape[t->rank - 1];
     for (uint32_t d = 1; d + 1 < t->rank; d++) view.inner *= t->shape[d];
     return view;

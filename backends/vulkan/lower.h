@@ -10,6 +10,7 @@
 struct vk_view {
     uint64_t address;
     int64_t rows, inner, cols, stride;
+    enum dapt_dtype dtype;
 };
 
 // Placeholder addresses: scratch begins here until a program is recorded, which puts in the address
@@ -158,6 +159,7 @@ void vk_op_rope(struct vk_lowering *l);
 void vk_op_attention(struct vk_lowering *l);
 void vk_op_attention_grad(struct vk_lowering *l);
 void vk_op_element(struct vk_lowering *l);
+void vk_op_cast(struct vk_lowering *l);
 void vk_op_lm_loss(struct vk_lowering *l);
 void vk_op_sum(struct vk_lowering *l);
 void vk_op_adamw(struct vk_lowering *l);

@@ -33,7 +33,8 @@ void vk_op_element(struct vk_lowering *l) {
     int64_t count = out[0].rows, cols = out[0].inner * out[0].cols;
     bool flat = op->opcode != DAPT_OP_ADD_BIAS;
     // A bias is a matrix with stride 0: all rows are the same.
-    if (op->opcode == DAPT_OP_ADD_BIAS) in[1] = (struct vk_view){in[1].address, 1, 1, cols, 0};
+    if (op->opcode == DAPT_OP_ADD_BIAS)
+        in[1] = (struct vk_view){.address = in[1].address, .rows = 1, .inner = 1, .cols = cols};
     for (int i = 0; i < inputs; i++) flat = flat && vk_dense(&in[i]);
     for (int i = 0; i < outputs; i++) flat = flat && vk_dense(&out[i]);
     if (flat) cols *= count, count = 1;
@@ -52,4 +53,24 @@ void vk_op_element(struct vk_lowering *l) {
                 : op->opcode == DAPT_OP_FILL ? op->u.fill.value
                                              : 0.0f);
     vk_element_groups(l, p, shape, count, cols);
+}
+
+// One invocation takes two neighbours, which a 16-bit tensor holds in one word: vk_supports() sees to
+// it that words do not cut rows.
+void vk_op_cast(struct vk_lowering *l) {
+    const struct vk_view *x = &l->in[0], *y = &l->out[0];
+    bool flat = vk_dense(x) && vk_dense(y);
+    int64_t count = flat ? 1 : y->rows, cols = y->inner * y->cols * (flat ? y->rows : 1);
+    struct vk_pass *p = vk_pass(l, SHADER_CAST);
+    struct vk_shape shape = vk_element_shape(l, ceil_div(cols, 2));
+    vk_shape_constants(p, shape);
+    vk_constant(p, x->dtype);
+    vk_constant(p, y->dtype);
+    vk_reads(p, x);
+    vk_writes(p, y);
+    vk_word(p, count);
+    vk_word(p, cols);
+    vk_word(p, x->stride);
+    vk_word(p, y->stride);
+    vk_element_groups(l, p, shape, count, ceil_div(cols, 2));
 }

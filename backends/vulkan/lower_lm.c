@@ -51,8 +51,8 @@ static void chunk_gradients(struct vk_lowering *l, const struct vk_view *logits,
                            .c = l->out[DW],
                            .transpose_a = true,
                            .accumulate = !first || vk_accumulates(l, DW)};
-    vk_lower_matmul(l, &dx);
-    vk_lower_matmul(l, &dw);
+    if (l->out[DX].address != 0) vk_lower_matmul(l, &dx);
+    if (l->out[DW].address != 0) vk_lower_matmul(l, &dw);
     if (l->out[DBIAS].address != 0)
         vk_lower_column_sum(l, logits, &l->out[DBIAS], !first || vk_accumulates(l, DBIAS));
 }

@@ -98,6 +98,7 @@ static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_
                              const struct vk_view *rstd) {
     const struct vk_view *dy = &l->in[0], *x = &l->in[1];
     int64_t rows = norm_rows(x), chunk = chunk_rows(l, rows), chunks = ceil_div(rows, chunk);
+    if (l->out[1].address == 0 && l->out[2].address == 0) return;
     struct vk_view weight = vk_scratch(l, chunks, x->cols), bias = {0};
     if (layer) bias = vk_scratch(l, chunks, x->cols);
     struct vk_pass *p = vk_pass(l, layer ? SHADER_LAYER_NORM_WEIGHT : SHADER_RMS_NORM_WEIGHT);
@@ -116,7 +117,7 @@ static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_
     vk_word(p, dy->stride);
     vk_word(p, x->inner);
     vk_groups(p, ceil_div(x->cols, SUM_COLUMNS), chunks, 1);
-    sum_rows(l, &weight, &l->out[1], chunks, vk_accumulates(l, 1));
+    if (l->out[1].address != 0) sum_rows(l, &weight, &l->out[1], chunks, vk_accumulates(l, 1));
     if (layer && l->out[2].address != 0)
         sum_rows(l, &bias, &l->out[2], chunks, vk_accumulates(l, 2));
 }

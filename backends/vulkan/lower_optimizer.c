@@ -7,7 +7,11 @@
 #define SUM_CHUNK 16384                        // elements of a workgroup
 
 static struct vk_view flat(const struct vk_view *v) {
-    return (struct vk_view){v->address, v->rows * v->inner * v->cols, 1, 1, 1};
+    return (struct vk_view){.address = v->address,
+                            .rows = v->rows * v->inner * v->cols,
+                            .inner = 1,
+                            .cols = 1,
+                            .stride = 1};
 }
 
 static void sum_pass(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
@@ -67,6 +71,7 @@ void vk_op_adamw(struct vk_lowering *l) {
         vk_float(p, l->op->u.adamw.beta1);
         vk_float(p, l->op->u.adamw.beta2);
         vk_float(p, l->op->u.adamw.eps);
+        vk_float(p, l->op->u.adamw.rate);
         vk_element_groups(l, p, shape, 1, count);
     }
 }

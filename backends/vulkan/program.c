@@ -210,6 +210,15 @@ static bool dispatchable(const struct dapt_device *d, const struct dapt_program 
     }
 }
 
+// Whether an operand of a cast splits into words of two 16-bit elements.
+static bool in_words(const struct dapt_tensor *t) {
+    int64_t row = t->shape[1] * t->shape[2] * t->shape[3];
+    bool dense = t->shape[0] == 1 || t->stride == row;
+    if (t->dtype != DAPT_F16 && t->dtype != DAPT_BF16) return true;
+    return t->offset % 4 == 0 &&
+           (dense ? t->shape[0] * row % 2 == 0 : row % 2 == 0 && t->stride % 2 == 0);
+}
+
 bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
                  const struct dapt_op *op) {
     if ((uint32_t)op->opcode >= DAPT_OP_COUNT || vk_lower[op->opcode] == NULL) return false;
@@ -219,7 +228,8 @@ bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
         uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
         if (index >= program->tensor_count) continue;
         const struct dapt_tensor *t = &program->tensors[index];
-        if (t->dtype != DAPT_F32 && t->dtype != DAPT_I32) return false;
+        bool cast = op->opcode == DAPT_OP_CAST;
+        if (cast ? !in_words(t) : t->dtype != DAPT_F32 && t->dtype != DAPT_I32) return false;
         // Shaders count elements of one tensor in 31 bits; flat ranges are split.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }

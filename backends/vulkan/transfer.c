@@ -22,8 +22,17 @@ struct vk_ring {
 };
 
 static const char *const role_names[DAPT_BUFFER_ROLE_COUNT] = {
-    "parameters", "gradients", "first moments", "second moments",  "constants",
-    "batch",      "step",      "results",       "key/value cache", "activations",
+    [DAPT_BUFFER_PARAM] = "parameters",
+    [DAPT_BUFFER_FROZEN] = "frozen parameters",
+    [DAPT_BUFFER_GRAD] = "gradients",
+    [DAPT_BUFFER_MOMENT1] = "first moments",
+    [DAPT_BUFFER_MOMENT2] = "second moments",
+    [DAPT_BUFFER_CONSTANT] = "constants",
+    [DAPT_BUFFER_BATCH] = "batch",
+    [DAPT_BUFFER_STEP] = "step",
+    [DAPT_BUFFER_RESULT] = "results",
+    [DAPT_BUFFER_CACHE] = "key/value cache",
+    [DAPT_BUFFER_WORK] = "activations",
 };
 
 // The next slot, free and recording. `staging`: with memory that the host sees.

@@ -213,7 +213,11 @@ static struct vk_view place(const struct dapt_device *d, uint64_t *at, int64_t r
                             bool aligned) {
     uint64_t address = d->tuner->memory == NULL ? 0 : d->tuner->memory->address + *at;
     *at += ((uint64_t)(rows * cols) * 4 + 511) & ~UINT64_C(255);
-    return (struct vk_view){address + (aligned ? 0 : 4), rows, 1, cols, cols};
+    return (struct vk_view){.address = address + (aligned ? 0 : 4),
+                            .rows = rows,
+                            .inner = 1,
+                            .cols = cols,
+                            .stride = cols};
 }
 
 static uint64_t place_all(const struct dapt_device *d, const struct vk_matmul_size *p,
@@ -224,7 +228,8 @@ static uint64_t place_all(const struct dapt_device *d, const struct vk_matmul_si
     m->a = place(d, &size, p->transpose_a ? k : p->m, p->transpose_a ? p->m : k, p->aligned_a);
     m->b = place(d, &size, p->transpose_b ? p->n : k, p->transpose_b ? k : p->n, p->aligned_b);
     *c = place(d, &size, p->m * p->splits, p->n, true);
-    m->c = (struct vk_view){c->address, p->m, 1, p->n, p->n};
+    m->c = *c;
+    m->c.rows = p->m;
     return size;
 }
 

@@ -6,7 +6,7 @@
 
 #include "base/rng.h"
 
-enum { TOKEN_SPECIAL = 1, TOKEN_CONTINUES = 2 };  // continues a word
+enum { TOKEN_SPECIAL = 1, TOKEN_CONTINUES = 2, TOKEN_ENDS = 4 };  // continues, ends a word
 
 struct dapt_objective {
     struct dapt_objective_options options;
@@ -27,6 +27,7 @@ static enum dapt_status find_mask(struct dapt_objective *o, struct dapt_tokenize
                                   struct dapt_ids *ids) {
     const char *const usual[] = {"[MASK]", "<mask>"}, *const *texts = usual;
     size_t count = 2;
+    int64_t unknown = dapt_tokenizer_special(tokenizer, DAPT_SPECIAL_UNK);
     if (o->options.mask) {
         texts = &o->options.mask;
         count = 1;
@@ -34,7 +35,8 @@ static enum dapt_status find_mask(struct dapt_objective *o, struct dapt_tokenize
     for (size_t i = 0; i < count; i++) {
         enum dapt_status status = encode(tokenizer, texts[i], 0, ids);
         if (status) return status;
-        if (ids->count != 1 || ids->ids[0] >= o->vocab) continue;
+        // a tokenizer without such a token may take its text for an unknown word
+        if (ids->count != 1 || ids->ids[0] >= o->vocab || ids->ids[0] == unknown) continue;
         o->mask = (int32_t)ids->ids[0];
         return DAPT_OK;
     }
@@ -49,7 +51,21 @@ static void mark(struct dapt_objective *o, int64_t id, uint8_t what) {
     if (id >= 0 && id < o->vocab) o->tokens[id] |= what;
 }
 
-// Special are the mask, what the template puts around a text, and what the tokenizer calls so.
+// Does a token's text vanish where special tokens are left out?
+static enum dapt_status is_left_out(struct dapt_tokenizer *tokenizer, uint32_t id,
+                                    struct dapt_string *text, bool *left_out) {
+    text->length = 0;
+    enum dapt_status status = dapt_tokenizer_decode(tokenizer, &id, 1, 0, text);
+    *left_out = !status && text->length > 0;
+    text->length = 0;
+    if (*left_out)
+        status = dapt_tokenizer_decode(tokenizer, &id, 1, DAPT_DECODE_SKIP_SPECIAL, text);
+    *left_out = *left_out && text->length == 0;
+    return status;
+}
+
+// Special are the mask, what the template puts around a text, and what the tokenizer calls so or
+// leaves out of a text when it is asked to.
 static enum dapt_status find_special(struct dapt_objective *o, struct dapt_tokenizer *tokenizer,
                                      struct dapt_ids *ids) {
     static const enum dapt_special kinds[] = {DAPT_SPECIAL_BOS, DAPT_SPECIAL_EOS, DAPT_SPECIAL_PAD,
@@ -59,17 +75,26 @@ static enum dapt_status find_special(struct dapt_objective *o, struct dapt_token
     mark(o, o->mask, TOKEN_SPECIAL);
     enum dapt_status status = encode(tokenizer, "", DAPT_ENCODE_SPECIAL, ids);
     for (size_t i = 0; !status && i < ids->count; i++) mark(o, ids->ids[i], TOKEN_SPECIAL);
+    struct dapt_string text = {0};
+    for (uint32_t id = 0; !status && id < o->vocab; id++) {
+        bool left_out;
+        status = is_left_out(tokenizer, id, &text, &left_out);
+        if (left_out) mark(o, id, TOKEN_SPECIAL);
+    }
+    dapt_string_free(&text);
     return status;
 }
 
-static bool is_wordless(const char *text, size_t length) {
-    for (size_t i = 0; i < length; i++)
-        if (!ispunct((unsigned char)text[i])) return false;
-    return true;
+// What a token is behind a word, by the text that it adds there. It continues the word where that
+// begins without a space. Punctuation is a word of its own; a space goes with what comes behind it.
+static uint8_t place_in_word(const char *text, size_t length) {
+    size_t spaces = 0, marks = 0;
+    while (spaces < length && isspace((unsigned char)text[spaces])) spaces++;
+    while (spaces + marks < length && ispunct((unsigned char)text[spaces + marks])) marks++;
+    if (marks && spaces + marks == length) return TOKEN_ENDS;
+    return length && !spaces ? TOKEN_CONTINUES : 0;
 }
 
-// A token continues a word where, behind a word, its text follows without a space. Punctuation is a
-// word of its own.
 static enum dapt_status find_continuing(struct dapt_objective *o, struct dapt_tokenizer *tokenizer,
                                         struct dapt_ids *ids) {
     struct dapt_string text = {0};
@@ -80,15 +105,20 @@ static enum dapt_status find_continuing(struct dapt_objective *o, struct dapt_to
                            "words can't be told");
     uint32_t pair[2] = {status ? 0 : ids->ids[ids->count - 1]};
     if (!status) status = dapt_tokenizer_decode(tokenizer, pair, 1, 0, &text);
-    size_t anchor = text.length;
+    size_t anchor = text.length, continuing = 0;
     for (uint32_t id = 0; !status && id < o->vocab; id++) {
         text.length = 0;
         pair[1] = id;
         status = dapt_tokenizer_decode(tokenizer, pair, 2, 0, &text);
-        if (!status && text.length > anchor && !isspace((unsigned char)text.data[anchor]) &&
-            !is_wordless(text.data + anchor, text.length - anchor))
-            mark(o, id, TOKEN_CONTINUES);
+        if (status || text.length <= anchor) continue;
+        uint8_t place = place_in_word(text.data + anchor, text.length - anchor);
+        mark(o, id, place);
+        continuing += place == TOKEN_CONTINUES;
     }
+    if (!status && !continuing)
+        dapt_log(DAPT_LOG_WARNING,
+                 "train.objective.whole_words: by what the tokenizer decodes, no token continues a "
+                 "word; each is hidden by itself");
     dapt_string_free(&text);
     return status;
 }
@@ -161,7 +191,8 @@ static void apply_masked(const struct dapt_objective *o, const struct dapt_span 
                          struct dapt_batch *batch) {
     // choose < limit with probability `rate`, exactly always at 1
     uint64_t limit = (uint64_t)(o->options.rate * 0x1p32);
-    bool word = false;  // whether the word under way is chosen
+    bool word = false;   // whether the word under way is chosen
+    bool begins = true;  // behind special tokens and punctuation too
     for (uint32_t i = 0; i < s->length; i++) {
         size_t place = s->begin + i;
         int32_t id = batch->ids[place];
@@ -170,7 +201,8 @@ static void apply_masked(const struct dapt_objective *o, const struct dapt_span 
         batch->first[place] = (int32_t)s->row_at;
         batch->last[place] = (int32_t)(s->row_at + s->length - 1);
         batch->targets[place] = -1;
-        if (!(kind & TOKEN_CONTINUES) || i == 0) word = d.choose < limit;
+        if (!(kind & TOKEN_CONTINUES) || begins) word = d.choose < limit;
+        begins = kind & (TOKEN_SPECIAL | TOKEN_ENDS);
         if (!word || kind & TOKEN_SPECIAL) continue;
         batch->targets[place] = id;
         batch->ids[place] = hidden(o, &d, id);

@@ -3,16 +3,8 @@
 #define DAPT_CORPUS_OBJECTIVE_H
 #include "corpus/corpus.h"
 
-enum dapt_objective_kind {
-    // Each token is predicted from those before it in the same document.
-    DAPT_OBJECTIVE_CAUSAL,
-    // Some tokens are hidden and predicted from all others of the same document (Devlin et al. 2018):
-    // of those chosen 80 % become the mask token, 10 % a random one, 10 % stay as they are.
-    DAPT_OBJECTIVE_MASKED
-};
-
 struct dapt_objective_options {
-    enum dapt_objective_kind kind;
+    enum dapt_objective_kind kind;  // not AUTO: only who knows the model can say
     double rate;       // masked: share of the tokens that are predicted, more than 0, at most 1
     bool whole_words;  // masked: a word's tokens are chosen together
     const char *mask;  // masked: text of the mask token; NULL: "[MASK]" or "<mask>"
@@ -21,7 +13,8 @@ struct dapt_objective_options {
 
 struct dapt_objective;
 // Asks the tokenizer for the mask token, which tokens are special (never predicted) and, for whole
-// words, which continue a word. A tokenizer without a mask token is an error. [main]
+// words, which continue a word: by decoding each, so that the marks of a kind of tokenizer ("##", a
+// missing space) need not be known. A tokenizer without a mask token is an error. [main]
 enum dapt_status dapt_objective_create(const struct dapt_objective_options *options,
                                        struct dapt_tokenizer *tokenizer,
                                        struct dapt_objective **objective);

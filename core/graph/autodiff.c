@@ -73,7 +73,8 @@ static dapt_value place_of(struct state *s, dapt_value v) {
     } else if (s->alias_of[v] != DAPT_NONE) {
         place = place_of(s, s->alias_of[v]);
     } else if (storage.role == DAPT_BUFFER_PARAM) {
-        place = dapt_graph_input(s->g, DAPT_BUFFER_GRAD, storage.offset, info.tensor.dtype,
+        place = dapt_graph_input(s->g, DAPT_BUFFER_GRAD, storage.offset,
+                                 dapt_precision_dtype(s->g->precision, DAPT_CLASS_GRADIENT),
                                  info.tensor.rank, info.tensor.shape, info.name);
     } else {
         place = new_like(s, v);
@@ -103,9 +104,9 @@ static void make_private(struct state *s, dapt_value v) {
 }
 
 // Where an op must put its contribution to the gradient of `v`; sets bit `bit` of *accumulate when
-// it is not the first.
+// it is not the first. DAPT_NONE where `v` has no gradient.
 static dapt_value target(struct state *s, dapt_value v, uint32_t bit, uint32_t *accumulate) {
-    if (v == DAPT_NONE) return DAPT_NONE;
+    if (v == DAPT_NONE || !s->g->values[v].gradient) return DAPT_NONE;
     dapt_value place = place_of(s, v);
     if (s->g->status) return DAPT_NONE;
     if (s->written[v]) {
@@ -117,10 +118,17 @@ static dapt_value target(struct state *s, dapt_value v, uint32_t bit, uint32_t *
     return place;
 }
 
-// The same for an op that can only overwrite: a value of its own when it is not the first; settle()
-// adds it afterwards.
+// The same for outputs[0] of an op that always writes it: where `v` has no gradient, a value that
+// nobody reads.
+static dapt_value target_or_spare(struct state *s, dapt_value v, uint32_t *accumulate) {
+    return s->g->values[v].gradient ? target(s, v, 0, accumulate) : new_like(s, v);
+}
+
+// The same for an op that always writes, and can only overwrite: a value of its own when it is not the
+// first, which settle() adds afterwards, and where `v` has no gradient, which nobody reads.
 static dapt_value overwrite(struct state *s, dapt_value v, dapt_value *pending) {
     *pending = DAPT_NONE;
+    if (!s->g->values[v].gradient) return new_like(s, v);
     if (!s->written[v]) {
         uint32_t none = 0;
         return target(s, v, 0, &none);
@@ -162,6 +170,7 @@ static void adopt(struct state *s, dapt_value v, dapt_value y) {
 typedef void (*rule)(struct state *s, const struct dapt_op *op, dapt_value dy);
 
 static void embed(struct state *s, const struct dapt_op *op, dapt_value dy) {
+    if (!s->g->values[op->inputs[0]].gradient) return;
     struct dapt_op d = {.opcode = DAPT_OP_EMBED_GRAD, .inputs = {dy, op->inputs[1]}};
     d.outputs[0] = target(s, op->inputs[0], 0, &d.accumulate);
     dapt_graph_op(s->g, &d);
@@ -195,7 +204,7 @@ static void matmul(struct state *s, const struct dapt_op *op, dapt_value dy) {
 static void add_bias(struct state *s, const struct dapt_op *op, dapt_value dy) {
     struct dapt_op d = {.opcode = DAPT_OP_COLUMN_SUM, .inputs = {dy}};
     d.outputs[0] = target(s, op->inputs[1], 0, &d.accumulate);
-    dapt_graph_op(s->g, &d);
+    if (d.outputs[0] != DAPT_NONE) dapt_graph_op(s->g, &d);
     adopt(s, op->inputs[0], op->outputs[0]);
 }
 
@@ -203,7 +212,7 @@ static void rms_norm(struct state *s, const struct dapt_op *op, dapt_value dy) {
     struct dapt_op d = {.opcode = DAPT_OP_RMS_NORM_GRAD,
                         .inputs = {dy, op->inputs[0], op->inputs[1], op->outputs[1]},
                         .u.norm = op->u.norm};
-    d.outputs[0] = target(s, op->inputs[0], 0, &d.accumulate);
+    d.outputs[0] = target_or_spare(s, op->inputs[0], &d.accumulate);
     d.outputs[1] = target(s, op->inputs[1], 1, &d.accumulate);
     dapt_graph_op(s->g, &d);
 }
@@ -213,7 +222,7 @@ static void layer_norm(struct state *s, const struct dapt_op *op, dapt_value dy)
         .opcode = DAPT_OP_LAYER_NORM_GRAD,
         .u.norm = op->u.norm,
         .inputs = {dy, op->inputs[0], op->inputs[1], op->outputs[1], op->outputs[2]}};
-    d.outputs[0] = target(s, op->inputs[0], 0, &d.accumulate);
+    d.outputs[0] = target_or_spare(s, op->inputs[0], &d.accumulate);
     d.outputs[1] = target(s, op->inputs[1], 1, &d.accumulate);
     d.outputs[2] = target(s, op->inputs[2], 2, &d.accumulate);
     dapt_graph_op(s->g, &d);
@@ -278,6 +287,14 @@ static void copy(struct state *s, const struct dapt_op *op, dapt_value dy) {
     adopt(s, op->inputs[0], op->outputs[0]);
 }
 
+static void cast(struct state *s, const struct dapt_op *op, dapt_value dy) {
+    dapt_value pending;
+    struct dapt_op d = {.opcode = DAPT_OP_CAST, .inputs = {dy}};
+    d.outputs[0] = overwrite(s, op->inputs[0], &pending);
+    dapt_graph_op(s->g, &d);
+    settle(s, op->inputs[0], pending);
+}
+
 static void scale(struct state *s, const struct dapt_op *op, dapt_value dy) {
     dapt_value pending;
     struct dapt_op d = {.opcode = DAPT_OP_SCALE, .inputs = {dy}, .u.scale = op->u.scale};
@@ -298,6 +315,7 @@ static const rule rules[DAPT_OP_COUNT] = {
     [DAPT_OP_GATE] = gate,
     [DAPT_OP_ADD] = add,
     [DAPT_OP_COPY] = copy,
+    [DAPT_OP_CAST] = cast,
     [DAPT_OP_SCALE] = scale,
 };
 
@@ -342,8 +360,8 @@ static void replace_loss(struct state *s, size_t index, dapt_value seed) {
                         .u.lm = op.u.lm,
                         .label = op.label};
     for (int i = 5; i < DAPT_OP_INPUTS; i++) d.inputs[i] = DAPT_NONE;
-    dapt_value pending;
-    d.outputs[1] = overwrite(s, op.inputs[0], &pending);
+    dapt_value pending = DAPT_NONE, x = op.inputs[0];
+    d.outputs[1] = s->g->values[x].gradient ? overwrite(s, x, &pending) : DAPT_NONE;
     d.outputs[2] = target(s, op.inputs[1], 2, &d.accumulate);
     d.outputs[3] = target(s, op.inputs[2], 3, &d.accumulate);
     if (!s->g->status && pending != DAPT_NONE)

@@ -158,7 +158,8 @@ enum dapt_status dapt_program_check(const struct dapt_program *program) {
             const struct dapt_tensor *t = &program->tensors[index];
             uint64_t size = t->buffer < program->buffer_count ? program->buffers[t->buffer].size
                                                               : 0;
-            if (t->offset % 4 || t->offset > size || dapt_tensor_span(t) > size - t->offset)
+            if (t->offset % dapt_dtype_size(t->dtype) || t->offset > size ||
+                dapt_tensor_span(t) > size - t->offset)
                 return dapt_fail(
                     DAPT_ERROR_INVALID,
                     "program op %u (%s): operand %d lies outside of its buffer of %llu bytes", k,

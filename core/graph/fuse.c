@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/graph.h"
 #include "graph/ops.h"
+#include "graph/rewrite.h"
 
 struct uses {
     // [values] ops that read any part of the value's storage after the value was made
@@ -138,7 +138,7 @@ enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports s
         struct dapt_op *next, fused;
         while (!u.merged[k] && graph->ops[k].opcode == DAPT_OP_MATMUL &&
                (next = sole_reader(graph, &u, k)) && merged(graph, k, next, &fused) &&
-               movable(graph, &u, k, next) && supports(context, graph, &fused)) {
+               movable(graph, &u, k, next) && dapt_graph_runs(graph, &fused, supports, context)) {
             replace(graph, &u, k, next, &fused);
         }
     }

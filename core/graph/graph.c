@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "graph/ops.h"
+#include "graph/rewrite.h"
 
 #define ALIGN 64u  // bytes; a cache line, and what vector loads like
 
@@ -124,21 +125,35 @@ dapt_value dapt_graph_alias(struct dapt_graph *graph, dapt_value value) {
     return add_value(graph, &info);
 }
 
-// Operands are checked as a program's are, with storages in the place of buffers.
-static enum dapt_status check(const struct dapt_graph *g, const struct dapt_op *op) {
-    struct dapt_tensor local[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS];
-    struct dapt_op copy = *op;
-    uint32_t n = 0, inputs = dapt_op_input_count(dapt_op_info(op->opcode)),
-             outputs = dapt_op_output_count(dapt_op_info(op->opcode));
+// An op over its own few tensors, which lie in storages in the place of buffers: so that it can be
+// checked as a program's ops are, at a cost that does not grow with the graph.
+struct local_op {
+    struct dapt_op op;
+    struct dapt_tensor tensors[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS];
+    uint32_t count;
+};
+
+static enum dapt_status localize(const struct dapt_graph *g, const struct dapt_op *op,
+                                 uint32_t outputs, struct local_op *local) {
+    uint32_t inputs = dapt_op_input_count(dapt_op_info(op->opcode));
+    local->op = *op;
+    local->count = 0;
     for (uint32_t i = 0; i < inputs + outputs; i++) {
-        uint32_t *slot = i < inputs ? &copy.inputs[i] : &copy.outputs[i - inputs];
+        uint32_t *slot = i < inputs ? &local->op.inputs[i] : &local->op.outputs[i - inputs];
         if (*slot == DAPT_NONE) continue;
         if (*slot >= g->value_count)
             return dapt_fail(DAPT_ERROR_INTERNAL, "graph: an operand names no value");
-        local[n] = g->values[*slot].tensor;
-        *slot = n++;
+        local->tensors[local->count] = g->values[*slot].tensor;
+        *slot = local->count++;
     }
-    return dapt_op_check(&copy, local, n);
+    return DAPT_OK;
+}
+
+static enum dapt_status check(const struct dapt_graph *g, const struct dapt_op *op) {
+    struct local_op local;
+    enum dapt_status status = localize(g, op, dapt_op_output_count(dapt_op_info(op->opcode)),
+                                       &local);
+    return status ? status : dapt_op_check(&local.op, local.tensors, local.count);
 }
 
 void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op) {
@@ -175,6 +190,36 @@ void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op) {
     graph->blocks[graph->op_count++] = graph->block;
 }
 
+// What the host reads is float32.
+static enum dapt_dtype made_dtype(const struct dapt_graph *g, enum dapt_buffer_role role,
+                                  enum dapt_operand_class class) {
+    enum dapt_precision precision = role == DAPT_BUFFER_RESULT ? DAPT_PRECISION_FLOAT32
+                                                               : g->precision;
+    return dapt_precision_dtype(precision, class);
+}
+
+dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
+                           const struct dapt_op *op) {
+    const struct dapt_op_info *info = dapt_op_info(op->opcode);
+    struct dapt_op made = *op;
+    struct local_op local;
+    if (graph->status) return DAPT_NONE;
+    enum dapt_status status = localize(graph, op, 0, &local);
+    for (uint32_t o = 0; o < dapt_op_output_count(info) && !status; o++) {
+        struct dapt_tensor t = {0};
+        made.outputs[o] = DAPT_NONE;
+        if (info->out[o].flags & DAPT_OPERAND_OPTIONAL) continue;
+        if (!(status = dapt_op_output_shape(&local.op, local.tensors, o, &t)))
+            made.outputs[o] = dapt_graph_new(
+                graph, o ? DAPT_BUFFER_WORK : role,
+                made_dtype(graph, o ? DAPT_BUFFER_WORK : role, info->out[o].class), t.rank,
+                t.shape);
+    }
+    if (status) return fail(graph, status);
+    dapt_graph_op(graph, &made);
+    return graph->status ? DAPT_NONE : made.outputs[0];
+}
+
 enum dapt_status dapt_graph_program(struct dapt_graph *graph, struct dapt_program *program) {
     if (graph->status) return graph->status;
     struct dapt_buffer_info *buffers = dapt_arena_alloc(&graph->arena,
@@ -198,4 +243,36 @@ enum dapt_status dapt_graph_program(struct dapt_graph *graph, struct dapt_progra
                                      .op_count = (uint32_t)graph->op_count,
                                      .ops = graph->ops};
     return DAPT_OK;
+}
+
+// -------------------------------------------------------------------------------------- rewriting
+
+enum dapt_status dapt_op_list_add(struct dapt_op_list *list, const struct dapt_op *op,
+                                  uint32_t block) {
+    enum dapt_status status = dapt_grow(&list->ops, &list->capacity, list->count + 1,
+                                        sizeof *list->ops);
+    if (!status)
+        status = dapt_grow(&list->blocks, &list->block_capacity, list->count + 1,
+                           sizeof *list->blocks);
+    if (status) return status;
+    list->ops[list->count] = *op;
+    list->blocks[list->count++] = block;
+    return DAPT_OK;
+}
+
+void dapt_op_list_put(struct dapt_op_list *list, struct dapt_graph *graph) {
+    free(graph->ops);
+    free(graph->blocks);
+    graph->ops = list->ops;
+    graph->blocks = list->blocks;
+    graph->op_count = list->count;
+    graph->op_capacity = list->capacity;
+    graph->block_capacity = list->block_capacity;
+    *list = (struct dapt_op_list){0};
+}
+
+void dapt_op_list_free(struct dapt_op_list *list) {
+    free(list->ops);
+    free(list->blocks);
+    *list = (struct dapt_op_list){0};
 }

@@ -7,14 +7,15 @@
 #ifndef DAPT_GRAPH_GRAPH_H
 #define DAPT_GRAPH_GRAPH_H
 #include "base/memory.h"
-#include "dapt/backend.h"
+#include "graph/ops.h"
+#include "host/choices.h"
 
 typedef uint32_t dapt_value;  // index into the graph's values, or DAPT_NONE
 
 struct dapt_value_info {
     struct dapt_tensor tensor;  // .buffer: index into storages; .offset: bytes from its start
     dapt_value parent;  // the value that this one is a slice or a reshaped view of, or DAPT_NONE
-    bool gradient;      // depends on parameters: autodiff walks through it
+    bool gradient;      // depends on trained parameters: autodiff walks through it
     const char *name;   // for inputs and parameters; else NULL
 };
 
@@ -37,11 +38,10 @@ struct dapt_graph {
     uint32_t block;                              // of ops added now
     size_t forward_count;                        // ops before autodiff; 0 until then
     const char *label;                           // of ops added now
+    enum dapt_precision precision;               // what dtypes dapt_graph_make() gives
     uint64_t role_size[DAPT_BUFFER_ROLE_COUNT];  // bytes of each role's buffer
     enum dapt_status status;  // first failure of any builder call; every rewrite returns it
 };
-
-enum dapt_recompute { DAPT_RECOMPUTE_NONE, DAPT_RECOMPUTE_BLOCK };
 
 struct dapt_graph *dapt_graph_create(void);  // NULL: no memory
 void dapt_graph_destroy(struct dapt_graph **graph);
@@ -67,12 +67,18 @@ dapt_value dapt_graph_reshape(struct dapt_graph *graph, dapt_value value, uint32
 // be read after that operation.
 dapt_value dapt_graph_alias(struct dapt_graph *graph, dapt_value value);
 
-// Adds an operation. Operands are checked against the op table; a failure is kept in graph->status.
+// Adds an operation whose outputs exist. Operands are checked against the op table; a failure is kept
+// in graph->status.
 void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op);
+// Adds an operation and makes its outputs, all that are not optional, from its inputs and attributes:
+// shapes by the letters of the op table, dtypes by the class of each operand and the graph's precision (in the result buffer float32). Gives outputs[0], which lies in `role`; the others are work.
+dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
+                           const struct dapt_op *op);
 const struct dapt_tensor *dapt_graph_tensor(const struct dapt_graph *graph, dapt_value value);
 
 // The gradient of `loss` (an LM_LOSS output; d objective / d loss = `seed` [1] for every scored
-// row) with respect to every PARAM value, written to the GRAD role at the parameter's own offset.
+// row) with respect to every PARAM value, written to the GRAD role at the parameter's own offset; parameters
+// in the FROZEN role have none, and where nothing below is trained the walk ends.
 // `accumulate`: added to what is there. Reverse mode over the op list; each op's rule stands in
 // autodiff.c's table.
 enum dapt_status dapt_graph_autodiff(struct dapt_graph *graph, dapt_value loss, dapt_value seed,
@@ -80,12 +86,16 @@ enum dapt_status dapt_graph_autodiff(struct dapt_graph *graph, dapt_value loss, 
 // Trades memory for time: forward values of a block that the backward pass needs are computed again
 // just before it.
 enum dapt_status dapt_graph_recompute(struct dapt_graph *graph, enum dapt_recompute mode);
-// Merges bias, activation and residual into matmul where `supports` says that the device runs the
-// merged op (NULL: never).
-typedef bool (*dapt_graph_supports)(void *context, const struct dapt_graph *graph,
-                                    const struct dapt_op *op);
+// Whether a device runs a program's only op.
+typedef bool (*dapt_graph_supports)(void *context, const struct dapt_program *program);
+// Merges bias, activation and residual into matmul where the device runs the merged op (supports
+// NULL: never).
 enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports supports,
                                  void *context);
+// Ops that the device does not run with the dtypes that they have are done in float32 between casts.
+// DAPT_ERROR_UNSUPPORTED where that does not help either: names the op and the dtypes.
+enum dapt_status dapt_graph_bridge(struct dapt_graph *graph, dapt_graph_supports supports,
+                                   void *context);
 // Drops operations whose results nobody reads.
 enum dapt_status dapt_graph_prune(struct dapt_graph *graph);
 // Gives every work storage its place by liveness, so that values that don't live at the same time

@@ -4,46 +4,56 @@
 
 #define OPT DAPT_OPERAND_OPTIONAL
 #define STR DAPT_OPERAND_STRIDED
-#define IDX DAPT_OPERAND_INDEX
+#define MIX DAPT_OPERAND_MIXED
 #define ADD DAPT_OPERAND_ADD
 #define UPD DAPT_OPERAND_UPDATE
 
+#define WEI DAPT_CLASS_WEIGHT
+#define GRA DAPT_CLASS_GRADIENT
+#define STA DAPT_CLASS_STATISTIC
+#define OWN DAPT_CLASS_STATE
+#define IDX DAPT_CLASS_INDEX
+
+// Operands without a class are activations.
 // clang-format off
 static const struct dapt_op_info table[DAPT_OP_COUNT] = {
     [DAPT_OP_EMBED] = {"embed",
-        {{"table", "VC", 0}, {"rows", "N", IDX}}, {{"y", "NC", 0}}, 0, 0},
+        {{"table", "VC", 0, WEI}, {"rows", "N", 0, IDX}}, {{"y", "NC", 0}}, 0, 0},
     [DAPT_OP_EMBED_GRAD] = {"embed_grad",
-        {{"dy", "NC", 0}, {"rows", "N", IDX}}, {{"dtable", "VC", ADD}}, 0, 1},
+        {{"dy", "NC", 0}, {"rows", "N", 0, IDX}}, {{"dtable", "VC", ADD, GRA}}, 0, 1},
     [DAPT_OP_SCATTER_ROWS] = {"scatter_rows",
-        {{"x", "NC", STR}, {"rows", "N", IDX}}, {{"table", "PC", UPD}}, 0, 0},
+        {{"x", "NC", STR}, {"rows", "N", 0, IDX}}, {{"table", "PC", UPD}}, 0, 0},
     [DAPT_OP_MATMUL] = {"matmul",
-        {{"a", "MK", STR}, {"b", "KN", STR}, {"bias", "N", OPT}, {"residual", "MN", OPT | STR}},
-        {{"c", "MN", STR | ADD}}, 1u << 3, 0},
+        {{"a", "MK", STR}, {"b", "KN", STR, WEI}, {"bias", "N", OPT, WEI},
+         {"residual", "MN", OPT | STR}},
+        {{"c", "MN", STR | MIX | ADD}}, 1u << 3, 0},
     [DAPT_OP_ADD_BIAS] = {"add_bias",
-        {{"x", "NC", STR}, {"bias", "C", 0}}, {{"y", "NC", STR}}, 1, 1},
-    [DAPT_OP_COLUMN_SUM] = {"column_sum", {{"x", "NC", STR}}, {{"y", "C", ADD}}, 0, 1},
+        {{"x", "NC", STR}, {"bias", "C", 0, WEI}}, {{"y", "NC", STR}}, 1, 1},
+    [DAPT_OP_COLUMN_SUM] = {"column_sum", {{"x", "NC", STR}}, {{"y", "C", ADD, GRA}}, 0, 1},
     [DAPT_OP_RMS_NORM] = {"rms_norm",
-        {{"x", "~C", STR}, {"weight", "C", 0}}, {{"y", "~C", STR}, {"rstd", "R", 0}}, 0, 4},
+        {{"x", "~C", STR}, {"weight", "C", 0, WEI}},
+        {{"y", "~C", STR}, {"rstd", "R", 0, STA}}, 0, 4},
     [DAPT_OP_RMS_NORM_GRAD] = {"rms_norm_grad",
-        {{"dy", "~C", STR}, {"x", "~C", STR}, {"weight", "C", 0}, {"rstd", "R", 0}},
-        {{"dx", "~C", STR | ADD}, {"dweight", "C", ADD}}, 0, 10},
+        {{"dy", "~C", STR}, {"x", "~C", STR}, {"weight", "C", 0, WEI}, {"rstd", "R", 0, STA}},
+        {{"dx", "~C", STR | ADD}, {"dweight", "C", OPT | ADD, GRA}}, 0, 10},
     [DAPT_OP_LAYER_NORM] = {"layer_norm",
-        {{"x", "NC", STR}, {"weight", "C", 0}, {"bias", "C", OPT}},
-        {{"y", "NC", STR}, {"mean", "N", 0}, {"rstd", "N", 0}}, 0, 7},
+        {{"x", "NC", STR}, {"weight", "C", 0, WEI}, {"bias", "C", OPT, WEI}},
+        {{"y", "NC", STR}, {"mean", "N", 0, STA}, {"rstd", "N", 0, STA}}, 0, 7},
     [DAPT_OP_LAYER_NORM_GRAD] = {"layer_norm_grad",
-        {{"dy", "NC", STR}, {"x", "NC", STR}, {"weight", "C", 0}, {"mean", "N", 0},
-         {"rstd", "N", 0}},
-        {{"dx", "NC", STR | ADD}, {"dweight", "C", ADD}, {"dbias", "C", ADD | OPT}}, 0, 14},
+        {{"dy", "NC", STR}, {"x", "NC", STR}, {"weight", "C", 0, WEI}, {"mean", "N", 0, STA},
+         {"rstd", "N", 0, STA}},
+        {{"dx", "NC", STR | ADD}, {"dweight", "C", OPT | ADD, GRA},
+         {"dbias", "C", OPT | ADD, GRA}}, 0, 14},
     [DAPT_OP_ROPE] = {"rope",
-        {{"x", "NHD", STR}, {"table", "PR", 0}, {"positions", "N", IDX}},
+        {{"x", "NHD", STR}, {"table", "PR", 0, STA}, {"positions", "N", 0, IDX}},
         {{"y", "NHD", STR}}, 1, 3},
     [DAPT_OP_ATTENTION] = {"attention",
-        {{"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR}, {"first", "N", IDX},
-         {"last", "N", IDX}},
-        {{"y", "NHD", STR}, {"lse", "NH", 0}}, 0, 0},
+        {{"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR}, {"first", "N", 0, IDX},
+         {"last", "N", 0, IDX}},
+        {{"y", "NHD", STR}, {"lse", "NH", 0, STA}}, 0, 0},
     [DAPT_OP_ATTENTION_GRAD] = {"attention_grad",
         {{"dy", "NHD", STR}, {"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR},
-         {"y", "NHD", STR}, {"lse", "NH", 0}, {"first", "N", IDX}, {"last", "N", IDX}},
+         {"y", "NHD", STR}, {"lse", "NH", 0, STA}, {"first", "N", 0, IDX}, {"last", "N", 0, IDX}},
         {{"dq", "NHD", STR}, {"dk", "MGD", STR}, {"dv", "MGD", STR}}, 0, 0},
     [DAPT_OP_ACTIVATE] = {"activate", {{"x", "NC", STR}}, {{"y", "NC", STR}}, 1, 10},
     [DAPT_OP_ACTIVATE_GRAD] = {"activate_grad",
@@ -55,18 +65,21 @@ static const struct dapt_op_info table[DAPT_OP_COUNT] = {
     [DAPT_OP_ADD] = {"add", {{"a", "=", STR}, {"b", "=", STR}}, {{"y", "=", STR}}, 3, 1},
     [DAPT_OP_SCALE] = {"scale", {{"x", "=", STR}}, {{"y", "=", STR}}, 1, 1},
     [DAPT_OP_COPY] = {"copy", {{"x", "=", STR}}, {{"y", "=", STR}}, 0, 0},
-    [DAPT_OP_FILL] = {"fill", {{0}}, {{"y", "=", STR}}, 0, 0},
+    [DAPT_OP_CAST] = {"cast", {{"x", "=", STR}}, {{"y", "=", STR | MIX}}, 0, 0},
+    [DAPT_OP_FILL] = {"fill", {{0}}, {{"y", "=", STR | MIX}}, 0, 0},
     [DAPT_OP_LM_LOSS] = {"lm_loss",
-        {{"x", "NC", 0}, {"w", "VC", 0}, {"bias", "V", OPT}, {"targets", "N", IDX}},
-        {{"loss", "N", 0}}, 0, 0},
+        {{"x", "NC", 0}, {"w", "VC", 0, WEI}, {"bias", "V", OPT, WEI}, {"targets", "N", 0, IDX}},
+        {{"loss", "N", 0, STA}}, 0, 0},
     [DAPT_OP_LM_LOSS_GRAD] = {"lm_loss_grad",
-        {{"x", "NC", 0}, {"w", "VC", 0}, {"bias", "V", OPT}, {"targets", "N", IDX},
-         {"seed", "1", 0}},
-        {{"loss", "N", 0}, {"dx", "NC", 0}, {"dw", "VC", ADD}, {"dbias", "V", ADD | OPT}}, 0, 0},
-    [DAPT_OP_SUM] = {"sum", {{"x", "#", 0}}, {{"y", "1", ADD}}, 0, 0},
-    [DAPT_OP_SUM_SQUARES] = {"sum_squares", {{"x", "#", 0}}, {{"y", "1", ADD}}, 0, 0},
-    [DAPT_OP_ADAMW] = {"adamw", {{"grad", "#", 0}, {"step", "S", 0}, {"norm2", "1", 0}},
-        {{"param", "#", UPD}, {"m", "#", UPD}, {"v", "#", UPD}}, 0, 14},
+        {{"x", "NC", 0}, {"w", "VC", 0, WEI}, {"bias", "V", OPT, WEI}, {"targets", "N", 0, IDX},
+         {"seed", "1", 0, STA}},
+        {{"loss", "N", 0, STA}, {"dx", "NC", OPT}, {"dw", "VC", OPT | ADD, GRA},
+         {"dbias", "V", OPT | ADD, GRA}}, 0, 0},
+    [DAPT_OP_SUM] = {"sum", {{"x", "#", 0, STA}}, {{"y", "1", ADD, STA}}, 0, 0},
+    [DAPT_OP_SUM_SQUARES] = {"sum_squares", {{"x", "#", 0, GRA}}, {{"y", "1", ADD, STA}}, 0, 0},
+    [DAPT_OP_ADAMW] = {"adamw",
+        {{"grad", "#", 0, GRA}, {"step", "S", 0, STA}, {"norm2", "1", 0, STA}},
+        {{"param", "#", UPD, OWN}, {"m", "#", UPD, OWN}, {"v", "#", UPD, OWN}}, 0, 14},
 };
 // clang-format on
 
@@ -96,6 +109,17 @@ const char *dapt_dtype_name(enum dapt_dtype dtype) {
     static const char *const names[DAPT_DTYPE_COUNT] = {
         [DAPT_F32] = "f32", [DAPT_F16] = "f16", [DAPT_BF16] = "bf16", [DAPT_I32] = "i32"};
     return (unsigned)dtype < DAPT_DTYPE_COUNT ? names[dtype] : "?";
+}
+
+enum dapt_dtype dapt_precision_dtype(enum dapt_precision precision, enum dapt_operand_class class) {
+    // Weights are float32: kernels round them as they read them.
+    static const enum dapt_dtype activations[DAPT_PRECISION_COUNT] = {
+        [DAPT_PRECISION_FLOAT32] = DAPT_F32,
+        [DAPT_PRECISION_BFLOAT16] = DAPT_BF16,
+        [DAPT_PRECISION_FLOAT16] = DAPT_F16};
+    return class == DAPT_CLASS_ACTIVATION ? activations[precision]
+           : class == DAPT_CLASS_INDEX    ? DAPT_I32
+                                          : DAPT_F32;
 }
 
 // Elements of one index of dimension 0.
@@ -139,8 +163,8 @@ bool dapt_tensor_overlap(const struct dapt_tensor *a, const struct dapt_tensor *
 // What the letters of an op stand for, as its operands are read.
 struct binding {
     int64_t size[128];
-    int64_t equal[DAPT_MAX_RANK];
-    uint32_t equal_rank;
+    const struct dapt_tensor *activation;  // the first one
+    struct dapt_tensor equal, rows;  // the first operand of "=" and of "~C"; rank 0: none so far
 };
 
 static bool bind(struct binding *b, char letter, int64_t size) {
@@ -155,14 +179,13 @@ static bool match(struct binding *b, const char *shape, const struct dapt_tensor
     if (shape[0] == '~') {
         if (t->rank < 2 || t->rank > 3) return false;
         int64_t columns = t->shape[t->rank - 1];
+        if (!b->rows.rank) b->rows = *t;
         return bind(b, 'C', columns) && bind(b, 'R', dapt_tensor_count(t) / columns);
     }
     if (shape[0] == '=') {
-        if (!b->equal_rank) {
-            b->equal_rank = t->rank;
-            memcpy(b->equal, t->shape, sizeof b->equal);
-        }
-        return b->equal_rank == t->rank && memcmp(b->equal, t->shape, sizeof b->equal) == 0;
+        if (!b->equal.rank) b->equal = *t;
+        return b->equal.rank == t->rank &&
+               memcmp(b->equal.shape, t->shape, sizeof b->equal.shape) == 0;
     }
     if (strlen(shape) != t->rank) return false;
     for (uint32_t i = 0; i < t->rank; i++)
@@ -175,6 +198,23 @@ static enum dapt_status fail_operand(const struct dapt_op *op, const struct dapt
     return dapt_fail(DAPT_ERROR_INVALID, "op %s%s%s: operand %s (%s): %s", table[op->opcode].name,
                      op->label ? " of " : "", op->label ? op->label : "", operand->name,
                      operand->shape, what);
+}
+
+// What is wrong with the dtype of an operand; NULL: nothing.
+static const char *wrong_dtype(const struct dapt_operand *operand, const struct dapt_tensor *t,
+                               struct binding *b) {
+    switch (operand->class) {
+    case DAPT_CLASS_INDEX: return t->dtype == DAPT_I32 ? NULL : "must be i32";
+    case DAPT_CLASS_ACTIVATION:
+    case DAPT_CLASS_WEIGHT: break;
+    default: return t->dtype == DAPT_F32 ? NULL : "must be f32";
+    }
+    if (t->dtype != DAPT_F32 && t->dtype != DAPT_F16 && t->dtype != DAPT_BF16)
+        return "must be a float type";
+    if (operand->class == DAPT_CLASS_WEIGHT || (operand->flags & MIX)) return NULL;
+    if (!b->activation) b->activation = t;
+    return b->activation->dtype == t->dtype ? NULL
+                                            : "has another dtype than the activations before it";
 }
 
 // Index of the operand's tensor checked, sizes sane, dtype and layout as the table says.
@@ -196,10 +236,8 @@ static enum dapt_status check_operand(const struct dapt_op *op, const struct dap
     if (t->shape[1] * t->shape[2] > INT32_MAX || t->stride < row_count(t) ||
         t->stride > INT32_MAX * (int64_t)4 || (double)t->shape[0] * (double)t->stride > 1e15)
         return fail_operand(op, operand, "has an impossible shape or stride");
-    if ((t->dtype == DAPT_I32) != !!(operand->flags & IDX) ||
-        (unsigned)t->dtype >= DAPT_DTYPE_COUNT)
-        return fail_operand(op, operand,
-                            operand->flags & IDX ? "must be i32" : "must be a float type");
+    const char *wrong = wrong_dtype(operand, t, binding);
+    if (wrong) return fail_operand(op, operand, wrong);
     if (!(operand->flags & STR) && !dapt_tensor_dense(t))
         return fail_operand(op, operand, "must be dense");
     if (!match(binding, shape, t))
@@ -242,6 +280,7 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
     case DAPT_OP_ADAMW:
         if (s['S'] != DAPT_STEP_COUNT)
             return fail_operand(op, &info->in[1], "must have DAPT_STEP_COUNT scalars");
+        if (!(op->u.adamw.rate > 0)) return fail_operand(op, &info->out[0], "has no rate above 0");
         break;
     default: break;
     }
@@ -293,6 +332,37 @@ enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tenso
     return status ? status : check_overlaps(op, info, tensors);
 }
 
+enum dapt_status dapt_op_output_shape(const struct dapt_op *op, const struct dapt_tensor *tensors,
+                                      uint32_t output, struct dapt_tensor *made) {
+    const struct dapt_op_info *info = &table[op->opcode];
+    struct binding b = {0};
+    for (uint32_t i = 0; i < dapt_op_input_count(info); i++)
+        if (op->inputs[i] != DAPT_NONE &&
+            !match(&b, input_shape(op, info, i), &tensors[op->inputs[i]]))
+            return fail_operand(op, &info->in[i], "does not fit the shapes before it");
+    const char *letters = info->out[output].shape;
+    const struct dapt_tensor *like = letters[0] == '~' ? &b.rows : &b.equal;
+    bool whole = letters[0] == '~' || letters[0] == '=', known = !whole || like->rank;
+    made->rank = whole ? like->rank : (uint32_t)strlen(letters);
+    for (uint32_t i = 0; i < DAPT_MAX_RANK && known; i++) {
+        bool here = !whole && i < made->rank && letters[i] != '1';
+        made->shape[i] = whole  ? like->shape[i]
+                         : here ? b.size[(unsigned char)letters[i] & 127]
+                                : 1;
+        known = made->shape[i] > 0;
+    }
+    return known
+               ? DAPT_OK
+               : dapt_fail(DAPT_ERROR_INTERNAL, "op %s: its inputs do not say the shape of %s (%s)",
+                           info->name, info->out[output].name, letters);
+}
+
+// Of a loss: logits, and the gradients of x and w where they are wanted.
+static double products(const struct dapt_op *op) {
+    if (op->opcode == DAPT_OP_LM_LOSS) return 1;
+    return 1.0 + (op->outputs[1] != DAPT_NONE) + (op->outputs[2] != DAPT_NONE);
+}
+
 double dapt_op_flops(const struct dapt_op *op, const struct dapt_tensor *tensors) {
     const struct dapt_tensor *a = op->inputs[0] == DAPT_NONE ? NULL : &tensors[op->inputs[0]];
     const struct dapt_tensor *out = &tensors[op->outputs[0]];
@@ -302,7 +372,7 @@ double dapt_op_flops(const struct dapt_op *op, const struct dapt_tensor *tensors
                (double)a->shape[op->u.matmul.transpose_a ? 0 : 1];
     case DAPT_OP_LM_LOSS:
     case DAPT_OP_LM_LOSS_GRAD:
-        return (op->opcode == DAPT_OP_LM_LOSS ? 2.0 : 6.0) * (double)dapt_tensor_count(a) *
+        return 2.0 * products(op) * (double)dapt_tensor_count(a) *
                (double)tensors[op->inputs[1]].shape[0];
     case DAPT_OP_ATTENTION:
     case DAPT_OP_ATTENTION_GRAD: {

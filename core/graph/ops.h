@@ -8,10 +8,31 @@
 enum dapt_operand_flags {
     DAPT_OPERAND_OPTIONAL = 1,
     DAPT_OPERAND_STRIDED = 2,  // dimension 0 may have gaps
-    DAPT_OPERAND_INDEX = 4,    // int32; all others are float
+    DAPT_OPERAND_MIXED = 4,    // an activation whose dtype may differ from that of the op's others
     DAPT_OPERAND_ADD = 8,      // an output that may be accumulated to
     DAPT_OPERAND_UPDATE = 16   // an output that is also read: it holds state
 };
+
+// What an operand is to training. Its dtype follows from it: by the precision for values that a graph
+// makes (dapt_precision_dtype), and by what an op may be given at all.
+enum dapt_operand_class {
+    DAPT_CLASS_ACTIVATION,  // and its gradient: any float type, the same for all of an op
+    DAPT_CLASS_WEIGHT,      // any float type
+    DAPT_CLASS_GRADIENT,    // of a weight: f32
+    DAPT_CLASS_STATISTIC,   // norms, losses, scalars, rotary tables: f32
+    DAPT_CLASS_STATE,       // what an optimizer updates: f32
+    DAPT_CLASS_INDEX,       // i32
+    DAPT_CLASS_COUNT
+};
+
+// How training computes: the dtype of each class.
+enum dapt_precision {
+    DAPT_PRECISION_FLOAT32,
+    DAPT_PRECISION_BFLOAT16,
+    DAPT_PRECISION_FLOAT16,
+    DAPT_PRECISION_COUNT
+};
+enum dapt_dtype dapt_precision_dtype(enum dapt_precision precision, enum dapt_operand_class class);
 
 // `shape`: a letter a dimension. A letter stands for the same number wherever it occurs in the op.
 // '1': one element. "~C": rank 2 or more, the last dimension is C, the others together are R rows.
@@ -20,6 +41,7 @@ struct dapt_operand {
     const char *name;
     const char *shape;
     uint32_t flags;
+    enum dapt_operand_class class;
 };
 
 struct dapt_op_info {
@@ -48,6 +70,10 @@ const char *dapt_dtype_name(enum dapt_dtype dtype);  // "f32"
 // operand.
 enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tensor *tensors,
                                size_t tensor_count);
+// Fills the rank and shape of an output that does not exist yet: what the letters stand for is known
+// from the inputs. DAPT_ERROR_INTERNAL where they do not say it (fill, embed_grad, ...).
+enum dapt_status dapt_op_output_shape(const struct dapt_op *op, const struct dapt_tensor *tensors,
+                                      uint32_t output, struct dapt_tensor *made);
 double dapt_op_flops(const struct dapt_op *op, const struct dapt_tensor *tensors);
 double dapt_op_bytes(const struct dapt_op *op,
                      const struct dapt_tensor *tensors);  // read and written once

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/graph.h"
 #include "graph/ops.h"
+#include "graph/rewrite.h"
 
 struct rewrite {
     struct dapt_graph *g;
@@ -16,25 +16,11 @@ struct rewrite {
     uint32_t *storage_copy;  // [storages] its copy, or DAPT_NONE
     dapt_value *value_copy;  // [values]
     bool *needed;            // [forward ops]
-    struct dapt_op *out;
-    uint32_t *out_blocks;
-    size_t out_count, out_capacity, out_block_capacity;
+    struct dapt_op_list out;
 };
 
 static uint32_t storage_of(const struct rewrite *r, dapt_value v) {
     return r->g->values[v].tensor.buffer;
-}
-
-static enum dapt_status push(struct rewrite *r, const struct dapt_op *op, uint32_t block) {
-    enum dapt_status status = dapt_grow(&r->out, &r->out_capacity, r->out_count + 1,
-                                        sizeof *r->out);
-    if (!status)
-        status = dapt_grow(&r->out_blocks, &r->out_block_capacity, r->out_count + 1,
-                           sizeof *r->out_blocks);
-    if (status) return status;
-    r->out[r->out_count] = *op;
-    r->out_blocks[r->out_count++] = block;
-    return DAPT_OK;
 }
 
 // Which block wrote each storage, and which storages other blocks read.
@@ -96,8 +82,9 @@ static dapt_value copy_value(struct rewrite *r, dapt_value v) {
         return g->status || v >= r->values ? v : r->value_copy[v];
     uint32_t storage = storage_of(r, v);
     if (r->storage_copy[storage] == DAPT_NONE) {
-        int64_t words = (int64_t)((g->storages[storage].size + 3) / 4);
-        dapt_value whole = dapt_graph_new(g, DAPT_BUFFER_WORK, DAPT_F32, 1, &words);
+        enum dapt_dtype dtype = g->values[v].tensor.dtype;
+        int64_t count = (int64_t)(g->storages[storage].size / dapt_dtype_size(dtype));
+        dapt_value whole = dapt_graph_new(g, DAPT_BUFFER_WORK, dtype, 1, &count);
         if (g->status) return v;
         r->storage_copy[storage] = storage_of(r, whole);
     }
@@ -127,7 +114,7 @@ static enum dapt_status before(struct rewrite *r, struct dapt_op *op, bool *done
                 if (!r->needed[k] || g->blocks[k] != block) continue;
                 struct dapt_op again = g->ops[k];
                 map_operands(r, &again, block, true);
-                if (!g->status) g->status = push(r, &again, 0);
+                if (!g->status) g->status = dapt_op_list_add(&r->out, &again, 0);
             }
         }
         done[block] = true;
@@ -159,21 +146,10 @@ enum dapt_status dapt_graph_recompute(struct dapt_graph *graph, enum dapt_recomp
     for (size_t k = 0; k < graph->op_count && !graph->status; k++) {
         struct dapt_op op = graph->ops[k];
         if (k >= graph->forward_count) graph->status = before(&r, &op, done);
-        if (!graph->status) graph->status = push(&r, &op, graph->blocks[k]);
+        if (!graph->status) graph->status = dapt_op_list_add(&r.out, &op, graph->blocks[k]);
     }
-    if (!graph->status) {
-        free(graph->ops);
-        free(graph->blocks);
-        graph->ops = r.out;
-        graph->blocks = r.out_blocks;
-        graph->op_count = r.out_count;
-        graph->op_capacity = r.out_capacity;
-        graph->block_capacity = r.out_block_capacity;
-        r.out = NULL;
-        r.out_blocks = NULL;
-    }
-    free(r.out);
-    free(r.out_blocks);
+    if (!graph->status) dapt_op_list_put(&r.out, graph);
+    dapt_op_list_free(&r.out);
     free(r.writer);
     free(r.kept);
     free(r.storage_copy);

@@ -12,13 +12,6 @@
 
 // --------------------------------------------------------------------------------------------------------- unknown keys
 
-static const struct dapt_field *find_field(const char *path) {
-    for (const struct dapt_field *field = dapt_fields; field->path; field++) {
-        if (strcmp(field->path, path) == 0) return field;
-    }
-    return NULL;
-}
-
 static bool is_group(const char *path) {
     size_t length = strlen(path);
     for (const struct dapt_field *field = dapt_fields; field->path; field++) {
@@ -44,7 +37,7 @@ static enum dapt_status fail_unknown(struct dapt_arena *arena, const struct dapt
     const char *name = dapt_json_name(member), *hint = dapt_config_hint(name);
     const char *meant = hint ? hint : dapt_nearest(name, names);
     enum dapt_status status;
-    if (find_field(name))  // "train.batch"
+    if (dapt_field_find(name))  // "train.batch"
         status = dapt_json_fail_name(member,
                                      "unknown key; objects hold objects here: \"%.*s\": "
                                      "{\"%s\": ...}",
@@ -70,7 +63,7 @@ static enum dapt_status check_keys(struct dapt_arena *arena, const struct dapt_j
         const struct dapt_json *member = dapt_json_at(object, i);
         const char *path = dapt_arena_format(arena, "%s%s", prefix, dapt_json_name(member));
         if (!path) return DAPT_ERROR_MEMORY;
-        if (strchr(dapt_json_name(member), '.') || (!find_field(path) && !is_group(path))) {
+        if (strchr(dapt_json_name(member), '.') || (!dapt_field_find(path) && !is_group(path))) {
             status = fail_unknown(arena, member, prefix);
         } else if (is_group(path)) {
             const char *below = dapt_arena_format(arena, "%s.", path);
@@ -145,6 +138,28 @@ static enum dapt_status read_default(struct dapt_config *config, const struct da
                                               &value);
     if (!status) status = dapt_field_forms[field->type].read(config, field, value);
     dapt_json_free(&value);
+    return status;
+}
+
+enum dapt_status dapt_field_default(const struct dapt_field *field,
+                                    const struct dapt_modules *modules, struct dapt_string *out) {
+    struct dapt_config config = {.modules = modules};
+    if (!field->fallback) return DAPT_OK;
+    enum dapt_status status = read_default(&config, field);
+    if (!status) status = dapt_field_forms[field->type].write(&config, field, out);
+    dapt_arena_free(&config.arena);
+    return status;
+}
+
+enum dapt_status dapt_config_choose(const char *key, const char *text, unsigned *choice) {
+    const struct dapt_field *field = dapt_field_find(key);
+    struct dapt_string known = {0};
+    if (dapt_field_choose(field, text, choice)) return DAPT_OK;
+    enum dapt_status status = dapt_field_choices(field, &known);
+    if (!status)
+        status = dapt_fail(DAPT_ERROR_INVALID, "%s is \"%s\", expected %s", strrchr(key, '.') + 1,
+                           text, known.data);
+    dapt_string_free(&known);
     return status;
 }
 

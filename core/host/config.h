@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/memory.h"
+#include "host/choices.h"
 
 // A JSON value whose place in its file is known, so that errors can name line and column.
 struct dapt_json;
@@ -26,8 +27,6 @@ struct dapt_eval_set {
     const char *name;
     struct dapt_data_list data;
 };
-
-enum dapt_packing { DAPT_PACK_DOCUMENTS, DAPT_PACK_CONCATENATE };
 
 struct dapt_config {
     struct dapt_arena arena;
@@ -68,11 +67,9 @@ struct dapt_config {
         double epochs;
         uint64_t seed;
         double clip;
-        // decay: "matrices", "all"
         struct {
-            const char *kind;
             double weight_decay, beta1, beta2, eps;
-            const char *decay;
+            enum dapt_decay decay;
         } optimizer;
         // its "plugin" is not the plugin's
         struct {
@@ -80,27 +77,25 @@ struct dapt_config {
             const struct dapt_json *options;
         } schedule;
         struct {
-            const char *kind;  // "auto", "causal", "masked"
+            enum dapt_objective_kind kind;
             double rate;
             bool whole_words;
             const char *mask;  // NULL: the usual texts are tried
         } objective;
         uint64_t evaluate_every, checkpoint_every;  // steps; 0: at the end only
         uint32_t keep;                              // checkpoints kept besides the best
-        const char *best;        // name of the eval set that decides "best"; NULL: the first
-        const char *recompute;   // "none", "block"
+        const char *best;  // name of the eval set that decides "best"; NULL: the first
+        enum dapt_recompute recompute;
         uint32_t max_bad_steps;  // non-finite steps in a row before the run stops
     } train;
 
-    // device: number, name or UUID; NULL: the best
     struct {
-        const char *dtype;  // "model", "float32", "bfloat16", "float16"
+        enum dapt_save_dtype dtype;
     } checkpoint;
 
     struct {
         const char *name;
-        const char *device;
-        const char *precision;
+        const char *device;  // number, name or UUID; NULL: the best
         uint32_t threads;
     } backend;
     const char *const *plugins;  // folders, NULL-terminated, absolute
@@ -118,6 +113,8 @@ struct dapt_config {
 enum dapt_status dapt_config_read(const char *path, const char *const *sets,
                                   struct dapt_config **config);
 void dapt_config_free(struct dapt_config **config);
+// Which of the choices of `key` the text is, as a member of the key's enum.
+enum dapt_status dapt_config_choose(const char *key, const char *text, unsigned *choice);
 // The resolved configuration as JSON, every default written out (see `modules`; the options of a
 // source that was chosen by looking at the files stay as given): reading it again, wherever the
 // file then lies, gives the same run.

@@ -11,9 +11,8 @@ enum dapt_field_type {
     DAPT_FIELD_NUMBER,  // double
     DAPT_FIELD_BOOL,
     DAPT_FIELD_STRING,
-    DAPT_FIELD_CHOICE,
-    DAPT_FIELD_DEVICE,   // a string; a number is one too
-    DAPT_FIELD_PACKING,  // enum dapt_packing
+    DAPT_FIELD_CHOICE,  // an enum of host/choices.h
+    DAPT_FIELD_DEVICE,  // a string; a number is one too
     DAPT_FIELD_PATH,
     DAPT_FIELD_PATHS,
     DAPT_FIELD_BETAS,  // two doubles
@@ -31,12 +30,22 @@ struct dapt_field {
     size_t offset;         // in struct dapt_config
     const char *fallback;  // the default as JSON; NULL: nothing
     bool required;
+    bool free;                   // a resume may change it
     double minimum, maximum;     // of numbers
-    const char *const *choices;  // NULL-terminated
+    const char *const *choices;  // texts in the order of the enum, NULL-terminated
     const char *help;
 };
 
-extern const struct dapt_field dapt_fields[];  // ends with a row whose path is NULL
+extern const struct dapt_field dapt_fields[];                // ends with a row whose path is NULL
+const struct dapt_field *dapt_field_find(const char *path);  // NULL: there is none
+// Appends the choices of a key: "a" or "b".
+enum dapt_status dapt_field_choices(const struct dapt_field *field, struct dapt_string *out);
+// Sets the choice to what the text names; false: it is none of them.
+bool dapt_field_choose(const struct dapt_field *field, const char *text, unsigned *choice);
+// Appends the default of a key as dapt_config_write() writes it, nothing when it has none.
+// `modules` (may be NULL): whose defaults are added to options.
+enum dapt_status dapt_field_default(const struct dapt_field *field,
+                                    const struct dapt_modules *modules, struct dapt_string *out);
 
 struct dapt_field_form {  // of a type
     enum dapt_status (*read)(struct dapt_config *config, const struct dapt_field *field,

@@ -147,7 +147,7 @@ static enum dapt_status write_betas(const struct dapt_config *config,
     return status ? status : dapt_string_add(out, "]", 1);
 }
 
-// ------------------------------------------------------------------------------------------------------ strings, paths
+// ------------------------------------------------------------------------------------------------------------- strings
 
 static enum dapt_status read_string(struct dapt_config *config, const struct dapt_field *field,
                                     const struct dapt_json *value) {
@@ -182,44 +182,29 @@ static enum dapt_status read_device(struct dapt_config *config, const struct dap
     return *place ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
-static enum dapt_status find_choice(const struct dapt_field *field, const struct dapt_json *value,
-                                    size_t *index) {
-    const char *text = NULL;
+// ------------------------------------------------------------------------------------------------------------- choices
+
+_Static_assert(sizeof(enum dapt_packing) == sizeof(unsigned), "members of choices are read alike");
+
+static enum dapt_status read_choice(struct dapt_config *config, const struct dapt_field *field,
+                                    const struct dapt_json *value) {
+    const char *text;
+    if (dapt_json_kind(value) == DAPT_JSON_STRING && !dapt_json_string(value, &text) &&
+        dapt_field_choose(field, text, slot(config, field)))
+        return DAPT_OK;
     struct dapt_string known = {0};
-    if (dapt_json_kind(value) == DAPT_JSON_STRING) dapt_json_string(value, &text);
-    for (size_t i = 0; field->choices[i]; i++) {
-        *index = i;
-        if (text && strcmp(field->choices[i], text) == 0) {
-            dapt_string_free(&known);
-            return DAPT_OK;
-        }
-        dapt_string_format(&known, "%s\"%s\"", i ? " or " : "", field->choices[i]);
-    }
-    enum dapt_status status = fail_expected(value, known.data ? known.data : "another value");
+    enum dapt_status status = dapt_field_choices(field, &known);
+    if (!status) status = fail_expected(value, known.data);
     dapt_string_free(&known);
     return status;
 }
 
-static enum dapt_status read_choice(struct dapt_config *config, const struct dapt_field *field,
-                                    const struct dapt_json *value) {
-    size_t index;
-    enum dapt_status status = find_choice(field, value, &index);
-    if (!status) *(const char **)slot(config, field) = field->choices[index];
-    return status;
+static enum dapt_status write_choice(const struct dapt_config *config,
+                                     const struct dapt_field *field, struct dapt_string *out) {
+    return dapt_json_write_string(out, field->choices[*(unsigned *)slot(config, field)]);
 }
 
-static enum dapt_status read_packing(struct dapt_config *config, const struct dapt_field *field,
-                                     const struct dapt_json *value) {
-    size_t index;
-    enum dapt_status status = find_choice(field, value, &index);
-    if (!status) config->data.packing = (enum dapt_packing)index;
-    return status;
-}
-
-static enum dapt_status write_packing(const struct dapt_config *config,
-                                      const struct dapt_field *field, struct dapt_string *out) {
-    return dapt_json_write_string(out, field->choices[config->data.packing]);
-}
+// --------------------------------------------------------------------------------------------------------------- paths
 
 static enum dapt_status resolve(struct dapt_config *config, const struct dapt_json *value,
                                 const char **path) {
@@ -554,8 +539,7 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
                            "\"type\": \"string\", \"minLength\": 1"},
     [DAPT_FIELD_DEVICE] = {read_device, write_string, "number or string",
                            "\"type\": [\"integer\", \"string\"], \"minLength\": 1"},
-    [DAPT_FIELD_CHOICE] = {read_choice, write_string, "string", "\"type\": \"string\""},
-    [DAPT_FIELD_PACKING] = {read_packing, write_packing, "string", "\"type\": \"string\""},
+    [DAPT_FIELD_CHOICE] = {read_choice, write_choice, "string", "\"type\": \"string\""},
     [DAPT_FIELD_PATH] = {read_path, write_string, "path", "\"type\": \"string\", \"minLength\": 1"},
     [DAPT_FIELD_PATHS] =
         {read_paths, write_paths, "array of paths",

@@ -59,6 +59,7 @@ static const struct {
     {"datasets", "data.domain"},
     {"dataset", "data.domain"},
     {"validation_file", "data.eval"},
+    {"kind", NULL},  // of what, its group says
 };
 
 const char *dapt_config_hint(const char *name) {

@@ -162,6 +162,12 @@ static void print_type(FILE *out, const char *type, double minimum, double maxim
         fprintf(out, " from %.10g to %.10g", minimum, maximum);
 }
 
+static void print_choices(FILE *out, const struct dapt_field *field) {
+    struct dapt_string text = {0};
+    if (dapt_field_choices(field, &text) == DAPT_OK) fputs(text.data, out);
+    dapt_string_free(&text);
+}
+
 static void print_options(FILE *out, const struct dapt_option *option) {
     static const char *const types[] = {[DAPT_OPTION_STRING] = "string",
                                         [DAPT_OPTION_NUMBER] = "number",
@@ -205,9 +211,9 @@ void dapt_config_help(FILE *out, const struct dapt_modules *modules) {
     bool told[DAPT_FIELD_TYPE_COUNT] = {false};
     for (const struct dapt_field *field = dapt_fields; field->path; field++) {
         fprintf(out, "\n%s: ", field->path);
-        for (size_t i = 0; field->choices && field->choices[i]; i++)
-            fprintf(out, "%s\"%s\"", i ? " or " : "", field->choices[i]);
-        if (!field->choices)
+        if (field->choices)
+            print_choices(out, field);
+        else
             print_type(out, dapt_field_forms[field->type].name, field->minimum, field->maximum);
         if (field->required) fputs(", required", out);
         if (field->fallback && strcmp(field->fallback, "{}") != 0)

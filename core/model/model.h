@@ -13,12 +13,23 @@ struct dapt_parameter {
     uint32_t rank;
     uint64_t shape[2];       // as in the file
     uint64_t offset, count;  // in elements of the flat buffer
-    bool decay;              // weight decay applies under "matrices": rank 2
+    bool trained;            // false: frozen
     float init_scale;        // deviation of new weights; 0: filled with init_fill
     float init_fill;
     // Files hold it as [blocks][parts][run], the flat buffer as [parts][blocks][run]; parts 0: alike.
     uint32_t parts;
     uint64_t run;
+};
+
+// A run of the flat buffer whose parameters are treated alike; the runs cover it, frozen ones last.
+struct dapt_parameter_group {
+    const char *role;     // "matrices", "vectors", "frozen"
+    uint64_t begin, end;  // elements of the flat buffer, multiples of 16
+    uint64_t count;       // parameters, without the gaps
+    size_t tensors;
+    bool trained, decay;    // decay: weight decay applies under "matrices"
+    float rate;             // factor of the learning rate
+    enum dapt_dtype dtype;  // of storage
 };
 
 // What a tensor is for. A family names the tensors of its slots; the forward pass asks for slots.
@@ -59,6 +70,8 @@ enum dapt_slot {
     DAPT_SLOT_COUNT
 };
 
+#define DAPT_GROUPS 3
+
 struct dapt_model {
     const struct dapt_family *family;
     struct dapt_arena arena;
@@ -80,16 +93,18 @@ struct dapt_model {
     enum dapt_activation activation;
     int64_t bos, eos;  // of config.json; -1: none
 
-    // Flat buffer: parameters that decay first, then the others. Those that one matmul uses
+    // Flat buffer: trained parameters that decay, the other trained ones, frozen ones. Those that one matmul uses
     // together (q, k and v; gate and up) lie one behind the other; groups begin at multiples of 16
     // elements; gaps are 0.
     struct dapt_parameter *parameters;  // in file order of the family
     size_t parameter_count;
     // [layers + 1][DAPT_SLOT_COUNT] index into parameters or DAPT_NONE; row 0: outside of layers
     uint32_t *slots;
-    uint64_t flat_count;    // elements of the flat buffer
-    uint64_t decay_count;   // elements before this are decayed under "matrices"
-    uint64_t weight_count;  // parameters without the gaps
+    struct dapt_parameter_group groups[DAPT_GROUPS];  // those that there are
+    size_t group_count;
+    uint64_t flat_count;     // elements of the flat buffer
+    uint64_t trained_count;  // elements before this are trained: gradients and moments are as long
+    uint64_t weight_count;   // parameters without the gaps
 };
 
 // Reads FOLDER/config.json. An unknown family, a missing or impossible number, or a feature that we
@@ -103,6 +118,14 @@ enum dapt_status dapt_model_missing(const char *path, const char *expected);
 enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_model **model);
 void dapt_model_close(struct dapt_model **model);
 
+// Freezes the parameters that a pattern matches, before anything else is done with the model: the flat
+// buffer is laid out anew. A pattern is a name with '*' (anything), '?' (one character) and ranges of
+// numbers ("layers.0-3.*"), held against the name in files, with and without the family's prefix, and
+// against dapt's own name of the part, which is the same in all families ("embed", "layers.2.mlp.up").
+// A pattern that matches nothing, and nothing left to train, are errors that say what there is.
+// `where` begins the line: "train.freeze".
+enum dapt_status dapt_model_freeze(struct dapt_model *model, const char *const *patterns,
+                                   size_t count, const char *where);
 // Where element `at` of the parameter, counted as files hold it, lies in the flat buffer; of the
 // `*count` elements from there on, *count becomes how many lie one behind the other in both.
 uint64_t dapt_parameter_place(const struct dapt_parameter *parameter, uint64_t at, uint64_t *count);
@@ -130,8 +153,6 @@ enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
 // config.json; and the tokenizer and generation files found in `tokenizer_folder` (NULL: the
 // model's own). Checks as dapt_model_load() does without weights. `dtype`: of the parameters as
 // they will be written.
-enum dapt_save_dtype { DAPT_SAVE_MODEL, DAPT_SAVE_F32, DAPT_SAVE_BF16, DAPT_SAVE_F16 };
-enum dapt_save_dtype dapt_save_dtype_find(const char *name);  // "bfloat16"; other names: MODEL
 enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer_folder,
                                  enum dapt_save_dtype dtype);
 // What dapt_model_save() writes rounds float32 parameters to: the narrowest dtype, "bfloat16" or
@@ -158,14 +179,17 @@ enum dapt_model_mode {
 struct dapt_model_build {
     enum dapt_model_mode mode;
     uint32_t sequences, length;
-    uint32_t capacity;  // decode: places in the cache
-    bool accumulate;    // train: add to the gradients instead of replacing them
+    uint32_t capacity;              // decode: places in the cache
+    bool accumulate;                // train: add to the gradients instead of replacing them
+    enum dapt_precision precision;  // of the graph
 };
 // Where the inputs and results of a graph are; DAPT_NONE where it has none. All inputs are i32 [N]
 // in the batch buffer, laid out alike in every mode. `rows`: decode: the place of the cache that
 // each new token goes to, all different; `pick` [1]: the row whose logits are wanted.
 struct dapt_model_io {
-    dapt_value ids, targets, positions, first, last, rows, pick, losses, loss_sum, logits;
+    dapt_value ids, targets, positions, first, last, rows, pick;
+    dapt_value rope;  // [places, rope.size] in the constant buffer: dapt_rope_table()
+    dapt_value losses, loss_sum, logits;
 };
 enum dapt_status dapt_model_graph(const struct dapt_model *model,
                                   const struct dapt_model_build *build, struct dapt_graph *graph,

@@ -42,44 +42,45 @@ static bool holds(const struct dapt_model *m, enum condition condition) {
 
 // `rows` and `cols` in "[out, in]" order; cols NONE: a vector.
 static const struct rule {
+    const char *name;  // dapt's own, the same in all families; of a layer behind "layers.N."
     enum extent rows, cols;
     enum condition when;
     float fill;    // of new vectors
     bool follows;  // lies right behind the slot before it: one matmul reads both
     bool adds;     // its product is added to the residual stream
 } rules[DAPT_SLOT_COUNT] = {
-    [DAPT_SLOT_EMBED] = {.rows = VOCAB, .cols = HIDDEN},
-    [DAPT_SLOT_POSITION] = {.rows = POSITIONS, .cols = HIDDEN},
-    [DAPT_SLOT_FINAL_NORM] = {.rows = HIDDEN, .fill = 1},
-    [DAPT_SLOT_FINAL_NORM_BIAS] = {.rows = HIDDEN},
-    [DAPT_SLOT_HEAD] = {.rows = VOCAB, .cols = HIDDEN, .when = UNTIED},
-    [DAPT_SLOT_NORM1] = {.rows = HIDDEN, .fill = 1},
-    [DAPT_SLOT_NORM1_BIAS] = {.rows = HIDDEN},
-    [DAPT_SLOT_QKV] = {.rows = QKV, .cols = HIDDEN},
-    [DAPT_SLOT_Q] = {.rows = QUERY, .cols = HIDDEN},
-    [DAPT_SLOT_K] = {.rows = KEY, .cols = HIDDEN, .follows = true},
-    [DAPT_SLOT_V] = {.rows = KEY, .cols = HIDDEN, .follows = true},
-    [DAPT_SLOT_QKV_BIAS] = {.rows = QKV, .when = BIAS_QKV},
-    [DAPT_SLOT_Q_BIAS] = {.rows = QUERY, .when = BIAS_QKV},
-    [DAPT_SLOT_K_BIAS] = {.rows = KEY, .when = BIAS_QKV, .follows = true},
-    [DAPT_SLOT_V_BIAS] = {.rows = KEY, .when = BIAS_QKV, .follows = true},
-    [DAPT_SLOT_Q_NORM] = {.rows = Q_NORM, .fill = 1},
-    [DAPT_SLOT_K_NORM] = {.rows = K_NORM, .fill = 1},
-    [DAPT_SLOT_OUT] = {.rows = HIDDEN, .cols = QUERY, .adds = true},
-    [DAPT_SLOT_OUT_BIAS] = {.rows = HIDDEN, .when = BIAS_OUT},
-    [DAPT_SLOT_POST_NORM1] = {.rows = HIDDEN, .fill = 1},
-    [DAPT_SLOT_POST_NORM1_BIAS] = {.rows = HIDDEN},
-    [DAPT_SLOT_NORM2] = {.rows = HIDDEN, .when = OWN_NORM, .fill = 1},
-    [DAPT_SLOT_NORM2_BIAS] = {.rows = HIDDEN, .when = OWN_NORM},
-    [DAPT_SLOT_GATE_UP] = {.rows = GATE_UP, .cols = HIDDEN},
-    [DAPT_SLOT_GATE] = {.rows = FEED, .cols = HIDDEN},
-    [DAPT_SLOT_UP] = {.rows = FEED, .cols = HIDDEN, .follows = true},
-    [DAPT_SLOT_GATE_BIAS] = {.rows = FEED, .when = BIAS_MLP},
-    [DAPT_SLOT_UP_BIAS] = {.rows = FEED, .when = BIAS_MLP, .follows = true},
-    [DAPT_SLOT_DOWN] = {.rows = HIDDEN, .cols = FEED, .adds = true},
-    [DAPT_SLOT_DOWN_BIAS] = {.rows = HIDDEN, .when = BIAS_MLP},
-    [DAPT_SLOT_POST_NORM2] = {.rows = HIDDEN, .fill = 1},
-    [DAPT_SLOT_POST_NORM2_BIAS] = {.rows = HIDDEN},
+    [DAPT_SLOT_EMBED] = {"embed", .rows = VOCAB, .cols = HIDDEN},
+    [DAPT_SLOT_POSITION] = {"embed_positions", .rows = POSITIONS, .cols = HIDDEN},
+    [DAPT_SLOT_FINAL_NORM] = {"final_norm", .rows = HIDDEN, .fill = 1},
+    [DAPT_SLOT_FINAL_NORM_BIAS] = {"final_norm.bias", .rows = HIDDEN},
+    [DAPT_SLOT_HEAD] = {"head", .rows = VOCAB, .cols = HIDDEN, .when = UNTIED},
+    [DAPT_SLOT_NORM1] = {"norm1", .rows = HIDDEN, .fill = 1},
+    [DAPT_SLOT_NORM1_BIAS] = {"norm1.bias", .rows = HIDDEN},
+    [DAPT_SLOT_QKV] = {"attention.qkv", .rows = QKV, .cols = HIDDEN},
+    [DAPT_SLOT_Q] = {"attention.q", .rows = QUERY, .cols = HIDDEN},
+    [DAPT_SLOT_K] = {"attention.k", .rows = KEY, .cols = HIDDEN, .follows = true},
+    [DAPT_SLOT_V] = {"attention.v", .rows = KEY, .cols = HIDDEN, .follows = true},
+    [DAPT_SLOT_QKV_BIAS] = {"attention.qkv.bias", .rows = QKV, .when = BIAS_QKV},
+    [DAPT_SLOT_Q_BIAS] = {"attention.q.bias", .rows = QUERY, .when = BIAS_QKV},
+    [DAPT_SLOT_K_BIAS] = {"attention.k.bias", .rows = KEY, .when = BIAS_QKV, .follows = true},
+    [DAPT_SLOT_V_BIAS] = {"attention.v.bias", .rows = KEY, .when = BIAS_QKV, .follows = true},
+    [DAPT_SLOT_Q_NORM] = {"attention.q_norm", .rows = Q_NORM, .fill = 1},
+    [DAPT_SLOT_K_NORM] = {"attention.k_norm", .rows = K_NORM, .fill = 1},
+    [DAPT_SLOT_OUT] = {"attention.out", .rows = HIDDEN, .cols = QUERY, .adds = true},
+    [DAPT_SLOT_OUT_BIAS] = {"attention.out.bias", .rows = HIDDEN, .when = BIAS_OUT},
+    [DAPT_SLOT_POST_NORM1] = {"post_norm1", .rows = HIDDEN, .fill = 1},
+    [DAPT_SLOT_POST_NORM1_BIAS] = {"post_norm1.bias", .rows = HIDDEN},
+    [DAPT_SLOT_NORM2] = {"norm2", .rows = HIDDEN, .when = OWN_NORM, .fill = 1},
+    [DAPT_SLOT_NORM2_BIAS] = {"norm2.bias", .rows = HIDDEN, .when = OWN_NORM},
+    [DAPT_SLOT_GATE_UP] = {"mlp.gate_up", .rows = GATE_UP, .cols = HIDDEN},
+    [DAPT_SLOT_GATE] = {"mlp.gate", .rows = FEED, .cols = HIDDEN},
+    [DAPT_SLOT_UP] = {"mlp.up", .rows = FEED, .cols = HIDDEN, .follows = true},
+    [DAPT_SLOT_GATE_BIAS] = {"mlp.gate.bias", .rows = FEED, .when = BIAS_MLP},
+    [DAPT_SLOT_UP_BIAS] = {"mlp.up.bias", .rows = FEED, .when = BIAS_MLP, .follows = true},
+    [DAPT_SLOT_DOWN] = {"mlp.down", .rows = HIDDEN, .cols = FEED, .adds = true},
+    [DAPT_SLOT_DOWN_BIAS] = {"mlp.down.bias", .rows = HIDDEN, .when = BIAS_MLP},
+    [DAPT_SLOT_POST_NORM2] = {"post_norm2", .rows = HIDDEN, .fill = 1},
+    [DAPT_SLOT_POST_NORM2_BIAS] = {"post_norm2.bias", .rows = HIDDEN},
 };
 
 static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot, uint32_t row) {
@@ -97,7 +98,7 @@ static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot,
     p->shape[0] = cols && swap ? cols : rows;
     p->shape[1] = cols && swap ? rows : cols;
     p->count = cols ? rows * cols : rows;
-    p->decay = cols != 0;
+    p->trained = true;
     p->init_fill = rule->fill;
     p->init_scale = cols ? m->init_range : 0;
     // What adds to the residual stream starts smaller, so that its sum does not grow with depth
@@ -112,22 +113,59 @@ static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot,
     return DAPT_OK;
 }
 
-static enum dapt_status lay_out(struct dapt_model *m) {
+enum group { MATRICES, VECTORS, FROZEN, GROUPS };
+_Static_assert(GROUPS == DAPT_GROUPS, "a group for each role");
+
+static enum group group_of(const struct dapt_parameter *p) {
+    return !p->trained ? FROZEN : p->rank == 2 ? MATRICES : VECTORS;
+}
+
+static struct dapt_parameter *at(const struct dapt_model *m, size_t slot) {
+    return m->slots[slot] == DAPT_NONE ? NULL : &m->parameters[m->slots[slot]];
+}
+
+bool dapt_slots_together(const struct dapt_model *m, size_t slot, int count) {
+    for (int i = 1; i < count; i++) {
+        const struct dapt_parameter *p = at(m, slot + (size_t)i - 1),
+                                    *next = at(m, slot + (size_t)i);
+        if (p && next && group_of(p) != group_of(next)) return false;
+    }
+    return true;
+}
+
+void dapt_slots_lay_out(struct dapt_model *m) {
+    static const char *const roles[GROUPS] = {"matrices", "vectors", "frozen"};
     uint64_t end = 0;
-    for (int decay = 1; decay >= 0; decay--) {
+    m->group_count = 0;
+    m->trained_count = 0;
+    for (int g = 0; g < GROUPS; g++) {
+        struct dapt_parameter_group group = {.role = roles[g],
+                                             .begin = end,
+                                             .trained = g != FROZEN,
+                                             .decay = g == MATRICES,
+                                             .rate = 1,
+                                             .dtype = DAPT_F32};
         for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
-            struct dapt_parameter *p = m->slots[i] == DAPT_NONE ? NULL
-                                                                : &m->parameters[m->slots[i]];
-            if (!p || p->decay != decay) continue;
-            if (!rules[i % DAPT_SLOT_COUNT].follows) end = (end + 15) / 16 * 16;
+            struct dapt_parameter *p = at(m, i);
+            if (!p || (int)group_of(p) != g) continue;
+            bool behind = rules[i % DAPT_SLOT_COUNT].follows && dapt_slots_together(m, i - 1, 2);
+            if (!behind) end = (end + 15) / 16 * 16;
             p->offset = end;
             end += p->count;
+            group.count += p->count;
+            group.tensors++;
         }
-        end = (end + 15) / 16 * 16;
-        if (decay) m->decay_count = end;
+        group.end = end = (end + 15) / 16 * 16;
+        if (group.trained) m->trained_count = end;
+        if (group.tensors) m->groups[m->group_count++] = group;
     }
     m->flat_count = end;
-    return DAPT_OK;
+}
+
+const char *dapt_slot_name(struct dapt_arena *arena, size_t slot) {
+    const char *name = rules[slot % DAPT_SLOT_COUNT].name;
+    size_t row = slot / DAPT_SLOT_COUNT;
+    return row ? dapt_arena_format(arena, "layers.%zu.%s", row - 1, name) : name;
 }
 
 enum dapt_status dapt_slots_place(struct dapt_model *m) {
@@ -149,5 +187,6 @@ enum dapt_status dapt_slots_place(struct dapt_model *m) {
                                           : DAPT_OK;
             if (status) return status;
         }
-    return lay_out(m);
+    dapt_slots_lay_out(m);
+    return DAPT_OK;
 }

@@ -1,9 +1,16 @@
 // Slots: what each part of a layer needs for its parameters, as a table; and their places in the flat
-// buffer.
+// buffer. A slot below is an index into dapt_model.slots.
 #ifndef DAPT_MODEL_SLOTS_H
 #define DAPT_MODEL_SLOTS_H
 #include "model/model.h"
 
 // Lists the parameters of a model whose numbers are read, and lays them out.
 enum dapt_status dapt_slots_place(struct dapt_model *model);
+// Lays them out anew: groups, offsets, counts. After a change of what is trained.
+void dapt_slots_lay_out(struct dapt_model *model);
+// Whether the parameters of `count` slots from this one on, as far as they are there, are of one group
+// and so lie one behind the other where the table has them follow.
+bool dapt_slots_together(const struct dapt_model *model, size_t slot, int count);
+// dapt's own name of a slot: "embed", "layers.2.attention.q". In `arena`, or constant; NULL: no memory.
+const char *dapt_slot_name(struct dapt_arena *arena, size_t slot);
 #endif

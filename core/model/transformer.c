@@ -1,10 +1,12 @@
-// The forward pass of a decoder, for every family: what differs is asked of the family row and the
-// model's numbers. N rows (sequences x length), C hidden, H heads, G key heads, D head size, F
-// feed-forward, V vocabulary, P places of the cache.
+// The forward pass, for every family: what differs is asked of the family's row, the model's numbers
+// and the slots that it has. N rows (sequences x length), C hidden, H heads, G key heads, D head size,
+// F feed-forward, V vocabulary, P places of the cache.
 #include <string.h>
 
 #include "model/families.h"
-#include "model/model.h"
+#include "model/slots.h"
+
+#define NONE DAPT_NONE
 
 struct builder {
     const struct dapt_model *m;
@@ -12,15 +14,12 @@ struct builder {
     struct dapt_graph *g;
     struct dapt_model_io *io;
     int64_t n, places;  // N; rows of one layer's cache
-    dapt_value rope;    // [positions, rotary]
     uint32_t row;       // of model->slots: 0 outside of layers, else layer + 1
     bool *used;         // [parameters] whether anything was built with them
 };
 
-#define NONE DAPT_NONE
-
-static dapt_value new2(struct builder *x, int64_t rows, int64_t cols) {
-    return dapt_graph_new(x->g, DAPT_BUFFER_WORK, DAPT_F32, 2, (int64_t[]){rows, cols});
+static dapt_value make(struct builder *x, struct dapt_op op) {
+    return dapt_graph_make(x->g, DAPT_BUFFER_WORK, &op);
 }
 
 static dapt_value reshape3(struct builder *x, dapt_value v, int64_t a, int64_t b, int64_t c) {
@@ -31,91 +30,82 @@ static dapt_value reshape2(struct builder *x, dapt_value v, int64_t a, int64_t b
     return dapt_graph_reshape(x->g, v, 2, (int64_t[]){a, b});
 }
 
+static bool has(const struct builder *x, enum dapt_slot slot) {
+    return x->m->slots[(size_t)x->row * DAPT_SLOT_COUNT + slot] != NONE;
+}
+
 // The parameters of `count` slots, one behind the other, as one value; NONE when the first is not
 // there. One value a group: call once.
 static dapt_value parameter(struct builder *x, enum dapt_slot slot, int count) {
     const uint32_t *slots = x->m->slots + (size_t)x->row * DAPT_SLOT_COUNT;
     if (slots[slot] == NONE) return NONE;
     const struct dapt_parameter *p = &x->m->parameters[slots[slot]];
+    uint64_t place = p->trained ? p->offset : p->offset - x->m->trained_count;
     int64_t shape[2] = {(int64_t)p->shape[0], (int64_t)p->shape[1]};
     for (int i = 1; i < count; i++) shape[0] += (int64_t)x->m->parameters[slots[slot + i]].shape[0];
     for (int i = 0; i < count; i++) x->used[slots[slot + i]] = true;
-    return dapt_graph_input(x->g, DAPT_BUFFER_PARAM, p->offset * sizeof(float), DAPT_F32, p->rank,
-                            shape, p->name);
+    return dapt_graph_input(x->g, p->trained ? DAPT_BUFFER_PARAM : DAPT_BUFFER_FROZEN,
+                            place * dapt_dtype_size(DAPT_F32), DAPT_F32, p->rank, shape, p->name);
 }
+
+// -------------------------------------------------------------------------------------- small parts
 
 // y = x w (+ bias)
 static dapt_value linear(struct builder *x, dapt_value in, dapt_value w, dapt_value bias) {
-    if (x->g->status) return NONE;
-    bool input_major = x->m->family->input_major;
-    int64_t out = dapt_graph_tensor(x->g, w)->shape[input_major ? 1 : 0];
-    dapt_value y = new2(x, x->n, out);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
-                                          .inputs = {in, w, NONE, NONE},
-                                          .outputs = {y},
-                                          .u.matmul = {.transpose_b = !input_major}});
+    dapt_value y = make(x, (struct dapt_op){.opcode = DAPT_OP_MATMUL,
+                                            .inputs = {in, w, NONE, NONE},
+                                            .u.matmul.transpose_b = !x->m->family->input_major});
     if (bias == NONE) return y;
-    dapt_value biased = new2(x, x->n, out);
-    dapt_graph_op(x->g, &(struct dapt_op){
-                            .opcode = DAPT_OP_ADD_BIAS, .inputs = {y, bias}, .outputs = {biased}});
-    return biased;
+    return make(x, (struct dapt_op){.opcode = DAPT_OP_ADD_BIAS, .inputs = {y, bias}});
+}
+
+// The products of `in` with the matrices of `count` slots, and their biases, as one: [N, all columns].
+static dapt_value project(struct builder *x, dapt_value in, enum dapt_slot slot,
+                          enum dapt_slot bias, int count) {
+    dapt_value w = parameter(x, slot, count);
+    return linear(x, in, w, parameter(x, bias, count));
+}
+
+static bool together(const struct builder *x, enum dapt_slot slot, enum dapt_slot bias, int count) {
+    size_t row = (size_t)x->row * DAPT_SLOT_COUNT;
+    return dapt_slots_together(x->m, row + slot, count) &&
+           dapt_slots_together(x->m, row + bias, count);
 }
 
 static dapt_value add(struct builder *x, dapt_value a, dapt_value b) {
-    dapt_value y = new2(x, x->n, x->m->hidden);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ADD, .inputs = {a, b}, .outputs = {y}});
-    return y;
+    return make(x, (struct dapt_op){.opcode = DAPT_OP_ADD, .inputs = {a, b}});
 }
 
-static dapt_value vector(struct builder *x, int64_t n) {
-    return dapt_graph_new(x->g, DAPT_BUFFER_WORK, DAPT_F32, 1, &n);
+static dapt_value scaled(struct builder *x, dapt_value in, float factor) {
+    if (factor == 1) return in;
+    return make(
+        x, (struct dapt_op){.opcode = DAPT_OP_SCALE, .inputs = {in}, .u.scale.factor = factor});
 }
 
-static bool has(const struct builder *x, enum dapt_slot slot) {
-    return x->m->slots[(size_t)x->row * DAPT_SLOT_COUNT + slot] != NONE;
+static dapt_value activated(struct builder *x, dapt_value in) {
+    return make(
+        x, (struct dapt_op){
+               .opcode = DAPT_OP_ACTIVATE, .inputs = {in}, .u.activation.kind = x->m->activation});
+}
+
+static dapt_value embed(struct builder *x, dapt_value table, dapt_value rows) {
+    return make(x, (struct dapt_op){.opcode = DAPT_OP_EMBED, .inputs = {table, rows}});
+}
+
+static dapt_value rms_norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
+    return make(x, (struct dapt_op){.opcode = DAPT_OP_RMS_NORM,
+                                    .inputs = {in, parameter(x, slot, 1)},
+                                    .u.norm.eps = x->m->norm_eps});
 }
 
 // A norm over each row; the row itself where the layer has no such norm.
 static dapt_value norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
-    if (x->g->status || !has(x, slot)) return in;
-    dapt_value w = parameter(x, slot, 1), y = new2(x, x->n, dapt_graph_tensor(x->g, in)->shape[1]);
-    if (x->m->family->layer_norm) {
-        dapt_value bias = parameter(x, slot + 1, 1), mean = vector(x, x->n), rstd = vector(x, x->n);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_LAYER_NORM,
-                                              .inputs = {in, w, bias},
-                                              .outputs = {y, mean, rstd},
-                                              .u.norm.eps = x->m->norm_eps});
-    } else {
-        dapt_value rstd = vector(x, x->n);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_RMS_NORM,
-                                              .inputs = {in, w},
-                                              .outputs = {y, rstd},
-                                              .u.norm.eps = x->m->norm_eps});
-    }
-    return y;
-}
-
-static dapt_value scaled(struct builder *x, dapt_value in, float factor) {
-    if (x->g->status || factor == 1) return in;
-    const struct dapt_tensor *t = dapt_graph_tensor(x->g, in);
-    dapt_value y = new2(x, t->shape[0], t->shape[1]);
-    dapt_graph_op(
-        x->g,
-        &(struct dapt_op){
-            .opcode = DAPT_OP_SCALE, .inputs = {in}, .outputs = {y}, .u.scale.factor = factor});
-    return y;
-}
-
-// A norm over each head: [N, heads, D] -> the same, dense.
-static dapt_value head_norm(struct builder *x, dapt_value in, enum dapt_slot slot, int64_t heads) {
-    int64_t d = x->m->head_size;
-    dapt_value w = parameter(x, slot, 1), y = reshape3(x, new2(x, x->n, heads * d), x->n, heads, d),
-               rstd = vector(x, x->n * heads);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_RMS_NORM,
-                                          .inputs = {in, w},
-                                          .outputs = {y, rstd},
-                                          .u.norm.eps = x->m->norm_eps});
-    return y;
+    if (!has(x, slot)) return in;
+    if (!x->m->family->layer_norm) return rms_norm(x, in, slot);
+    dapt_value w = parameter(x, slot, 1), bias = parameter(x, slot + 1, 1);
+    return make(x, (struct dapt_op){.opcode = DAPT_OP_LAYER_NORM,
+                                    .inputs = {in, w, bias},
+                                    .u.norm.eps = x->m->norm_eps});
 }
 
 static dapt_value rope(struct builder *x, dapt_value in) {
@@ -123,15 +113,18 @@ static dapt_value rope(struct builder *x, dapt_value in) {
     if (!turns) return in;
     dapt_value y = dapt_graph_alias(x->g, in);
     dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ROPE,
-                                          .inputs = {in, x->rope, x->io->positions},
+                                          .inputs = {in, x->io->rope, x->io->positions},
                                           .outputs = {y}});
     return y;
 }
 
+// ---------------------------------------------------------------------------------------- attention
+
 // Puts the new rows into this layer's cache and gives the whole of it.
 static dapt_value cached(struct builder *x, dapt_value rows) {
     int64_t g = x->m->kv_heads, d = x->m->head_size;
-    dapt_value cache = dapt_graph_new(x->g, DAPT_BUFFER_CACHE, DAPT_F32, 2,
+    enum dapt_dtype dtype = dapt_precision_dtype(x->g->precision, DAPT_CLASS_ACTIVATION);
+    dapt_value cache = dapt_graph_new(x->g, DAPT_BUFFER_CACHE, dtype, 2,
                                       (int64_t[]){x->places, g * d});
     dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_SCATTER_ROWS,
                                           .inputs = {reshape2(x, rows, x->n, g * d), x->io->rows},
@@ -139,78 +132,89 @@ static dapt_value cached(struct builder *x, dapt_value rows) {
     return reshape3(x, cache, x->places, g, d);
 }
 
-// q, k and v of [N, (H + 2 G) D], as [N, heads, D], with their norms, turned by their positions.
-static void split_heads(struct builder *x, dapt_value qkv, dapt_value *q, dapt_value *k,
-                        dapt_value *v) {
+// The heads of q or k [N, heads D] with their norm, turned by their positions: [N, heads, D].
+static dapt_value turned(struct builder *x, dapt_value in, enum dapt_slot slot, int64_t heads) {
+    enum dapt_qk_norm kind = x->m->family->qk_norm;
+    if (kind == DAPT_QK_NORM_WHOLE) in = norm(x, in, slot);
+    in = reshape3(x, in, x->n, heads, x->m->head_size);
+    return rope(x, kind == DAPT_QK_NORM_HEAD ? rms_norm(x, in, slot) : in);
+}
+
+// q, k and v [N, heads, D] as columns of one product.
+static void joined_heads(struct builder *x, dapt_value qkv, dapt_value *q, dapt_value *k,
+                         dapt_value *v) {
     int64_t h = x->m->heads, g = x->m->kv_heads, d = x->m->head_size, n = x->n;
-    if (x->m->family->qk_norm == DAPT_QK_NORM_WHOLE) {
-        dapt_value all_q = norm(x, dapt_graph_slice(x->g, qkv, 0, h * d), DAPT_SLOT_Q_NORM),
-                   all_k = norm(x, dapt_graph_slice(x->g, qkv, h * d, g * d), DAPT_SLOT_K_NORM);
-        *q = rope(x, reshape3(x, all_q, n, h, d));
-        *k = rope(x, reshape3(x, all_k, n, g, d));
+    if (x->m->family->qk_norm) {
+        *q = turned(x, dapt_graph_slice(x->g, qkv, 0, h * d), DAPT_SLOT_Q_NORM, h);
+        *k = turned(x, dapt_graph_slice(x->g, qkv, h * d, g * d), DAPT_SLOT_K_NORM, g);
         *v = reshape3(x, dapt_graph_slice(x->g, qkv, (h + g) * d, g * d), n, g, d);
         return;
     }
     qkv = reshape3(x, qkv, n, h + 2 * g, d);
-    if (x->m->family->qk_norm) {
-        *q = rope(x, head_norm(x, dapt_graph_slice(x->g, qkv, 0, h), DAPT_SLOT_Q_NORM, h));
-        *k = rope(x, head_norm(x, dapt_graph_slice(x->g, qkv, h, g), DAPT_SLOT_K_NORM, g));
-    } else {
-        dapt_value qk = rope(x, dapt_graph_slice(x->g, qkv, 0, h + g));
-        *q = dapt_graph_slice(x->g, qk, 0, h);
-        *k = dapt_graph_slice(x->g, qk, h, g);
-    }
+    dapt_value qk = rope(x, dapt_graph_slice(x->g, qkv, 0, h + g));
+    *q = dapt_graph_slice(x->g, qk, 0, h);
+    *k = dapt_graph_slice(x->g, qk, h, g);
     *v = dapt_graph_slice(x->g, qkv, h + g, g);
+}
+
+static void project_heads(struct builder *x, dapt_value in, dapt_value *q, dapt_value *k,
+                          dapt_value *v) {
+    if (has(x, DAPT_SLOT_QKV)) {
+        joined_heads(x, project(x, in, DAPT_SLOT_QKV, DAPT_SLOT_QKV_BIAS, 1), q, k, v);
+    } else if (together(x, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 3)) {
+        joined_heads(x, project(x, in, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 3), q, k, v);
+    } else {
+        *q = turned(x, project(x, in, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 1), DAPT_SLOT_Q_NORM,
+                    x->m->heads);
+        *k = turned(x, project(x, in, DAPT_SLOT_K, DAPT_SLOT_K_BIAS, 1), DAPT_SLOT_K_NORM,
+                    x->m->kv_heads);
+        *v = reshape3(x, project(x, in, DAPT_SLOT_V, DAPT_SLOT_V_BIAS, 1), x->n, x->m->kv_heads,
+                      x->m->head_size);
+    }
 }
 
 static dapt_value attention(struct builder *x, dapt_value in) {
     const struct dapt_model *m = x->m;
-    int64_t h = m->heads, d = m->head_size, n = x->n;
-    bool fused = m->family->names[DAPT_SLOT_QKV] != NULL;
-    dapt_value w = parameter(x, fused ? DAPT_SLOT_QKV : DAPT_SLOT_Q, fused ? 1 : 3);
-    dapt_value bias = parameter(x, fused ? DAPT_SLOT_QKV_BIAS : DAPT_SLOT_Q_BIAS, fused ? 1 : 3);
-    dapt_value qkv = linear(x, in, w, bias), q, k, v;
-    split_heads(x, qkv, &q, &k, &v);
+    dapt_value q = NONE, k = NONE, v = NONE;
+    project_heads(x, in, &q, &k, &v);
     if (x->b->mode == DAPT_MODEL_DECODE) {
         k = cached(x, k);
         v = cached(x, v);
     }
-    dapt_value y = reshape3(x, new2(x, n, h * d), n, h, d),
-               lse = dapt_graph_new(x->g, DAPT_BUFFER_WORK, DAPT_F32, 2, (int64_t[]){n, h});
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ATTENTION,
-                                          .inputs = {q, k, v, x->io->first, x->io->last},
-                                          .outputs = {y, lse},
-                                          .u.attention = {.sequences = (int32_t)x->b->sequences,
-                                                          .window = m->windows[x->row - 1],
-                                                          .scale = m->attention_scale}});
-    return linear(x, reshape2(x, y, n, h * d), parameter(x, DAPT_SLOT_OUT, 1),
-                  parameter(x, DAPT_SLOT_OUT_BIAS, 1));
+    dapt_value y = make(x, (struct dapt_op){.opcode = DAPT_OP_ATTENTION,
+                                            .inputs = {q, k, v, x->io->first, x->io->last},
+                                            .u.attention = {.sequences = (int32_t)x->b->sequences,
+                                                            .window = m->windows[x->row - 1],
+                                                            .scale = m->attention_scale}});
+    return project(x, reshape2(x, y, x->n, (int64_t)m->heads * m->head_size), DAPT_SLOT_OUT,
+                   DAPT_SLOT_OUT_BIAS, 1);
+}
+
+// ------------------------------------------------------------------------------------------- layers
+
+static dapt_value gated(struct builder *x, dapt_value in) {
+    int64_t f = x->m->feed_forward;
+    dapt_value gate, up;
+    if (has(x, DAPT_SLOT_GATE_UP) || together(x, DAPT_SLOT_GATE, DAPT_SLOT_GATE_BIAS, 2)) {
+        bool fused = has(x, DAPT_SLOT_GATE_UP);
+        dapt_value both = project(x, in, fused ? DAPT_SLOT_GATE_UP : DAPT_SLOT_GATE,
+                                  DAPT_SLOT_GATE_BIAS, fused ? 1 : 2);
+        gate = dapt_graph_slice(x->g, both, 0, f);
+        up = dapt_graph_slice(x->g, both, f, f);
+    } else {
+        gate = project(x, in, DAPT_SLOT_GATE, DAPT_SLOT_GATE_BIAS, 1);
+        up = project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1);
+    }
+    return make(x, (struct dapt_op){.opcode = DAPT_OP_GATE,
+                                    .inputs = {gate, up},
+                                    .u.activation.kind = x->m->activation});
 }
 
 static dapt_value feed_forward(struct builder *x, dapt_value in) {
-    const struct dapt_model *m = x->m;
-    int64_t f = m->feed_forward;
-    dapt_value y = new2(x, x->n, f);
-    if (m->family->gated) {
-        bool fused = has(x, DAPT_SLOT_GATE_UP);
-        dapt_value both = linear(
-            x, in, parameter(x, fused ? DAPT_SLOT_GATE_UP : DAPT_SLOT_GATE, fused ? 1 : 2),
-            parameter(x, DAPT_SLOT_GATE_BIAS, 2));
-        dapt_value gate = dapt_graph_slice(x->g, both, 0, f),
-                   up = dapt_graph_slice(x->g, both, f, f);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_GATE,
-                                              .inputs = {gate, up},
-                                              .outputs = {y},
-                                              .u.activation.kind = m->activation});
-    } else {
-        dapt_value up = linear(x, in, parameter(x, DAPT_SLOT_UP, 1),
-                               parameter(x, DAPT_SLOT_UP_BIAS, 1));
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ACTIVATE,
-                                              .inputs = {up},
-                                              .outputs = {y},
-                                              .u.activation.kind = m->activation});
-    }
-    return linear(x, y, parameter(x, DAPT_SLOT_DOWN, 1), parameter(x, DAPT_SLOT_DOWN_BIAS, 1));
+    dapt_value y = x->m->family->gated
+                       ? gated(x, in)
+                       : activated(x, project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1));
+    return project(x, y, DAPT_SLOT_DOWN, DAPT_SLOT_DOWN_BIAS, 1);
 }
 
 static void label(struct builder *x, const char *part) {
@@ -233,6 +237,8 @@ static dapt_value layer(struct builder *x, dapt_value stream) {
     return add(x, scaled(x, change, factor), next);
 }
 
+// ------------------------------------------------------------------------------------ the whole model
+
 static dapt_value batch_input(struct builder *x, int64_t n, const char *name) {
     return dapt_graph_input(x->g, DAPT_BUFFER_BATCH, DAPT_GRAPH_NEXT, DAPT_I32, 1, &n, name);
 }
@@ -240,7 +246,7 @@ static dapt_value batch_input(struct builder *x, int64_t n, const char *name) {
 static void inputs(struct builder *x) {
     struct dapt_model_io *io = x->io;
     *io = (struct dapt_model_io){
-        .rows = NONE, .pick = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
+        .rows = NONE, .pick = NONE, .rope = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
     io->ids = batch_input(x, x->n, "ids");
     io->targets = batch_input(x, x->n, "targets");
     io->positions = batch_input(x, x->n, "positions");
@@ -253,53 +259,36 @@ static void inputs(struct builder *x) {
     if (x->m->rope.size) {
         int64_t shape[2] = {x->b->mode == DAPT_MODEL_DECODE ? x->b->capacity : x->b->length,
                             x->m->rope.size};
-        x->rope = dapt_graph_input(x->g, DAPT_BUFFER_CONSTANT, DAPT_GRAPH_NEXT, DAPT_F32, 2, shape,
-                                   "rope");
+        io->rope = dapt_graph_input(x->g, DAPT_BUFFER_CONSTANT, DAPT_GRAPH_NEXT, DAPT_F32, 2, shape,
+                                    "rope");
     }
 }
 
-static dapt_value embed(struct builder *x, dapt_value table, dapt_value rows, int64_t n) {
-    dapt_value y = new2(x, n, x->m->hidden);
-    dapt_graph_op(
-        x->g, &(struct dapt_op){.opcode = DAPT_OP_EMBED, .inputs = {table, rows}, .outputs = {y}});
-    return y;
-}
-
-static enum dapt_status outputs(struct builder *x, dapt_value h, dapt_value head) {
+// Evaluation reads every place's loss; training only their sum.
+static enum dapt_status loss(struct builder *x, dapt_value h, dapt_value head) {
     struct dapt_model_io *io = x->io;
-    bool loss = x->b->mode == DAPT_MODEL_LOSS || x->b->mode == DAPT_MODEL_TRAIN,
-         train = x->b->mode == DAPT_MODEL_TRAIN;
-    if (loss) {
-        int64_t one = 1;
-        // Evaluation reads every place's loss; training only their sum.
-        io->losses = dapt_graph_new(x->g, train ? DAPT_BUFFER_WORK : DAPT_BUFFER_RESULT, DAPT_F32,
-                                    1, &x->n);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_LM_LOSS,
-                                              .inputs = {h, head, NONE, io->targets},
-                                              .outputs = {io->losses},
-                                              .u.lm.scale = x->m->logit_scale});
-        if (!train) return x->g->status;
-        io->loss_sum = dapt_graph_new(x->g, DAPT_BUFFER_RESULT, DAPT_F32, 1, &one);
-        dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_SUM,
-                                              .inputs = {io->losses},
-                                              .outputs = {io->loss_sum},
-                                              .accumulate = x->b->accumulate});
-        dapt_value seed = dapt_graph_input(x->g, DAPT_BUFFER_STEP, DAPT_STEP_SEED * sizeof(float),
-                                           DAPT_F32, 1, &one, "seed");
-        return dapt_graph_autodiff(x->g, io->losses, seed, x->b->accumulate);
-    }
-    int64_t rows = x->n;
-    if (x->b->mode == DAPT_MODEL_DECODE) {
-        rows = 1;
-        h = embed(x, h, io->pick, 1);
-    }
+    bool train = x->b->mode == DAPT_MODEL_TRAIN;
+    const struct dapt_op op = {.opcode = DAPT_OP_LM_LOSS,
+                               .inputs = {h, head, NONE, io->targets},
+                               .u.lm.scale = x->m->logit_scale};
+    io->losses = dapt_graph_make(x->g, train ? DAPT_BUFFER_WORK : DAPT_BUFFER_RESULT, &op);
+    if (!train) return x->g->status;
+    io->loss_sum = dapt_graph_make(
+        x->g, DAPT_BUFFER_RESULT,
+        &(struct dapt_op){
+            .opcode = DAPT_OP_SUM, .inputs = {io->losses}, .accumulate = x->b->accumulate});
+    dapt_value seed = dapt_graph_input(x->g, DAPT_BUFFER_STEP, DAPT_STEP_SEED * sizeof(float),
+                                       DAPT_F32, 1, (int64_t[]){1}, "seed");
+    return dapt_graph_autodiff(x->g, io->losses, seed, x->b->accumulate);
+}
+
+static enum dapt_status logits(struct builder *x, dapt_value h, dapt_value head) {
+    if (x->b->mode == DAPT_MODEL_DECODE) h = embed(x, h, x->io->pick);
     h = scaled(x, h, x->m->logit_scale);
-    io->logits = dapt_graph_new(x->g, DAPT_BUFFER_RESULT, DAPT_F32, 2,
-                                (int64_t[]){rows, x->m->vocab});
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
-                                          .inputs = {h, head, NONE, NONE},
-                                          .outputs = {io->logits},
-                                          .u.matmul.transpose_b = true});
+    x->io->logits = dapt_graph_make(x->g, DAPT_BUFFER_RESULT,
+                                    &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
+                                                      .inputs = {h, head, NONE, NONE},
+                                                      .u.matmul.transpose_b = true});
     return x->g->status;
 }
 
@@ -314,6 +303,22 @@ static enum dapt_status check_used(const struct builder *x) {
     return x->g->status;
 }
 
+static enum dapt_status check_length(const struct dapt_model *m,
+                                     const struct dapt_model_build *build) {
+    if (m->family->learned_positions && build->length > m->max_positions)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "sequences of %u tokens: the model has positions for %u", build->length,
+                         m->max_positions);
+    uint32_t longest = build->capacity > build->length ? build->capacity : build->length;
+    if (m->rope.limit && longest > m->rope.limit)
+        return dapt_fail(
+            DAPT_ERROR_UNSUPPORTED,
+            "sequences of %u tokens: the model's rope settings hold other frequencies for "
+            "more than %u, which are not built",
+            longest, m->rope.limit);
+    return DAPT_OK;
+}
+
 enum dapt_status dapt_model_graph(const struct dapt_model *model,
                                   const struct dapt_model_build *build, struct dapt_graph *graph,
                                   struct dapt_model_io *io) {
@@ -324,26 +329,18 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
                         .n = (int64_t)build->sequences * build->length,
                         .places = (int64_t)build->capacity +
                                   build->length};  // padding rows of a chunk go behind the cache
-    if (model->family->learned_positions && build->length > model->max_positions)
-        return dapt_fail(DAPT_ERROR_INVALID,
-                         "sequences of %u tokens: the model has positions for %u", build->length,
-                         model->max_positions);
-    uint32_t longest = build->capacity > build->length ? build->capacity : build->length;
-    if (model->rope.limit && longest > model->rope.limit)
-        return dapt_fail(
-            DAPT_ERROR_UNSUPPORTED,
-            "sequences of %u tokens: the model's rope settings hold other frequencies for "
-            "more than %u, which are not built",
-            longest, model->rope.limit);
+    enum dapt_status status = check_length(model, build);
+    if (status) return status;
     x.used = dapt_arena_alloc(&graph->arena, model->parameter_count * sizeof *x.used);
     if (!x.used) return DAPT_ERROR_MEMORY;
+    graph->precision = build->precision;
     inputs(&x);
     graph->label = "embedding";
     dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1),
                position = parameter(&x, DAPT_SLOT_POSITION, 1);
     dapt_value head = model->tied ? table : parameter(&x, DAPT_SLOT_HEAD, 1);
-    dapt_value h = scaled(&x, embed(&x, table, io->ids, x.n), model->embedding_scale);
-    if (position != NONE) h = add(&x, h, embed(&x, position, io->positions, x.n));
+    dapt_value h = scaled(&x, embed(&x, table, io->ids), model->embedding_scale);
+    if (position != NONE) h = add(&x, h, embed(&x, position, io->positions));
     for (uint32_t l = 0; l < model->layers && !graph->status; l++) {
         x.row = graph->block = l + 1;
         h = layer(&x, h);
@@ -351,5 +348,7 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
     x.row = graph->block = 0;
     graph->label = "head";
     h = norm(&x, h, DAPT_SLOT_FINAL_NORM);
-    return check_used(&x) ? graph->status : outputs(&x, h, head);
+    if (check_used(&x)) return graph->status;
+    bool scores = build->mode == DAPT_MODEL_LOSS || build->mode == DAPT_MODEL_TRAIN;
+    return scores ? loss(&x, h, head) : logits(&x, h, head);
 }

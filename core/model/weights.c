@@ -218,14 +218,15 @@ struct dapt_model_origin {
 };
 
 static const struct {
-    const char *name;  // of a configuration, and of transformers
+    const char *name;  // of transformers
     enum dapt_file_dtype dtype;
 } save_dtypes[] = {[DAPT_SAVE_MODEL] = {"model", DAPT_FILE_F32},
                    [DAPT_SAVE_F32] = {"float32", DAPT_FILE_F32},
                    [DAPT_SAVE_BF16] = {"bfloat16", DAPT_FILE_BF16},
                    [DAPT_SAVE_F16] = {"float16", DAPT_FILE_F16}};
 
-enum dapt_save_dtype dapt_save_dtype_find(const char *name) {
+// Other names: DAPT_SAVE_MODEL.
+static enum dapt_save_dtype find_save_dtype(const char *name) {
     size_t i = sizeof save_dtypes / sizeof *save_dtypes;
     while (--i && strcmp(save_dtypes[i].name, name) != 0) continue;
     return (enum dapt_save_dtype)i;
@@ -247,7 +248,7 @@ static enum dapt_status new_dtype(const struct dapt_model *m, enum dapt_save_dty
     const char *name = "float32";
     enum dapt_status status = dapt_json_get_string(m->config, "torch_dtype", &name);
     if (!status) status = dapt_json_get_string(m->config, "dtype", &name);
-    *dtype = written_dtype(save, save_dtypes[dapt_save_dtype_find(name)].dtype);
+    *dtype = written_dtype(save, save_dtypes[find_save_dtype(name)].dtype);
     return status;
 }
 

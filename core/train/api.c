@@ -236,24 +236,20 @@ static enum dapt_status choose_cutting(const struct dapt_evaluate_options *optio
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(course, "data");
     const cJSON *sequence = cJSON_GetObjectItemCaseSensitive(data, "sequence");
     const cJSON *packing = cJSON_GetObjectItemCaseSensitive(data, "packing");
-    const char *packing_name = options->packing          ? options->packing
-                               : cJSON_IsString(packing) ? packing->valuestring
-                                                         : "documents";
+    const char *wanted = options->packing ? options->packing : cJSON_GetStringValue(packing);
+    unsigned choice = DAPT_PACK_DOCUMENTS;
+    enum dapt_status status = wanted ? dapt_config_choose("data.packing", wanted, &choice)
+                                     : DAPT_OK;
+    if (status) return status;
     *cutting = (struct cutting){.sequence = options->sequence,
-                                .batch = options->batch ? options->batch : 8};
+                                .batch = options->batch ? options->batch : 8,
+                                .packing = (enum dapt_packing)choice};
     bool recorded = cJSON_IsNumber(sequence) && sequence->valuedouble >= 1 &&
                     sequence->valuedouble <= (double)INT32_MAX;
     if (!cutting->sequence && recorded) cutting->sequence = (uint32_t)sequence->valuedouble;
     if (!cutting->sequence) cutting->sequence = dapt_session_length(session->model, 1024);
     cutting->special = !options->no_special &&
                        !cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(data, "special"));
-    cutting->packing = strcmp(packing_name, "concatenate") == 0 ? DAPT_PACK_CONCATENATE
-                                                                : DAPT_PACK_DOCUMENTS;
-    if (cutting->packing == DAPT_PACK_DOCUMENTS && strcmp(packing_name, "documents") != 0) {
-        return dapt_fail(DAPT_ERROR_INVALID,
-                         "packing is \"%s\", expected \"documents\" or \"concatenate\"",
-                         packing_name);
-    }
     if (cutting->sequence < 2 ||
         cutting->sequence > dapt_session_length(session->model, INT32_MAX)) {
         return dapt_fail(DAPT_ERROR_INVALID,

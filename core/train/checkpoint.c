@@ -82,10 +82,10 @@ struct state_source {
 static enum dapt_status produce_state(void *context, size_t index, uint64_t begin, uint64_t size,
                                       void *bytes) {
     const struct state_source *source = context;
-    if (begin % sizeof(float) || size % sizeof(float)) {
+    uint64_t element = dapt_file_dtype_size(DAPT_FILE_F32);
+    if (begin % element || size % element)
         return dapt_fail(DAPT_ERROR_INTERNAL, "state.safetensors: a piece that cuts a number");
-    }
-    uint64_t first = begin / sizeof(float), count = size / sizeof(float);
+    uint64_t first = begin / element, count = size / element;
     enum dapt_status status = dapt_engine_read(source->engine, source->states[index], first, count,
                                                bytes);
     return status ? status : dapt_check_finite(source->names[index], first, bytes, count);
@@ -112,7 +112,7 @@ static enum dapt_status write_state(const char *folder, struct dapt_engine *engi
     struct dapt_file_entry entries[3];
     for (size_t i = 0; i < 3; i++)
         entries[i] = (struct dapt_file_entry){
-            .name = names[i], .dtype = DAPT_FILE_F32, .rank = 1, .shape = {model->flat_count}};
+            .name = names[i], .dtype = DAPT_FILE_F32, .rank = 1, .shape = {model->trained_count}};
     struct state_source source = {.engine = engine, .states = states, .names = names};
     bool exact;
     enum dapt_status status = holds_float32(folder, &exact);
@@ -362,18 +362,14 @@ enum dapt_status dapt_checkpoint_restore(const char *folder, struct dapt_engine 
     struct dapt_safetensors *file = NULL;
     char *path = dapt_path_join(&arena, folder, "state.safetensors");
     enum dapt_status status = path ? dapt_safetensors_open(path, &file) : DAPT_ERROR_MEMORY;
-    if (!status && dapt_safetensors_find(file, "parameters")) {
-        status = restore_state(file, folder, "parameters", DAPT_STATE_PARAM, engine,
-                               model->flat_count);
-    } else if (!status) {
-        status = dapt_engine_load(engine, folder);
-    }
-    if (!status)
-        status = restore_state(file, folder, "moment1", DAPT_STATE_MOMENT1, engine,
-                               model->flat_count);
-    if (!status)
-        status = restore_state(file, folder, "moment2", DAPT_STATE_MOMENT2, engine,
-                               model->flat_count);
+    bool exact = !status && dapt_safetensors_find(file, "parameters");
+    uint64_t count = model->trained_count;
+    // Frozen parameters, and all where every bit is there, come from the model's own files.
+    if (!status && (!exact || count < model->flat_count)) status = dapt_engine_load(engine, folder);
+    if (!status && exact)
+        status = restore_state(file, folder, "parameters", DAPT_STATE_PARAM, engine, count);
+    if (!status) status = restore_state(file, folder, "moment1", DAPT_STATE_MOMENT1, engine, count);
+    if (!status) status = restore_state(file, folder, "moment2", DAPT_STATE_MOMENT2, engine, count);
     dapt_safetensors_close(&file);
     dapt_arena_free(&arena);
     return status;

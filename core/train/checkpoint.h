@@ -1,9 +1,9 @@
 // A checkpoint: RUN/checkpoints/step-000500/
 //
 //   model.safetensors (or shards), config.json, tokenizer files   loads in transformers as it is
-//   state.safetensors    moment1, moment2: F32 [flat_count], in the layout of the engine's flat
+//   state.safetensors    moment1, moment2: F32 [trained_count], in the layout of the engine's flat
 //                        buffers; and, where the model's own files hold rounded weights,
-//                        parameters: F32 [flat_count], so that a resume has the same bits
+//                        parameters: F32 [trained_count], so that a resume has the same bits
 //   run.json             the record: where the run stands, a checksum of every other file, and the
 //                        hash of the previous checkpoint's run.json (a chain from the first one on)
 //

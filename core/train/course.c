@@ -5,34 +5,7 @@
 #include <string.h>
 
 #include "base/hash.h"
-
-// Keys that don't decide the course.
-static const char *const free_keys[] = {
-    "plugins",
-    "run",
-    "tokenizer.path",
-    "model.random.config",
-    "data.domain",
-    "data.replay.from",
-    "data.eval",
-    "data.eval_tokens",
-    "data.cache",
-    "data.skip_errors",
-    "train.steps",
-    "train.tokens",
-    "train.epochs",
-    "train.micro_batch",
-    "train.evaluate_every",
-    "train.checkpoint_every",
-    "train.keep",
-    "train.best",
-    "train.recompute",
-    "train.max_bad_steps",
-    "checkpoint.dtype",
-    "backend.name",
-    "backend.device",
-    "backend.threads",
-};
+#include "host/config_fields.h"
 
 static enum dapt_status config_object(const struct dapt_config *config, cJSON **object) {
     struct dapt_string text = {0};
@@ -44,23 +17,35 @@ static enum dapt_status config_object(const struct dapt_config *config, cJSON **
     return status;
 }
 
-static void remove_key(cJSON *object, const char *path) {
-    const char *dot;
-    while (object && (dot = strchr(path, '.'))) {
+// The value of a key such as "train.batch"; NULL: it is not there.
+static cJSON *find(const cJSON *object, const char *path) {
+    for (const char *dot;; path = dot + 1) {
         char part[64];
+        dot = strchrnul(path, '.');
         snprintf(part, sizeof part, "%.*s", (int)(dot - path), path);
-        object = cJSON_GetObjectItemCaseSensitive(object, part);
-        path = dot + 1;
+        cJSON *item = cJSON_GetObjectItemCaseSensitive(object, part);
+        if (!item || !*dot) return item;
+        object = item;
     }
-    if (cJSON_IsObject(object)) cJSON_DeleteItemFromObjectCaseSensitive(object, path);
+}
+
+static void remove_key(cJSON *object, const char *path) {
+    const char *dot = strrchr(path, '.');
+    char group[64] = "";
+    if (dot) snprintf(group, sizeof group, "%.*s", (int)(dot - path), path);
+    cJSON *holder = dot ? find(object, group) : object;
+    if (cJSON_IsObject(holder))
+        cJSON_DeleteItemFromObjectCaseSensitive(holder, dot ? dot + 1 : path);
 }
 
 enum dapt_status dapt_course_create(const struct dapt_config *config, cJSON **course) {
     enum dapt_status status = config_object(config, course);
     if (status) return status;
-    for (size_t i = 0; i < sizeof free_keys / sizeof free_keys[0]; i++)
-        remove_key(*course, free_keys[i]);
-    // A folder may move; what its config.json means is known by the model's hash.
+    for (const struct dapt_field *field = dapt_fields; field->path; field++)
+        if (field->free) remove_key(*course, field->path);
+    // Files and folders may move: what they hold is known by hash.
+    remove_key(*course, "tokenizer.path");
+    remove_key(*course, "model.random.config");
     if (cJSON_IsString(cJSON_GetObjectItemCaseSensitive(*course, "model")))
         remove_key(*course, "model");
     return DAPT_OK;
@@ -97,6 +82,10 @@ static enum dapt_status differs(const char *path, const cJSON *then, const cJSON
     return status;
 }
 
+static void join(const char *path, const char *name, char below[256]) {
+    snprintf(below, 256, "%s%s%s", path, *path ? "." : "", name);
+}
+
 static enum dapt_status compare(const char *path, const cJSON *then, const cJSON *now);
 
 static enum dapt_status compare_objects(const char *path, const cJSON *then, const cJSON *now) {
@@ -104,12 +93,12 @@ static enum dapt_status compare_objects(const char *path, const cJSON *then, con
     const cJSON *item;
     enum dapt_status status = DAPT_OK;
     cJSON_ArrayForEach(item, now) {
-        snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", item->string);
+        join(path, item->string, below);
         if (!status)
             status = compare(below, cJSON_GetObjectItemCaseSensitive(then, item->string), item);
     }
     cJSON_ArrayForEach(item, then) {
-        snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", item->string);
+        join(path, item->string, below);
         if (!status && !cJSON_GetObjectItemCaseSensitive(now, item->string))
             status = differs(below, item, NULL);
     }
@@ -121,8 +110,46 @@ static enum dapt_status compare(const char *path, const cJSON *then, const cJSON
     return then && now && cJSON_Compare(then, now, true) ? DAPT_OK : differs(path, then, now);
 }
 
-enum dapt_status dapt_course_compare(const cJSON *then, const cJSON *now) {
-    return compare("", then, now);
+// A key that the record lacks is newer than the run, which did what the default says.
+static enum dapt_status compare_field(const struct dapt_field *field, const cJSON *then,
+                                      const cJSON *now, const struct dapt_modules *modules) {
+    const cJSON *was = find(then, field->path), *is = find(now, field->path);
+    struct dapt_string text = {0};
+    cJSON *fallback = NULL;
+    if (!was && !is) return DAPT_OK;
+    enum dapt_status status = was ? DAPT_OK : dapt_field_default(field, modules, &text);
+    if (!status && text.length && !(fallback = cJSON_ParseWithLength(text.data, text.length)))
+        status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for the default of %s", field->path);
+    if (!status) status = compare(field->path, was ? was : fallback, is);
+    cJSON_Delete(fallback);
+    dapt_string_free(&text);
+    return status;
+}
+
+// Keys that nothing ever read: records from when a configuration still had them are as good.
+static bool is_unread(const char *path) {
+    return strcmp(path, "train.optimizer.kind") == 0 || strcmp(path, "backend.precision") == 0;
+}
+
+// What no row knows was written by a newer version, and may have decided anything.
+static enum dapt_status refuse_unknown(const char *path, const cJSON *then) {
+    const cJSON *item;
+    enum dapt_status status = DAPT_OK;
+    cJSON_ArrayForEach(item, then) {
+        char below[256];
+        join(path, item->string, below);
+        if (status || dapt_field_find(below) || is_unread(below)) continue;
+        status = cJSON_IsObject(item) ? refuse_unknown(below, item) : differs(below, item, NULL);
+    }
+    return status;
+}
+
+enum dapt_status dapt_course_compare(const cJSON *then, const cJSON *now,
+                                     const struct dapt_modules *modules) {
+    enum dapt_status status = DAPT_OK;
+    for (const struct dapt_field *field = dapt_fields; !status && field->path; field++)
+        if (!field->free) status = compare_field(field, then, now, modules);
+    return status ? status : refuse_unknown("", then);
 }
 
 enum dapt_status dapt_course_steps(uint64_t then, uint64_t now, const char *const *sets) {

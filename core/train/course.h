@@ -1,6 +1,6 @@
 // The course of a run: the part of a configuration that decides which numbers come out. A resume
 // must keep it; everything else (how often to evaluate, where to run, where to write, how many
-// micro-batches) is free.
+// micro-batches) is free: the rows of config_fields.c say which.
 #ifndef DAPT_TRAIN_COURSE_H
 #define DAPT_TRAIN_COURSE_H
 #include <cjson/cJSON.h>
@@ -12,8 +12,10 @@
 enum dapt_status dapt_course_create(const struct dapt_config *config, cJSON **course);
 // The hash of an object's text, as 32 hex digits.
 enum dapt_status dapt_course_hash(const cJSON *course, char text[33]);
-// An error that names the first key that differs, and both values.
-enum dapt_status dapt_course_compare(const cJSON *then, const cJSON *now);
+// An error that names the first key that differs, and both values. A key that `then` lacks counts
+// as its default, with the options that `modules` (may be NULL) give it.
+enum dapt_status dapt_course_compare(const cJSON *then, const cJSON *now,
+                                     const struct dapt_modules *modules);
 // The length of a run shapes its schedule. Another length is refused, unless `sets` names it
 // outright: then a warning.
 enum dapt_status dapt_course_steps(uint64_t then, uint64_t now, const char *const *sets);

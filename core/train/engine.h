@@ -10,6 +10,7 @@ struct dapt_engine_options {
     bool train;                     // keep gradients and optimizer state
     uint32_t sequences, length;     // of one micro-batch
     enum dapt_recompute recompute;  // train
+    enum dapt_precision precision;  // of activations
     float beta1, beta2, eps;        // AdamW
     bool decay_all;                 // weight decay on every parameter; otherwise on matrices only
 };
@@ -30,7 +31,7 @@ enum dapt_status dapt_engine_save(struct dapt_engine *engine,
                                   const char *folder);  // dapt_model_save
 
 // Flat state, in elements, in the layout of the model's parameters: for checkpoints and tests.
-// [begin, begin + count)
+// [begin, begin + count) of flat_count parameters; of trained_count gradients or moments.
 enum dapt_engine_state {
     DAPT_STATE_PARAM,
     DAPT_STATE_GRAD,
@@ -42,9 +43,10 @@ enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_s
 enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_state state,
                                    uint64_t begin, uint64_t count, const float *values);
 
-// Rounds the parameters to what dapt_engine_save() writes of them, so that what is then measured is
+// Rounds the trained parameters to what dapt_engine_save() writes of them, so that what is then measured is
 // what the files hold; and puts the exact ones back, bit for bit, which lie in the place of the
-// gradients meanwhile: no step may be under way. Without anything to round both do nothing.
+// gradients meanwhile: no step may be under way. Without anything to round both do nothing. Frozen
+// parameters were rounded as they were loaded.
 enum dapt_status dapt_engine_round(struct dapt_engine *engine);
 enum dapt_status dapt_engine_unround(struct dapt_engine *engine);
 

@@ -13,21 +13,6 @@ bool dapt_trainer_evaluation_due(const struct dapt_trainer *t) {
     return t->step == 0 || t->step == t->setup.steps || (every && t->step % every == 0);
 }
 
-static void log_evaluation(struct dapt_trainer *t, const struct dapt_evaluation *e) {
-    cJSON *event = dapt_trainer_event(t, "evaluation");
-    cJSON_AddStringToObject(event, "set", e->name);
-    dapt_json_add_number(event, "nats_per_token", e->nats_per_token);
-    dapt_json_add_number(event, "perplexity", e->perplexity);
-    dapt_json_add_number(event, "bits_per_byte", e->bits_per_byte);
-    dapt_json_add_number(event, "bits_per_byte_change",
-                         t->step ? e->bits_per_byte - e->bits_before : 0);
-    cJSON_AddNumberToObject(event, "scored", (double)e->scored);
-    cJSON_AddNumberToObject(event, "tokens", (double)e->tokens);
-    cJSON_AddNumberToObject(event, "bytes", (double)e->bytes);
-    dapt_json_add_number(event, "seconds", e->seconds);
-    dapt_trainer_log(t, event);
-}
-
 static enum dapt_status evaluate_set(struct dapt_trainer *t, size_t i,
                                      struct dapt_evaluation *result) {
     return dapt_evaluate_corpus(t->setup.engine, t->setup.evals[i], t->batches[0],
@@ -62,12 +47,9 @@ static enum dapt_status tell_rounding(struct dapt_trainer *t) {
     if (status) return status;
     double cost = deciding->bits_per_byte - exact.bits_per_byte,
            change = exact.bits_per_byte - deciding->bits_before;
-    cJSON *event = dapt_trainer_event(t, "rounding");
-    cJSON_AddStringToObject(event, "set", deciding->name);
-    cJSON_AddStringToObject(event, "dtype", dtype);
-    dapt_json_add_number(event, "bits_per_byte", deciding->bits_per_byte);
-    dapt_json_add_number(event, "bits_per_byte_float32", exact.bits_per_byte);
-    dapt_trainer_log(t, event);
+    dapt_trainer_tell(t, DAPT_EVENT_ROUNDING,
+                      &(struct dapt_event){
+                          .set = *deciding, .dtype = dtype, .bits_float32 = exact.bits_per_byte});
     if (!isfinite(change) || !(fabs(cost) > 0.01 * fabs(change))) return DAPT_OK;
     dapt_report_note(&t->reporter,
                      "step %" PRIu64
@@ -89,18 +71,13 @@ enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *t) {
         fresh[i].bits_before = t->step == 0 ? fresh[i].bits_per_byte
                                             : t->evaluations[i].bits_before;
     }
-    for (size_t i = 0; !status && i < count; i++) {
-        t->evaluations[i] = fresh[i];
-        log_evaluation(t, &fresh[i]);
-    }
     if (!status) {
+        for (size_t i = 0; i < count; i++) t->evaluations[i] = fresh[i];
         t->evaluated = t->step;
         t->evaluate_seconds = dapt_seconds() - begin;
-        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_EVALUATION,
-                                                             .step = t->step,
-                                                             .steps = t->setup.steps,
-                                                             .evaluations = t->evaluations,
-                                                             .evaluation_count = count});
+        dapt_trainer_tell(t, DAPT_EVENT_EVALUATION,
+                          &(struct dapt_event){
+                              .told = {.evaluations = t->evaluations, .evaluation_count = count}});
         status = tell_rounding(t);
     }
     free(fresh);

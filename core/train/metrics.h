@@ -1,7 +1,6 @@
 // metrics.jsonl: one JSON object an event, append-only.
 //
-// Every object has "event" and "time" (UTC). Events: start, resume, step, skip, evaluation,
-// checkpoint, trouble, failure, stop, end. A killed run leaves lines of steps after its last checkpoint; a
+// Every object has "event" and "time" (UTC); event.c is the table of the others. A killed run leaves lines of steps after its last checkpoint; a
 // "resume" event with "step" then says where the course went on: lines of later steps that stand
 // above it belong to the attempt that was lost.
 #ifndef DAPT_TRAIN_METRICS_H

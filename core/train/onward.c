@@ -32,23 +32,22 @@ enum dapt_status dapt_trainer_command(const struct dapt_trainer *t, struct dapt_
     return status ? status : dapt_string_format(text, " --resume");
 }
 
-// Logs the last reason as what ended the run, and adds which checkpoint there is and `how` to go on.
+// Tells the last reason as what ended the run, and adds which checkpoint there is and `how` to go on.
 static enum dapt_status fail_run(struct dapt_trainer *t, enum dapt_status failure,
                                  const char *how) {
-    struct dapt_string text = {0};
+    struct dapt_string reason = {0}, text = {0};
     char name[32];
     dapt_run_folder_name(t->checkpointed, name);
-    cJSON *event = dapt_trainer_event(t, "failure");
-    cJSON_AddStringToObject(event, "text", dapt_error());
-    enum dapt_status status = dapt_string_format(&text, "%s; ", dapt_error());
+    enum dapt_status status = dapt_string_format(&reason, "%s", dapt_error());
+    if (!status) status = dapt_string_format(&text, "%s; ", reason.data);
     if (!status && t->checkpointed == DAPT_NEVER)
         status = dapt_string_format(&text, "there is no checkpoint yet; to begin again: ");
     else if (!status)
         status = dapt_string_format(&text, "the last checkpoint is %s; to go on%s: ", name, how);
     if (!status) status = dapt_trainer_command(t, &text);
-    dapt_trainer_log(t, event);
-    dapt_metrics_sync(t->metrics);
+    dapt_trainer_tell(t, DAPT_EVENT_FAILURE, &(struct dapt_event){.told = {.text = reason.data}});
     if (!status) dapt_fail(failure, "%s", text.data);
+    dapt_string_free(&reason);
     dapt_string_free(&text);
     return failure;
 }

@@ -36,6 +36,7 @@ static double tolerance_of(enum dapt_opcode opcode) {
     static const bool exact[DAPT_OP_COUNT] = {[DAPT_OP_EMBED] = true,
                                               [DAPT_OP_SCATTER_ROWS] = true,
                                               [DAPT_OP_COPY] = true,
+                                              [DAPT_OP_CAST] = true,
                                               [DAPT_OP_FILL] = true};
     return exact[opcode] ? 0 : TOLERANCE;
 }

@@ -117,6 +117,7 @@ static const struct row rows[] = {
     {.op = {.opcode = DAPT_OP_ADD}, .shapes = row_shapes, .gaps = true},
     {.op = {.opcode = DAPT_OP_SCALE, .u.scale.factor = -1.75f}, .shapes = row_shapes, .gaps = true},
     {.op = {.opcode = DAPT_OP_COPY}, .shapes = row_shapes, .gaps = true},
+    {.op = {.opcode = DAPT_OP_CAST}, .shapes = row_shapes, .gaps = true},
     {.op = {.opcode = DAPT_OP_FILL, .u.fill.value = 0.3f}, .shapes = row_shapes, .gaps = true},
     {.op = {.opcode = DAPT_OP_LM_LOSS, .u.lm = {.scale = 0.5f, .softcap = 3}}, .shapes = lm_shapes},
     {.op = {.opcode = DAPT_OP_LM_LOSS_GRAD, .u.lm = {.scale = 1}}, .shapes = lm_shapes, .absent = 0x4},
@@ -124,8 +125,8 @@ static const struct row rows[] = {
     {.op = {.opcode = DAPT_OP_SUM}, .shapes = flat_shapes},
     {.op = {.opcode = DAPT_OP_SUM, .accumulate = 1}, .shapes = flat_shapes},
     {.op = {.opcode = DAPT_OP_SUM_SQUARES}, .shapes = flat_shapes},
-    {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = true}}, .shapes = flat_shapes},
-    {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f}}, .shapes = flat_shapes},
+    {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 1, .decay = true}}, .shapes = flat_shapes},
+    {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 1}}, .shapes = flat_shapes},
 };
 // clang-format on
 #define ROWS (sizeof rows / sizeof rows[0])
@@ -186,7 +187,7 @@ static enum dapt_status add_tensor(struct dapt_parity_bench *b, const struct dap
     } else {
         make_shape(&t, letters, s);
     }
-    if (operand->flags & DAPT_OPERAND_INDEX) t.dtype = DAPT_I32;
+    if (operand->class == DAPT_CLASS_INDEX) t.dtype = DAPT_I32;
     int64_t dense = t.shape[1] * t.shape[2] * t.shape[3];
     t.stride = dense + (gap && (operand->flags & DAPT_OPERAND_STRIDED) && t.rank > 1 ? 3 : 0);
     t.buffer = (uint32_t)buffer;

@@ -101,8 +101,9 @@ static void plan_checkpoints(const struct dapt_trainer *t, struct dapt_plan *pla
     if (keep == 0) keep = 1;
     if (t->config->data.eval_count) keep++;  // the best one
     plan->checkpoints_kept = plan->checkpoints < keep ? plan->checkpoints : keep;
-    plan->checkpoint_bytes = model->weight_count * (rounds ? 2 : 4) +
-                             model->flat_count * 4 * (rounds ? 3 : 2);
+    uint64_t element = dapt_file_dtype_size(DAPT_FILE_F32);  // moments, and exact parameters
+    plan->checkpoint_bytes = model->weight_count * (rounds ? element / 2 : element) +
+                             model->trained_count * element * (rounds ? 3 : 2);
     bool more = plan->checkpoints > plan->checkpoints_kept;  // written before one is removed
     plan->disk_bytes = (plan->checkpoints_kept + more) * plan->checkpoint_bytes;
     if (t->config->run) plan->free_bytes = free_bytes(t->config->run);

@@ -196,7 +196,7 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
     if (!cJSON_IsObject(course)) {
         return dapt_fail(DAPT_ERROR_INVALID, "run.json: \"course\" is not an object");
     }
-    enum dapt_status status = dapt_course_compare(course, t->course);
+    enum dapt_status status = dapt_course_compare(course, t->course, t->setup.modules);
     if (!status && !dapt_json_has_text(record, "model", t->model_hash)) {
         status = dapt_fail(DAPT_ERROR_INVALID,
                            "the model's config.json means another model than when the checkpoint "

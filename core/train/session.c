@@ -54,6 +54,8 @@ static enum dapt_status marked_checkpoint(struct dapt_arena *arena, const char *
 }
 
 enum dapt_status dapt_session_folder(struct dapt_arena *arena, const char *path, char **folder) {
+    // a model's, or of a tokenizer alone
+    static const char *const marks[] = {"config.json", "tokenizer.json", "vocab.txt", "vocab.json"};
     if (!dapt_is_dir(path)) {
         enum dapt_status status = marked_checkpoint(arena, path, folder);
         return status == DAPT_END ? dapt_model_missing(path, "a model, a checkpoint or a run")
@@ -62,10 +64,13 @@ enum dapt_status dapt_session_folder(struct dapt_arena *arena, const char *path,
     char *checkpoints = dapt_path_join(arena, path, "checkpoints");
     if (!checkpoints) return DAPT_ERROR_MEMORY;
     if (dapt_is_dir(checkpoints)) return newest_checkpoint(arena, path, checkpoints, folder);
-    char *config = dapt_path_join(arena, path, "config.json");
-    char *tokenizer = dapt_path_join(arena, path, "tokenizer.json");
-    if (!config || !tokenizer) return DAPT_ERROR_MEMORY;
-    if (!dapt_is_file(config) && !dapt_is_file(tokenizer)) {
+    bool known = false;
+    for (size_t i = 0; i < sizeof marks / sizeof *marks && !known; i++) {
+        const char *file = dapt_path_join(arena, path, marks[i]);
+        if (!file) return DAPT_ERROR_MEMORY;
+        known = dapt_is_file(file);
+    }
+    if (!known) {
         return dapt_fail(DAPT_ERROR_INVALID,
                          "%s: holds no config.json; expected a model, a checkpoint or a run", path);
     }

@@ -39,9 +39,7 @@ static enum dapt_status keep_model(struct dapt_setup *setup) {
         path = dapt_arena_copy(&arena, path, (size_t)(slash - path));
         if (!path) status = DAPT_ERROR_MEMORY;
     }
-    if (!status)
-        status = dapt_model_keep(setup->model, path,
-                                 dapt_save_dtype_find(setup->config->checkpoint.dtype));
+    if (!status) status = dapt_model_keep(setup->model, path, setup->config->checkpoint.dtype);
     dapt_arena_free(&arena);
     return status;
 }
@@ -135,11 +133,16 @@ static void tell_cache(const struct dapt_config *config, const struct dapt_repor
     dapt_arena_free(&arena);
 }
 
+// "auto": what the model was made for; of the families so far all were made for causal.
+static enum dapt_objective_kind objective_kind(const struct dapt_setup *setup) {
+    enum dapt_objective_kind kind = setup->config->train.objective.kind;
+    return kind == DAPT_OBJECTIVE_AUTO ? DAPT_OBJECTIVE_CAUSAL : kind;
+}
+
 static enum dapt_status open_objective(struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
-    bool masked = strcmp(config->train.objective.kind, "masked") == 0;
     const struct dapt_objective_options options = {
-        .kind = masked ? DAPT_OBJECTIVE_MASKED : DAPT_OBJECTIVE_CAUSAL,
+        .kind = objective_kind(setup),
         .rate = config->train.objective.rate,
         .whole_words = config->train.objective.whole_words,
         .mask = config->train.objective.mask,
@@ -154,7 +157,8 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
                                                   config->tokenizer.options, config->tokenizer.path,
                                                   &setup->tokenizer);
     uint32_t vocab = status ? 0 : dapt_tokenizer_vocab_size(setup->tokenizer);
-    if (!status && dapt_tokenizer_special(setup->tokenizer, DAPT_SPECIAL_EOS) < 0)
+    if (!status && objective_kind(setup) == DAPT_OBJECTIVE_CAUSAL &&
+        dapt_tokenizer_special(setup->tokenizer, DAPT_SPECIAL_EOS) < 0)
         dapt_log(
             DAPT_LOG_WARNING,
             "no end-of-text token is known: documents are not ended by one, and generation does "
@@ -308,14 +312,11 @@ static enum dapt_status open_engine(struct dapt_setup *setup,
         .train = true,
         .sequences = setup->micro,
         .length = config->data.sequence,
-        .recompute = config->train.recompute && strcmp(config->train.recompute, "block") == 0
-                         ? DAPT_RECOMPUTE_BLOCK
-                         : DAPT_RECOMPUTE_NONE,
+        .recompute = config->train.recompute,
         .beta1 = (float)config->train.optimizer.beta1,
         .beta2 = (float)config->train.optimizer.beta2,
         .eps = (float)config->train.optimizer.eps,
-        .decay_all = config->train.optimizer.decay &&
-                     strcmp(config->train.optimizer.decay, "all") == 0};
+        .decay_all = config->train.optimizer.decay == DAPT_DECAY_ALL};
     enum dapt_status status = dapt_engine_create(setup->model, setup->device, &options,
                                                  &setup->engine);
     if (!status) tell_memory(setup, reporter);

@@ -14,36 +14,6 @@
 
 #define RETRY_SECONDS 60.0  // until a checkpoint that failed is tried again
 
-void dapt_trainer_log(struct dapt_trainer *t, cJSON *event) {
-    enum dapt_status status = dapt_run_folder_check(&t->run);
-    if (!status)
-        status = dapt_metrics_add(t->metrics, event);
-    else
-        cJSON_Delete(event);
-    if (!status || t->metrics_failed) return;
-    t->metrics_failed = true;
-    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE,
-                                                         .step = t->step,
-                                                         .steps = t->setup.steps,
-                                                         .text = dapt_error()});
-}
-
-cJSON *dapt_trainer_event(const struct dapt_trainer *t, const char *name) {
-    cJSON *event = dapt_metrics_event(name);
-    if (event) cJSON_AddNumberToObject(event, "step", (double)t->step);
-    return event;
-}
-
-void dapt_trainer_trouble(struct dapt_trainer *t, const char *text) {
-    cJSON *event = dapt_trainer_event(t, "trouble");
-    cJSON_AddStringToObject(event, "text", text);
-    dapt_trainer_log(t, event);
-    dapt_report(
-        &t->reporter,
-        &(struct dapt_train_event){
-            .kind = DAPT_TRAIN_TROUBLE, .step = t->step, .steps = t->setup.steps, .text = text});
-}
-
 // ------------------------------------------------------------------------------------ checkpoints
 
 static bool checkpoint_is_due(const struct dapt_trainer *t) {
@@ -123,15 +93,10 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     t->checkpointed = t->step;
     t->retry_checkpoint = 0;
     status = mark_checkpoint(t, name, better);
-    cJSON *event = dapt_trainer_event(t, "checkpoint");
-    cJSON_AddStringToObject(event, "name", name);
-    cJSON_AddBoolToObject(event, "best", better);
-    dapt_json_add_number(event, "seconds", dapt_seconds() - begin);
-    dapt_trainer_log(t, event);
-    dapt_report(
-        &t->reporter,
-        &(struct dapt_train_event){
-            .kind = DAPT_TRAIN_CHECKPOINT, .step = t->step, .steps = t->setup.steps, .text = name});
+    dapt_trainer_tell(
+        t, DAPT_EVENT_CHECKPOINT,
+        &(struct dapt_event){
+            .told = {.text = name}, .best = better, .seconds = dapt_seconds() - begin});
     return status;
 }
 
@@ -205,15 +170,8 @@ static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_re
         snprintf(text, sizeof text, "its batch holds no token that can be scored");
     else
         snprintf(text, sizeof text, "loss %g, gradient norm %g", result->loss, result->norm);
-    cJSON *event = dapt_trainer_event(t, "skip");
-    cJSON_AddStringToObject(event, "text", text);
-    cJSON_AddNumberToObject(event, "in_row", (double)t->bad_in_row);
-    dapt_trainer_log(t, event);
-    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_SKIP,
-                                                         .step = t->step,
-                                                         .steps = t->setup.steps,
-                                                         .text = text,
-                                                         .bad_in_row = t->bad_in_row});
+    dapt_trainer_tell(t, DAPT_EVENT_SKIP,
+                      &(struct dapt_event){.told = {.text = text, .bad_in_row = t->bad_in_row}});
     if (t->bad_in_row < t->config->train.max_bad_steps) return DAPT_OK;
     struct dapt_small_text count;
     return dapt_fail(DAPT_ERROR_INVALID,
@@ -233,24 +191,17 @@ static double seconds_left(const struct dapt_trainer *t) {
 static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *result,
                       const struct dapt_schedule_point *point, uint64_t scored, double seconds) {
     double rate = (double)t->config->train.batch * t->config->data.sequence / t->step_seconds;
-    cJSON *event = dapt_trainer_event(t, "step");
-    dapt_json_add_number(event, "loss", result->loss);
-    dapt_json_add_number(event, "norm", result->norm);
-    dapt_json_add_number(event, "learning_rate", point->learning_rate);
-    dapt_json_add_number(event, "weight_decay", point->weight_decay);
-    cJSON_AddNumberToObject(event, "scored", (double)scored);
-    dapt_json_add_number(event, "seconds", seconds);
-    if (t->step == t->started + 1)
-        dapt_json_add_number(event, "since_start", dapt_seconds() - t->begin);
-    dapt_trainer_log(t, event);
-    dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_STEP,
-                                                         .step = t->step,
-                                                         .steps = t->setup.steps,
-                                                         .loss = result->loss,
-                                                         .norm = result->norm,
-                                                         .learning_rate = point->learning_rate,
-                                                         .tokens_per_second = rate,
-                                                         .seconds_left = seconds_left(t)});
+    bool first = t->step == t->started + 1;
+    dapt_trainer_tell(t, DAPT_EVENT_STEP,
+                      &(struct dapt_event){.told = {.loss = result->loss,
+                                                    .norm = result->norm,
+                                                    .learning_rate = point->learning_rate,
+                                                    .tokens_per_second = rate,
+                                                    .seconds_left = seconds_left(t)},
+                                           .weight_decay = point->weight_decay,
+                                           .scored = scored,
+                                           .seconds = seconds,
+                                           .since_start = first ? dapt_seconds() - t->begin : 0});
 }
 
 static enum dapt_status train_step(struct dapt_trainer *t) {
@@ -278,52 +229,25 @@ static enum dapt_status train_step(struct dapt_trainer *t) {
 
 // ------------------------------------------------------------------------------------- begin, end
 
-static void add_corpus(cJSON *list, const char *name, const struct dapt_corpus *corpus) {
-    const struct dapt_corpus_report *r = dapt_corpus_report(corpus);
-    const struct {
-        const char *key;
-        uint64_t value;
-    } counts[] = {
-        {"files", r->files},     {"documents", r->documents}, {"bytes", r->bytes},
-        {"skipped", r->skipped}, {"tokens", r->tokens},       {"sequences", r->sequences},
-        {"cut", r->cut},         {"padded", r->padded},       {"split", r->split},
-    };
-    cJSON *object = cJSON_AddObjectToObject(list, name);
-    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        cJSON_AddNumberToObject(object, counts[i].key, (double)counts[i].value);
-    }
-    cJSON_AddBoolToObject(object, "cached", r->cached);
-    dapt_json_add_number(object, "seconds", r->seconds);
-}
-
-static void log_start(struct dapt_trainer *t) {
+static void tell_start(struct dapt_trainer *t) {
     const struct dapt_device_info *info = dapt_device_info(t->setup.device);
     uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0}, total = 0;
-    cJSON *event = dapt_trainer_event(t, t->step ? "resume" : "start");
-    cJSON_AddStringToObject(event, "version", dapt_version());
-    cJSON_AddStringToObject(event, "backend", dapt_device_backend(t->setup.device)->name);
-    cJSON_AddStringToObject(event, "device", info->name);
-    cJSON_AddNumberToObject(event, "threads", info->threads);
-    cJSON_AddStringToObject(event, "family", dapt_setup_family(t->setup.model));
-    cJSON_AddNumberToObject(event, "parameters", (double)t->setup.model->weight_count);
-    cJSON_AddNumberToObject(event, "trained_parameters", (double)t->setup.model->weight_count);
     dapt_engine_memory(t->setup.engine, bytes);
     for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
-    cJSON_AddNumberToObject(event, "memory", (double)total);
-    cJSON_AddNumberToObject(event, "steps", (double)t->setup.steps);
-    cJSON_AddNumberToObject(event, "tokens_per_step",
-                            (double)t->config->train.batch * t->config->data.sequence);
-    cJSON_AddStringToObject(event, "config", t->course_hash);
-    cJSON_AddStringToObject(event, "data", t->data_hash);
-    cJSON *corpora = cJSON_AddObjectToObject(event, "corpora");
-    add_corpus(corpora, "domain", t->setup.domain);
-    if (t->setup.replay) add_corpus(corpora, "replay", t->setup.replay);
-    for (size_t i = 0; i < t->config->data.eval_count; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "eval %s", t->config->data.eval[i].name);
-        add_corpus(corpora, name, t->setup.evals[i]);
-    }
-    dapt_trainer_log(t, event);
+    dapt_trainer_tell(t, t->step ? DAPT_EVENT_RESUME : DAPT_EVENT_START,
+                      &(struct dapt_event){.version = dapt_version(),
+                                           .backend = dapt_device_backend(t->setup.device)->name,
+                                           .device = info->name,
+                                           .threads = info->threads,
+                                           .family = dapt_setup_family(t->setup.model),
+                                           .parameters = t->setup.model->weight_count,
+                                           .trained_parameters = t->setup.model->weight_count,
+                                           .memory = total,
+                                           .tokens_per_step = (uint64_t)t->config->train.batch *
+                                                              t->config->data.sequence,
+                                           .config = t->course_hash,
+                                           .data = t->data_hash,
+                                           .setup = &t->setup});
 }
 
 // Someone asked to stop: what was trained is written, and how to go on is said.
@@ -342,13 +266,8 @@ static enum dapt_status stop(struct dapt_trainer *t) {
         status = dapt_string_format(&text, "stopped at step %" PRIu64 " of %" PRIu64 "; to go on: ",
                                     t->step, t->setup.steps);
     if (!status && t->step > 0) status = dapt_trainer_command(t, &text);
-    cJSON *event = dapt_trainer_event(t, "stop");
-    dapt_trainer_log(t, event);
     if (!status) {
-        dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_STOP,
-                                                             .step = t->step,
-                                                             .steps = t->setup.steps,
-                                                             .text = text.data});
+        dapt_trainer_tell(t, DAPT_EVENT_STOP, &(struct dapt_event){.told = {.text = text.data}});
         status = dapt_fail(DAPT_ERROR_CANCELLED, "%s", text.data);
     }
     dapt_string_free(&text);
@@ -475,7 +394,7 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     t->accepted = !status;
     if (!status) status = write_config(t);
     if (!status) status = open_metrics(t);
-    if (!status) log_start(t);
+    if (!status) tell_start(t);
     return status ? status : dapt_trainer_certify(t);
 }
 

@@ -1,6 +1,7 @@
 // The training loop.
 #ifndef DAPT_TRAIN_TRAINER_H
 #define DAPT_TRAIN_TRAINER_H
+#include "train/event.h"
 #include "train/metrics.h"
 #include "train/runfolder.h"
 #include "train/setup.h"
@@ -55,20 +56,19 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *trainer);
 // plan.c: tells how long the run would take and what its checkpoints need, by timing one micro-batch,
 // an update and one batch of an evaluation; fills options->plan. The weights stay what they were.
 enum dapt_status dapt_trainer_plan(struct dapt_trainer *trainer);
-// verdict.c: logs and tells how the run ended: what was done, the best checkpoint by name, each set
+// verdict.c: tells how the run ended: what was done, the best checkpoint by name, each set
 // better or WORSE than before training, passes over each source.
 void dapt_trainer_end(struct dapt_trainer *trainer);
-// Adds an event to metrics.jsonl; a failure is told once and does not stop training. Takes `event`
-// over.
-void dapt_trainer_log(struct dapt_trainer *trainer, cJSON *event);
-// A new event of the step that the trainer is at; NULL: no memory.
-cJSON *dapt_trainer_event(const struct dapt_trainer *trainer, const char *name);
-// Tells and logs what failed without ending the run.
+// event.c: adds what happened at the step that the trainer is at to metrics.jsonl, and reports it.
+// That the file cannot be written is reported once and does not stop training.
+void dapt_trainer_tell(struct dapt_trainer *trainer, enum dapt_event_kind kind,
+                       struct dapt_event *event);
+// Tells what failed without ending the run.
 void dapt_trainer_trouble(struct dapt_trainer *trainer, const char *text);
 // onward.c: appends the command that goes on with this run: with the same --set, else it could mean
 // another one.
 enum dapt_status dapt_trainer_command(const struct dapt_trainer *trainer, struct dapt_string *text);
-// The device failed (its reason is the last one recorded): logs it, and says which checkpoint there
+// The device failed (its reason is the last one recorded): tells it, and says which checkpoint there
 // is and how to go on. Returns DAPT_ERROR_DEVICE.
 enum dapt_status dapt_trainer_lost(struct dapt_trainer *trainer);
 // What was to be written is no checkpoint (its reason is the last one recorded: weights that are not

@@ -37,67 +37,73 @@ static void add_verdict(const struct dapt_trainer *t, struct dapt_string *text) 
     }
 }
 
-// How often the run has gone over each source's text.
-static void add_passes(struct dapt_trainer *t, struct dapt_string *text, cJSON *event) {
-    cJSON *list = cJSON_AddArrayToObject(event, "passes");
-    if (dapt_mix_seek(t->setup.mix, t->step)) return;
-    for (uint32_t i = 0; i < dapt_mix_source_count(t->setup.mix); i++) {
+// How often the run has gone over each source's text. Freed by the caller; NULL: none is known.
+static struct dapt_event_pass *count_passes(struct dapt_trainer *t, size_t *count) {
+    uint32_t sources = dapt_mix_source_count(t->setup.mix);
+    struct dapt_event_pass *passes = dapt_mix_seek(t->setup.mix, t->step)
+                                         ? NULL
+                                         : dapt_alloc(sources, sizeof *passes);
+    *count = passes ? sources : 0;
+    for (uint32_t i = 0; i < *count; i++) {
         struct dapt_mix_source source = dapt_mix_source(t->setup.mix, i);
-        double passes = source.sequences ? (double)source.taken / (double)source.sequences : 0;
         const char *corpus = source.replay ? "replay" : "domain";
-        char name[64];
+        struct dapt_event_pass *pass = &passes[i];
+        pass->passes = source.sequences ? (double)source.taken / (double)source.sequences : 0;
         if (source.entry == DAPT_MIX_ALL)
-            snprintf(name, sizeof name, "%s", corpus);
+            snprintf(pass->source, sizeof pass->source, "%s", corpus);
         else
-            snprintf(name, sizeof name, "%s[%" PRIu32 "]", corpus, source.entry);
-        dapt_string_format(text, "%s %.3g over %s", i ? "," : "\npasses:", passes, name);
-        cJSON *item = cJSON_CreateObject();
-        cJSON_AddStringToObject(item, "source", name);
-        dapt_json_add_number(item, "passes", passes);
-        cJSON_AddItemToArray(list, item);
+            snprintf(pass->source, sizeof pass->source, "%s[%" PRIu32 "]", corpus, source.entry);
     }
+    return passes;
+}
+
+static void add_done(const struct dapt_trainer *t, double tokens, double seconds,
+                     struct dapt_string *text) {
+    struct dapt_small_text steps, count, rate, training, all;
+    uint64_t done = t->step - t->started;
+    if (done == 0) {
+        dapt_string_format(
+            text, "the run is complete: %s; the model is in %s/checkpoints/step-%06" PRIu64,
+            dapt_counted_text(t->step, "step", &steps), t->run.path, t->step);
+        return;
+    }
+    dapt_string_format(text,
+                       "%s, %s in %s (%s tokens/s), %s in all; %" PRIu64
+                       " skipped; the model is in "
+                       "%s/checkpoints/step-%06" PRIu64,
+                       dapt_counted_text(done, "step", &steps),
+                       dapt_counted_text((uint64_t)tokens, "token", &count),
+                       dapt_duration_text(t->train_seconds, &training),
+                       dapt_count_text((uint64_t)(tokens / t->train_seconds), &rate),
+                       dapt_duration_text(seconds, &all), t->skipped, t->run.path, t->step);
 }
 
 void dapt_trainer_end(struct dapt_trainer *t) {
     struct dapt_string text = {0};
-    struct dapt_small_text steps, tokens, rate, seconds, all;
-    uint64_t done = t->step - t->started;
-    double count = (double)done * t->config->train.batch * t->config->data.sequence;
-    cJSON *event = dapt_trainer_event(t, "end");
-    cJSON_AddNumberToObject(event, "updates", (double)t->updates);
-    cJSON_AddNumberToObject(event, "skipped", (double)t->skipped);
-    cJSON_AddNumberToObject(event, "tokens", (double)t->tokens);
-    if (t->best != DAPT_NEVER) cJSON_AddNumberToObject(event, "best", (double)t->best);
-    dapt_json_add_number(event, "train_seconds", t->train_seconds);
-    dapt_json_add_number(event, "tokens_per_second",
-                         t->train_seconds > 0 ? count / t->train_seconds : 0);
-    dapt_json_add_number(event, "seconds", dapt_seconds() - t->begin);
-    if (done == 0) {
-        dapt_string_format(
-            &text, "the run is complete: %s; the model is in %s/checkpoints/step-%06" PRIu64,
-            dapt_counted_text(t->step, "step", &steps), t->run.path, t->step);
-    } else {
-        dapt_string_format(&text,
-                           "%s, %s in %s (%s tokens/s), %s in all; %" PRIu64
-                           " skipped; the model is in "
-                           "%s/checkpoints/step-%06" PRIu64,
-                           dapt_counted_text(done, "step", &steps),
-                           dapt_counted_text((uint64_t)count, "token", &tokens),
-                           dapt_duration_text(t->train_seconds, &seconds),
-                           dapt_count_text((uint64_t)(count / t->train_seconds), &rate),
-                           dapt_duration_text(dapt_seconds() - t->begin, &all), t->skipped,
-                           t->run.path, t->step);
-    }
+    size_t pass_count;
+    struct dapt_event_pass *passes = count_passes(t, &pass_count);
+    double tokens = (double)(t->step - t->started) * t->config->train.batch *
+                    t->config->data.sequence;
+    double seconds = dapt_seconds() - t->begin;
+    add_done(t, tokens, seconds, &text);
     add_verdict(t, &text);
-    add_passes(t, &text, event);
-    dapt_trainer_log(t, event);
-    dapt_metrics_sync(t->metrics);
-    dapt_report(&t->reporter,
-                &(struct dapt_train_event){.kind = DAPT_TRAIN_END,
-                                           .step = t->step,
-                                           .steps = t->setup.steps,
-                                           .text = text.data,
-                                           .evaluations = t->evaluations,
-                                           .evaluation_count = t->config->data.eval_count});
+    for (size_t i = 0; i < pass_count; i++)
+        dapt_string_format(&text, "%s %.3g over %s", i ? "," : "\npasses:", passes[i].passes,
+                           passes[i].source);
+    dapt_trainer_tell(t, DAPT_EVENT_END,
+                      &(struct dapt_event){
+                          .told = {.text = text.data,
+                                   .evaluations = t->evaluations,
+                                   .evaluation_count = t->config->data.eval_count},
+                          .updates = t->updates,
+                          .skipped = t->skipped,
+                          .tokens = t->tokens,
+                          .best_step = t->best,
+                          .train_seconds = t->train_seconds,
+                          .tokens_per_second = t->train_seconds > 0 ? tokens / t->train_seconds : 0,
+                          .seconds = seconds,
+                          .passes = passes,
+                          .pass_count = pass_count});
+    free(passes);
     dapt_string_free(&text);
 }

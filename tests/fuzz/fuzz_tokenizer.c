@@ -1,4 +1,5 @@
-// tokenizer.json; what follows a byte 1 is a text to encode. The ids go through decode.
+// tokenizer.json, or else the vocab.txt of a folder whose tokenizer_config.json follows a byte 2;
+// what follows a byte 1 is a text to encode. The ids go through decode.
 #include <string.h>
 
 #include "fuzz.h"
@@ -40,6 +41,16 @@ static void round_trip(const struct dapt_tokenizer_1 *api, void *handle, const c
     }
 }
 
+static enum dapt_status open_folder(const struct dapt_tokenizer_1 *api, const uint8_t *data,
+                                    size_t length, void **handle) {
+    const uint8_t *mark = memchr(data, 2, length);
+    size_t lines = mark ? (size_t)(mark - data) : length;
+    fuzz_file("vocab.txt", data, lines);
+    fuzz_file("tokenizer_config.json", mark ? (const char *)mark + 1 : "{}",
+              mark ? length - lines - 1 : 2);
+    return api->open(dapt_host(), NULL, fuzz_folder(), handle);
+}
+
 void fuzz_one(const uint8_t *data, size_t size) {
     static const char plain[] =
         "Once upon a time, the 1st don't  stop\n \xe4\xbd\xa0\xe5\xa5\xbd "
@@ -48,7 +59,12 @@ void fuzz_one(const uint8_t *data, size_t size) {
     const uint8_t *mark = size ? memchr(data, 1, size) : NULL;
     size_t length = mark ? (size_t)(mark - data) : size;
     void *handle = NULL;
-    if (api->open(fuzz_host(data, length), NULL, "fuzz/tokenizer.json", &handle) != DAPT_OK) return;
+    if (!length) return;
+    bool json = data[0] == '{';
+    enum dapt_status status = json ? api->open(fuzz_host(data, length), NULL, "fuzz/tokenizer.json",
+                                               &handle)
+                                   : open_folder(api, data, length, &handle);
+    if (status != DAPT_OK) return;
     fuzz_accept();
     round_trip(api, handle, plain, sizeof plain - 1);
     if (mark) round_trip(api, handle, (const char *)mark + 1, size - length - 1);

@@ -172,6 +172,12 @@ def tokenizers():
         pre_tokenizer={"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Punctuation", "behavior": "Isolated"},
                                                              {"type": "Digits", "individual_digits": True}]},
         added_tokens=[added(3, "ab c", False, single_word=True, normalized=True, rstrip=True)]))
+    token = lambda content, **more: {k: v for k, v in added(0, content, **more).items() if k != "id"}
+    put("tokenizer", "lines", "\r\n".join(parts) + "\x02" + json.dumps(
+        {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": False,
+         "mask_token": {"__type": "AddedToken", **token("<m>", lstrip=True)}, "extra_special_tokens": ["1", "new"],
+         "added_tokens_decoder": {"17": token("up", special=False), "16": token("[PAD]")}}) + "\x01There, once upon <m> new [SEP] \u4f60 12")
+    put("tokenizer", "lines-alone", "\n".join(parts) + "\n[MASK]\nthe\n\nfor\n")
 
 
 def module(folder):

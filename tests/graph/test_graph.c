@@ -37,18 +37,30 @@ static struct dapt_model *model_of(const char *config) {
     return model;
 }
 
-static bool fuse_all(void *context, const struct dapt_graph *graph, const struct dapt_op *op) {
+static bool fuse_all(void *context, const struct dapt_program *program) {
     (void)context;
-    (void)graph;
-    (void)op;
+    (void)program;
     return true;
 }
+
+// As a backend whose kernels take float32 and which can cast.
+static bool only_float32(void *context, const struct dapt_program *program) {
+    bool narrow = false;
+    (void)context;
+    for (uint32_t i = 0; i < program->tensor_count; i++)
+        narrow |= dapt_dtype_size(program->tensors[i].dtype) == 2;
+    return !narrow || program->ops[0].opcode == DAPT_OP_CAST;
+}
+
+static enum dapt_precision precision;  // of the graphs that build() builds
+static bool bridged;                   // ... for a device that computes in float32
 
 static struct dapt_graph *build(const struct dapt_model *model, enum dapt_model_mode mode,
                                 enum dapt_recompute recompute, bool fuse, bool accumulate) {
     struct dapt_model_io io;
     struct dapt_graph *g = dapt_graph_create();
     struct dapt_model_build b = {.mode = mode,
+                                 .precision = precision,
                                  .sequences = mode == DAPT_MODEL_DECODE ? 1 : 2,
                                  .length = 16,
                                  .capacity = 40,
@@ -57,21 +69,24 @@ static struct dapt_graph *build(const struct dapt_model *model, enum dapt_model_
     if (!status) status = dapt_graph_recompute(g, recompute);
     if (!status && fuse) status = dapt_graph_fuse(g, fuse_all, NULL);
     if (!status) status = dapt_graph_prune(g);
+    if (!status) status = dapt_graph_bridge(g, bridged ? only_float32 : fuse_all, NULL);
     if (!status) status = dapt_graph_plan(g);
     if (status) fail_msg("%s", dapt_error());
     return g;
 }
 
+#define UNIT 2  // bytes that a tag stands for
+
 // Runs the program's data flow on tags instead of numbers: every op stamps the bytes that it
 // writes, and must find in the bytes that it reads the stamp that the op list (by storage, before
 // planning) says. So an overlap of two living values can't go unnoticed.
 static void check_plan(struct dapt_graph *g) {
-    size_t words = g->role_size[DAPT_BUFFER_WORK] / 4 + 1;
+    size_t words = g->role_size[DAPT_BUFFER_WORK] / UNIT + 1;
     uint32_t *memory = calloc(words, sizeof *memory);
     uint32_t **shadow = calloc(g->storage_count, sizeof *shadow);
     for (size_t s = 0; s < g->storage_count; s++)
         if (g->storages[s].role == DAPT_BUFFER_WORK)
-            shadow[s] = calloc(g->storages[s].size / 4 + 1, sizeof **shadow);
+            shadow[s] = calloc(g->storages[s].size / UNIT + 1, sizeof **shadow);
     for (size_t k = 0; k < g->op_count; k++)
         for (int pass = 0; pass < 2; pass++)
             for (int i = 0; i < (pass ? DAPT_OP_OUTPUTS : DAPT_OP_INPUTS); i++) {
@@ -80,20 +95,21 @@ static void check_plan(struct dapt_graph *g) {
                 const struct dapt_tensor *t = &g->values[v].tensor;
                 const struct dapt_storage *s = &g->storages[t->buffer];
                 if (s->role != DAPT_BUFFER_WORK) continue;
-                int64_t row = t->shape[1] * t->shape[2] * t->shape[3];
+                int64_t units = (int64_t)dapt_dtype_size(t->dtype) / UNIT,
+                        row = t->shape[1] * t->shape[2] * t->shape[3] * units;
                 for (int64_t r = 0; r < t->shape[0]; r++)
                     for (int64_t c = 0; c < row; c++) {
-                        size_t at = t->offset / 4 + (size_t)(r * t->stride + c);
-                        assert_true(s->offset / 4 + at < words);
+                        size_t at = t->offset / UNIT + (size_t)(r * t->stride * units + c);
+                        assert_true(s->offset / UNIT + at < words);
                         bool reads = !pass || (g->ops[k].accumulate >> i & 1);
-                        if (reads && memory[s->offset / 4 + at] != shadow[t->buffer][at])
+                        if (reads && memory[s->offset / UNIT + at] != shadow[t->buffer][at])
                             fail_msg("op %zu (%s) reads what another op overwrote", k,
                                      dapt_op_info(g->ops[k].opcode)->name);
                         if (reads && !shadow[t->buffer][at])
                             fail_msg("op %zu (%s) reads what nobody wrote", k,
                                      dapt_op_info(g->ops[k].opcode)->name);
                         if (pass)
-                            memory[s->offset / 4 + at] = shadow[t->buffer][at] =
+                            memory[s->offset / UNIT + at] = shadow[t->buffer][at] =
                                 (uint32_t)(k * 8 + (size_t)i + 1);
                     }
             }
@@ -107,7 +123,9 @@ static void every_mode_gives_a_valid_program(void **state) {
     for (size_t c = 0; c < CONFIGS; c++) {
         struct dapt_model *model = model_of(configs[c]);
         for (int mode = 0; mode <= DAPT_MODEL_DECODE; mode++)
-            for (int variant = 0; variant < 8; variant++) {
+            for (int variant = 0; variant < 5 * 8; variant++) {
+                precision = (enum dapt_precision)((variant / 8 + 1) / 2);
+                bridged = variant / 8 % 2 == 1;
                 struct dapt_graph *g = build(
                     model, mode, variant & 1 ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE,
                     variant & 2, variant & 4);
@@ -127,6 +145,8 @@ static void every_mode_gives_a_valid_program(void **state) {
                 check_plan(g);
                 dapt_graph_destroy(&g);
             }
+        precision = DAPT_PRECISION_FLOAT32;
+        bridged = false;
         dapt_model_close(&model);
     }
 }
@@ -291,6 +311,36 @@ static void a_parameter_that_nothing_uses_is_named(void **state) {
     dapt_model_close(&model);
 }
 
+static bool no_rope(void *context, const struct dapt_program *program) {
+    return only_float32(context, program) && program->ops[0].opcode != DAPT_OP_ROPE;
+}
+static bool no_cast(void *context, const struct dapt_program *program) {
+    return only_float32(context, program) && program->ops[0].opcode != DAPT_OP_CAST;
+}
+
+// What a device does not run in any way is refused with the op and the dtypes.
+static void what_no_cast_helps_is_named(void **state) {
+    (void)state;
+    struct dapt_model *model = model_of(configs[1]);
+    for (int variant = 0; variant < 2; variant++) {
+        struct dapt_model_build b = {.mode = DAPT_MODEL_TRAIN,
+                                     .precision = DAPT_PRECISION_BFLOAT16,
+                                     .sequences = 1,
+                                     .length = 16};
+        struct dapt_model_io io;
+        struct dapt_graph *g = dapt_graph_create();
+        assert_int_equal(dapt_model_graph(model, &b, g, &io), DAPT_OK);
+        assert_int_equal(dapt_graph_bridge(g, variant ? no_cast : no_rope, NULL),
+                         DAPT_ERROR_UNSUPPORTED);
+        const char *expected = variant ? "op cast of embedding with x f32, y bf16"
+                                       : "op rope of layers.0.attention with x bf16, table f32, "
+                                         "positions i32, y bf16";
+        if (!strstr(dapt_error(), expected)) fail_msg("%s", dapt_error());
+        dapt_graph_destroy(&g);
+    }
+    dapt_model_close(&model);
+}
+
 static void bad_operands_are_refused(void **state) {
     (void)state;
     struct dapt_tensor m = {.dtype = DAPT_F32, .rank = 2, .shape = {4, 6, 1, 1}, .stride = 6};
@@ -315,6 +365,11 @@ static void bad_operands_are_refused(void **state) {
     assert_int_equal(dapt_op_check(&add, t, 4), DAPT_OK);
     t[1].dtype = DAPT_I32;
     assert_int_not_equal(dapt_op_check(&add, t, 4), DAPT_OK);
+    t[1].dtype = DAPT_BF16;  // activations of an op share a dtype
+    t[1].buffer = 1;
+    assert_int_not_equal(dapt_op_check(&add, t, 4), DAPT_OK);
+    t[0].dtype = t[2].dtype = DAPT_BF16;
+    assert_int_equal(dapt_op_check(&add, t, 4), DAPT_OK);
 
     // Columns of one matrix side by side do not overlap; shifted into each other they do.
     struct dapt_tensor left = {.dtype = DAPT_F32, .rank = 2, .shape = {4, 3, 1, 1}, .stride = 6},
@@ -370,6 +425,7 @@ int main(void) {
         cmocka_unit_test(fusion_leaves_no_separate_op),
         cmocka_unit_test(a_sum_is_not_moved_over_what_it_touches),
         cmocka_unit_test(a_parameter_that_nothing_uses_is_named),
+        cmocka_unit_test(what_no_cast_helps_is_named),
         cmocka_unit_test(bad_operands_are_refused),
         cmocka_unit_test(impossible_configs_are_refused),
     };

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "base/rng.h"
+#include "model/families.h"
 #include "train/engine.h"
 
 #define SIZES                                                                                      \
@@ -42,6 +43,7 @@ static const char *const configs[] = {
 #define CONFIGS (sizeof configs / sizeof *configs)
 
 static struct dapt_modules *modules;
+static enum dapt_precision precision;  // of the engines that make() makes
 
 struct fixture {
     struct dapt_model *model;
@@ -54,6 +56,9 @@ struct fixture {
         if (call) fail_msg("%s: %s", #call, dapt_error()); \
     } while (0)
 
+static const char
+    *frozen[3];  // patterns of what make() freezes; those that match nothing are left out
+
 static struct fixture make(const char *config, uint32_t sequences, enum dapt_recompute recompute,
                            unsigned threads) {
     struct fixture f = {0};
@@ -63,12 +68,14 @@ static struct fixture make(const char *config, uint32_t sequences, enum dapt_rec
     if (!backend) fail_msg("%s", dapt_error());
     MUST(dapt_json_parse("test", config, strlen(config), &json));
     MUST(dapt_model_from_json(json, &f.model));
+    for (int i = 0; i < 3 && frozen[i]; i++) dapt_model_freeze(f.model, &frozen[i], 1, "test");
     MUST(dapt_device_open(dapt_host(), backend, 0,
                           &(struct dapt_device_options){.threads = threads}, &f.device));
     struct dapt_engine_options options = {.train = true,
                                           .sequences = sequences,
                                           .length = LENGTH,
                                           .recompute = recompute,
+                                          .precision = precision,
                                           .beta1 = 0.9f,
                                           .beta2 = 0.95f,
                                           .eps = 1e-8f};
@@ -223,6 +230,15 @@ static void recompute_and_threads_change_no_bit(void **state) {
     }
 }
 
+static double distance(const float *a, const float *b, uint64_t count) {
+    double difference = 0, size = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        size += (double)a[i] * a[i];
+    }
+    return sqrt(difference / size);
+}
+
 static void micro_batches_add_up(void **state) {
     (void)state;
     for (size_t c = 0; c < CONFIGS; c++) {
@@ -253,14 +269,8 @@ static void micro_batches_add_up(void **state) {
             assert_true(fabs(a.norm - b.norm) < 1e-4 * a.norm);
         }
         float *x = read_state(&whole, DAPT_STATE_GRAD), *y = read_state(&parts, DAPT_STATE_GRAD);
-        double difference = 0, size = 0;
-        for (uint64_t i = 0; i < whole.model->flat_count; i++) {
-            difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
-            size += (double)x[i] * x[i];
-        }
-        if (!(sqrt(difference / size) < 1e-5))
-            fail_msg("config %zu: gradients of micro-batches are off by %g", c,
-                     sqrt(difference / size));
+        double off = distance(x, y, whole.model->flat_count);
+        if (!(off < 1e-5)) fail_msg("config %zu: gradients of micro-batches are off by %g", c, off);
         free(x);
         free(y);
         dapt_batch_destroy((struct dapt_batch **)&both);
@@ -309,6 +319,129 @@ static void generation_matches_the_full_pass(void **state) {
         dapt_batch_destroy(&b);
         unmake(&f);
     }
+}
+
+// Activations are rounded: loss and gradients move by about as much, and not a bit depends on threads.
+// (Recomputed blocks merge other ops, so that other places are rounded.) An activation's unit roundoff is 2^-9 in bfloat16 and 2^-12 in
+// float16, of which a few meet in each number.
+static void sixteen_bits_are_near(void **state) {
+    (void)state;
+    static const double near[] = {
+        [DAPT_PRECISION_BFLOAT16] = 2e-2, [DAPT_PRECISION_FLOAT16] = 3e-3};
+    for (size_t c = 0; c < CONFIGS; c += 5) {
+        const struct dapt_batch *b = random_batch(2, c);
+        struct fixture f = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 1);
+        struct dapt_engine_result exact = step(&f, &b, 1, false);
+        float *gradient = read_state(&f, DAPT_STATE_GRAD);
+        for (precision = DAPT_PRECISION_BFLOAT16; precision < DAPT_PRECISION_COUNT; precision++) {
+            float *first = NULL;
+            for (int variant = 0; variant < 3; variant++) {
+                struct fixture half = make(
+                    configs[c], 2, variant == 2 ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE,
+                    variant == 1 ? 3 : 1);
+                struct dapt_engine_result r = step(&half, &b, 1, false);
+                float *found = read_state(&half, DAPT_STATE_GRAD);
+                double off = distance(gradient, found, f.model->flat_count);
+                assert_true(r.finite);
+                if (!(fabs(r.loss - exact.loss) < near[precision]) ||
+                    !(off < 2 * near[precision]) || !(off > 1e-5))
+                    fail_msg(
+                        "config %zu, precision %d: loss %.6g, exactly %.6g; gradients off by %g", c,
+                        (int)precision, r.loss, exact.loss, off);
+                assert_true(fabs(mean_loss(&half, b) - exact.loss) < near[precision]);
+                if (variant == 1) same_bits(first, found, f.model->flat_count, "threads, 16 bits");
+                if (!first) first = found;
+                if (found != first) free(found);
+                unmake(&half);
+            }
+            free(first);
+        }
+        precision = DAPT_PRECISION_FLOAT32;
+        free(gradient);
+        dapt_batch_destroy((struct dapt_batch **)&b);
+        unmake(&f);
+    }
+}
+
+// With some parameters frozen, the others move to the bit as their gradients say, which are those of a
+// run in which all are trained; the frozen ones do not move, and cost no gradients and no moments.
+static void frozen_parameters_cost_nothing(void **state) {
+    (void)state;
+    static const char *const sets[][3] = {
+        {"embed*", "layers.0"},           // the backward pass ends above them
+        {"head", "embed", "final_norm"},  // no product of the vocabulary's size
+        {"*norm*", "*.bias"},
+        {"layers.0-1.attention.k", "*.mlp.up", "*q_norm*"},  // parts of what lies together
+        {"layers.1", "*.attention*"},
+    };
+    for (size_t c = 0; c < CONFIGS; c++) {
+        const struct dapt_batch *b = random_batch(2, c);
+        struct fixture all = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 1);
+        step(&all, &b, 1, false);
+        float *gradient = read_state(&all, DAPT_STATE_GRAD);
+        for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
+            memcpy(frozen, sets[s], sizeof frozen);
+            struct fixture some = make(configs[c], 2,
+                                       s & 1 ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE, 2);
+            memset(frozen, 0, sizeof frozen);
+            const struct dapt_model *m = some.model;
+            uint64_t bytes[DAPT_BUFFER_ROLE_COUNT];
+            dapt_engine_memory(some.engine, bytes);
+            if (m->trained_count == m->flat_count) {  // all in one tensor there
+                assert_true(s == 3 && !strcmp(m->family->type, "phi3"));
+                unmake(&some);
+                continue;
+            }
+            assert_int_equal(bytes[DAPT_BUFFER_GRAD], 4 * m->trained_count);
+            assert_int_equal(bytes[DAPT_BUFFER_MOMENT2], 4 * m->trained_count);
+            assert_int_equal(bytes[DAPT_BUFFER_FROZEN], 4 * (m->flat_count - m->trained_count));
+            float *before = read_state(&some, DAPT_STATE_PARAM);
+            step(&some, &b, 1, false);
+            float *found = calloc(m->trained_count, sizeof *found);
+            MUST(dapt_engine_read(some.engine, DAPT_STATE_GRAD, 0, m->trained_count, found));
+            for (size_t p = 0; p < m->parameter_count; p++) {
+                const struct dapt_parameter *q = &m->parameters[p];
+                if (!q->trained) continue;
+                double off = distance(gradient + all.model->parameters[p].offset, found + q->offset,
+                                      q->count);
+                if (!(off < 1e-5))
+                    fail_msg("config %zu, set %zu: %s: off by %g", c, s, q->name, off);
+            }
+            struct dapt_engine_result r = step(&some, &b, 1, true);
+            float *after = read_state(&some, DAPT_STATE_PARAM);
+            same_bits(before + m->trained_count, after + m->trained_count,
+                      m->flat_count - m->trained_count, "frozen parameters");
+            assert_true(r.finite && r.norm > 0);
+            for (size_t p = 0; p < m->parameter_count; p++) {
+                const struct dapt_parameter *q = &m->parameters[p];
+                if (q->trained && !memcmp(before + q->offset, after + q->offset, q->count * 4))
+                    fail_msg("config %zu, set %zu: %s did not move", c, s, q->name);
+            }
+            free(before);
+            free(after);
+            free(found);
+            unmake(&some);
+        }
+        free(gradient);
+        dapt_batch_destroy((struct dapt_batch **)&b);
+        unmake(&all);
+    }
+}
+
+static void sixteen_bits_generate(void **state) {
+    (void)state;
+    float logits[3][50];
+    uint32_t ids[37];
+    for (uint32_t i = 0; i < 37; i++) ids[i] = (uint32_t)(dapt_random_uniform(5, 0, i) * 50);
+    for (precision = DAPT_PRECISION_FLOAT32; precision < DAPT_PRECISION_COUNT; precision++) {
+        struct fixture f = make(configs[1], 1, DAPT_RECOMPUTE_NONE, 0);
+        MUST(dapt_engine_decode_start(f.engine, 40));
+        MUST(dapt_engine_decode(f.engine, ids, 37, 0, logits[precision]));
+        unmake(&f);
+    }
+    precision = DAPT_PRECISION_FLOAT32;
+    assert_true(distance(logits[0], logits[DAPT_PRECISION_BFLOAT16], 50) < 3e-2);
+    assert_true(distance(logits[0], logits[DAPT_PRECISION_FLOAT16], 50) < 4e-3);
 }
 
 static void a_step_that_is_not_finite_changes_nothing(void **state) {
@@ -387,6 +520,9 @@ int main(void) {
         cmocka_unit_test(recompute_and_threads_change_no_bit),
         cmocka_unit_test(micro_batches_add_up),
         cmocka_unit_test(generation_matches_the_full_pass),
+        cmocka_unit_test(sixteen_bits_are_near),
+        cmocka_unit_test(sixteen_bits_generate),
+        cmocka_unit_test(frozen_parameters_cost_nothing),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
         cmocka_unit_test(an_infinite_loss_changes_nothing),
     };

@@ -271,7 +271,8 @@ static void element(const struct dapt_op *op, tensor *in, tensor *out) {
             break;
         case DAPT_OP_ADD: *y = a + b; break;
         case DAPT_OP_SCALE: *y = (double)op->u.scale.factor * a; break;
-        case DAPT_OP_COPY: *y = a; break;
+        case DAPT_OP_COPY:
+        case DAPT_OP_CAST: *y = a; break;
         default: *y = (double)op->u.fill.value; break;
         }
     }
@@ -332,7 +333,7 @@ static void sum(const struct dapt_op *op, tensor *in, tensor *out) {
 static void adamw(const struct dapt_op *op, tensor *in, tensor *out) {
     const double *step = in[1].v;
     double norm2 = in[2].v[0], clip = step[DAPT_STEP_CLIP], factor = 1,
-           rate = step[DAPT_STEP_LEARNING_RATE];
+           rate = (double)op->u.adamw.rate * step[DAPT_STEP_LEARNING_RATE];
     if (!isfinite(norm2)) return;
     if (clip > 0) factor = fmin(1, clip / (sqrt(norm2) + 1e-6));
     double b1 = (double)op->u.adamw.beta1, b2 = (double)op->u.adamw.beta2;
@@ -368,6 +369,7 @@ void reference_run(const struct dapt_op *op, tensor *in, tensor *out) {
         [DAPT_OP_ADD] = element,
         [DAPT_OP_SCALE] = element,
         [DAPT_OP_COPY] = element,
+        [DAPT_OP_CAST] = element,
         [DAPT_OP_FILL] = element,
         [DAPT_OP_LM_LOSS] = lm_loss,
         [DAPT_OP_LM_LOSS_GRAD] = lm_loss,

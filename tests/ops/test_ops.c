@@ -311,7 +311,7 @@ static void test_gate(void **state) {
 static void test_elements(void **state) {
     (void)state;
     static const enum dapt_opcode opcodes[] = {DAPT_OP_ADD, DAPT_OP_SCALE, DAPT_OP_COPY,
-                                               DAPT_OP_FILL};
+                                               DAPT_OP_CAST, DAPT_OP_FILL};
     static const int64_t shapes[][4] = {{1, 1, 1, 1}, {7, 1, 1, 1}, {5, 33, 1, 1},
                                         {3, 4, 9, 1}, {2, 3, 5, 7}, {70, 500, 1, 1}};
     static const uint32_t ranks[] = {1, 1, 2, 3, 4, 2};
@@ -320,7 +320,8 @@ static void test_elements(void **state) {
             for (int variant = 0; variant < 6; variant++) {
                 int inputs = opcodes[o] == DAPT_OP_ADD ? 2 : opcodes[o] == DAPT_OP_FILL ? 0 : 1;
                 int place = variant % 3;  // 1: in place of input 0, 2: of input 1
-                if (place > 0 && (place > inputs || opcodes[o] == DAPT_OP_COPY)) continue;
+                bool apart = opcodes[o] == DAPT_OP_COPY || opcodes[o] == DAPT_OP_CAST;
+                if (place > 0 && (place > inputs || apart)) continue;
                 struct op_case k;
                 case_begin(&k, opcodes[o], "element");
                 if (opcodes[o] == DAPT_OP_SCALE) k.op.u.scale.factor = -1.75f;
@@ -408,6 +409,7 @@ static void test_adamw(void **state) {
                 k.op.u.adamw.beta1 = 0.9f;
                 k.op.u.adamw.beta2 = 0.95f;
                 k.op.u.adamw.eps = 1e-8f;
+                k.op.u.adamw.rate = variant & 1 ? 1 : 0.3f;
                 k.op.u.adamw.decay = (variant & 1) != 0;
                 case_input(&k, 0, 0, 1, &counts[s]);
                 float *step = case_input(&k, 1, 0, 1, SHAPE(DAPT_STEP_COUNT));

@@ -235,4 +235,4 @@ def main():
     print(len(rows), "cases,", refused, "refused,", sum(len(x["texts"]) for x in rows), "texts,", sum(len(x["decodes"]) for x in rows), "decodings")
 
 
-main()
+if __name__ == "__main__": main()

@@ -287,12 +287,39 @@ static void circular_merges(void **state) {
     tokenizer->close(handle);
 }
 
+// Long tokens that almost fit at each place of a long word: the time of a place is that of a short
+// token. A word beyond the limit is unknown without being looked at.
+static void long_word(void **state) {
+    static const char head[] =
+        "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"?\",\"max_input_chars_per_word\":"
+        "400000,\"vocab\":{\"?\":0,\"a\":1,\"##a\":2,\"##";
+    size_t length;
+    void *handle;
+    struct fixture_ids ids = {0};
+    (void)state;
+    char *json = repeated(head, "a", 5000, "b\":3}}}", &length);
+    assert_int_equal(open_text(json, length, &handle), DAPT_OK);
+    free(json);
+    clock_t start = clock();
+    char *text = repeated("", "a", 400001, "", &length);
+    fixture_encode(tokenizer, handle, text, 400000, 0, &ids);
+    assert_int_equal(ids.count, 400000);
+    assert_int_equal(ids.data[399999], 2);
+    fixture_encode(tokenizer, handle, text, 400001, 0, &ids);
+    assert_int_equal(ids.count, 1);
+    assert_int_equal(ids.data[0], 0);
+    assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 5);
+    free(text);
+    free(ids.data);
+    tokenizer->close(handle);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_name_it),  cmocka_unit_test(depth_and_size),
         cmocka_unit_test(growth),          cmocka_unit_test(truncated),
         cmocka_unit_test(mutated),         cmocka_unit_test(runaway_pattern),
-        cmocka_unit_test(circular_merges),
+        cmocka_unit_test(circular_merges), cmocka_unit_test(long_word),
     };
     tokenizer = fixture_tokenizer("hf");
     return cmocka_run_group_tests(tests, NULL, NULL);

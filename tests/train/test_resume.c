@@ -287,6 +287,53 @@ static void test_forged(void **state) {
     }
 }
 
+// The record's course with `key` of its "train" taken out, or set where there is a value.
+static char *course_with(struct scratch *s, const char *record, const char *key,
+                         const char *value) {
+    struct dapt_string text;
+    assert_ok(dapt_file_read(record, 1 << 20, &text));
+    cJSON *object = cJSON_Parse(text.data);
+    cJSON *course = cJSON_GetObjectItem(object, "course");
+    cJSON *train = cJSON_GetObjectItem(course, "train");
+    cJSON_DeleteItemFromObject(train, key);
+    if (value) cJSON_AddItemToObject(train, key, cJSON_Parse(value));
+    char *printed = cJSON_PrintUnformatted(course);
+    char *kept = dapt_arena_format(&s->arena, "%s", printed);
+    cJSON_free(printed);
+    cJSON_Delete(object);
+    dapt_string_free(&text);
+    return kept;
+}
+
+// A key with a default that is newer than the run: the run did what the default says.
+static void test_newer_key(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    begin_from(s, "all", "older", "step-000020");
+    char *record = in_scratch(s, "older/checkpoints/step-000020/run.json");
+    forge(record, "course", course_with(s, record, "clip", NULL));
+    write_config(s, "older", "{\"train\": {\"clip\": 2}}");
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 1, "train.clip is 2 now but was 1 when the checkpoint was written");
+    write_config(s, "older", NULL);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_same_end(s, "whole", "older");
+    // The other way round: a run of a newer version, in which a key may have meant anything.
+    begin_from(s, "all", "newer", "step-000020");
+    record = in_scratch(s, "newer/checkpoints/step-000020/run.json");
+    forge(record, "course", course_with(s, record, "melt", "true"));
+    write_config(s, "newer", NULL);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 1, "train.melt is not set now but was true when the checkpoint was written");
+    // Of the versions that had keys which nothing read.
+    forge(record, "course", course_with(s, record, "melt", NULL));
+    forge(record, "course", course_with(s, record, "optimizer", "{\"kind\": \"adamw\"}"));
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_same_end(s, "whole", "newer");
+}
+
 static void test_all_damaged(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -480,10 +527,11 @@ int main(void) {
         cmocka_unit_test(test_same_run_twice), cmocka_unit_test(test_resume_from_each),
         cmocka_unit_test(test_resume_bf16),    cmocka_unit_test(test_kills),
         cmocka_unit_test(test_damage),         cmocka_unit_test(test_forged),
-        cmocka_unit_test(test_all_damaged),    cmocka_unit_test(test_interrupt),
-        cmocka_unit_test(test_other_course),   cmocka_unit_test(test_two_at_once),
-        cmocka_unit_test(test_marks),          cmocka_unit_test(test_other_sets),
-        cmocka_unit_test(test_other_model),    cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_newer_key),      cmocka_unit_test(test_all_damaged),
+        cmocka_unit_test(test_interrupt),      cmocka_unit_test(test_other_course),
+        cmocka_unit_test(test_two_at_once),    cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_other_sets),     cmocka_unit_test(test_other_model),
+        cmocka_unit_test(test_unreadable),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

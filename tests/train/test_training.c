@@ -19,6 +19,16 @@ static const cJSON *nth_event(const cJSON *metrics, const char *event, size_t n)
     return NULL;
 }
 
+static void assert_keys(const cJSON *object, const char *keys) {
+    char text[512] = "";
+    const cJSON *item;
+    cJSON_ArrayForEach(item, object) {
+        size_t length = strlen(text);
+        snprintf(text + length, sizeof text - length, "%s%s", length ? " " : "", item->string);
+    }
+    assert_string_equal(text, keys);
+}
+
 // The grammar of the corpus is learnt; every event is there, with its numbers.
 static void test_learns(void **state) {
     struct scratch *s = *state;
@@ -52,7 +62,19 @@ static void test_learns(void **state) {
     assert_true(fabs(number(after, "perplexity") - exp(number(after, "nats_per_token"))) < 1e-9);
     double change = number(after, "bits_per_byte") - number(before, "bits_per_byte");
     assert_true(fabs(number(after, "bits_per_byte_change") - change) < 1e-9);
+    assert_keys(nth_event(metrics, "start", 0),
+                "event time step version backend device threads family parameters "
+                "trained_parameters memory steps tokens_per_step config data corpora");
+    assert_keys(nth_event(metrics, "step", 0),
+                "event time step loss norm learning_rate weight_decay scored seconds since_start");
+    assert_keys(nth_event(metrics, "step", 1),
+                "event time step loss norm learning_rate weight_decay scored seconds");
+    assert_keys(nth_event(metrics, "end", 0),
+                "event time step updates skipped tokens best train_seconds tokens_per_second "
+                "seconds passes");
     const cJSON *corpora = cJSON_GetObjectItem(nth_event(metrics, "start", 0), "corpora");
+    assert_keys(cJSON_GetObjectItem(corpora, "domain"),
+                "files documents bytes skipped tokens sequences cut padded split cached seconds");
     assert_true(number(cJSON_GetObjectItem(corpora, "domain"), "documents") == 200);
     assert_true(number(cJSON_GetObjectItem(corpora, "eval held"), "documents") == 20);
     cJSON_Delete(metrics);

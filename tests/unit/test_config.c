@@ -82,15 +82,16 @@ static void test_defaults(void **state) {
     assert_true(config->train.clip == 1 && config->train.optimizer.weight_decay == 0.1);
     assert_true(config->train.optimizer.beta1 == 0.9 && config->train.optimizer.beta2 == 0.95);
     assert_true(config->train.optimizer.eps == 1e-8);
-    assert_string_equal(config->train.optimizer.decay, "matrices");
+    assert_int_equal(config->train.optimizer.decay, DAPT_DECAY_MATRICES);
     assert_string_equal(config->train.schedule.plugin, "cosine");
     assert_int_equal(config->train.evaluate_every, 100);
     assert_int_equal(config->train.checkpoint_every, 500);
     assert_int_equal(config->train.keep, 2);
     assert_int_equal(config->train.max_bad_steps, 10);
-    assert_string_equal(config->train.recompute, "none");
+    assert_int_equal(config->train.recompute, DAPT_RECOMPUTE_NONE);
+    assert_int_equal(config->train.objective.kind, DAPT_OBJECTIVE_AUTO);
+    assert_int_equal(config->checkpoint.dtype, DAPT_SAVE_MODEL);
     assert_string_equal(config->backend.name, "auto");
-    assert_string_equal(config->backend.precision, "auto");
     assert_null(config->backend.device);
     assert_non_null(config->plugins);
     assert_null(config->plugins[0]);
@@ -111,14 +112,15 @@ static const char whole[] =
     "\"60k\", \"skip_errors\": 0.01},\n"
     " \"train\": {\"batch\": 64, \"micro_batch\": 8, \"tokens\": \"1.5M\", \"seed\": "
     "9007199254740991, \"clip\": 0.5,\n"
-    "  \"optimizer\": {\"kind\": \"adamw\", \"weight_decay\": 0.05, \"betas\": [0.8, 0.99], "
+    "  \"optimizer\": {\"weight_decay\": 0.05, \"betas\": [0.8, 0.99], "
     "\"eps\": 1e-6, \"decay\": \"all\"},\n"
     "  \"schedule\": {\"plugin\": \"wsd\", \"peak\": 1e-3, \"warmup\": 0.02},\n"
     "  \"objective\": {\"kind\": \"masked\", \"rate\": 0.4, \"whole_words\": true, \"mask\": "
     "\"<m>\"},\n"
     "  \"evaluate_every\": 0, \"checkpoint_every\": 7, \"keep\": 5, \"best\": \"general\", "
     "\"recompute\": \"block\", \"max_bad_steps\": 3},\n"
-    " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"precision\": \"f32\", \"threads\": 2},\n"
+    " \"checkpoint\": {\"dtype\": \"bfloat16\"},\n"
+    " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"threads\": 2},\n"
     " \"plugins\": [\"p\", \"/q\"], \"run\": \"runs/x\"}\n";
 
 static void test_every_key(void **state) {
@@ -145,7 +147,7 @@ static void test_every_key(void **state) {
     in_folder(config->data.cache, "cache");
     assert_int_equal(config->data.eval_tokens, 60000);
     assert_true(config->data.skip_errors == 0.01);
-    assert_string_equal(config->train.objective.kind, "masked");
+    assert_int_equal(config->train.objective.kind, DAPT_OBJECTIVE_MASKED);
     assert_true(config->train.objective.rate == 0.4);
     assert_true(config->train.objective.whole_words);
     assert_string_equal(config->train.objective.mask, "<m>");
@@ -155,12 +157,13 @@ static void test_every_key(void **state) {
     assert_true(config->train.epochs == 0 && config->train.steps == 0);
     assert_true(config->train.seed == UINT64_C(9007199254740991));
     assert_true(config->train.clip == 0.5 && config->train.optimizer.beta2 == 0.99);
-    assert_string_equal(config->train.optimizer.decay, "all");
+    assert_int_equal(config->train.optimizer.decay, DAPT_DECAY_ALL);
     assert_string_equal(config->train.schedule.plugin, "wsd");
     assert_non_null(dapt_json_member(config->train.schedule.options, "peak"));
     assert_int_equal(config->train.evaluate_every, 0);
     assert_string_equal(config->train.best, "general");
-    assert_string_equal(config->train.recompute, "block");
+    assert_int_equal(config->train.recompute, DAPT_RECOMPUTE_BLOCK);
+    assert_int_equal(config->checkpoint.dtype, DAPT_SAVE_BF16);
     assert_string_equal(config->backend.name, "cpu");
     assert_string_equal(config->backend.device, "1");
     assert_int_equal(config->backend.threads, 2);
@@ -278,8 +281,14 @@ static void test_errors_name_their_place(void **state) {
         {"# mine\n[data]\n", "c.json:1:1: expected a value, found '#'; it looks like TOML"},
         {"model = 'm'\n", "c.json:1:1: expected a value, found 'm'; it looks like TOML"},
         {"[1, 2", "c.json:1:6: expected ',' or ']', but the file ends here"},
-        {WITH("\"backend\": {\"precision\": \"f16\"}"),
-         "c.json:2:27: backend.precision: expected \"auto\" or \"f32\", got \"f16\""},
+        {WITH("\"train\": {\"optimizer\": {\"kind\": \"adamw\"}}"),
+         "c.json:2:26: train.optimizer.kind: unknown key (there are: weight_decay, betas, eps, "
+         "decay)"},
+        {WITH("\"backend\": {\"precision\": \"f32\"}"),
+         "c.json:2:14: backend.precision: unknown key (there are: name, device, threads)"},
+        {WITH("\"checkpoint\": {\"dtype\": null}"),
+         "c.json:2:26: checkpoint.dtype: expected \"model\" or \"float32\" or \"bfloat16\" or "
+         "\"float16\", got null"},
         {WITH("\"backend\": 3"), "c.json:2:13: backend: expected an object, got 3"},
         {WITH("\"backend\": {\"device\": -1}"),
          "c.json:2:24: backend.device: expected an integer from 0 to 999999999, got -1"},

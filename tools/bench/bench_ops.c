@@ -341,7 +341,7 @@ static void ends(const struct model *m, const int32_t *ids, double *total) {
     measure("sum_squares", &b, 1, 0, total);
     begin(&b, DAPT_OP_ADAMW);
     b.op.u.adamw.beta1 = 0.9f, b.op.u.adamw.beta2 = 0.95f, b.op.u.adamw.eps = 1e-8f,
-    b.op.u.adamw.decay = true;
+    b.op.u.adamw.rate = 1, b.op.u.adamw.decay = true;
     input(&b, 0, m->parameters, 0, 0);
     input(&b, 1, DAPT_STEP_COUNT, 0, 0);
     input(&b, 2, 1, 0, 0);

@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define DAPT_BACKEND_ABI 1u
+#define DAPT_BACKEND_ABI 2u
 
 // ----------------------------------------------------------------------------------------- tensors
 
@@ -41,7 +41,7 @@ struct dapt_tensor {
     // elements between neighbours in dimension 0; dense: shape[1] * shape[2] * shape[3]
     int64_t stride;
     uint32_t buffer;  // index into the program's buffers
-    uint64_t offset;  // bytes, from the start of the buffer; a multiple of 4
+    uint64_t offset;  // bytes, from the start of the buffer; a multiple of an element's size
 };
 
 // -------------------------------------------------------------------------------------- operations
@@ -51,7 +51,10 @@ struct dapt_tensor {
 // one; all others are dense. (+=) marks an output that op.accumulate may ask to be added to (bit i
 // for outputs[i]); otherwise outputs are overwritten whole. (in place: a) says that the output may
 // be the very same tensor as input a; apart from that, outputs overlap neither inputs nor each
-// other. Accumulation is in float32 or wider. Row indices out of range never occur: the host
+// other. Dtypes: activations (x, y, q, dy, ... and their gradients) are f32, f16 or bf16, one and the
+// same in an op; weights, biases and tables may have another float type; the gradients of those,
+// statistics, losses and an optimizer's state are f32. Which of these a backend runs is what
+// supports() says. Accumulation is in float32 or wider. Row indices out of range never occur: the host
 // checked them. Sums run in an order that depends on shapes alone: same program, same bits.
 
 enum dapt_opcode {
@@ -82,7 +85,7 @@ enum dapt_opcode {
     // rstd = 1 / sqrt(mean(x^2) + eps); y = x * rstd * weight
     DAPT_OP_RMS_NORM,
     // in: dy (strided), x (strided), weight [C], rstd
-    // out: dx (strided, +=), dweight [C] (+=)
+    // out: dx (strided, +=), dweight [C] (+=) [x]
     // g = dy * weight; dx = rstd * (g - x * rstd^2 * mean(g * x)); dweight = sum of dy * x * rstd
     DAPT_OP_RMS_NORM_GRAD,
     // Layer norm (Ba et al. 2016).
@@ -91,7 +94,7 @@ enum dapt_opcode {
     // y = (x - mean) * rstd * weight + bias; rstd = 1 / sqrt(var + eps), var with 1/C
     DAPT_OP_LAYER_NORM,
     // in: dy (strided), x (strided), weight, mean, rstd
-    // out: dx (strided, +=), dweight [C] (+=), dbias [C] (+=) [x]
+    // out: dx (strided, +=), dweight [C] (+=) [x], dbias [C] (+=) [x]
     // xh = (x - mean) * rstd; g = dy * weight; dx = rstd * (g - mean(g) - xh * mean(g * xh));
     // dweight = sum of dy * xh; dbias = sum of dy
     DAPT_OP_LAYER_NORM_GRAD,
@@ -142,6 +145,10 @@ enum dapt_opcode {
     // in: x (strided)
     // out: y (strided) = x
     DAPT_OP_COPY,
+    // in: x (strided)
+    // out: y (strided) = x in y's float type: rounded to the nearest, ties to even; what is too large
+    //     becomes infinite, NaN stays NaN
+    DAPT_OP_CAST,
     // in: none
     // out: y (strided) = value
     DAPT_OP_FILL,
@@ -153,7 +160,7 @@ enum dapt_opcode {
     DAPT_OP_LM_LOSS,
     // The same, with the gradient of sum(seed * loss), in one pass.
     // in: x, w, bias [x], targets, seed [1]
-    // out: loss [N], dx [N,C], dw [V,C] (+=), dbias [V] (+=) [x]
+    // out: loss [N], dx [N,C] [x], dw [V,C] (+=) [x], dbias [V] (+=) [x]
     DAPT_OP_LM_LOSS_GRAD,
 
     // in: x [n] (any shape, dense)
@@ -166,6 +173,7 @@ enum dapt_opcode {
     // in and out: param [n], m [n], v [n]
     // If norm2 is not finite nothing is changed. Otherwise
     // g = grad * min(1, clip / (sqrt(norm2) + 1e-6)) (clip 0: g = grad);
+    // lr = rate * learning rate;
     // m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; param -= lr * decay * param, if decay is set;
     // param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
     DAPT_OP_ADAMW,
@@ -231,7 +239,7 @@ struct dapt_op {
             float scale, softcap;
         } lm;  // lm_loss, lm_loss_grad
         struct {
-            float beta1, beta2, eps;
+            float beta1, beta2, eps, rate;  // rate: factor of the learning rate
             bool decay;
         } adamw;
     } u;
@@ -240,8 +248,9 @@ struct dapt_op {
 
 // What a buffer is for; a backend may place it accordingly.
 enum dapt_buffer_role {
-    DAPT_BUFFER_PARAM,    // parameters, flat
-    DAPT_BUFFER_GRAD,     // their gradients, same layout
+    DAPT_BUFFER_PARAM,    // parameters that are trained, flat
+    DAPT_BUFFER_FROZEN,   // parameters that are not
+    DAPT_BUFFER_GRAD,     // gradients of the trained ones, same layout
     DAPT_BUFFER_MOMENT1,  // optimizer state, same layout
     DAPT_BUFFER_MOMENT2,
     DAPT_BUFFER_CONSTANT,  // written once: rotary tables

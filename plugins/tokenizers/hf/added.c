@@ -135,7 +135,9 @@ static enum dapt_status load_token(const struct dapt_host *host, const cJSON *ob
         status = hf_json_string(host, "added_tokens", object, "content", NULL, content);
     if (status < 0) return status;
     snprintf(where, sizeof where, "added token \"%.64s\"", content->data);
-    status = hf_json_uint(host, where, hf_json_member(object, "id"), HF_MAX_ID, &token.id);
+    uint32_t expected = token.id = expected_id(added, vocab, content->data, content->length);
+    const cJSON *id = hf_json_member(object, "id");
+    if (id) status = hf_json_uint(host, where, id, HF_MAX_ID, &token.id);
     if (status == DAPT_OK)
         status = hf_json_bool(host, where, object, "single_word", -1, &token.single_word);
     if (status == DAPT_OK) status = hf_json_bool(host, where, object, "lstrip", -1, &token.lstrip);
@@ -148,8 +150,7 @@ static enum dapt_status load_token(const struct dapt_host *host, const cJSON *ob
     if (!content->length || content->length > CONTENT_MAX)
         return hf_fail(host, DAPT_ERROR_INVALID, "%s: 1 to %d bytes of content were expected",
                        where, CONTENT_MAX);
-    uint32_t expected = expected_id(added, vocab, content->data, content->length);
-    if (token.id != expected)
+    if (id && token.id != expected)
         return hf_fail(host, DAPT_ERROR_INVALID, "%s has id %u; the vocabulary gives it %u", where,
                        token.id, expected);
     status = hf_vocab_add(host, &added->texts, content->data, content->length, token.id);

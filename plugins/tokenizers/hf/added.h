@@ -34,7 +34,8 @@ struct hf_added {
     struct hf_added_trie raw, normalized;  // searched before and after normalisation
 };
 
-// `vocab` is the model's; ids of the file must be those that Hugging Face tokenizers would give.
+// `vocab` is the model's; ids of the file must be those that Hugging Face tokenizers would give. A
+// token without one gets that.
 enum dapt_status hf_added_load(const struct dapt_host *host, const cJSON *list,
                                const struct hf_vocab *vocab, const struct hf_normalizer *normalizer,
                                struct hf_normalize_scratch *scratch, struct hf_added *added);

@@ -54,6 +54,12 @@ bool hf_text_append_char(struct hf_text *text, uint32_t code) {
     return true;
 }
 
+bool hf_path_join(struct hf_text *text, const char *folder_z, const char *name_z) {
+    text->length = 0;
+    return hf_text_append(text, folder_z, strlen(folder_z)) && hf_text_append(text, "/", 1) &&
+           hf_text_append(text, name_z, strlen(name_z) + 1);
+}
+
 void hf_text_free(struct hf_text *text) {
     free(text->data);
     *text = (struct hf_text){0};

@@ -23,6 +23,8 @@ bool hf_text_reserve(struct hf_text *text, size_t extra);
 bool hf_text_append(struct hf_text *text, const void *data, size_t length);
 bool hf_text_append_char(struct hf_text *text, uint32_t code);
 void hf_text_free(struct hf_text *text);
+// Replaces what `text` held by FOLDER/NAME, a C string whose NUL is counted.
+bool hf_path_join(struct hf_text *text, const char *folder_z, const char *name_z);
 
 struct hf_ids {
     uint32_t *data;

@@ -1,5 +1,6 @@
-// The tokenizer "hf": reads the tokenizer.json of Hugging Face models and gives the ids that their
-// library gives. Text that is not valid UTF-8 is read with U+FFFD for each ill-formed sequence.
+// The tokenizer "hf": reads the tokenizer.json of Hugging Face models, or the files of older ones,
+// and gives the ids that their library gives. Text that is not valid UTF-8 is read with U+FFFD for
+// each ill-formed sequence.
 #include <stdlib.h>
 
 #include "tokenizer.h"

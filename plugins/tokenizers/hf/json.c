@@ -3,11 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILE_MAX = 256 << 20 };
 
-static enum dapt_status read_all(const struct dapt_host *host, const char *path_z,
-                                 struct hf_text *text) {
+enum dapt_status hf_file_read(const struct dapt_host *host, const char *path_z,
+                              struct hf_text *text) {
     struct dapt_input *input = host->open_input(host, path_z);
     if (!input) return DAPT_ERROR_IO;
     enum dapt_status status = DAPT_OK;
@@ -56,7 +57,7 @@ enum dapt_status hf_json_read(const struct dapt_host *host, const char *path_z, 
     size_t ascii;
     const char *stop = NULL;
     *json = NULL;
-    enum dapt_status status = read_all(host, path_z, &text);
+    enum dapt_status status = hf_file_read(host, path_z, &text);
     if (status < 0) goto done;
     size_t valid = hf_utf8_valid(text.data, text.length, &ascii);
     if (valid < text.length) {
@@ -70,7 +71,7 @@ enum dapt_status hf_json_read(const struct dapt_host *host, const char *path_z, 
         goto done;
     }
     hide_zeros(&text);
-    text.data[text.length] = 0;  // read_all left room
+    text.data[text.length] = 0;  // hf_file_read left room
     *json = cJSON_ParseWithLengthOpts(text.data, text.length + 1, &stop, true);
     if (!*json) {
         size_t at = stop && stop >= text.data ? (size_t)(stop - text.data) : 0, line = 1;
@@ -84,6 +85,19 @@ enum dapt_status hf_json_read(const struct dapt_host *host, const char *path_z, 
     }
 done:
     hf_text_free(&text);
+    return status;
+}
+
+enum dapt_status hf_json_beside(const struct dapt_host *host, const char *folder_z,
+                                const char *name_z, cJSON **json) {
+    struct hf_text path = {0};
+    enum dapt_status status = DAPT_OK;
+    *json = NULL;
+    if (!hf_path_join(&path, folder_z, name_z))
+        status = hf_out_of_memory(host);
+    else if (!access(path.data, F_OK))
+        status = hf_json_read(host, path.data, json);
+    hf_text_free(&path);
     return status;
 }
 

@@ -9,6 +9,13 @@
 // the tree write U+0000 as the bytes C0 80, which valid UTF-8 never has; hf_json_text undoes it.
 enum dapt_status hf_json_read(const struct dapt_host *host, const char *path_z, cJSON **json);
 
+// The same of a file in a folder that may lack it: *json is NULL then.
+enum dapt_status hf_json_beside(const struct dapt_host *host, const char *folder_z,
+                                const char *name_z, cJSON **json);
+// A file's bytes, behind those that `text` holds; room for a NUL is left.
+enum dapt_status hf_file_read(const struct dapt_host *host, const char *path_z,
+                              struct hf_text *text);
+
 // A member of an object, NULL when absent or null.
 const cJSON *hf_json_member(const cJSON *object, const char *key);
 // The member's string is appended to `text` (after which a NUL stands that is not counted).

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tokenizer.h"
 
@@ -28,7 +29,7 @@ static enum dapt_status model_kind(const struct dapt_host *host, const cJSON *mo
 static enum dapt_status load_model(const struct dapt_host *host, const cJSON *model,
                                    struct hf_tables *tables) {
     enum dapt_status status = model_kind(host, model, &tables->model);
-    if (status == DAPT_OK)
+    if (status == DAPT_OK && !tables->vocab.count)
         status = hf_vocab_load(host, hf_json_member(model, "vocab"), &tables->vocab);
     if (status < 0) return status;
     if (tables->model == HF_MODEL_BPE)
@@ -59,8 +60,8 @@ static enum dapt_status choose_way(const struct dapt_host *host, struct hf_table
     return DAPT_OK;
 }
 
-static enum dapt_status load_root(const struct dapt_host *host, const cJSON *root,
-                                  struct hf_tables *tables) {
+enum dapt_status hf_root_load(const struct dapt_host *host, const cJSON *root,
+                              struct hf_tables *tables) {
     static const char *const keys[] = {
         "version",       "truncation",     "padding", "added_tokens", "normalizer",
         "pre_tokenizer", "post_processor", "decoder", "model",        NULL};
@@ -86,41 +87,62 @@ static enum dapt_status load_root(const struct dapt_host *host, const cJSON *roo
     return status == DAPT_OK ? choose_way(host, tables) : status;
 }
 
-// The file and the folder that a path means.
+// The file of a folder that the tokenizer is read from.
+static enum dapt_status find_in_folder(const struct dapt_host *host, const char *folder_z,
+                                       struct hf_text *file) {
+    static const char *const names[] = {"tokenizer.json", "vocab.txt", "vocab.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!hf_path_join(file, folder_z, names[i])) return hf_out_of_memory(host);
+        if (!access(file->data, F_OK)) return DAPT_OK;
+    }
+    return hf_fail(
+        host, DAPT_ERROR_IO,
+        "%.300s holds no tokenizer.json, nor the vocab.txt of a BERT model, nor vocab.json "
+        "and merges.txt",
+        folder_z);
+}
+
+// The file and the folder that a path means, as C strings.
 static enum dapt_status find_file(const struct dapt_host *host, const char *path_z,
                                   struct hf_text *file, struct hf_text *folder) {
     struct stat info;
-    bool good;
     if (!stat(path_z, &info) && S_ISDIR(info.st_mode)) {
-        good = hf_text_append(folder, path_z, strlen(path_z)) &&
-               hf_text_append(file, path_z, strlen(path_z)) &&
-               hf_text_append(file, "/tokenizer.json", 16);
-    } else {
-        const char *slash = strrchr(path_z, '/');
-        size_t length = slash ? (size_t)(slash - path_z) : 0;
-        good = hf_text_append(file, path_z, strlen(path_z) + 1) &&
-               (slash ? length ? hf_text_append(folder, path_z, length)
-                               : hf_text_append(folder, "/", 1)
-                      : hf_text_append(folder, ".", 1));
+        if (!hf_text_append(folder, path_z, strlen(path_z) + 1)) return hf_out_of_memory(host);
+        return find_in_folder(host, path_z, file);
     }
+    const char *slash = strrchr(path_z, '/');
+    size_t length = slash ? (size_t)(slash - path_z) : 0;
+    bool good = hf_text_append(file, path_z, strlen(path_z) + 1) &&
+                (slash ? length ? hf_text_append(folder, path_z, length)
+                                : hf_text_append(folder, "/", 1)
+                       : hf_text_append(folder, ".", 1));
     return good && hf_text_append(folder, "", 1) ? DAPT_OK : hf_out_of_memory(host);
+}
+
+static enum dapt_status load_file(const struct dapt_host *host, const char *file_z,
+                                  const char *folder_z, struct hf_tables *tables) {
+    cJSON *root = NULL;
+    if (hf_is_legacy(file_z)) return hf_legacy_load(host, file_z, folder_z, tables);
+    enum dapt_status status = hf_json_read(host, file_z, &root);
+    if (status == DAPT_OK) status = hf_root_load(host, root, tables);
+    if (status == DAPT_OK) status = hf_settings_compare(host, folder_z, root);
+    cJSON_Delete(root);
+    return status;
 }
 
 enum dapt_status hf_tables_load(const struct dapt_host *host, const char *path_z,
                                 struct hf_tables **out) {
     struct hf_text file = {0}, folder = {0};
-    cJSON *root = NULL;
     *out = NULL;
     if (!hf_unicode_ready())
         return hf_fail(host, DAPT_ERROR_INTERNAL, "utf8proc's tables are not as expected");
     struct hf_tables *tables = calloc(1, sizeof *tables);
     if (!tables) return hf_out_of_memory(host);
     atomic_init(&tables->references, 1);
+    for (int part = 0; part < 4; part++) tables->special[part] = -1;
     enum dapt_status status = find_file(host, path_z, &file, &folder);
-    if (status == DAPT_OK) status = hf_json_read(host, file.data, &root);
-    if (status == DAPT_OK) status = load_root(host, root, tables);
+    if (status == DAPT_OK) status = load_file(host, file.data, folder.data, tables);
     if (status == DAPT_OK) status = hf_special_load(host, folder.data, tables);
-    cJSON_Delete(root);
     hf_text_free(&file);
     hf_text_free(&folder);
     if (status < 0) {

@@ -1,10 +1,10 @@
-// Which token begins a text, ends it, fills it up, stands for the unknown. The files beside
-// tokenizer.json say so; the first that speaks of a part decides it, a null too ("there is none"):
-// tokenizer_config.json and special_tokens_map.json by text, generation_config.json and config.json
-// by id, then the model's unk_token.
+// Which token begins a text, ends it, fills it up, stands for the unknown. What the tokenizer was
+// made with decides (folders without tokenizer.json), then the files beside it; the first that
+// speaks of a part decides it, a null too ("there is none"): tokenizer_config.json and
+// special_tokens_map.json by text, generation_config.json and config.json by id, then the model's
+// unk_token.
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tokenizer.h"
 
@@ -74,24 +74,16 @@ enum dapt_status hf_special_load(const struct dapt_host *host, const char *folde
                  {"special_tokens_map.json", by_text},
                  {"generation_config.json", by_id},
                  {"config.json", by_id}};
-    bool decided[4] = {false};
-    struct hf_text path = {0};
+    bool decided[4];
     enum dapt_status status = DAPT_OK;
-    for (int part = 0; part < 4; part++) tables->special[part] = -1;
+    for (int part = 0; part < 4; part++) decided[part] = tables->special[part] >= 0;
     for (size_t i = 0; i < sizeof files / sizeof *files && status == DAPT_OK; i++) {
         cJSON *root;
-        path.length = 0;
-        if (!hf_text_append(&path, folder_z, strlen(folder_z)) || !hf_text_append(&path, "/", 1) ||
-            !hf_text_append(&path, files[i].name, strlen(files[i].name) + 1)) {
-            status = hf_out_of_memory(host);
-            break;
-        }
-        if (access(path.data, F_OK)) continue;
-        status = hf_json_read(host, path.data, &root);
-        if (status == DAPT_OK) status = files[i].read(host, files[i].name, root, tables, decided);
+        status = hf_json_beside(host, folder_z, files[i].name, &root);
+        if (status == DAPT_OK && root)
+            status = files[i].read(host, files[i].name, root, tables, decided);
         cJSON_Delete(root);
     }
-    hf_text_free(&path);
     uint32_t unk = tables->model == HF_MODEL_BPE ? tables->bpe.unk : tables->wordpiece.unk;
     if (!decided[DAPT_SPECIAL_UNK] && unk != HF_NONE) tables->special[DAPT_SPECIAL_UNK] = unk;
     return status;

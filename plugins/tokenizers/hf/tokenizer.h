@@ -42,11 +42,23 @@ struct hf_handle {
     struct hf_ids ids;  // not handed over yet
 };
 
-// `path` is a folder that holds tokenizer.json, or such a file.
+// `path` is a folder that holds tokenizer.json, vocab.txt, or vocab.json with merges.txt (the first
+// that is there counts), or such a file.
 enum dapt_status hf_tables_load(const struct dapt_host *host, const char *path_z,
                                 struct hf_tables **tables);
+// What a tokenizer.json says. Its model needs no "vocab" where the tables hold tokens already.
+enum dapt_status hf_root_load(const struct dapt_host *host, const cJSON *root,
+                              struct hf_tables *tables);
 void hf_tables_release(struct hf_tables *tables);
-// special.c: which ids play which part, from the files beside tokenizer.json.
+// legacy.c: from vocab.txt or vocab.json, by the files beside it.
+bool hf_is_legacy(const char *file_z);
+enum dapt_status hf_legacy_load(const struct dapt_host *host, const char *file_z,
+                                const char *folder_z, struct hf_tables *tables);
+// Warns where tokenizer_config.json contradicts a tokenizer.json and transformers believes it.
+enum dapt_status hf_settings_compare(const struct dapt_host *host, const char *folder_z,
+                                     const cJSON *root);
+// special.c: which ids play which part, from the files beside the tokenizer's. Parts that are known
+// (not -1) stay.
 enum dapt_status hf_special_load(const struct dapt_host *host, const char *folder_z,
                                  struct hf_tables *tables);
 // The id of a token's text among added tokens and the vocabulary, or -1.

@@ -226,6 +226,22 @@ bool hf_normal_form(enum hf_form form, const char *text, size_t length, struct h
     return hf_text_append(out, text + done, length - done);
 }
 
+// Capitals that are younger (Unicode 16 and 17) than many an utf8proc, which leaves them alone.
+static const struct {
+    uint32_t first, last, lower;  // of the first; the others follow
+} young[] = {{0x1c89, 0x1c89, 0x1c8a},   {0xa7cb, 0xa7cb, 0x264},  {0xa7cc, 0xa7cc, 0xa7cd},
+             {0xa7ce, 0xa7ce, 0xa7cf},   {0xa7d2, 0xa7d2, 0xa7d3}, {0xa7d4, 0xa7d4, 0xa7d5},
+             {0xa7da, 0xa7da, 0xa7db},   {0xa7dc, 0xa7dc, 0x19b},  {0x10d50, 0x10d65, 0x10d70},
+             {0x16ea0, 0x16eb8, 0x16ebb}};
+
+static uint32_t lower_of(uint32_t code) {
+    uint32_t lower = (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
+    for (size_t i = 0; lower == code && i < sizeof young / sizeof *young; i++)
+        if (code >= young[i].first && code <= young[i].last)
+            lower = young[i].lower + (code - young[i].first);
+    return lower;
+}
+
 bool hf_lower(const char *text, size_t length, struct hf_text *out) {
     if (!hf_text_reserve(out, length)) return false;
     for (size_t i = 0; i < length;) {
@@ -239,7 +255,7 @@ bool hf_lower(const char *text, size_t length, struct hf_text *out) {
         uint32_t code = hf_utf8_next(text, &i);
         if (code == 0x130) {  // the only one whose lower case has two characters
             if (!hf_text_append(out, "i\xcc\x87", 3)) return false;
-        } else if (!hf_text_append_char(out, (uint32_t)utf8proc_tolower((utf8proc_int32_t)code))) {
+        } else if (!hf_text_append_char(out, lower_of(code))) {
             return false;
         }
     }

@@ -1,5 +1,6 @@
 // WordPiece (BERT): the longest token that begins a word, then the longest that goes on, and so
-// forth; a word that can't be had so is unknown as a whole.
+// forth; a word that can't be had so is unknown as a whole. A place of a word costs as much as the
+// longest beginning of a token that stands there, however long other tokens are.
 #ifndef HF_WORDPIECE_H
 #define HF_WORDPIECE_H
 #include "vocab.h"
@@ -10,11 +11,16 @@ struct hf_wordpiece {
     struct hf_text prefix, unk_token;
     uint32_t unk;  // HF_NONE: not in the vocabulary
     uint32_t max_chars;
+    uint32_t *order;  // [vocab->count] ids in the order of their texts
+    // Of that order, what begins with a byte: at a word's start, and inside of it (behind the
+    // prefix).
+    struct hf_stretch {
+        uint32_t begin, end;
+    } first[2][256];
 };
 
 struct hf_wordpiece_scratch {
     struct hf_words words;
-    struct hf_text text;
 };
 
 enum dapt_status hf_wordpiece_load(const struct dapt_host *host, const cJSON *model,

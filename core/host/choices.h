@@ -1,0 +1,18 @@
+// What keys of a configuration choose among. The rooms that carry a choice out take these enums;
+// config_fields.c has their texts.
+#ifndef DAPT_HOST_CHOICES_H
+#define DAPT_HOST_CHOICES_H
+
+enum dapt_packing { DAPT_PACK_DOCUMENTS, DAPT_PACK_CONCATENATE };
+enum dapt_decay { DAPT_DECAY_MATRICES, DAPT_DECAY_ALL };
+enum dapt_recompute { DAPT_RECOMPUTE_NONE, DAPT_RECOMPUTE_BLOCK };
+enum dapt_save_dtype { DAPT_SAVE_MODEL, DAPT_SAVE_F32, DAPT_SAVE_BF16, DAPT_SAVE_F16 };
+enum dapt_objective_kind {
+    DAPT_OBJECTIVE_AUTO,  // as the model was made for
+    // Each token is predicted from those before it in the same document.
+    DAPT_OBJECTIVE_CAUSAL,
+    // Some tokens are hidden and predicted from all others of the same document (Devlin et al.
+    // 2018): of those chosen 80 % become the mask token, 10 % a random one, 10 % stay as they are.
+    DAPT_OBJECTIVE_MASKED
+};
+#endif

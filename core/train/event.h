@@ -1,0 +1,57 @@
+// What happens in a run. An event is one struct: metrics.jsonl, the terminal and the callback of an
+// embedding program print it.
+#ifndef DAPT_TRAIN_EVENT_H
+#define DAPT_TRAIN_EVENT_H
+#include <cjson/cJSON.h>
+
+#include "train/setup.h"
+
+enum dapt_event_kind {
+    // A line of metrics.jsonl (an evaluation: one of each set), and told.
+    DAPT_EVENT_STEP = DAPT_TRAIN_STEP,
+    DAPT_EVENT_SKIP = DAPT_TRAIN_SKIP,
+    DAPT_EVENT_EVALUATION = DAPT_TRAIN_EVALUATION,
+    DAPT_EVENT_CHECKPOINT = DAPT_TRAIN_CHECKPOINT,
+    DAPT_EVENT_TROUBLE = DAPT_TRAIN_TROUBLE,
+    DAPT_EVENT_STOP = DAPT_TRAIN_STOP,
+    DAPT_EVENT_END = DAPT_TRAIN_END,
+    // A line only.
+    DAPT_EVENT_START,
+    DAPT_EVENT_RESUME,
+    DAPT_EVENT_ROUNDING,
+    DAPT_EVENT_FAILURE,
+    DAPT_EVENT_COUNT
+};
+
+struct dapt_event_pass {
+    char source[64];
+    double passes;
+};
+
+// The table in event.c says which kinds have which fields; the others are not looked at.
+struct dapt_event {
+    struct dapt_train_event told;  // its kind, step and steps are set by who tells it
+    double seconds;                // of the step, the checkpoint, the whole run
+    // A step.
+    double weight_decay, since_start;  // since_start 0: not the first step of this process
+    uint64_t scored;
+    // A checkpoint: whether it is the best so far.
+    bool best;
+    // An evaluation (set by who tells it: each of told.evaluations in turn) or what rounding costs.
+    struct dapt_evaluation set;
+    double bits_change, bits_float32;
+    const char *dtype;
+    // The end.
+    uint64_t updates, skipped, tokens, best_step;  // best_step DAPT_NEVER: none
+    double train_seconds, tokens_per_second;
+    const struct dapt_event_pass *passes;
+    size_t pass_count;
+    // The start: the setup for its corpora.
+    const struct dapt_setup *setup;
+    const char *version, *backend, *device, *family, *config, *data;
+    uint64_t threads, parameters, trained_parameters, memory, tokens_per_step;
+};
+
+// The line of metrics.jsonl; NULL: no memory.
+cJSON *dapt_event_line(enum dapt_event_kind kind, const struct dapt_event *event);
+#endif
