@@ -5,7 +5,8 @@
 // norm2, the squared norm of the whole gradient, is not finite.
 //   grad [count], step [16], norm2 [1]; param, m, v [count] in place
 //   g = grad * min(1, clip / (sqrt(norm2) + 1e-6)); m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2
-//   lr = p.rate * learning rate; param -= lr * decay * param; param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
+//   lr = rate * learning rate; param -= lr * decay * param;
+//   param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
 layout(constant_id = 2) const bool DECAY = false;
 const uint LEARNING_RATE = 0, WEIGHT_DECAY = 1, CORRECTION1 = 2, CORRECTION2 = 3, CLIP = 4;   // enum dapt_step_slot
 

@@ -55,8 +55,8 @@ void vk_op_element(struct vk_lowering *l) {
     vk_element_groups(l, p, shape, count, cols);
 }
 
-// One invocation takes two neighbours, which a 16-bit tensor holds in one word: vk_supports() sees to
-// it that words do not cut rows.
+// An invocation has two neighbours, which are one word of a 16-bit tensor; vk_supports() refuses
+// tensors whose rows do not end with a word.
 void vk_op_cast(struct vk_lowering *l) {
     const struct vk_view *x = &l->in[0], *y = &l->out[0];
     bool flat = vk_dense(x) && vk_dense(y);
