@@ -1,11 +1,10 @@
-// Operations on one element at a time: add, scale, copy, cast, fill, add_bias, activate, gate and their
-// gradients.
+// Element-wise ops: add, scale, copy, cast, fill, add_bias, activate, gate and their gradients.
 #include "common/half.h"
 #include "simd.h"
 
 #define BLOCK 16384  // elements of a task
 
-// Turns operands of equal shape into rows of one length: a single row where all are dense.
+// Flattens operands of equal shape: to one row if all are dense, else to rows of one length.
 static void flatten(struct job *job, int inputs, int outputs) {
     bool dense = true;
     for (int i = 0; i < inputs + outputs; i++) {
@@ -91,7 +90,7 @@ static void scale_run(struct job *job) {
 }
 const struct op_row ISA(op_scale) = {one_prepare, scale_run};
 
-// Copies bits: what is copied may be whole numbers.
+// Copies bits: the elements may be integers.
 static void copy_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
     struct block b = grid_block(job, task, job->out[0].rows, job->out[0].cols);
@@ -201,7 +200,7 @@ const struct op_row ISA(op_add_bias) = {add_bias_prepare, add_bias_run};
     }                                                                                       \
     static inline struct values activate_grad_##kind(const struct job *job, const vf *in) { \
         (void)job;                                                                          \
-        return (struct values){{in[0] * activate_slope(kind, in[1])}};                      \
+        return (struct values){{in[0] * activate_grad(kind, in[1])}};                       \
     }                                                                                       \
     static inline struct values gate_##kind(const struct job *job, const vf *in) {          \
         (void)job;                                                                          \
@@ -210,7 +209,7 @@ const struct op_row ISA(op_add_bias) = {add_bias_prepare, add_bias_run};
     static inline struct values gate_grad_##kind(const struct job *job, const vf *in) {     \
         (void)job;                                                                          \
         return (struct values){                                                             \
-            {in[0] * in[2] * activate_slope(kind, in[1]), in[0] * activate(kind, in[1])}};  \
+            {in[0] * in[2] * activate_grad(kind, in[1]), in[0] * activate(kind, in[1])}};   \
     }                                                                                       \
     static void activate_task_##kind(struct job *job, int64_t task, unsigned thread) {      \
         (void)thread;                                                                       \

@@ -1,7 +1,8 @@
-// Normalisations of rows and their gradients; sums over rows.
+// RMS norm and layer norm, their gradients, and sums over rows.
+//   x, y, dy, dx [N,C] or [N,H,C], weight, bias, dweight, dbias [C], mean, rstd [rows]
 //
-// A gradient with respect to a weight is a sum over all rows, in two stages: each block of rows
-// sums its own into one row of `parts`; the parts are added in order.
+// Sums over rows (column_sum, dweight, dbias) take two passes: each block of rows is summed into
+// one row of `parts` [blocks,C]; then the parts are added in order.
 #include "simd.h"
 
 #define BLOCK 16384
@@ -14,8 +15,7 @@ static int64_t row_count(const struct view *v) {
     return v->rows * v->inner;
 }
 
-// Blocks of whole rows: step[0] each, count[0] of them, at most MAX_PARTS if there is a sum over
-// rows.
+// Blocks of whole rows: step[0] rows each, count[0] blocks; at most MAX_PARTS for a sum over rows.
 static void grid_whole_rows(struct job *job, int64_t rows, int64_t cols, bool parts) {
     job->step[0] = max_i64(1, BLOCK / max_i64(cols, 1));
     if (parts) job->step[0] = max_i64(job->step[0], ceil_div(rows, MAX_PARTS));

@@ -1,7 +1,9 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// Rows by number. embed: y[n] = x[rows[n]]; with SCATTER, y[rows[n]] = x[n].
+// Gather and scatter of rows.
+//   embed: table x [V,C], rows [N] -> y [N,C] = x[rows[n]]
+//   SCATTER: x [N,C], rows [N] -> table y [P,C]: y[rows[n]] = x[n]
 layout(push_constant, std430) uniform Push {
     Inputs x;
     Indices rows;
@@ -10,10 +12,10 @@ layout(push_constant, std430) uniform Push {
 } p;
 
 void main() {
-    uint down = gl_NumWorkGroups.y * HEIGHT, across = gl_NumWorkGroups.x * WIDTH;
-    for (uint n = gl_GlobalInvocationID.y; n < p.count; n += down) {
+    uint grid_height = gl_NumWorkGroups.y * HEIGHT, grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint n = gl_GlobalInvocationID.y; n < p.count; n += grid_height) {
         uint row = uint(p.rows.at[n]);
-        for (uint col = gl_GlobalInvocationID.x; col < p.cols; col += across)
+        for (uint col = gl_GlobalInvocationID.x; col < p.cols; col += grid_width)
 #ifdef SCATTER
             p.y.at[row * p.stride_y + col] = p.x.at[n * p.stride_x + col];
 #else

@@ -2,9 +2,11 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// Sums over rows, one chunk of rows a workgroup in y. column_sum: y[chunk][c] (+)= sum of x[r][c].
-// With NORM: y = sum of dy * xh, z = sum of dy, where xh = (x - mean) * rstd; NORM 1: RMS, without
-// mean and z.
+// Sums over rows; each workgroup in y sums one chunk of rows, a second pass adds up the chunks.
+//   column_sum: x [N,C] -> y [chunks,C] = sum of x, or +=
+//   NORM 1, weight of rms_norm: x, dy [N,C], rstd [N] -> y [chunks,C] = sum of dy * x * rstd
+//   NORM 2, weight and bias of layer_norm: x, dy [N,C], rstd, mean [N] ->
+//     y [chunks,C] = sum of dy * (x - mean) * rstd, z [chunks,C] = sum of dy
 layout(constant_id = 2) const bool ACCUMULATE = false;
 
 layout(push_constant, std430) uniform Push {
@@ -23,19 +25,19 @@ layout(push_constant, std430) uniform Push {
 } p;
 
 void main() {
-    uint from = gl_WorkGroupID.y * p.chunk, to = min(from + p.chunk, p.rows);
-    uint across = gl_NumWorkGroups.x * WIDTH;
-    for (uint base = gl_WorkGroupID.x * WIDTH; base < p.cols; base += across) {
+    uint begin = gl_WorkGroupID.y * p.chunk, end = min(begin + p.chunk, p.rows);
+    uint grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint base = gl_WorkGroupID.x * WIDTH; base < p.cols; base += grid_width) {
         uint col = base + gl_LocalInvocationID.x, out_at = gl_WorkGroupID.y * p.cols + col;
-        bool here = col < p.cols;
-        float sum = 0.0, plain = 0.0;
-        for (uint row = from + gl_LocalInvocationID.y; here && row < to; row += HEIGHT) {
+        bool inside = col < p.cols;
+        float sum = 0.0, dy_sum = 0.0;
+        for (uint row = begin + gl_LocalInvocationID.y; inside && row < end; row += HEIGHT) {
 #ifdef NORM
             uint n = row / p.inner, i = row % p.inner;
             float x = p.x.at[n * p.stride_x + i * p.cols + col], dy = p.dy.at[n * p.stride_dy + i * p.cols + col];
 #if NORM == 2
             x -= p.mean.at[row];
-            plain += dy;
+            dy_sum += dy;
 #endif
             sum += dy * x * p.rstd.at[row];
 #else
@@ -43,11 +45,11 @@ void main() {
 #endif
         }
         sum = sum_height(sum);
-        bool writes = here && gl_LocalInvocationID.y == 0;
+        bool writes = inside && gl_LocalInvocationID.y == 0;
         if (writes) p.y.at[out_at] = ACCUMULATE ? p.y.at[out_at] + sum : sum;
 #if defined(NORM) && NORM == 2
-        plain = sum_height(plain);
-        if (writes) p.z.at[out_at] = plain;
+        dy_sum = sum_height(dy_sum);
+        if (writes) p.z.at[out_at] = dy_sum;
 #endif
     }
 }
