@@ -245,11 +245,10 @@ static enum dapt_status check_operand(const struct dapt_op *op, const struct dap
     return DAPT_OK;
 }
 
-static const char *input_shape(const struct dapt_op *op, const struct dapt_op_info *info,
-                               uint32_t i) {
+const char *dapt_op_input_shape(const struct dapt_op *op, uint32_t i) {
     if (op->opcode == DAPT_OP_MATMUL && i == 0 && op->u.matmul.transpose_a) return "KM";
     if (op->opcode == DAPT_OP_MATMUL && i == 1 && op->u.matmul.transpose_b) return "NK";
-    return info->in[i].shape;
+    return table[op->opcode].in[i].shape;
 }
 
 // What the letters can't say.
@@ -315,7 +314,7 @@ enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tenso
     struct binding binding = {0};
     uint32_t inputs = dapt_op_input_count(info), outputs = dapt_op_output_count(info);
     for (uint32_t i = 0; i < inputs; i++) {
-        enum dapt_status status = check_operand(op, &info->in[i], input_shape(op, info, i),
+        enum dapt_status status = check_operand(op, &info->in[i], dapt_op_input_shape(op, i),
                                                 op->inputs[i], tensors, tensor_count, &binding);
         if (status) return status;
     }
@@ -338,7 +337,7 @@ enum dapt_status dapt_op_output_shape(const struct dapt_op *op, const struct dap
     struct binding b = {0};
     for (uint32_t i = 0; i < dapt_op_input_count(info); i++)
         if (op->inputs[i] != DAPT_NONE &&
-            !match(&b, input_shape(op, info, i), &tensors[op->inputs[i]]))
+            !match(&b, dapt_op_input_shape(op, i), &tensors[op->inputs[i]]))
             return fail_operand(op, &info->in[i], "does not fit the shapes before it");
     const char *letters = info->out[output].shape;
     const struct dapt_tensor *like = letters[0] == '~' ? &b.rows : &b.equal;

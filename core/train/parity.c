@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/threads.h"
-#include "graph/ops.h"
+#include "graph/cases.h"
 #include "train/engine.h"
-#include "train/parity_cases.h"
 
 // How far results may differ, relative to the value plus the root mean square of the output.
 //
@@ -43,11 +43,113 @@ static double tolerance_of(enum dapt_opcode opcode) {
 
 // -------------------------------------------------------------------------------------- operations
 
+// All cases as one program over two buffers. Contents are a pure function of the table of cases.
+enum { INPUTS, OUTPUTS };  // buffers
+
+struct bench {
+    struct dapt_op *ops;  // labelled: "matmul of 33 x 65"
+    size_t count;
+    struct dapt_tensor *tensors;
+    size_t tensor_count, tensor_capacity;
+    uint8_t *image[2];  // what the buffers hold before the run
+    uint64_t size[2];   // bytes
+    struct dapt_arena arena;
+};
+
+#define ALIGNMENT UINT64_C(256)
+#define GAP 3  // elements
+
+static enum dapt_status add_tensor(struct bench *b, struct dapt_tensor t, bool gap, int buffer,
+                                   uint32_t *index) {
+    if (gap && t.rank > 1) t.stride += GAP;
+    t.buffer = (uint32_t)buffer;
+    t.offset = b->size[buffer];
+    b->size[buffer] += (dapt_tensor_span(&t) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    enum dapt_status status = dapt_grow(&b->tensors, &b->tensor_capacity, b->tensor_count + 1,
+                                        sizeof *b->tensors);
+    if (status) return status;
+    *index = (uint32_t)b->tensor_count;
+    b->tensors[b->tensor_count++] = t;
+    return DAPT_OK;
+}
+
+// "7 x 33": the shape of the first output.
+static enum dapt_status add_label(struct bench *b, struct dapt_op *op) {
+    const struct dapt_tensor *t = &b->tensors[op->outputs[0]];
+    char text[64] = "";
+    for (uint32_t i = 0; i < t->rank; i++) {
+        size_t length = strlen(text);
+        snprintf(text + length, sizeof text - length, "%s%" PRIi64, i ? " x " : "", t->shape[i]);
+    }
+    op->label = dapt_arena_format(&b->arena, "%s of %s", dapt_op_info(op->opcode)->name, text);
+    return op->label ? DAPT_OK : DAPT_ERROR_MEMORY;
+}
+
+// The operand of a slot of dapt_case_make(), and where the op names its tensor.
+static uint32_t *operand_of(struct dapt_op *op, int slot, const struct dapt_operand **operand) {
+    const struct dapt_op_info *info = dapt_op_info(op->opcode);
+    bool input = slot < DAPT_OP_INPUTS;
+    int i = input ? slot : slot - DAPT_OP_INPUTS;
+    *operand = input ? &info->in[i] : &info->out[i];
+    return input ? &op->inputs[i] : &op->outputs[i];
+}
+
+static enum dapt_status add_case(struct bench *b, const struct dapt_case *c) {
+    struct dapt_op *op = &b->ops[b->count++];
+    struct dapt_tensor tensors[DAPT_CASE_OPERANDS];
+    enum dapt_status status = DAPT_OK;
+    if (c->row->dtype != DAPT_F32)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "certificate: a case of %s, expected f32",
+                         dapt_dtype_name(c->row->dtype));
+    dapt_case_make(c, op, tensors);
+    for (int slot = 0; slot < DAPT_CASE_OPERANDS && !status; slot++) {
+        const struct dapt_operand *operand;
+        uint32_t *index = operand_of(op, slot, &operand);
+        if (*index == DAPT_NONE) continue;
+        bool gap = c->row->gaps && (operand->flags & DAPT_OPERAND_STRIDED);
+        status = add_tensor(b, tensors[slot], gap, slot < DAPT_OP_INPUTS ? INPUTS : OUTPUTS, index);
+    }
+    return status ? status : add_label(b, op);
+}
+
+static void fill_case(struct bench *b, struct dapt_op *op, const struct dapt_case *c) {
+    for (int slot = 0; slot < DAPT_CASE_OPERANDS; slot++) {
+        const struct dapt_operand *operand;
+        uint32_t index = *operand_of(op, slot, &operand);
+        if (index == DAPT_NONE) continue;
+        const struct dapt_tensor *t = &b->tensors[index];
+        int64_t count = (int64_t)(dapt_tensor_span(t) / dapt_dtype_size(t->dtype));  // gaps too
+        dapt_case_fill(c, slot, index, count, b->image[t->buffer] + t->offset);
+    }
+}
+
+static void close_bench(struct bench *b) {
+    free(b->ops);
+    free(b->tensors);
+    for (int i = 0; i < 2; i++) free(b->image[i]);
+    dapt_arena_free(&b->arena);
+    *b = (struct bench){0};
+}
+
+static enum dapt_status open_bench(struct bench *b) {
+    const enum dapt_case_use use = DAPT_CASE_CERTIFY;
+    size_t count = 0, k = 0;
+    *b = (struct bench){0};
+    for (struct dapt_case c = {0}; dapt_case_next(&c, use);) count++;
+    b->ops = dapt_alloc(count, sizeof *b->ops);
+    enum dapt_status status = b->ops ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (struct dapt_case c = {0}; !status && dapt_case_next(&c, use);) status = add_case(b, &c);
+    for (int i = 0; i < 2 && !status; i++)
+        if (!(b->image[i] = dapt_alloc(b->size[i], 1))) status = DAPT_ERROR_MEMORY;
+    for (struct dapt_case c = {0}; !status && dapt_case_next(&c, use);)
+        fill_case(b, &b->ops[k++], &c);
+    return status;
+}
+
 // Runs all cases in one program and reads the outputs. Cases that the device does not support are
 // left out: their outputs stay as they were.
-static enum dapt_status run_cases(struct dapt_device_handle *device,
-                                  const struct dapt_parity_bench *b, uint8_t *outputs,
-                                  bool *supported) {
+static enum dapt_status run_cases(struct dapt_device_handle *device, const struct bench *b,
+                                  uint8_t *outputs, bool *supported) {
     static const enum dapt_buffer_role roles[] = {DAPT_BUFFER_BATCH, DAPT_BUFFER_RESULT};
     struct dapt_buffer_info infos[2];
     struct dapt_buffer_handle *buffers[2] = {0};
@@ -71,9 +173,7 @@ static enum dapt_status run_cases(struct dapt_device_handle *device,
     if (!status) status = dapt_program_compile(device, &program, buffers, &run);
     if (!status) status = dapt_program_run(run);
     if (!status) status = dapt_device_wait(device, 0);
-    if (!status)
-        status = dapt_buffer_read(buffers[DAPT_PARITY_OUTPUTS], 0, outputs,
-                                  b->size[DAPT_PARITY_OUTPUTS]);
+    if (!status) status = dapt_buffer_read(buffers[OUTPUTS], 0, outputs, b->size[OUTPUTS]);
     dapt_program_destroy(&run);
     for (int i = 0; i < 2; i++) dapt_buffer_destroy(&buffers[i]);
     free(ops);
@@ -128,8 +228,8 @@ static void add_row(struct dapt_parity *p, const struct dapt_verify_row *row) {
     p->failed += !r->ok;
 }
 
-static void compare_cases(const struct dapt_parity_bench *b, uint8_t *const outputs[2],
-                          const bool *supported, struct dapt_parity *p) {
+static void compare_cases(const struct bench *b, uint8_t *const outputs[2], const bool *supported,
+                          struct dapt_parity *p) {
     for (int opcode = 0; opcode < DAPT_OP_COUNT; opcode++) {
         struct dapt_verify_row row = {.what = "op",
                                       .name = dapt_op_info((enum dapt_opcode)opcode)->name,
@@ -142,7 +242,7 @@ static void compare_cases(const struct dapt_parity_bench *b, uint8_t *const outp
             for (int i = 0; i < DAPT_OP_OUTPUTS && supported[k]; i++)
                 if (op->outputs[i] != DAPT_NONE)
                     row.error = worse(compare_output(&b->tensors[op->outputs[i]], outputs[0],
-                                                     outputs[1], b->image[DAPT_PARITY_OUTPUTS]),
+                                                     outputs[1], b->image[OUTPUTS]),
                                       row.error);
         }
         if (row.cases == 0) row.error = INFINITY;  // an opcode that nobody looked at
@@ -152,12 +252,12 @@ static void compare_cases(const struct dapt_parity_bench *b, uint8_t *const outp
 
 static enum dapt_status check_operations(struct dapt_device_handle *const devices[2],
                                          struct dapt_parity *p) {
-    struct dapt_parity_bench b;
+    struct bench b;
     uint8_t *outputs[2] = {0};
     bool *supported[2] = {0};
-    enum dapt_status status = dapt_parity_bench_open(&b);
+    enum dapt_status status = open_bench(&b);
     for (int i = 0; i < 2 && !status; i++) {
-        outputs[i] = dapt_alloc_aligned(b.size[DAPT_PARITY_OUTPUTS], 1);
+        outputs[i] = dapt_alloc_aligned(b.size[OUTPUTS], 1);
         supported[i] = dapt_alloc(b.count, sizeof *supported[i]);
         if (!outputs[i] || !supported[i]) status = DAPT_ERROR_MEMORY;
         if (!status) status = run_cases(devices[i], &b, outputs[i], supported[i]);
@@ -167,7 +267,7 @@ static enum dapt_status check_operations(struct dapt_device_handle *const device
         free(outputs[i]);
         free(supported[i]);
     }
-    dapt_parity_bench_close(&b);
+    close_bench(&b);
     return status;
 }
 

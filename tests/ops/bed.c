@@ -14,6 +14,7 @@
 #define GUARD_WORD 0x7fc5a5a5u
 #define MAX_BEDS 32
 #define BUFFERS 3  // float inputs, whole numbers, outputs
+#define TOLERANCE 2e-5
 
 struct bed {
     const struct dapt_backend *backend;
@@ -24,8 +25,6 @@ struct bed {
 
 static struct bed beds[MAX_BEDS];
 static int bed_count;
-static bool covered[DAPT_OP_COUNT];
-static uint64_t random_state = 0x9e3779b97f4a7c15u;
 
 // ------------------------------------------------------------------------------------- the devices
 
@@ -84,24 +83,7 @@ void bed_close(void) {
     bed_count = 0;
 }
 
-bool bed_covered(enum dapt_opcode opcode) {
-    return covered[opcode];
-}
-
 // --------------------------------------------------------------------------------------- the cases
-
-double bed_random(void) {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (double)(random_state >> 11) / 4503599627370496.0 - 1.0;
-}
-
-static float random_normal(void) {
-    double sum = 0;
-    for (int i = 0; i < 6; i++) sum += bed_random();
-    return (float)(sum / sqrt(2.0));
-}
 
 int64_t operand_count(const struct operand *o) {
     return o->rank == 0 ? 0 : o->shape[0] * o->shape[1] * o->shape[2] * o->shape[3];
@@ -109,63 +91,32 @@ int64_t operand_count(const struct operand *o) {
 static int64_t row_length(const struct operand *o) {
     return o->shape[1] * o->shape[2] * o->shape[3];
 }
-static int64_t words_of(const struct operand *o) {
-    return (o->shape[0] - 1) * (row_length(o) + o->gap) + row_length(o);
+
+void case_open(struct op_case *c, const struct dapt_case *from, const char *what) {
+    static uint64_t stream;
+    struct dapt_tensor tensors[DAPT_CASE_OPERANDS];
+    double tolerance = from->row->tolerance;
+    *c = (struct op_case){
+        .what = what, .in_place = -1, .tolerance = tolerance > 0 ? tolerance : TOLERANCE};
+    dapt_case_make(from, &c->op, tensors);
+    for (int slot = 0; slot < DAPT_CASE_OPERANDS; slot++) {
+        struct operand *o = slot < DAPT_OP_INPUTS ? &c->in[slot] : &c->out[slot - DAPT_OP_INPUTS];
+        const struct dapt_tensor *t = &tensors[slot];
+        if (t->rank == 0) continue;
+        assert_true(dapt_dtype_size(t->dtype) == sizeof(float));
+        *o = (struct operand){.dtype = t->dtype, .rank = t->rank};
+        memcpy(o->shape, t->shape, sizeof o->shape);
+        void *values = malloc((size_t)operand_count(o) * sizeof(float));
+        assert_non_null(values);
+        dapt_case_fill(from, slot, stream++, operand_count(o), values);
+        if (o->dtype == DAPT_I32)
+            o->i = values;
+        else
+            o->f = values;
+    }
 }
 
-static void set_shape(struct operand *o, int64_t gap, uint32_t rank, const int64_t *shape) {
-    *o = (struct operand){.rank = rank, .gap = gap, .in_place = -1, .shape = {1, 1, 1, 1}};
-    for (uint32_t d = 0; d < rank; d++) o->shape[d] = shape[d];
-}
-
-void case_begin(struct op_case *c, enum dapt_opcode opcode, const char *name) {
-    *c = (struct op_case){.name = name, .op.opcode = opcode, .op.label = name, .tolerance = 2e-5};
-    for (int i = 0; i < DAPT_OP_INPUTS; i++) c->op.inputs[i] = DAPT_NONE;
-    for (int i = 0; i < DAPT_OP_OUTPUTS; i++) c->op.outputs[i] = DAPT_NONE;
-}
-
-static float *random_floats(int64_t count) {
-    float *f = malloc((size_t)count * sizeof *f);
-    assert_non_null(f);
-    for (int64_t i = 0; i < count; i++) f[i] = random_normal();
-    return f;
-}
-
-float *case_input(struct op_case *c, int slot, int64_t gap, uint32_t rank, const int64_t *shape) {
-    struct operand *o = &c->in[slot];
-    set_shape(o, gap, rank, shape);
-    o->f = random_floats(operand_count(o));
-    return o->f;
-}
-
-int32_t *case_indices(struct op_case *c, int slot, int64_t count, int64_t limit) {
-    struct operand *o = &c->in[slot];
-    set_shape(o, 0, 1, &count);
-    o->dtype = DAPT_I32;
-    o->i = malloc((size_t)count * sizeof *o->i);
-    assert_non_null(o->i);
-    for (int64_t i = 0; i < count; i++)
-        o->i[i] = (int32_t)((bed_random() * 0.5 + 0.5) * (double)limit) % (int32_t)limit;
-    return o->i;
-}
-
-float *case_output(struct op_case *c, int slot, int64_t gap, uint32_t rank, const int64_t *shape) {
-    struct operand *o = &c->out[slot];
-    set_shape(o, gap, rank, shape);
-    o->f = random_floats(operand_count(o));
-    return o->f;
-}
-
-void case_in_place(struct op_case *c, int slot, int input) {
-    struct operand *o = &c->out[slot];
-    *o = c->in[input];
-    o->in_place = input;
-    o->f = malloc((size_t)operand_count(o) * sizeof *o->f);
-    assert_non_null(o->f);
-    memcpy(o->f, c->in[input].f, (size_t)operand_count(o) * sizeof *o->f);
-}
-
-void case_free(struct op_case *c) {
+void case_close(struct op_case *c) {
     for (int i = 0; i < DAPT_OP_INPUTS; i++) free(c->in[i].f), free(c->in[i].i);
     for (int i = 0; i < DAPT_OP_OUTPUTS; i++) free(c->out[i].f);
 }
@@ -181,10 +132,15 @@ static struct reference_tensor to_reference(const struct operand *o) {
     return t;
 }
 
+// What an output is before the run: where it is an input, that.
+static const struct operand *before(const struct op_case *c, int i) {
+    return i == 0 && c->in_place >= 0 ? &c->in[c->in_place] : &c->out[i];
+}
+
 void case_reference(const struct op_case *c, double *outputs[DAPT_OP_OUTPUTS]) {
     struct reference_tensor in[DAPT_OP_INPUTS], out[DAPT_OP_OUTPUTS];
     for (int i = 0; i < DAPT_OP_INPUTS; i++) in[i] = to_reference(&c->in[i]);
-    for (int i = 0; i < DAPT_OP_OUTPUTS; i++) out[i] = to_reference(&c->out[i]);
+    for (int i = 0; i < DAPT_OP_OUTPUTS; i++) out[i] = to_reference(before(c, i));
     reference_run(&c->op, in, out);
     for (int i = 0; i < DAPT_OP_INPUTS; i++) free(in[i].v);
     for (int i = 0; i < DAPT_OP_OUTPUTS; i++) outputs[i] = out[i].v;
@@ -194,23 +150,20 @@ void case_reference(const struct op_case *c, double *outputs[DAPT_OP_OUTPUTS]) {
 
 // The case laid out in memory.
 struct layout {
-    struct dapt_tensor tensors[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS + BUFFERS];
+    struct dapt_tensor tensors[DAPT_CASE_OPERANDS + BUFFERS];
     uint32_t tensor_count;
+    char name[256];
     struct dapt_op op;
     uint32_t *words[BUFFERS];  // before the run
     bool *written[BUFFERS];    // whether the op may change the word
     int64_t size[BUFFERS];
 };
 
-// Whether the op sees what an output held before: sums, and ops that change a part.
-static bool keeps_contents(const struct op_case *c, int slot) {
-    return (c->op.accumulate >> slot & 1) != 0 || c->op.opcode == DAPT_OP_SCATTER_ROWS ||
-           c->op.opcode == DAPT_OP_ADAMW || c->out[slot].in_place >= 0;
-}
-
-static void place(struct layout *l, const struct operand *o, uint32_t buffer, uint32_t *index,
-                  bool output, bool filled) {
-    int64_t words = words_of(o), old = l->size[buffer], from = old + GUARD, length = row_length(o);
+// Adds the rows of an operand, guards around and between them. `filled`: with its contents.
+static void place(struct layout *l, const struct operand *o, int64_t gap, uint32_t buffer,
+                  uint32_t *index, bool output, bool filled) {
+    int64_t length = row_length(o), stride = length + gap,
+            words = (o->shape[0] - 1) * stride + length, old = l->size[buffer], from = old + GUARD;
     l->size[buffer] = from + words + GUARD;
     l->words[buffer] = realloc(l->words[buffer], (size_t)l->size[buffer] * sizeof(uint32_t));
     l->written[buffer] = realloc(l->written[buffer], (size_t)l->size[buffer] * sizeof(bool));
@@ -219,7 +172,7 @@ static void place(struct layout *l, const struct operand *o, uint32_t buffer, ui
     for (int64_t i = old; i < l->size[buffer]; i++)
         l->words[buffer][i] = GUARD_WORD, l->written[buffer][i] = false;
     for (int64_t row = 0; row < o->shape[0]; row++) {
-        int64_t at = from + row * (length + o->gap);
+        int64_t at = from + row * stride;
         const void *data = o->f != NULL ? (const void *)(o->f + row * length)
                                         : (const void *)(o->i + row * length);
         if (filled) memcpy(l->words[buffer] + at, data, (size_t)length * sizeof(uint32_t));
@@ -229,32 +182,51 @@ static void place(struct layout *l, const struct operand *o, uint32_t buffer, ui
     struct dapt_tensor *t = &l->tensors[l->tensor_count++];
     *t = (struct dapt_tensor){.dtype = o->dtype,
                               .rank = o->rank,
-                              .stride = length + o->gap,
+                              .stride = stride,
                               .buffer = buffer,
                               .offset = (uint64_t)from * sizeof(uint32_t)};
     memcpy(t->shape, o->shape, sizeof t->shape);
 }
 
+static int64_t gap_of(const struct op_case *c, const struct operand *o, uint32_t flags, int slot) {
+    return (flags & DAPT_OPERAND_STRIDED) && o->rank > 1 ? c->gap * (1 + slot) : 0;
+}
+
+// "matmul of 5 x 7, row 12, gaps of 4, in place of 3, += 1"
+static void set_name(const struct op_case *c, struct layout *l) {
+    const int64_t *s = c->out[0].shape;
+    char place_text[32] = "";
+    if (c->in_place >= 0) snprintf(place_text, sizeof place_text, ", in place of %d", c->in_place);
+    snprintf(l->name, sizeof l->name, "%s of %lld x %lld x %lld, %s, gaps of %lld%s, += %x",
+             dapt_op_info(c->op.opcode)->name, (long long)s[0], (long long)s[1],
+             (long long)(s[2] * s[3]), c->what, (long long)c->gap, place_text, c->op.accumulate);
+    l->op.label = l->name;
+}
+
 static void lay_out(const struct op_case *c, struct layout *l) {
+    const struct dapt_op_info *info = dapt_op_info(c->op.opcode);
     *l = (struct layout){.op = c->op};
+    set_name(c, l);
     // No buffer is empty: an op may have no input of a kind.
     int32_t zero = 0;
     const struct operand spare = {.rank = 1, .shape = {1, 1, 1, 1}, .i = &zero, .dtype = DAPT_I32};
     uint32_t unused;
-    for (uint32_t b = 0; b < BUFFERS; b++) place(l, &spare, b, &unused, false, true);
+    for (uint32_t b = 0; b < BUFFERS; b++) place(l, &spare, 0, b, &unused, false, true);
     for (int i = 0; i < DAPT_OP_INPUTS; i++) {
-        if (c->in[i].rank == 0) continue;
-        bool output = false;
-        for (int k = 0; k < DAPT_OP_OUTPUTS; k++)
-            output |= c->out[k].rank > 0 && c->out[k].in_place == i;
-        place(l, &c->in[i], c->in[i].dtype == DAPT_I32 ? 1 : 0, &l->op.inputs[i], output, true);
+        const struct operand *o = &c->in[i];
+        if (o->rank > 0)
+            place(l, o, gap_of(c, o, info->in[i].flags, i), o->dtype == DAPT_I32 ? 1 : 0,
+                  &l->op.inputs[i], c->in_place == i, true);
     }
     for (int k = 0; k < DAPT_OP_OUTPUTS; k++) {
-        if (c->out[k].rank == 0) continue;
-        if (c->out[k].in_place >= 0)
-            l->op.outputs[k] = l->op.inputs[c->out[k].in_place];
-        else
-            place(l, &c->out[k], 2, &l->op.outputs[k], true, keeps_contents(c, k));
+        const struct operand *o = &c->out[k];
+        // What was there before reaches the op where it adds or changes a part.
+        bool filled = (c->op.accumulate >> k & 1) || (info->out[k].flags & DAPT_OPERAND_UPDATE);
+        if (k == 0 && c->in_place >= 0)
+            l->op.outputs[0] = l->op.inputs[c->in_place];
+        else if (o->rank > 0)
+            place(l, o, gap_of(c, o, info->out[k].flags, DAPT_OP_INPUTS + k), 2, &l->op.outputs[k],
+                  true, filled);
     }
 }
 
@@ -342,12 +314,12 @@ static void compare(const struct bed *bed, const struct op_case *c, const struct
                 ok = isnan(want) ? isnan(got) : (double)got == want;
             if (!ok)
                 fail_msg("%s: %s: output %d, element %lld of %lld: %.9g, expected %.9g", bed->name,
-                         c->name, k, (long long)i, (long long)count, (double)got, want);
+                         l->name, k, (long long)i, (long long)count, (double)got, want);
         }
     }
 }
 
-void case_check(struct op_case *c) {
+void case_check(const struct op_case *c) {
     double *expected[DAPT_OP_OUTPUTS];
     struct layout l;
     uint32_t *after[BUFFERS], *base[BUFFERS] = {NULL};
@@ -366,7 +338,7 @@ void case_check(struct op_case *c) {
         bool same = i > 0 && beds[i].backend == beds[i - 1].backend && beds[i].threads > 1;
         for (int b = 0; b < BUFFERS; b++) {
             if (same && memcmp(base[b], after[b], (size_t)l.size[b] * sizeof(uint32_t)) != 0)
-                fail_msg("%s: %s: bits differ from those with %u threads", beds[i].name, c->name,
+                fail_msg("%s: %s: bits differ from those with %u threads", beds[i].name, l.name,
                          beds[i - 1].threads);
             free(base[b]);
             base[b] = after[b];
@@ -374,9 +346,7 @@ void case_check(struct op_case *c) {
     }
     for (int b = 0; b < BUFFERS; b++) free(base[b]);
     for (int k = 0; k < DAPT_OP_OUTPUTS; k++) free(expected[k]);
-    covered[c->op.opcode] = true;
     layout_free(&l);
-    case_free(c);
 }
 
 void bed_check_bits(const struct dapt_program *program, const void *const *initial) {

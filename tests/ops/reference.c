@@ -140,7 +140,7 @@ static void norm_grad(const struct dapt_op *op, tensor *in, tensor *out) {
         }
     }
     for (int64_t i = 0; i < c; i++) {
-        put(op, 1, &out[1].v[i], dw[i]);
+        if (out[1].v != NULL) put(op, 1, &out[1].v[i], dw[i]);
         if (centred && out[2].v != NULL) put(op, 2, &out[2].v[i], db[i]);
     }
     free(dw);
@@ -286,7 +286,8 @@ static void lm_loss(const struct dapt_op *op, tensor *in, tensor *out) {
     double scale = (double)op->u.lm.scale, cap = (double)op->u.lm.softcap;
     double *z = calloc((size_t)vocabulary, sizeof *z),
            *slope = calloc((size_t)vocabulary, sizeof *slope);
-    if (grad && (op->accumulate & 4) == 0)
+    bool dx = grad && out[1].v != NULL, dw = grad && out[2].v != NULL;
+    if (dw && (op->accumulate & 4) == 0)
         memset(out[2].v, 0, (size_t)(vocabulary * c) * sizeof(double));
     if (grad && out[3].v != NULL && (op->accumulate & 8) == 0)
         memset(out[3].v, 0, (size_t)vocabulary * sizeof(double));
@@ -294,7 +295,7 @@ static void lm_loss(const struct dapt_op *op, tensor *in, tensor *out) {
         const double *x = in[0].v + n * c;
         int32_t target = in[3].i[n];
         out[0].v[n] = 0;
-        for (int64_t i = 0; grad && i < c; i++) out[1].v[n * c + i] = 0;
+        for (int64_t i = 0; dx && i < c; i++) out[1].v[n * c + i] = 0;
         if (target < 0) continue;
         double top = -INFINITY, sum = 0;
         for (int64_t v = 0; v < vocabulary; v++) {
@@ -313,8 +314,8 @@ static void lm_loss(const struct dapt_op *op, tensor *in, tensor *out) {
         for (int64_t v = 0; grad && v < vocabulary; v++) {
             double d = in[4].v[0] * slope[v] * (exp(z[v] - top) / sum - (v == target ? 1 : 0));
             for (int64_t i = 0; i < c; i++) {
-                out[1].v[n * c + i] += d * in[1].v[v * c + i];
-                out[2].v[v * c + i] += d * x[i];
+                if (dx) out[1].v[n * c + i] += d * in[1].v[v * c + i];
+                if (dw) out[2].v[v * c + i] += d * x[i];
             }
             if (out[3].v != NULL) out[3].v[v] += d;
         }
