@@ -2,17 +2,22 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// rms_norm: y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + eps). With LAYER: y = (x - mean) *
-// rstd * weight + bias. WIDTH invocations a row, HEIGHT rows a workgroup.
+// rms_norm: y = x * rstd * (offset + weight), rstd = 1 / sqrt(mean(x^2) + eps). With LAYER: y = (x -
+// mean) * rstd * weight + bias. WIDTH invocations a row, HEIGHT rows a workgroup.
 layout(constant_id = 2) const bool HAS_BIAS = false;
 layout(constant_id = 3) const uint AT_ONCE = 1;   // columns of a round, of which cols has a whole number per invocation
+layout(constant_id = 4) const bool HAS_OFFSET = false;
 
 layout(push_constant, std430) uniform Push {
     Inputs x, weight, bias;
     Floats y, mean, rstd;
     uint rows, cols, inner, stride_x, stride_y;
-    float eps;
+    float eps, offset;
 } p;
+
+float weight(uint c) {
+    return HAS_OFFSET ? p.offset + p.weight.at[c] : p.weight.at[c];
+}
 
 void main() {
     uint lane = gl_LocalInvocationID.x;
@@ -36,7 +41,7 @@ void main() {
         for (uint next = lane; next < cols; next += AT_ONCE * WIDTH)
             [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
                 uint c = next + j * WIDTH;
-                float y = (p.x.at[from + c] - mean) * rstd * p.weight.at[c];
+                float y = (p.x.at[from + c] - mean) * rstd * weight(c);
                 if (HAS_BIAS) y += p.bias.at[c];
                 p.y.at[to + c] = y;
             }

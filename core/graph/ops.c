@@ -222,6 +222,11 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
             return fail_operand(op, &info->in[1],
                                 "must be an even number of columns, at most the head size");
         break;
+    case DAPT_OP_LAYER_NORM:
+    case DAPT_OP_LAYER_NORM_GRAD:
+        if (op->u.norm.weight_offset != 0)
+            return fail_operand(op, &info->in[1], "takes no offset in a layer norm");
+        break;
     case DAPT_OP_ATTENTION:
     case DAPT_OP_ATTENTION_GRAD:
         if (s['H'] % s['G'])

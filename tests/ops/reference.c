@@ -105,7 +105,7 @@ static void column_sum(const struct dapt_op *op, tensor *in, tensor *out) {
 
 static void norm(const struct dapt_op *op, tensor *in, tensor *out) {
     bool centred = op->opcode == DAPT_OP_LAYER_NORM;
-    const double *bias = centred ? in[2].v : NULL;
+    const double *bias = centred ? in[2].v : NULL, offset = (double)op->u.norm.weight_offset;
     int64_t c = last_of(&in[0]);
     for (int64_t n = 0; n < count_of(&in[0]) / c; n++) {
         const double *x = in[0].v + n * c;
@@ -114,7 +114,8 @@ static void norm(const struct dapt_op *op, tensor *in, tensor *out) {
         for (int64_t i = 0; i < c; i++) square += (x[i] - mean) * (x[i] - mean) / (double)c;
         double rstd = 1 / sqrt(square + (double)op->u.norm.eps);
         for (int64_t i = 0; i < c; i++)
-            out[0].v[n * c + i] = (x[i] - mean) * rstd * in[1].v[i] + (bias != NULL ? bias[i] : 0);
+            out[0].v[n * c + i] = (x[i] - mean) * rstd * (offset + in[1].v[i]) +
+                                  (bias != NULL ? bias[i] : 0);
         if (centred) out[1].v[n] = mean;
         out[centred ? 2 : 1].v[n] = rstd;
     }
@@ -122,20 +123,23 @@ static void norm(const struct dapt_op *op, tensor *in, tensor *out) {
 
 static void norm_grad(const struct dapt_op *op, tensor *in, tensor *out) {
     bool centred = op->opcode == DAPT_OP_LAYER_NORM_GRAD;
+    double offset = (double)op->u.norm.weight_offset;
     int64_t c = last_of(&in[1]);
     double *dw = calloc((size_t)c, sizeof *dw), *db = calloc((size_t)c, sizeof *db);
     for (int64_t n = 0; n < count_of(&in[1]) / c; n++) {
         double mean = centred ? in[3].v[n] : 0, rstd = in[centred ? 4 : 3].v[n], mean_g = 0,
                mean_gx = 0;
         for (int64_t i = 0; i < c; i++) {
-            double g = in[0].v[n * c + i] * in[2].v[i], xh = (in[1].v[n * c + i] - mean) * rstd;
+            double g = in[0].v[n * c + i] * (offset + in[2].v[i]),
+                   xh = (in[1].v[n * c + i] - mean) * rstd;
             mean_g += centred ? g / (double)c : 0;
             mean_gx += g * xh / (double)c;
             dw[i] += in[0].v[n * c + i] * xh;
             db[i] += in[0].v[n * c + i];
         }
         for (int64_t i = 0; i < c; i++) {
-            double g = in[0].v[n * c + i] * in[2].v[i], xh = (in[1].v[n * c + i] - mean) * rstd;
+            double g = in[0].v[n * c + i] * (offset + in[2].v[i]),
+                   xh = (in[1].v[n * c + i] - mean) * rstd;
             put(op, 0, &out[0].v[n * c + i], rstd * (g - mean_g - xh * mean_gx));
         }
     }

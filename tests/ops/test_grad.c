@@ -140,10 +140,13 @@ static void test_norms(void **unused) {
 
     in[2].v = NULL;
     forward.opcode = DAPT_OP_RMS_NORM, backward.opcode = DAPT_OP_RMS_NORM_GRAD;
-    reference_run(&forward, in, out);
-    struct reference_tensor rms_in[8] = {dy, in[0], in[1], out[1]};
-    reference_run(&backward, rms_in, grad);
-    for (int i = 0; i < 2; i++) compare("rms_norm", &forward, in, out, &dy, i, &grad[i]);
+    for (int offset = 0; offset < 2; offset++) {
+        forward.u.norm.weight_offset = backward.u.norm.weight_offset = (float)offset;
+        reference_run(&forward, in, out);
+        struct reference_tensor rms_in[8] = {dy, in[0], in[1], out[1]};
+        reference_run(&backward, rms_in, grad);
+        for (int i = 0; i < 2; i++) compare("rms_norm", &forward, in, out, &dy, i, &grad[i]);
+    }
 }
 
 static void test_rope(void **unused) {

@@ -144,13 +144,14 @@ static void test_bias_and_column_sum(void **state) {
 // ------------------------------------------------------------------------------------------- norms
 
 // Rank 2 or 3: rows of `heads` heads each.
-static void check_norm(int64_t n, int64_t heads, int64_t c, int64_t gap, bool bias) {
+static void check_norm(int64_t n, int64_t heads, int64_t c, int64_t gap, bool bias, float offset) {
     uint32_t rank = heads > 0 ? 3 : 2;
     const int64_t shape[3] = {n, heads > 0 ? heads : c, c}, rows = n * (heads > 0 ? heads : 1);
     bool layer = heads == 0;
     struct op_case k;
     case_begin(&k, DAPT_OP_RMS_NORM, "rms_norm");
     k.op.u.norm.eps = 1e-5f;
+    k.op.u.norm.weight_offset = offset;
     case_input(&k, 0, gap, rank, shape);
     case_input(&k, 1, 0, 1, &c);
     case_output(&k, 0, 2 * gap, rank, shape);
@@ -172,7 +173,7 @@ static void check_norm(int64_t n, int64_t heads, int64_t c, int64_t gap, bool bi
 }
 
 static void check_norm_grad(int64_t n, int64_t heads, int64_t c, int64_t gap, uint32_t accumulate,
-                            bool bias) {
+                            bool bias, float offset) {
     uint32_t rank = heads > 0 ? 3 : 2;
     const int64_t shape[3] = {n, heads > 0 ? heads : c, c}, rows = n * (heads > 0 ? heads : 1);
     struct op_case k;
@@ -180,6 +181,7 @@ static void check_norm_grad(int64_t n, int64_t heads, int64_t c, int64_t gap, ui
         case_begin(&k, layer ? DAPT_OP_LAYER_NORM_GRAD : DAPT_OP_RMS_NORM_GRAD,
                    layer ? "layer_norm_grad" : "rms_norm_grad");
         k.op.accumulate = layer && bias ? accumulate : accumulate & 3;
+        k.op.u.norm.weight_offset = layer ? 0 : offset;
         case_input(&k, 0, gap, rank, shape);
         case_input(&k, 1, 2 * gap, rank, shape);
         case_input(&k, 2, 0, 1, &c);
@@ -195,15 +197,19 @@ static void check_norm_grad(int64_t n, int64_t heads, int64_t c, int64_t gap, ui
 static void test_norms(void **state) {
     (void)state;
     for (size_t s = 0; s < COUNT_OF(sizes); s++) {
-        check_norm(sizes[s][0], 0, sizes[s][1], (int64_t)s % 3, s % 2 == 0);
+        float offset = s % 3 == 1 ? 1 : 0;
+        check_norm(sizes[s][0], 0, sizes[s][1], (int64_t)s % 3, s % 2 == 0, offset);
         for (uint32_t accumulate = 0; accumulate < 8; accumulate += 7)
-            check_norm_grad(sizes[s][0], 0, sizes[s][1], (int64_t)s % 3, accumulate, s % 2 == 0);
+            check_norm_grad(sizes[s][0], 0, sizes[s][1], (int64_t)s % 3, accumulate, s % 2 == 0,
+                            offset);
     }
-    check_norm(37, 4, 24, 8, false);
-    check_norm(5, 3, 7, 0, false);
-    check_norm_grad(37, 4, 24, 8, 1, false);
-    check_norm_grad(37, 4, 24, 0, 2, false);
-    check_norm_grad(3000, 0, 9, 0, 6, true);
+    for (int offset = 0; offset < 2; offset++) {
+        check_norm(37, 4, 24, 8, false, (float)offset);
+        check_norm(5, 3, 7, 0, false, (float)offset);
+        check_norm_grad(37, 4, 24, 8, 1, false, (float)offset);
+        check_norm_grad(37, 4, 24, 0, 2, false, (float)offset);
+        check_norm_grad(3000, 0, 9, 0, 6, true, (float)offset * 0.75f);
+    }
 }
 
 static void test_rope(void **state) {

@@ -79,11 +79,12 @@ enum dapt_opcode {
     // Root mean square norm (Zhang and Sennrich 2019).
     // in: x (strided; rank 2 or 3, each last dimension of C is one row), weight [C]
     // out: y like x (strided), rstd [rows]
-    // rstd = 1 / sqrt(mean(x^2) + eps); y = x * rstd * weight
+    // rstd = 1 / sqrt(mean(x^2) + eps); y = x * rstd * (weight_offset + weight)
     DAPT_OP_RMS_NORM,
     // in: dy (strided), x (strided), weight [C], rstd
     // out: dx (strided, +=), dweight [C] (+=)
-    // g = dy * weight; dx = rstd * (g - x * rstd^2 * mean(g * x)); dweight = sum of dy * x * rstd
+    // g = dy * (weight_offset + weight); dx = rstd * (g - x * rstd^2 * mean(g * x));
+    // dweight = sum of dy * x * rstd
     DAPT_OP_RMS_NORM_GRAD,
     // Layer norm (Ba et al. 2016).
     // in: x [N,C] (strided), weight [C], bias [C] [x]
@@ -207,9 +208,10 @@ struct dapt_op {
             bool transpose_a, transpose_b;
             enum dapt_activation activation;
         } matmul;
+        // the four norm ops; weight_offset is 0 in layer norms
         struct {
-            float eps;
-        } norm;  // the four norm ops
+            float eps, weight_offset;
+        } norm;
         struct {
             bool interleaved, inverse;
         } rope;
