@@ -3,7 +3,7 @@
 #include "lib/base.glsl"
 // One output element from one element of each operand. The row in meson.build says which: Y, and Z
 // for a second output, are expressions of a, b and c, elements of the operands (INPUTS of them),
-// and of p.value.
+// of p.value and p.limit.
 layout(constant_id = 2) const uint ACTIVATION = 0;
 layout(constant_id = 3) const uint AT_ONCE = 1;   // columns that an invocation takes in a round
 #include "lib/activation.glsl"
@@ -13,7 +13,7 @@ layout(push_constant, std430) uniform Push {
     Floats y, z;
     uint rows, cols;
     uint stride_a, stride_b, stride_c, stride_y, stride_z;   // 0: the same row each time
-    float value;
+    float value, limit;
 } p;
 
 void one(uint row, uint col) {

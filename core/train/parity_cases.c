@@ -118,6 +118,7 @@ static const struct row rows[] = {
     {.op = {.opcode = DAPT_OP_GATE_GRAD, .u.activation.kind = DAPT_ACT_GELU_TANH}, .shapes = row_shapes},
     {.op = {.opcode = DAPT_OP_ADD}, .shapes = row_shapes, .gaps = true},
     {.op = {.opcode = DAPT_OP_SCALE, .u.scale.factor = -1.75f}, .shapes = row_shapes, .gaps = true},
+    {.op = {.opcode = DAPT_OP_SCALE, .u.scale = {.factor = -1.75f, .softcap = 1.5f}}, .shapes = row_shapes},
     {.op = {.opcode = DAPT_OP_COPY}, .shapes = row_shapes, .gaps = true},
     {.op = {.opcode = DAPT_OP_FILL, .u.fill.value = 0.3f}, .shapes = row_shapes, .gaps = true},
     {.op = {.opcode = DAPT_OP_LM_LOSS, .u.lm = {.scale = 0.5f, .softcap = 3}}, .shapes = lm_shapes},

@@ -22,6 +22,9 @@ static void put(const struct dapt_op *op, int index, double *place, double value
 static double normal(double x) {
     return 0.5 * erfc(-x / sqrt(2.0));
 }
+static double cap(double x, double limit) {
+    return limit > 0 ? limit * tanh(x / limit) : x;
+}
 static double gelu_tanh_inner(double x) {
     return sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x);
 }
@@ -274,7 +277,9 @@ static void element(const struct dapt_op *op, tensor *in, tensor *out) {
             out[1].v[i] = a * reference_activate(kind, b);
             break;
         case DAPT_OP_ADD: *y = a + b; break;
-        case DAPT_OP_SCALE: *y = (double)op->u.scale.factor * a; break;
+        case DAPT_OP_SCALE:
+            *y = cap((double)op->u.scale.factor * a, (double)op->u.scale.softcap);
+            break;
         case DAPT_OP_COPY: *y = a; break;
         default: *y = (double)op->u.fill.value; break;
         }

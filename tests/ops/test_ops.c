@@ -329,7 +329,10 @@ static void test_elements(void **state) {
                 if (place > 0 && (place > inputs || opcodes[o] == DAPT_OP_COPY)) continue;
                 struct op_case k;
                 case_begin(&k, opcodes[o], "element");
-                if (opcodes[o] == DAPT_OP_SCALE) k.op.u.scale.factor = -1.75f;
+                if (opcodes[o] == DAPT_OP_SCALE) {
+                    k.op.u.scale.factor = -1.75f;
+                    k.op.u.scale.softcap = s % 2 == 0 ? 0 : 1.5f;
+                }
                 if (opcodes[o] == DAPT_OP_FILL) k.op.u.fill.value = 0.3f;
                 for (int i = 0; i < inputs; i++)
                     case_input(&k, i, variant / 3 * (i + 2), ranks[s], shapes[s]);
@@ -458,6 +461,13 @@ static void test_not_a_number(void **state) {
             k.poisoned = true;
             case_check(&k);
         }
+    case_begin(&k, DAPT_OP_SCALE, "scale with a softcap, NaN");
+    k.op.u.scale.factor = 2;
+    k.op.u.scale.softcap = 3;
+    case_input(&k, 0, 0, 2, SHAPE(3, 37))[41] = NAN;
+    case_output(&k, 0, 0, 2, SHAPE(3, 37));
+    k.poisoned = true;
+    case_check(&k);
     case_begin(&k, DAPT_OP_RMS_NORM, "rms_norm, NaN");
     case_input(&k, 0, 0, 2, SHAPE(5, 37))[50] = NAN;
     case_input(&k, 1, 0, 1, SHAPE(37));

@@ -138,7 +138,7 @@ enum dapt_opcode {
     // out: y (strided, in place: a, or b) = a + b
     DAPT_OP_ADD,
     // in: x (strided)
-    // out: y (strided, in place: x) = factor * x
+    // out: y (strided, in place: x) = factor * x, then, if softcap > 0, softcap * tanh(y / softcap)
     DAPT_OP_SCALE,
     // in: x (strided)
     // out: y (strided) = x
@@ -224,7 +224,7 @@ struct dapt_op {
             enum dapt_activation kind;
         } activation;  // activate, gate and their gradients
         struct {
-            float factor;
+            float factor, softcap;
         } scale;
         struct {
             float value;
