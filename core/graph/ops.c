@@ -35,7 +35,7 @@ static const struct dapt_op_info table[DAPT_OP_COUNT] = {
          {"rstd", "N", 0}},
         {{"dx", "NC", STR | ADD}, {"dweight", "C", ADD}, {"dbias", "C", ADD | OPT}}, 0, 14},
     [DAPT_OP_ROPE] = {"rope",
-        {{"x", "NHD", STR}, {"table", "PR", 0}, {"positions", "N", IDX}},
+        {{"x", "NHD", STR}, {"table", "PR", STR}, {"positions", "N", IDX}},
         {{"y", "NHD", STR}}, 1, 3},
     [DAPT_OP_ATTENTION] = {"attention",
         {{"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR}, {"first", "N", IDX},

@@ -25,6 +25,7 @@ struct dapt_family {
         const char *parallel;                 // attention and feed-forward read the same stream
         const char *rope_layers;              // [layers] 1: positions turn q and k; 0: they do not
         const char *rope_share, *rope_theta;  // older names (dapt_rope_options)
+        const char *local_theta;              // of layers with a window
         const char *embedding_scale, *attention_scale, *residual_scale, *logit_divisor;
     } keys;
     const char *activation;  // defaults of keys that may be absent
@@ -34,6 +35,7 @@ struct dapt_family {
     double init_range;              // 0: 0.02
     uint32_t feed_forward_factor;   // of the hidden size; 0: the key must be there
     double rope_share, rope_theta;  // as in dapt_rope_options
+    double local_theta;             // of layers with a window; 0: they turn as the others do
     uint32_t rope_original;
     uint32_t rope_interval;  // without keys.rope_layers each so-manieth layer does not turn
     int32_t window;          // 0: none

@@ -238,7 +238,28 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     return status;
 }
 
-static enum dapt_status read_rope(struct dapt_model *m) {
+// The tables of those layers that see everything and of those with a window, as far as there are any.
+static enum dapt_status read_ropes_by_type(struct dapt_model *m, struct dapt_rope_options options) {
+    static const char *const types[DAPT_ROPES] = {"full_attention", "sliding_attention"};
+    enum dapt_status status = DAPT_OK;
+    uint32_t count = 0;
+    for (int local = 0; local < DAPT_ROPES && !status; local++) {
+        bool any = false;
+        for (uint32_t l = 0; l < m->layers; l++) {
+            if ((m->windows[l] != 0) != local) continue;
+            m->rope_of[l] = count;
+            any = true;
+        }
+        options.layer_type = types[local];
+        options.local = local;
+        if (local) options.theta = m->family->local_theta;
+        if (local) options.theta_key = m->family->keys.local_theta;
+        if (any) status = dapt_rope_read(m->config, &options, &m->arena, &m->ropes[count++]);
+    }
+    return status;
+}
+
+static enum dapt_status read_ropes(struct dapt_model *m) {
     const struct dapt_rope_options options = {.head_size = m->head_size,
                                               .max_positions = m->max_positions,
                                               .theta = m->family->rope_theta,
@@ -246,8 +267,11 @@ static enum dapt_status read_rope(struct dapt_model *m) {
                                               .share = m->family->rope_share,
                                               .share_key = m->family->keys.rope_share,
                                               .theta_key = m->family->keys.rope_theta};
+    m->rope_of = dapt_arena_alloc(&m->arena, m->layers * sizeof *m->rope_of);
+    if (!m->rope_of) return DAPT_ERROR_MEMORY;
     if (m->family->learned_positions) return DAPT_OK;
-    return dapt_rope_read(m->config, &options, &m->arena, &m->rope);
+    if (m->family->local_theta > 0) return read_ropes_by_type(m, options);
+    return dapt_rope_read(m->config, &options, &m->arena, &m->ropes[0]);
 }
 
 // ----------------------------------------------------------------------------------------- opening
@@ -272,7 +296,7 @@ enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_mode
     if (!status) status = read_scales(m);
     if (!status) status = read_unrotated(m);
     if (!status) status = read_windows(m);
-    if (!status) status = read_rope(m);
+    if (!status) status = read_ropes(m);
     if (!status) status = dapt_slots_place(m);
     if (status) dapt_model_close(&m);
     *model = m;
@@ -341,16 +365,19 @@ enum dapt_status dapt_model_hash(const struct dapt_model *m, struct dapt_hash *h
     enum dapt_status status = dapt_hasher_create(&hasher);
     if (status) return status;
     const uint64_t numbers[] = {m->layers,     m->hidden,       m->heads,    m->kv_heads,
-                                m->head_size,  m->feed_forward, m->vocab,    m->rope.size,
+                                m->head_size,  m->feed_forward, m->vocab,    m->ropes[0].size,
                                 m->tied,       m->bias_qkv,     m->bias_out, m->bias_mlp,
                                 m->activation, m->weight_count};
     dapt_hasher_add_string(hasher, m->family->type);
     dapt_hasher_add(hasher, numbers, sizeof numbers);
     dapt_hasher_add(hasher, &m->norm_eps, sizeof m->norm_eps);
     dapt_hasher_add(hasher, m->windows, m->layers * sizeof *m->windows);
-    dapt_hasher_add(hasher, m->rope.frequency, m->rope.size / 2 * sizeof *m->rope.frequency);
-    if (m->rope.size && m->rope.scale != 1)
-        dapt_hasher_add(hasher, &m->rope.scale, sizeof m->rope.scale);
+    for (int i = 0; i < DAPT_ROPES; i++) {
+        const struct dapt_rope *rope = &m->ropes[i];
+        dapt_hasher_add(hasher, rope->frequency, rope->size / 2 * sizeof *rope->frequency);
+        if (rope->size && rope->scale != 1)
+            dapt_hasher_add(hasher, &rope->scale, sizeof rope->scale);
+    }
     if (m->family->keys.parallel) dapt_hasher_add(hasher, &m->parallel, sizeof m->parallel);
     if (m->unrotated) dapt_hasher_add(hasher, m->unrotated, m->layers * sizeof *m->unrotated);
     if (m->family->keys.attention_scale) {

@@ -86,15 +86,21 @@ static bool supports(void *context, const struct dapt_graph *graph, const struct
     return dapt_device_supports(context, &program, &copy);
 }
 
-static enum dapt_status fill_rope(struct dapt_engine *e, const struct dapt_graph *g,
-                                  struct dapt_buffer_handle *buffer) {
-    uint64_t size = g->role_size[DAPT_BUFFER_CONSTANT];
+static enum dapt_status fill_ropes(struct dapt_engine *e, const struct lane *lane) {
+    uint64_t size = lane->graph->role_size[DAPT_BUFFER_CONSTANT];
     if (!size) return DAPT_OK;
-    float *table = dapt_alloc_aligned(size / sizeof(float), sizeof *table);
-    if (!table) return DAPT_ERROR_MEMORY;
-    dapt_rope_table(&e->model->rope, (uint32_t)(size / sizeof *table / e->model->rope.size), table);
-    enum dapt_status status = dapt_buffer_write(buffer, 0, table, size);
-    free(table);
+    const struct dapt_storage *storages = lane->graph->storages;
+    float *tables = dapt_alloc_aligned(size / sizeof(float), sizeof *tables);
+    if (!tables) return DAPT_ERROR_MEMORY;
+    for (int i = 0; i < DAPT_ROPES; i++) {
+        if (lane->io.ropes[i] == DAPT_NONE) continue;
+        const struct dapt_tensor *t = dapt_graph_tensor(lane->graph, lane->io.ropes[i]);
+        dapt_rope_table(&e->model->ropes[i], (uint32_t)t->shape[0], (uint32_t)t->stride,
+                        tables + (storages[t->buffer].offset + t->offset) / sizeof *tables);
+    }
+    enum dapt_status status = dapt_buffer_write(lane->buffers[DAPT_BUFFER_CONSTANT], 0, tables,
+                                                size);
+    free(tables);
     return status;
 }
 
@@ -118,7 +124,7 @@ static enum dapt_status finish_lane(struct dapt_engine *e, struct lane *lane,
                 (double)size / 1048576.0, e->model->weight_count, e->options.sequences,
                 e->options.length);
     }
-    if (!status) status = fill_rope(e, g, lane->buffers[DAPT_BUFFER_CONSTANT]);
+    if (!status) status = fill_ropes(e, lane);
     return status ? status
                   : dapt_program_compile(e->device, &program, lane->buffers, &lane->executable);
 }
@@ -447,7 +453,7 @@ enum dapt_status dapt_engine_decode_start(struct dapt_engine *engine, uint32_t c
     if (!capacity || capacity > 1u << 24)
         return dapt_fail(DAPT_ERROR_INVALID, "generation: a text of %u tokens: expected 1 to %u",
                          capacity, 1u << 24);
-    if (!engine->model->rope.size && capacity > engine->model->max_positions)
+    if (!engine->model->ropes[0].size && capacity > engine->model->max_positions)
         return dapt_fail(DAPT_ERROR_INVALID,
                          "generation: %u tokens with the prompt: the model has positions for %u",
                          capacity, engine->model->max_positions);

@@ -161,8 +161,9 @@ static void positions_of_families(void **state) {
         struct dapt_model *m;
         snprintf(json, sizeof json, "{" SIZES ",%s}", cases[i].json);
         if (open_model(json, &m)) fail_msg("%s: %s", json, dapt_error());
-        assert_int_equal(m->rope.size, cases[i].size);
-        if (cases[i].second > 0) assert_float_equal(m->rope.frequency[1], cases[i].second, 1e-6);
+        assert_int_equal(m->ropes[0].size, cases[i].size);
+        if (cases[i].second > 0)
+            assert_float_equal(m->ropes[0].frequency[1], cases[i].second, 1e-6);
         dapt_model_close(&m);
     }
 }
@@ -178,14 +179,14 @@ static void phi3_scales_by_longrope(void **state) {
 #define FACTORS "\"short_factor\":[1,1],\"long_factor\":[2,2]"
     assert_int_equal(open_model(PHI3 "\"rope_scaling\":{\"type\":\"longrope\"," FACTORS "}}", &m),
                      0);
-    assert_float_equal(m->rope.scale, 1.0408330, 1e-6);
-    assert_int_equal(m->rope.limit, 4096);
+    assert_float_equal(m->ropes[0].scale, 1.0408330, 1e-6);
+    assert_int_equal(m->ropes[0].limit, 4096);
     dapt_model_close(&m);
     assert_int_equal(open_model(PHI3 "\"rope_scaling\":{\"type\":\"longrope\"," FACTORS
                                      ",\"original_max_position_embeddings\":16}}",
                                 &m),
                      0);
-    assert_int_equal(m->rope.limit, 4096);
+    assert_int_equal(m->ropes[0].limit, 4096);
     dapt_model_close(&m);
     assert_int_not_equal(open_model(PHI3 "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}}", &m),
                          0);

@@ -225,7 +225,7 @@ static void test_rope(void **state) {
             k.op.u.rope.interleaved = (variant & 1) != 0;
             k.op.u.rope.inverse = (variant & 2) != 0;
             case_input(&k, 0, gap, 3, SHAPE(n, h, d));
-            case_input(&k, 1, 0, 2, SHAPE(41, r));
+            case_input(&k, 1, variant % 4, 2, SHAPE(41, r));
             case_indices(&k, 2, n, 41);
             if ((variant & 4) != 0)
                 case_in_place(&k, 0, 0);

@@ -98,8 +98,8 @@ enum dapt_opcode {
     DAPT_OP_LAYER_NORM_GRAD,
 
     // Rotary positions (Su et al. 2021).
-    // in: x [N,H,D] (strided), table [P,R] (R even, R <= D: the cosines of R/2 pairs, then their
-    //     sines), positions i32 [N] in 0..P-1
+    // in: x [N,H,D] (strided), table [P,R] (strided; R even, R <= D: the cosines of R/2 pairs, then
+    //     their sines), positions i32 [N] in 0..P-1
     // out: y [N,H,D] (strided, in place: x)
     // Pair i is (x[i], x[i + R/2]), interleaved: (x[2i], x[2i+1]); (a, b) becomes
     // (a cos - b sin, a sin + b cos), inverse: with sin negated. Elements from R on are copied.
