@@ -28,11 +28,12 @@
     [DAPT_SLOT_DOWN_BIAS] = "layers.%u.mlp.down_proj.bias"
 #define LLAMA_NAMES LLAMA_ENDS, LLAMA_NORMS, LLAMA_QKV, LLAMA_MLP
 
-#define LLAMA_SIZES \
+#define LLAMA_KEYS_OF(activation_key) \
     .hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads", \
     .kv_heads = "num_key_value_heads", .head_size = "head_dim", \
     .feed_forward = "intermediate_size", .positions = "max_position_embeddings", \
-    .activation = "hidden_act"
+    .activation = activation_key
+#define LLAMA_SIZES LLAMA_KEYS_OF("hidden_act")
 #define LLAMA_KEYS LLAMA_SIZES, .eps = "rms_norm_eps"
 
 static const char *const rotary_buffers[] = {".rotary_emb.inv_freq", NULL};
@@ -44,6 +45,21 @@ static const char *const rotary_buffers[] = {".rotary_emb.inv_freq", NULL};
 static const char *const neox_buffers[] = {".attention.bias", ".attention.masked_bias",
                                            ".rotary_emb.inv_freq", NULL};
 static const char *const gpt2_buffers[] = {".attn.bias", ".attn.masked_bias", NULL};
+
+#define GEMMA_KEYS \
+    LLAMA_KEYS_OF("hidden_activation"), .eps = "rms_norm_eps", \
+    .attention_bias = "attention_bias", .window = "sliding_window", \
+    .query_scale = "query_pre_attn_scalar", .logit_cap = "final_logit_softcapping"
+#define GEMMA_PARTS \
+    .activation = "gelu_pytorch_tanh", .eps = 1e-6, .kv_heads = 4, .head_size = 256, \
+    .window = 4096, .query_scale = 256, .tied = true, .norm_offset = 1, .root_embedding = true, \
+    .bias_qkv = DAPT_BIAS_CONFIG, .bias_out = DAPT_BIAS_CONFIG, .gated = true, \
+    .prefix = "model.", .buffers = rotary_buffers
+#define GEMMA_NORMS \
+    [DAPT_SLOT_NORM1] = "layers.%u.input_layernorm.weight", \
+    [DAPT_SLOT_POST_NORM1] = "layers.%u.post_attention_layernorm.weight", \
+    [DAPT_SLOT_NORM2] = "layers.%u.pre_feedforward_layernorm.weight", \
+    [DAPT_SLOT_POST_NORM2] = "layers.%u.post_feedforward_layernorm.weight"
 
 // Defaults are those of the configuration classes in transformers 5.12.
 static const struct dapt_family families[] = {
@@ -212,6 +228,13 @@ static const struct dapt_family families[] = {
         .activation = "silu", .eps = 1e-6, .positions = 2048,
         .bias_qkv = DAPT_BIAS_CONFIG, .bias_out = DAPT_BIAS_CONFIG, .bias_mlp = DAPT_BIAS_CONFIG,
         .gated = true, .prefix = "model.", .names = {LLAMA_NAMES}, .buffers = rotary_buffers,
+    },
+    {   // checked with transformers 5.12.1
+        .type = "gemma2", .architecture = "Gemma2ForCausalLM",
+        .keys = {GEMMA_KEYS, .attention_cap = "attn_logit_softcapping"},
+        GEMMA_PARTS, .positions = 8192, .window_interval = 2, .attention_cap = 50,
+        .logit_cap = 30,
+        .names = {LLAMA_ENDS, LLAMA_QKV, LLAMA_MLP, GEMMA_NORMS},
     },
 };
 // clang-format on

@@ -82,6 +82,7 @@ struct dapt_model {
     bool *unrotated;  // [layers] whose q and k do not turn; NULL: all turn
     // Factors of the embedding, of q.k, of what a layer adds, of the logits.
     float embedding_scale, attention_scale, residual_scale, logit_scale;
+    float attention_cap, logit_cap;  // softcaps of q.k and of the logits; 0: none
     enum dapt_activation activation;
     int64_t bos, eos;  // of config.json; -1: none
 

@@ -81,7 +81,8 @@ static dapt_value embed(struct builder *x, dapt_value table, dapt_value rows) {
 static dapt_value rms_norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
     return make(x, (struct dapt_op){.opcode = DAPT_OP_RMS_NORM,
                                     .inputs = {in, parameter(x, slot, 1)},
-                                    .u.norm.eps = x->m->norm_eps});
+                                    .u.norm = {.eps = x->m->norm_eps,
+                                               .weight_offset = x->m->family->norm_offset}});
 }
 
 // A norm over each row; the row itself where the layer has no such norm.
@@ -156,7 +157,8 @@ static dapt_value attention(struct builder *x, dapt_value in) {
                                             .inputs = {q, k, v, x->io->first, x->io->last},
                                             .u.attention = {.sequences = (int32_t)x->b->sequences,
                                                             .window = m->windows[x->row - 1],
-                                                            .scale = m->attention_scale}});
+                                                            .scale = m->attention_scale,
+                                                            .softcap = m->attention_cap}});
     return linear(x, reshape2(x, y, x->n, (int64_t)m->heads * m->head_size),
                   parameter(x, DAPT_SLOT_OUT, 1), parameter(x, DAPT_SLOT_OUT_BIAS, 1));
 }
@@ -246,7 +248,7 @@ static enum dapt_status loss(struct builder *x, dapt_value h, dapt_value head) {
     bool train = x->b->mode == DAPT_MODEL_TRAIN;
     const struct dapt_op op = {.opcode = DAPT_OP_LM_LOSS,
                                .inputs = {h, head, NONE, io->targets},
-                               .u.lm.scale = x->m->logit_scale};
+                               .u.lm = {.scale = x->m->logit_scale, .softcap = x->m->logit_cap}};
     io->losses = dapt_graph_make(x->g, train ? DAPT_BUFFER_WORK : DAPT_BUFFER_RESULT, &op);
     if (!train) return x->g->status;
     io->loss_sum = dapt_graph_make(
@@ -265,6 +267,15 @@ static enum dapt_status logits(struct builder *x, dapt_value h, dapt_value head)
                                     &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
                                                       .inputs = {h, head, NONE, NONE},
                                                       .u.matmul.transpose_b = true});
+    if (x->m->logit_cap > 0) {
+        dapt_value bare = x->io->logits;
+        x->io->logits = dapt_graph_alias(x->g, bare);
+        dapt_graph_op(x->g,
+                      &(struct dapt_op){.opcode = DAPT_OP_SCALE,
+                                        .inputs = {bare},
+                                        .outputs = {x->io->logits},
+                                        .u.scale = {.factor = 1, .softcap = x->m->logit_cap}});
+    }
     return x->g->status;
 }
 

@@ -38,6 +38,9 @@ static const char *const configs[] = {
     "{\"model_type\":\"granite\"," SIZES
     ",\"embedding_multiplier\":3,\"attention_multiplier\":0.3,\"residual_multiplier\":0.4,\"logits_"
     "scaling\":2.5}",
+    "{\"model_type\":\"gemma2\"," SIZES
+    ",\"num_key_value_heads\":2,\"head_dim\":10,\"sliding_window\":5,\"query_pre_attn_scalar\":7,"
+    "\"attn_logit_softcapping\":0.7,\"final_logit_softcapping\":2}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 

@@ -111,6 +111,7 @@ static void missing_keys_mean_what_transformers_takes(void **state) {
         {"qwen2", "", 32, 40},
         {"smollm3", "", 4, 40},
         {"starcoder2", "", 2, 40},
+        {"gemma2", "", 4, 40},
         {"stablelm", ",\"partial_rotary_factor\":1", 32, 40},
         {"qwen3", "", 32, 40},
         {"qwen2", ",\"num_key_value_heads\":null", 32, 40},
@@ -193,6 +194,30 @@ static void phi3_scales_by_longrope(void **state) {
     assert_non_null(strstr(dapt_error(), "longrope"));
 }
 
+// Defaults, what null means, and which layers slide. New norms begin at a factor of 1.
+static void gemma_has_caps_and_windows(void **state) {
+    (void)state;
+    struct dapt_model *m;
+    assert_int_equal(open_model("{\"model_type\":\"gemma2\"," SIZES "," KV "}", &m), DAPT_OK);
+    assert_int_equal(m->head_size, 256);
+    assert_int_equal(m->windows[0], 4096);
+    assert_int_equal(m->windows[1], 0);
+    assert_true(m->tied && m->attention_cap == 50 && m->logit_cap == 30);
+    assert_true(m->attention_scale == 0.0625f);
+    assert_float_equal(m->embedding_scale, 4.8989795, 1e-6);
+    assert_true(find(m, "model.norm.weight")->init_fill == 0);
+    dapt_model_close(&m);
+    assert_int_equal(open_model("{\"model_type\":\"gemma2\"," SIZES "," KV
+                                ",\"attn_logit_softcapping\":null,\"layer_types\":"
+                                "[\"full_attention\",\"sliding_attention\"],\"sliding_window\":8}",
+                                &m),
+                     DAPT_OK);
+    assert_int_equal(m->windows[0], 0);
+    assert_int_equal(m->windows[1], 8);
+    assert_true(m->attention_cap == 0 && m->logit_cap == 30);
+    dapt_model_close(&m);
+}
+
 static void what_is_not_built_is_refused(void **state) {
     (void)state;
     static const struct {
@@ -211,7 +236,16 @@ static void what_is_not_built_is_refused(void **state) {
          ",\"layer_types\":[\"full_attention\",\"sliding_attention\"],\"sliding_window\":8}",
          "another model"},
         {"{\"model_type\":\"qwen2\"," SIZES "}", "num_key_value_heads"},
-        {"{\"model_type\":\"gemma2\"," SIZES "}", "gemma2"},
+        {"{\"model_type\":\"gemma\"," SIZES "}", "gemma"},
+        {"{\"model_type\":\"gemma2\"," SIZES "," KV ",\"use_bidirectional_attention\":true}",
+         "use_bidirectional_attention"},
+        {"{\"model_type\":\"gemma2\"," SIZES "," KV ",\"sliding_window\":null}", "sliding_window"},
+        {"{\"model_type\":\"gemma2\"," SIZES "," KV ",\"final_logit_softcapping\":0}",
+         "final_logit_softcapping"},
+        {"{\"model_type\":\"gemma2\"," SIZES "," KV ",\"query_pre_attn_scalar\":-1}",
+         "query_pre_attn_scalar"},
+        {"{\"model_type\":\"llama\"," SIZES ",\"attn_logit_softcapping\":50}",
+         "attn_logit_softcapping"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dapt_model *m;
@@ -227,6 +261,7 @@ int main(void) {
         cmocka_unit_test(missing_keys_mean_what_transformers_takes),
         cmocka_unit_test(positions_of_families),
         cmocka_unit_test(phi3_scales_by_longrope),
+        cmocka_unit_test(gemma_has_caps_and_windows),
         cmocka_unit_test(what_is_not_built_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
