@@ -236,6 +236,16 @@ static const struct dapt_family families[] = {
         .logit_cap = 30,
         .names = {LLAMA_ENDS, LLAMA_QKV, LLAMA_MLP, GEMMA_NORMS},
     },
+    {   // checked with transformers 5.12.1
+        .type = "gemma3_text", .architecture = "Gemma3ForCausalLM",
+        .keys = {GEMMA_KEYS, .window_interval = "sliding_window_pattern",
+                 .local_theta = "rope_local_base_freq"},
+        GEMMA_PARTS, .positions = 131072, .window_interval = 6,
+        .rope_theta = 1000000, .local_theta = 10000, .qk_norm = DAPT_QK_NORM_HEAD,
+        .names = {LLAMA_ENDS, LLAMA_QKV, LLAMA_MLP, GEMMA_NORMS,
+                  [DAPT_SLOT_Q_NORM] = "layers.%u.self_attn.q_norm.weight",
+                  [DAPT_SLOT_K_NORM] = "layers.%u.self_attn.k_norm.weight"},
+    },
 };
 // clang-format on
 

@@ -41,6 +41,10 @@ static const char *const configs[] = {
     "{\"model_type\":\"gemma2\"," SIZES
     ",\"num_key_value_heads\":2,\"head_dim\":10,\"sliding_window\":5,\"query_pre_attn_scalar\":7,"
     "\"attn_logit_softcapping\":0.7,\"final_logit_softcapping\":2}",
+    "{\"model_type\":\"gemma3_text\"," SIZES
+    ",\"num_key_value_heads\":2,\"head_dim\":10,\"sliding_window\":5,\"sliding_window_pattern\":2,"
+    "\"rope_theta\":500,\"query_pre_attn_scalar\":20,\"rope_local_base_freq\":20,\"final_logit_"
+    "softcapping\":2}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 

@@ -112,6 +112,7 @@ static void missing_keys_mean_what_transformers_takes(void **state) {
         {"smollm3", "", 4, 40},
         {"starcoder2", "", 2, 40},
         {"gemma2", "", 4, 40},
+        {"gemma3_text", "", 4, 40},
         {"stablelm", ",\"partial_rotary_factor\":1", 32, 40},
         {"qwen3", "", 32, 40},
         {"qwen2", ",\"num_key_value_heads\":null", 32, 40},
@@ -216,6 +217,24 @@ static void gemma_has_caps_and_windows(void **state) {
     assert_int_equal(m->windows[1], 8);
     assert_true(m->attention_cap == 0 && m->logit_cap == 30);
     dapt_model_close(&m);
+    // Gemma 3: one layer of a pattern sees everything, and turns by a table of its own.
+    assert_int_equal(open_model("{\"model_type\":\"gemma3_text\"," SIZES "," KV
+                                ",\"sliding_window_pattern\":2,\"rope_local_base_freq\":500}",
+                                &m),
+                     DAPT_OK);
+    assert_int_equal(m->windows[0], 4096);
+    assert_int_equal(m->windows[1], 0);
+    assert_true(m->attention_cap == 0 && m->logit_cap == 0);
+    assert_float_equal(m->ropes[m->rope_of[0]].frequency[1], 0.95260910, 1e-6);
+    assert_float_equal(m->ropes[m->rope_of[1]].frequency[1], 0.89768713, 1e-6);
+    dapt_model_close(&m);
+    // By default all of the first five slide: there is one table.
+    assert_int_equal(open_model("{\"model_type\":\"gemma3_text\"," SIZES "," KV "}", &m), DAPT_OK);
+    assert_int_equal(m->windows[1], 4096);
+    assert_int_equal(m->rope_of[1], 0);
+    assert_int_equal(m->ropes[1].size, 0);
+    assert_float_equal(m->ropes[0].frequency[1], 0.93057204, 1e-6);
+    dapt_model_close(&m);
 }
 
 static void what_is_not_built_is_refused(void **state) {
@@ -246,6 +265,10 @@ static void what_is_not_built_is_refused(void **state) {
          "query_pre_attn_scalar"},
         {"{\"model_type\":\"llama\"," SIZES ",\"attn_logit_softcapping\":50}",
          "attn_logit_softcapping"},
+        {"{\"model_type\":\"gemma3_text\"," SIZES "," KV ",\"attn_logit_softcapping\":50}",
+         "attn_logit_softcapping"},
+        {"{\"model_type\":\"gemma3_text\"," SIZES "," KV ",\"sliding_window_pattern\":0}",
+         "sliding_window_pattern"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dapt_model *m;

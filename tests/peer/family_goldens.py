@@ -20,9 +20,15 @@ MODELS = {
                                        no_rope_layers=[1, 0], hidden_size=12, intermediate_size=16)),
     "gemma2_capped": ("gemma2", dict(num_key_value_heads=1, head_dim=6, sliding_window=5, query_pre_attn_scalar=7,
                                      attn_logit_softcapping=0.5, final_logit_softcapping=1.0)),
+    "gemma3_local": ("gemma3_text", dict(num_attention_heads=4, num_key_value_heads=2, head_dim=10, sliding_window=5,
+                                         query_pre_attn_scalar=7, final_logit_softcapping=1.0, attention_bias=True,
+                                         sliding_window_pattern=2, rope_theta=700.0, rope_local_base_freq=20.0,
+                                         rope_scaling=dict(rope_type="linear", factor=4.0))),
 }
 # Older files have no such keys, or say it otherwise (None: not at all): the rules behind them are looked at.
-OLDER = {"smollm3_window": dict(layer_types=None), "gemma2_capped": dict(layer_types=None)}
+OLDER = {"smollm3_window": dict(layer_types=None), "gemma2_capped": dict(layer_types=None),
+         "gemma3_local": dict(layer_types=None, rope_parameters=None, _sliding_window_pattern=None, sliding_window_pattern=2,
+                              rope_theta=700.0, rope_local_base_freq=20.0, rope_scaling=dict(rope_type="linear", factor=4.0))}
 OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
 
 def write(folder, number, model_type, settings, older):
