@@ -249,9 +249,23 @@ static const struct dapt_family families[] = {
 };
 // clang-format on
 
+// A model of ours inside of something else, and how to get at it (checked with transformers 5.12.1).
+static enum dapt_status fail_wrapped(const char *type) {
+    if (strcmp(type, "gemma3") != 0) return DAPT_OK;
+    return dapt_fail(
+        DAPT_ERROR_UNSUPPORTED,
+        "model_type \"gemma3\" reads images too, which is not built; its text part is a "
+        "\"gemma3_text\" model, which Python with transformers takes out: "
+        "m = AutoModelForImageTextToText.from_pretrained(FOLDER); "
+        "t = Gemma3ForCausalLM(m.config.text_config); "
+        "t.model, t.lm_head = m.model.language_model, m.lm_head; "
+        "t.save_pretrained(TEXT)");
+}
+
 const struct dapt_family *dapt_family_find(const char *type) {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         if (strcmp(families[i].type, type) == 0) return &families[i];
+    if (fail_wrapped(type)) return NULL;
     char known[512];
     size_t used = 0;
     for (size_t i = 0; i < sizeof families / sizeof *families && used < sizeof known; i++)
