@@ -237,6 +237,31 @@ static void gemma_has_caps_and_windows(void **state) {
     dapt_model_close(&m);
 }
 
+// transformers tells 30 from 30.0: what a config.json says is written as it was.
+static void numbers_are_written_as_they_were(void **state) {
+    (void)state;
+    struct dapt_model *m;
+    struct dapt_string text;
+    char folder[] = "/tmp/dapt-test-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(open_model("{\"model_type\":\"gemma2\"," SIZES "," KV
+                                ",\"final_logit_softcapping\":30.0,\"rope_scaling\":null,"
+                                "\"architectures\":null}",
+                                &m),
+                     DAPT_OK);
+    float *flat = calloc(m->flat_count, sizeof *flat);
+    assert_int_equal(dapt_model_save(m, folder, get, flat), DAPT_OK);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    assert_int_equal(dapt_file_read(path, 1 << 16, &text), DAPT_OK);
+    assert_non_null(strstr(text.data, "\n  \"final_logit_softcapping\": 30.0,\n"));
+    assert_non_null(strstr(text.data, "\n  \"rope_scaling\": null,\n"));
+    assert_non_null(strstr(text.data, "\n  \"architectures\": [\"Gemma2ForCausalLM\"]\n}\n"));
+    dapt_string_free(&text);
+    assert_int_equal(dapt_remove_tree(folder), 0);
+    dapt_model_close(&m);
+    free(flat);
+}
+
 static void what_is_not_built_is_refused(void **state) {
     (void)state;
     static const struct {
@@ -286,6 +311,7 @@ int main(void) {
         cmocka_unit_test(positions_of_families),
         cmocka_unit_test(phi3_scales_by_longrope),
         cmocka_unit_test(gemma_has_caps_and_windows),
+        cmocka_unit_test(numbers_are_written_as_they_were),
         cmocka_unit_test(what_is_not_built_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
