@@ -2,8 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 // Element by element: a, b, c [N,C] -> y, z [N,C]. The table in meson.build defines INPUTS, how
-// many operands are read, and the outputs Y and Z as expressions of their elements a, b, c and of
-// p.value.
+// many operands are read, and the outputs Y and Z as expressions of their elements a, b, c, of
+// p.value and of p.limit.
 layout(constant_id = 2) const uint ACTIVATION = 0;
 layout(constant_id = 3) const uint UNROLL = 1;   // columns of an invocation in a round of the loop
 #include "lib/activation.glsl"
@@ -13,7 +13,7 @@ layout(push_constant, std430) uniform Push {
     Floats y, z;
     uint rows, cols;
     uint stride_a, stride_b, stride_c, stride_y, stride_z;   // 0: the same row for all (a bias)
-    float value;
+    float value, limit;
 } p;
 
 void element(uint row, uint col) {

@@ -2,7 +2,7 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// RMS norm (Zhang and Sennrich 2019): y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + eps).
+// RMS norm (Zhang and Sennrich 2019): y = x * rstd * (offset + weight), rstd = 1 / sqrt(mean(x^2) + eps).
 //   x [N,C] or [N,H,C], weight [C] -> y like x, rstd [N * H]
 // LAYER, layer norm (Ba et al. 2016): y = (x - mean) * rstd * weight + bias, rstd from the
 // variance.
@@ -11,13 +11,18 @@
 // about the mean of the first, so that nothing cancels.
 layout(constant_id = 2) const bool HAS_BIAS = false;
 layout(constant_id = 3) const uint UNROLL = 1;   // columns of an invocation in a round; divides its share of cols
+layout(constant_id = 4) const bool HAS_OFFSET = false;
 
 layout(push_constant, std430) uniform Push {
     Inputs x, weight, bias;
     Floats y, mean, rstd;
     uint rows, cols, inner, stride_x, stride_y;
-    float eps;
+    float eps, offset;
 } p;
+
+float weight(uint c) {
+    return HAS_OFFSET ? p.offset + p.weight.at[c] : p.weight.at[c];
+}
 
 void main() {
     uint tid = gl_LocalInvocationID.x;
@@ -41,7 +46,7 @@ void main() {
         for (uint next = tid; next < cols; next += UNROLL * WIDTH)
             [[unroll]] for (uint j = 0; j < UNROLL; j++) {
                 uint c = next + j * WIDTH;
-                float y = (p.x.at[from + c] - mean) * rstd * p.weight.at[c];
+                float y = (p.x.at[from + c] - mean) * rstd * weight(c);
                 if (HAS_BIAS) y += p.bias.at[c];
                 p.y.at[to + c] = y;
             }

@@ -3,18 +3,24 @@
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
 // Gradient of RMS norm and, with LAYER, of layer norm, with respect to x. With xh = (x - mean) *
-// rstd and g = dy * weight:
+// rstd and g = dy * (offset + weight):
 //   dx = rstd * (g - mean(g) - xh * mean(g * xh)); RMS norm: mean = 0, and without mean(g)
 //   dy, x [N,C] or [N,H,C], weight [C], mean, rstd [N * H] -> dx like x, or +=
 // dweight and dbias: column_sum.comp. WIDTH invocations a row, HEIGHT rows a workgroup.
 layout(constant_id = 2) const bool ACCUMULATE = false;
 layout(constant_id = 3) const uint UNROLL = 1;   // columns of an invocation in a round; divides its share of cols
+layout(constant_id = 4) const bool HAS_OFFSET = false;
 
 layout(push_constant, std430) uniform Push {
     Inputs dy, x, weight, mean, rstd;
     Floats dx;
     uint rows, cols, inner, stride_dy, stride_x, stride_dx;
+    float offset;
 } p;
+
+float weight(uint c) {
+    return HAS_OFFSET ? p.offset + p.weight.at[c] : p.weight.at[c];
+}
 
 void main() {
     uint tid = gl_LocalInvocationID.x;
@@ -29,7 +35,7 @@ void main() {
         for (uint next = tid; next < cols; next += UNROLL * WIDTH)
             [[unroll]] for (uint j = 0; j < UNROLL; j++) {
                 uint c = next + j * WIDTH;
-                float g = p.dy.at[dy + c] * p.weight.at[c];
+                float g = p.dy.at[dy + c] * weight(c);
                 mean_g += g;
                 mean_gx += g * (p.x.at[x + c] - mean) * rstd;
             }
@@ -42,7 +48,7 @@ void main() {
         for (uint next = tid; next < cols; next += UNROLL * WIDTH)
             [[unroll]] for (uint j = 0; j < UNROLL; j++) {
                 uint c = next + j * WIDTH;
-                float g = p.dy.at[dy + c] * p.weight.at[c], xh = (p.x.at[x + c] - mean) * rstd;
+                float g = p.dy.at[dy + c] * weight(c), xh = (p.x.at[x + c] - mean) * rstd;
                 float value = rstd * (g - mean_g - xh * mean_gx);
                 p.dx.at[dx + c] = ACCUMULATE ? p.dx.at[dx + c] + value : value;
             }

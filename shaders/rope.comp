@@ -13,7 +13,7 @@ layout(push_constant, std430) uniform Push {
     Inputs x, table;
     Indices positions;
     Floats y;
-    uint rows, heads, size, rotated, stride_x, stride_y;
+    uint rows, heads, size, rotated, stride_x, stride_table, stride_y;
 } p;
 
 void main() {
@@ -21,7 +21,7 @@ void main() {
     for (uint at = gl_GlobalInvocationID.y; at < p.rows * p.heads; at += grid_height) {
         uint n = at / p.heads, h = at % p.heads;
         uint x = n * p.stride_x + h * p.size, y = n * p.stride_y + h * p.size;
-        uint angle = uint(p.positions.at[n]) * p.rotated;
+        uint angle = uint(p.positions.at[n]) * p.stride_table;
         for (uint i = gl_GlobalInvocationID.x; i < p.size - half_size; i += grid_width) {
             if (i < half_size) {
                 uint first = INTERLEAVED ? 2 * i : i, second = INTERLEAVED ? first + 1 : first + half_size;

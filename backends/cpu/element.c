@@ -82,11 +82,19 @@ static void scale_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
     each(job, task, 1, 1, scale);
 }
+static inline struct values scale_capped(const struct job *job, const vf *in) {
+    float cap = job->op.u.scale.softcap;
+    return (struct values){{cap * vtanh(in[0] * job->op.u.scale.factor / cap)}};
+}
+static void scale_capped_task(struct job *job, int64_t task, unsigned thread) {
+    (void)thread;
+    each(job, task, 1, 1, scale_capped);
+}
 static void one_prepare(struct job *job) {
     flatten(job, 1, 1);
 }
 static void scale_run(struct job *job) {
-    run_tasks(job, scale_task);
+    run_tasks(job, job->op.u.scale.softcap > 0 ? scale_capped_task : scale_task);
 }
 const struct op_row ISA(op_scale) = {one_prepare, scale_run};
 

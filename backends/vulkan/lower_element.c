@@ -38,7 +38,8 @@ void vk_op_element(struct vk_lowering *l) {
     for (int i = 0; i < inputs; i++) flat = flat && vk_dense(&in[i]);
     for (int i = 0; i < outputs; i++) flat = flat && vk_dense(&out[i]);
     if (flat) cols *= count, count = 1;
-    struct vk_pass *p = vk_pass(l, rows[op->opcode].shader);
+    float limit = op->opcode == DAPT_OP_SCALE ? op->u.scale.softcap : 0.0f;
+    struct vk_pass *p = vk_pass(l, limit > 0 ? SHADER_SCALE_CAPPED : rows[op->opcode].shader);
     struct vk_shape shape = vk_element_shape(l, cols);
     vk_shape_constants(p, shape);
     vk_constant(p, activation_of(op));
@@ -52,6 +53,7 @@ void vk_op_element(struct vk_lowering *l) {
     vk_float(p, op->opcode == DAPT_OP_SCALE  ? op->u.scale.factor
                 : op->opcode == DAPT_OP_FILL ? op->u.fill.value
                                              : 0.0f);
+    vk_float(p, limit);
     vk_element_groups(l, p, shape, count, cols);
 }
 

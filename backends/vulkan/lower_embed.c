@@ -92,6 +92,7 @@ void vk_op_rope(struct vk_lowering *l) {
     vk_word(p, y->cols);
     vk_word(p, table->cols);
     vk_word(p, x->stride);
+    vk_word(p, table->stride);
     vk_word(p, y->stride);
     vk_element_groups(l, p, shape, y->rows * y->inner, places);
 }

@@ -78,6 +78,7 @@ void vk_op_norm(struct vk_lowering *l) {
     vk_shape_constants(p, shape);
     vk_constant(p, layer && bias->address != 0);
     vk_constant(p, norm_unroll(shape, x->cols));
+    vk_constant(p, l->op->u.norm.weight_offset != 0);
     vk_reads(p, x);
     vk_reads(p, &l->in[1]);
     vk_reads(p, layer ? bias : &none);
@@ -90,6 +91,7 @@ void vk_op_norm(struct vk_lowering *l) {
     vk_word(p, x->stride);
     vk_word(p, y->stride);
     vk_float(p, l->op->u.norm.eps);
+    vk_float(p, l->op->u.norm.weight_offset);
     norm_groups(l, p, shape, norm_rows(x));
 }
 
@@ -131,6 +133,7 @@ void vk_op_norm_grad(struct vk_lowering *l) {
     vk_shape_constants(p, shape);
     vk_constant(p, vk_accumulates(l, 0));
     vk_constant(p, norm_unroll(shape, x->cols));
+    vk_constant(p, l->op->u.norm.weight_offset != 0);
     vk_reads(p, dy);
     vk_reads(p, x);
     vk_reads(p, &l->in[2]);
@@ -143,6 +146,7 @@ void vk_op_norm_grad(struct vk_lowering *l) {
     vk_word(p, dy->stride);
     vk_word(p, x->stride);
     vk_word(p, dx->stride);
+    vk_float(p, l->op->u.norm.weight_offset);
     norm_groups(l, p, shape, norm_rows(x));
     norm_weight_grad(l, layer, mean, rstd);
 }

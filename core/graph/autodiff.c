@@ -297,6 +297,11 @@ static void cast(struct state *s, const struct dapt_op *op, dapt_value dy) {
 
 static void scale(struct state *s, const struct dapt_op *op, dapt_value dy) {
     dapt_value pending;
+    if (op->u.scale.softcap != 0) {
+        s->g->status = dapt_fail(DAPT_ERROR_INTERNAL,
+                                 "autodiff: a scale with a softcap has no gradient");
+        return;
+    }
     struct dapt_op d = {.opcode = DAPT_OP_SCALE, .inputs = {dy}, .u.scale = op->u.scale};
     d.outputs[0] = overwrite(s, op->inputs[0], &pending);
     dapt_graph_op(s->g, &d);

@@ -45,7 +45,7 @@ static const struct dapt_op_info table[DAPT_OP_COUNT] = {
         {{"dx", "NC", STR | ADD}, {"dweight", "C", OPT | ADD, GRA},
          {"dbias", "C", OPT | ADD, GRA}}, 0, 14},
     [DAPT_OP_ROPE] = {"rope",
-        {{"x", "NHD", STR}, {"table", "PR", 0, STA}, {"positions", "N", 0, IDX}},
+        {{"x", "NHD", STR}, {"table", "PR", STR, STA}, {"positions", "N", 0, IDX}},
         {{"y", "NHD", STR}}, 1, 3},
     [DAPT_OP_ATTENTION] = {"attention",
         {{"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR}, {"first", "N", 0, IDX},
@@ -260,6 +260,11 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
         if (s['R'] % 2 || s['R'] > s['D'])
             return fail_operand(op, &info->in[1],
                                 "must be an even number of columns, at most the head size");
+        break;
+    case DAPT_OP_LAYER_NORM:
+    case DAPT_OP_LAYER_NORM_GRAD:
+        if (op->u.norm.weight_offset != 0)
+            return fail_operand(op, &info->in[1], "takes no offset in a layer norm");
         break;
     case DAPT_OP_ATTENTION:
     case DAPT_OP_ATTENTION_GRAD:

@@ -71,6 +71,7 @@ enum dapt_slot {
 };
 
 #define DAPT_GROUPS 3
+#define DAPT_ROPES 2  // tables of rotary positions that a model may have
 
 struct dapt_model {
     const struct dapt_family *family;
@@ -80,7 +81,10 @@ struct dapt_model {
     struct dapt_model_origin *origin;  // what dapt_model_keep() read; NULL: it was not called
 
     uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab, max_positions;
-    struct dapt_rope rope;  // of all layers; size 0: learned positions
+    // Those in use: of all layers, or of those that see everything and those with a window. The
+    // first has size 0: learned positions.
+    struct dapt_rope ropes[DAPT_ROPES];
+    uint32_t *rope_of;  // [layers] which one
     float norm_eps;
     float init_range;  // deviation of new weights
     int32_t *windows;  // [layers] sliding window of each layer, 0: none
@@ -90,6 +94,7 @@ struct dapt_model {
     bool *unrotated;  // [layers] whose q and k do not turn; NULL: all turn
     // Factors of the embedding, of q.k, of what a layer adds, of the logits.
     float embedding_scale, attention_scale, residual_scale, logit_scale;
+    float attention_cap, logit_cap;  // softcaps of q.k and of the logits; 0: none
     enum dapt_activation activation;
     int64_t bos, eos;  // of config.json; -1: none
 
@@ -189,7 +194,9 @@ struct dapt_model_build {
 // each new token goes to, all different; `pick` [1]: the row whose logits are wanted.
 struct dapt_model_io {
     dapt_value ids, targets, positions, first, last, rows, pick;
-    dapt_value rope;  // [places, rope.size] in the constant buffer: dapt_rope_table()
+    // [places, ropes[i].size] in the constant buffer, side by side, so that a table of fewer places
+    // is the beginning of one of more: dapt_rope_table()
+    dapt_value ropes[DAPT_ROPES];
     dapt_value losses, loss_sum, logits;
 };
 enum dapt_status dapt_model_graph(const struct dapt_model *model,

@@ -99,7 +99,7 @@ static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot,
     p->shape[1] = cols && swap ? rows : cols;
     p->count = cols ? rows * cols : rows;
     p->trained = true;
-    p->init_fill = rule->fill;
+    p->init_fill = rule->fill * (1 - m->family->norm_offset);
     p->init_scale = cols ? m->init_range : 0;
     // What adds to the residual stream starts smaller, so that its sum does not grow with depth
     // (Radford et al. 2019).

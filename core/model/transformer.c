@@ -95,7 +95,8 @@ static dapt_value embed(struct builder *x, dapt_value table, dapt_value rows) {
 static dapt_value rms_norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
     return make(x, (struct dapt_op){.opcode = DAPT_OP_RMS_NORM,
                                     .inputs = {in, parameter(x, slot, 1)},
-                                    .u.norm.eps = x->m->norm_eps});
+                                    .u.norm = {.eps = x->m->norm_eps,
+                                               .weight_offset = x->m->family->norm_offset}});
 }
 
 // A norm over each row; the row itself where the layer has no such norm.
@@ -109,12 +110,12 @@ static dapt_value norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
 }
 
 static dapt_value rope(struct builder *x, dapt_value in) {
-    bool turns = x->m->rope.size && !(x->m->unrotated && x->m->unrotated[x->row - 1]);
-    if (!turns) return in;
+    dapt_value table = x->io->ropes[x->m->rope_of[x->row - 1]];
+    if (table == NONE || (x->m->unrotated && x->m->unrotated[x->row - 1])) return in;
     dapt_value y = dapt_graph_alias(x->g, in);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ROPE,
-                                          .inputs = {in, x->io->rope, x->io->positions},
-                                          .outputs = {y}});
+    dapt_graph_op(
+        x->g, &(struct dapt_op){
+                  .opcode = DAPT_OP_ROPE, .inputs = {in, table, x->io->positions}, .outputs = {y}});
     return y;
 }
 
@@ -185,7 +186,8 @@ static dapt_value attention(struct builder *x, dapt_value in) {
                                             .inputs = {q, k, v, x->io->first, x->io->last},
                                             .u.attention = {.sequences = (int32_t)x->b->sequences,
                                                             .window = m->windows[x->row - 1],
-                                                            .scale = m->attention_scale}});
+                                                            .scale = m->attention_scale,
+                                                            .softcap = m->attention_cap}});
     return project(x, reshape2(x, y, x->n, (int64_t)m->heads * m->head_size), DAPT_SLOT_OUT,
                    DAPT_SLOT_OUT_BIAS, 1);
 }
@@ -243,10 +245,24 @@ static dapt_value batch_input(struct builder *x, int64_t n, const char *name) {
     return dapt_graph_input(x->g, DAPT_BUFFER_BATCH, DAPT_GRAPH_NEXT, DAPT_I32, 1, &n, name);
 }
 
+static void rope_inputs(struct builder *x) {
+    int64_t shape[2] = {x->b->mode == DAPT_MODEL_DECODE ? x->b->capacity : x->b->length, 0}, at = 0;
+    for (int i = 0; i < DAPT_ROPES; i++) shape[1] += x->m->ropes[i].size;
+    dapt_value all = NONE;
+    if (shape[1])
+        all = dapt_graph_input(x->g, DAPT_BUFFER_CONSTANT, DAPT_GRAPH_NEXT, DAPT_F32, 2, shape,
+                               "rope");
+    for (int i = 0; i < DAPT_ROPES; i++) {
+        int64_t size = x->m->ropes[i].size;
+        x->io->ropes[i] = size ? dapt_graph_slice(x->g, all, at, size) : NONE;
+        at += size;
+    }
+}
+
 static void inputs(struct builder *x) {
     struct dapt_model_io *io = x->io;
     *io = (struct dapt_model_io){
-        .rows = NONE, .pick = NONE, .rope = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
+        .rows = NONE, .pick = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
     io->ids = batch_input(x, x->n, "ids");
     io->targets = batch_input(x, x->n, "targets");
     io->positions = batch_input(x, x->n, "positions");
@@ -256,12 +272,7 @@ static void inputs(struct builder *x) {
         io->rows = batch_input(x, x->n, "rows");
         io->pick = batch_input(x, 1, "pick");
     }
-    if (x->m->rope.size) {
-        int64_t shape[2] = {x->b->mode == DAPT_MODEL_DECODE ? x->b->capacity : x->b->length,
-                            x->m->rope.size};
-        io->rope = dapt_graph_input(x->g, DAPT_BUFFER_CONSTANT, DAPT_GRAPH_NEXT, DAPT_F32, 2, shape,
-                                    "rope");
-    }
+    rope_inputs(x);
 }
 
 // Evaluation reads every place's loss; training only their sum.
@@ -270,7 +281,7 @@ static enum dapt_status loss(struct builder *x, dapt_value h, dapt_value head) {
     bool train = x->b->mode == DAPT_MODEL_TRAIN;
     const struct dapt_op op = {.opcode = DAPT_OP_LM_LOSS,
                                .inputs = {h, head, NONE, io->targets},
-                               .u.lm.scale = x->m->logit_scale};
+                               .u.lm = {.scale = x->m->logit_scale, .softcap = x->m->logit_cap}};
     io->losses = dapt_graph_make(x->g, train ? DAPT_BUFFER_WORK : DAPT_BUFFER_RESULT, &op);
     if (!train) return x->g->status;
     io->loss_sum = dapt_graph_make(
@@ -289,6 +300,15 @@ static enum dapt_status logits(struct builder *x, dapt_value h, dapt_value head)
                                     &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
                                                       .inputs = {h, head, NONE, NONE},
                                                       .u.matmul.transpose_b = true});
+    if (x->m->logit_cap > 0) {
+        dapt_value bare = x->io->logits;
+        x->io->logits = dapt_graph_alias(x->g, bare);
+        dapt_graph_op(x->g,
+                      &(struct dapt_op){.opcode = DAPT_OP_SCALE,
+                                        .inputs = {bare},
+                                        .outputs = {x->io->logits},
+                                        .u.scale = {.factor = 1, .softcap = x->m->logit_cap}});
+    }
     return x->g->status;
 }
 
@@ -310,12 +330,13 @@ static enum dapt_status check_length(const struct dapt_model *m,
                          "sequences of %u tokens: the model has positions for %u", build->length,
                          m->max_positions);
     uint32_t longest = build->capacity > build->length ? build->capacity : build->length;
-    if (m->rope.limit && longest > m->rope.limit)
-        return dapt_fail(
-            DAPT_ERROR_UNSUPPORTED,
-            "sequences of %u tokens: the model's rope settings hold other frequencies for "
-            "more than %u, which are not built",
-            longest, m->rope.limit);
+    for (int i = 0; i < DAPT_ROPES; i++)
+        if (m->ropes[i].limit && longest > m->ropes[i].limit)
+            return dapt_fail(
+                DAPT_ERROR_UNSUPPORTED,
+                "sequences of %u tokens: the model's rope settings hold other frequencies for "
+                "more than %u, which are not built",
+                longest, m->ropes[i].limit);
     return DAPT_OK;
 }
 

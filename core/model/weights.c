@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
-
 #include "base/rng.h"
 #include "base/threads.h"
 #include "model/families.h"
@@ -452,28 +450,35 @@ static enum dapt_status save_weights(const struct dapt_model *m, const char *fol
     return status;
 }
 
-// The config.json of new weights, or of a model that is written in another dtype than it had.
+// The config.json of new weights, or of a model that is written in another dtype than it had: a member
+// a line, with numbers as they were written (transformers may refuse 30 where 30.0 stood).
 // transformers chooses the class by "architectures"; it may be left to the family.
 static enum dapt_status save_config(const struct dapt_model *m, const char *path) {
-    const struct dapt_model_origin *o = m->origin;
-    enum dapt_save_dtype dtype = o ? o->dtype : DAPT_SAVE_MODEL;
+    const struct dapt_json *config = m->config;
+    enum dapt_save_dtype dtype = m->origin ? m->origin->dtype : DAPT_SAVE_MODEL;
+    bool named = dapt_json_kind(dapt_json_member(config, "architectures")) == DAPT_JSON_ARRAY,
+         newer = dapt_json_member(config, "dtype") != NULL;
     struct dapt_string text = {0};
-    enum dapt_status status = dapt_json_write(m->config, &text);
-    cJSON *config = status ? NULL : cJSON_ParseWithLength(text.data, text.length);
-    if (!status && !cJSON_IsObject(config)) status = DAPT_ERROR_MEMORY;
-    if (!status && !cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(config, "architectures")))
-        cJSON_AddItemToObject(config, "architectures",
-                              cJSON_CreateStringArray(&m->family->architecture, 1));
-    if (!status && dtype != DAPT_SAVE_MODEL) {
-        bool newer = cJSON_HasObjectItem(config, "dtype");
-        cJSON_DeleteItemFromObjectCaseSensitive(config, "dtype");
-        cJSON_DeleteItemFromObjectCaseSensitive(config, "torch_dtype");
-        cJSON_AddStringToObject(config, newer ? "dtype" : "torch_dtype", save_dtypes[dtype].name);
+    enum dapt_status status = DAPT_OK;
+    for (size_t i = 0; !status && i < dapt_json_count(config); i++) {
+        const struct dapt_json *member = dapt_json_at(config, i);
+        const char *name = dapt_json_name(member);
+        bool retyped = dtype != DAPT_SAVE_MODEL &&
+                       (strcmp(name, "dtype") == 0 || strcmp(name, "torch_dtype") == 0);
+        if (retyped || (!named && strcmp(name, "architectures") == 0)) continue;
+        status = dapt_string_add(&text, text.length ? ",\n  " : "{\n  ", 4);
+        if (!status) status = dapt_json_write_string(&text, name);
+        if (!status) status = dapt_string_add(&text, ": ", 2);
+        if (!status) status = dapt_json_write(member, &text);
     }
-    char *made = status ? NULL : cJSON_Print(config);
-    if (!status) status = made ? dapt_file_write(path, made, strlen(made)) : DAPT_ERROR_MEMORY;
-    cJSON_free(made);
-    cJSON_Delete(config);
+    if (!status && !named)
+        status = dapt_string_format(&text, ",\n  \"architectures\": [\"%s\"]",
+                                    m->family->architecture);
+    if (!status && dtype != DAPT_SAVE_MODEL)
+        status = dapt_string_format(&text, ",\n  \"%s\": \"%s\"", newer ? "dtype" : "torch_dtype",
+                                    save_dtypes[dtype].name);
+    if (!status) status = dapt_string_add(&text, "\n}\n", 3);
+    if (!status) status = dapt_file_write(path, text.data, text.length);
     dapt_string_free(&text);
     return status;
 }

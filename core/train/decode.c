@@ -5,7 +5,7 @@ enum dapt_status dapt_decode_check(const struct dapt_model *model, uint32_t capa
     if (!capacity || capacity > 1u << 24)
         return dapt_fail(DAPT_ERROR_INVALID, "generation: a text of %u tokens: expected 1 to %u",
                          capacity, 1u << 24);
-    if (!model->rope.size && capacity > model->max_positions)
+    if (!model->ropes[0].size && capacity > model->max_positions)
         return dapt_fail(DAPT_ERROR_INVALID,
                          "generation: %u tokens with the prompt: the model has positions for %u",
                          capacity, model->max_positions);

@@ -42,9 +42,7 @@ static enum dapt_status ensure_buffer(struct dapt_programs *p, enum dapt_buffer_
                                       uint64_t size, struct dapt_buffer_handle **buffer) {
     *buffer = NULL;
     if (!size) return DAPT_OK;
-    // Constants are laid out by the longest sequence of the program: buffers of another size hold others.
-    uint64_t held = dapt_buffer_size(p->current[role]);
-    if (role == DAPT_BUFFER_CONSTANT ? held != size : held < size) {
+    if (dapt_buffer_size(p->current[role]) < size) {
         struct dapt_buffer_handle *fresh;
         enum dapt_status status = dapt_grow(&p->owned, &p->owned_capacity, p->owned_count + 1,
                                             sizeof *p->owned);
@@ -140,16 +138,22 @@ static bool supports(void *context, const struct dapt_program *program) {
     return dapt_device_supports(context, program, program->ops);
 }
 
-static enum dapt_status fill_rope(const struct dapt_programs *p, const struct program *program) {
-    if (program->io.rope == DAPT_NONE) return DAPT_OK;
-    const struct dapt_tensor *t = dapt_graph_tensor(program->graph, program->io.rope);
-    const struct dapt_storage *storage = &program->graph->storages[t->buffer];
-    float *table = dapt_alloc_aligned(storage->size / sizeof *table, sizeof *table);
-    if (!table) return DAPT_ERROR_MEMORY;
-    dapt_rope_table(&p->model->rope, (uint32_t)t->shape[0], table);
-    enum dapt_status status = dapt_buffer_write(program->buffers[DAPT_BUFFER_CONSTANT],
-                                                storage->offset, table, storage->size);
-    free(table);
+// The tables of all types of layers lie side by side in one.
+static enum dapt_status fill_ropes(const struct dapt_programs *p, const struct program *program) {
+    uint64_t size = program->graph->role_size[DAPT_BUFFER_CONSTANT];
+    if (!size) return DAPT_OK;
+    const struct dapt_storage *storages = program->graph->storages;
+    float *tables = dapt_alloc_aligned(size / sizeof *tables, sizeof *tables);
+    if (!tables) return DAPT_ERROR_MEMORY;
+    for (int i = 0; i < DAPT_ROPES; i++) {
+        if (program->io.ropes[i] == DAPT_NONE) continue;
+        const struct dapt_tensor *t = dapt_graph_tensor(program->graph, program->io.ropes[i]);
+        dapt_rope_table(&p->model->ropes[i], (uint32_t)t->shape[0], (uint32_t)t->stride,
+                        tables + (storages[t->buffer].offset + t->offset) / sizeof *tables);
+    }
+    enum dapt_status status = dapt_buffer_write(program->buffers[DAPT_BUFFER_CONSTANT], 0, tables,
+                                                size);
+    free(tables);
     return status;
 }
 
@@ -166,7 +170,7 @@ static enum dapt_status compile(struct dapt_programs *p, struct program *program
         uint64_t all = g->role_size[r] ? model_bytes(p->model, role) : 0;
         status = ensure_buffer(p, role, all ? all : g->role_size[r], &program->buffers[r]);
     }
-    if (!status) status = fill_rope(p, program);
+    if (!status) status = fill_ropes(p, program);
     return status ? status
                   : dapt_program_compile(p->device, &made, program->buffers, &program->executable);
 }
@@ -175,7 +179,7 @@ enum dapt_status dapt_programs_need(struct dapt_programs *programs, enum dapt_pr
     struct program *program = &programs->at[kind];
     if (program->executable) return DAPT_OK;
     dapt_graph_destroy(&program->graph);
-    program->io = (struct dapt_model_io){.rope = DAPT_NONE};
+    program->io = (struct dapt_model_io){0};
     if (!(program->graph = dapt_graph_create())) return DAPT_ERROR_MEMORY;
     enum dapt_status status = DAPT_OK;
     if (kind == DAPT_PROGRAM_NORM)

@@ -296,6 +296,28 @@ static void a_sum_is_not_moved_over_what_it_touches(void **state) {
     }
 }
 
+// What is capped is not differentiated: a gradient that leaves the cap out would look like one.
+static void a_cap_is_not_differentiated(void **state) {
+    (void)state;
+    struct dapt_graph *g = dapt_graph_create();
+    dapt_value w = dapt_graph_input(g, DAPT_BUFFER_PARAM, 0, DAPT_F32, 2, (int64_t[]){4, 4}, "w"),
+               targets = dapt_graph_input(g, DAPT_BUFFER_BATCH, DAPT_GRAPH_NEXT, DAPT_I32, 1,
+                                          (int64_t[]){4}, "targets"),
+               seed = dapt_graph_input(g, DAPT_BUFFER_STEP, 0, DAPT_F32, 1, (int64_t[]){1}, "seed");
+    dapt_value capped = dapt_graph_make(
+        g, DAPT_BUFFER_WORK,
+        &(struct dapt_op){
+            .opcode = DAPT_OP_SCALE, .inputs = {w}, .u.scale = {.factor = 1, .softcap = 2}});
+    dapt_value loss = dapt_graph_make(
+        g, DAPT_BUFFER_WORK,
+        &(struct dapt_op){
+            .opcode = DAPT_OP_LM_LOSS, .inputs = {capped, w, DAPT_NONE, targets}, .u.lm.scale = 1});
+    assert_int_equal(g->status, DAPT_OK);
+    assert_int_equal(dapt_graph_autodiff(g, loss, seed, false), DAPT_ERROR_INTERNAL);
+    assert_non_null(strstr(dapt_error(), "softcap"));
+    dapt_graph_destroy(&g);
+}
+
 // A tensor that the family names and nothing builds with would be loaded and saved, but not trained.
 static void a_parameter_that_nothing_uses_is_named(void **state) {
     (void)state;
@@ -424,6 +446,7 @@ int main(void) {
         cmocka_unit_test(time_follows_the_layers),
         cmocka_unit_test(fusion_leaves_no_separate_op),
         cmocka_unit_test(a_sum_is_not_moved_over_what_it_touches),
+        cmocka_unit_test(a_cap_is_not_differentiated),
         cmocka_unit_test(a_parameter_that_nothing_uses_is_named),
         cmocka_unit_test(what_no_cast_helps_is_named),
         cmocka_unit_test(bad_operands_are_refused),

@@ -111,6 +111,8 @@ static void missing_keys_mean_what_transformers_takes(void **state) {
         {"qwen2", "", 32, 40},
         {"smollm3", "", 4, 40},
         {"starcoder2", "", 2, 40},
+        {"gemma2", "", 4, 40},
+        {"gemma3_text", "", 4, 40},
         {"stablelm", ",\"partial_rotary_factor\":1", 32, 40},
         {"qwen3", "", 32, 40},
         {"qwen2", ",\"num_key_value_heads\":null", 32, 40},
@@ -161,8 +163,9 @@ static void positions_of_families(void **state) {
         struct dapt_model *m;
         snprintf(json, sizeof json, "{" SIZES ",%s}", cases[i].json);
         if (open_model(json, &m)) fail_msg("%s: %s", json, dapt_error());
-        assert_int_equal(m->rope.size, cases[i].size);
-        if (cases[i].second > 0) assert_float_equal(m->rope.frequency[1], cases[i].second, 1e-6);
+        assert_int_equal(m->ropes[0].size, cases[i].size);
+        if (cases[i].second > 0)
+            assert_float_equal(m->ropes[0].frequency[1], cases[i].second, 1e-6);
         dapt_model_close(&m);
     }
 }
@@ -178,18 +181,85 @@ static void phi3_scales_by_longrope(void **state) {
 #define FACTORS "\"short_factor\":[1,1],\"long_factor\":[2,2]"
     assert_int_equal(open_model(PHI3 "\"rope_scaling\":{\"type\":\"longrope\"," FACTORS "}}", &m),
                      0);
-    assert_float_equal(m->rope.scale, 1.0408330, 1e-6);
-    assert_int_equal(m->rope.limit, 4096);
+    assert_float_equal(m->ropes[0].scale, 1.0408330, 1e-6);
+    assert_int_equal(m->ropes[0].limit, 4096);
     dapt_model_close(&m);
     assert_int_equal(open_model(PHI3 "\"rope_scaling\":{\"type\":\"longrope\"," FACTORS
                                      ",\"original_max_position_embeddings\":16}}",
                                 &m),
                      0);
-    assert_int_equal(m->rope.limit, 4096);
+    assert_int_equal(m->ropes[0].limit, 4096);
     dapt_model_close(&m);
     assert_int_not_equal(open_model(PHI3 "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2}}", &m),
                          0);
     assert_non_null(strstr(dapt_error(), "longrope"));
+}
+
+// Defaults, what null means, and which layers slide. New norms begin at a factor of 1.
+static void gemma_has_caps_and_windows(void **state) {
+    (void)state;
+    struct dapt_model *m;
+    assert_int_equal(open_model("{\"model_type\":\"gemma2\"," SIZES "," KV "}", &m), DAPT_OK);
+    assert_int_equal(m->head_size, 256);
+    assert_int_equal(m->windows[0], 4096);
+    assert_int_equal(m->windows[1], 0);
+    assert_true(m->tied && m->attention_cap == 50 && m->logit_cap == 30);
+    assert_true(m->attention_scale == 0.0625f);
+    assert_float_equal(m->embedding_scale, 4.8989795, 1e-6);
+    assert_true(find(m, "model.norm.weight")->init_fill == 0);
+    dapt_model_close(&m);
+    assert_int_equal(open_model("{\"model_type\":\"gemma2\"," SIZES "," KV
+                                ",\"attn_logit_softcapping\":null,\"layer_types\":"
+                                "[\"full_attention\",\"sliding_attention\"],\"sliding_window\":8}",
+                                &m),
+                     DAPT_OK);
+    assert_int_equal(m->windows[0], 0);
+    assert_int_equal(m->windows[1], 8);
+    assert_true(m->attention_cap == 0 && m->logit_cap == 30);
+    dapt_model_close(&m);
+    // Gemma 3: one layer of a pattern sees everything, and turns by a table of its own.
+    assert_int_equal(open_model("{\"model_type\":\"gemma3_text\"," SIZES "," KV
+                                ",\"sliding_window_pattern\":2,\"rope_local_base_freq\":500}",
+                                &m),
+                     DAPT_OK);
+    assert_int_equal(m->windows[0], 4096);
+    assert_int_equal(m->windows[1], 0);
+    assert_true(m->attention_cap == 0 && m->logit_cap == 0);
+    assert_float_equal(m->ropes[m->rope_of[0]].frequency[1], 0.95260910, 1e-6);
+    assert_float_equal(m->ropes[m->rope_of[1]].frequency[1], 0.89768713, 1e-6);
+    dapt_model_close(&m);
+    // By default all of the first five slide: there is one table.
+    assert_int_equal(open_model("{\"model_type\":\"gemma3_text\"," SIZES "," KV "}", &m), DAPT_OK);
+    assert_int_equal(m->windows[1], 4096);
+    assert_int_equal(m->rope_of[1], 0);
+    assert_int_equal(m->ropes[1].size, 0);
+    assert_float_equal(m->ropes[0].frequency[1], 0.93057204, 1e-6);
+    dapt_model_close(&m);
+}
+
+// transformers tells 30 from 30.0: what a config.json says is written as it was.
+static void numbers_are_written_as_they_were(void **state) {
+    (void)state;
+    struct dapt_model *m;
+    struct dapt_string text;
+    char folder[] = "/tmp/dapt-test-XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(open_model("{\"model_type\":\"gemma2\"," SIZES "," KV
+                                ",\"final_logit_softcapping\":30.0,\"rope_scaling\":null,"
+                                "\"architectures\":null}",
+                                &m),
+                     DAPT_OK);
+    float *flat = calloc(m->flat_count, sizeof *flat);
+    assert_int_equal(dapt_model_save(m, folder, get, flat), DAPT_OK);
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    assert_int_equal(dapt_file_read(path, 1 << 16, &text), DAPT_OK);
+    assert_non_null(strstr(text.data, "\n  \"final_logit_softcapping\": 30.0,\n"));
+    assert_non_null(strstr(text.data, "\n  \"rope_scaling\": null,\n"));
+    assert_non_null(strstr(text.data, "\n  \"architectures\": [\"Gemma2ForCausalLM\"]\n}\n"));
+    dapt_string_free(&text);
+    assert_int_equal(dapt_remove_tree(folder), 0);
+    dapt_model_close(&m);
+    free(flat);
 }
 
 static void what_is_not_built_is_refused(void **state) {
@@ -210,7 +280,21 @@ static void what_is_not_built_is_refused(void **state) {
          ",\"layer_types\":[\"full_attention\",\"sliding_attention\"],\"sliding_window\":8}",
          "another model"},
         {"{\"model_type\":\"qwen2\"," SIZES "}", "num_key_value_heads"},
-        {"{\"model_type\":\"gemma2\"," SIZES "}", "gemma2"},
+        {"{\"model_type\":\"gemma\"," SIZES "}", "\"gemma\" is not known"},
+        {"{\"model_type\":\"gemma3\",\"text_config\":{}}", "its text part is a \"gemma3_text\""},
+        {"{\"model_type\":\"gemma2\"," SIZES "," KV ",\"use_bidirectional_attention\":true}",
+         "use_bidirectional_attention"},
+        {"{\"model_type\":\"gemma2\"," SIZES "," KV ",\"sliding_window\":null}", "sliding_window"},
+        {"{\"model_type\":\"gemma2\"," SIZES "," KV ",\"final_logit_softcapping\":0}",
+         "final_logit_softcapping"},
+        {"{\"model_type\":\"gemma2\"," SIZES "," KV ",\"query_pre_attn_scalar\":-1}",
+         "query_pre_attn_scalar"},
+        {"{\"model_type\":\"llama\"," SIZES ",\"attn_logit_softcapping\":50}",
+         "attn_logit_softcapping"},
+        {"{\"model_type\":\"gemma3_text\"," SIZES "," KV ",\"attn_logit_softcapping\":50}",
+         "attn_logit_softcapping"},
+        {"{\"model_type\":\"gemma3_text\"," SIZES "," KV ",\"sliding_window_pattern\":0}",
+         "sliding_window_pattern"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dapt_model *m;
@@ -226,6 +310,8 @@ int main(void) {
         cmocka_unit_test(missing_keys_mean_what_transformers_takes),
         cmocka_unit_test(positions_of_families),
         cmocka_unit_test(phi3_scales_by_longrope),
+        cmocka_unit_test(gemma_has_caps_and_windows),
+        cmocka_unit_test(numbers_are_written_as_they_were),
         cmocka_unit_test(what_is_not_built_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

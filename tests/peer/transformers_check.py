@@ -17,7 +17,8 @@ OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
 def make(checkpoint, out, text):
     shutil.copytree(checkpoint, out, dirs_exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    model, info = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, dtype=torch.float32)
+    model, info = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, dtype=torch.float32,
+                                                       attn_implementation="eager")  # sdpa leaves out the softcap of scores
     wrong = {k: sorted(v) for k, v in info.items() if v}
     if wrong: sys.exit(f"{checkpoint}: transformers complains: {wrong}")
     model.eval()
