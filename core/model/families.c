@@ -262,6 +262,15 @@ static const struct dapt_family families[] = {
                   [DAPT_SLOT_HEAD_NORM] = "transform.LayerNorm.weight",
                   [DAPT_SLOT_HEAD_NORM_BIAS] = "transform.LayerNorm.bias"},
     },
+    {   // checked with transformers 5.12.1
+        .type = "roberta", .architecture = "RobertaForMaskedLM", BERT_PARTS,
+        .pad = 1, .head_activation = "gelu", .prefix = "roberta.", .head_prefix = "lm_head.",
+        .names = {BERT_NAMES,
+                  [DAPT_SLOT_HEAD_DENSE] = "dense.weight",
+                  [DAPT_SLOT_HEAD_DENSE_BIAS] = "dense.bias",
+                  [DAPT_SLOT_HEAD_NORM] = "layer_norm.weight",
+                  [DAPT_SLOT_HEAD_NORM_BIAS] = "layer_norm.bias"},
+    },
 };
 // clang-format on
 

@@ -27,6 +27,7 @@ static const char *const configs[] = {
     "{\"model_type\":\"qwen2\"," SIZES ",\"num_key_value_heads\":2}",
     "{\"model_type\":\"qwen3\"," SIZES ",\"num_key_value_heads\":2,\"head_dim\":16}",
     "{\"model_type\":\"bert\"," SIZES ",\"type_vocab_size\":3}",
+    "{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":4}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 
@@ -180,10 +181,12 @@ static void every_parameter_gets_a_gradient(void **state) {
                     }
                 }
             for (size_t p = 0; p < model->parameter_count; p++) {
-                uint64_t count = model->parameters[p].count;
-                // To the rows of the other types of tokens, which are zero, nothing is added.
-                if (accumulate && p == model->slots[DAPT_SLOT_TYPE]) count = model->hidden;
-                for (uint64_t e = 0; e < count; e++) {
+                uint64_t begin = 0, end = model->parameters[p].count;
+                // To rows of tables that nothing reads, which are zero, nothing is added.
+                if (accumulate && p == model->slots[DAPT_SLOT_TYPE]) end = model->hidden;
+                if (accumulate && p == model->slots[DAPT_SLOT_POSITION])
+                    begin = (uint64_t)model->first_position * model->hidden;
+                for (uint64_t e = begin; e < end; e++) {
                     if (written[model->parameters[p].offset + e] != 1)
                         fail_msg("config %zu: %s has no gradient", c, model->parameters[p].name);
                     written[model->parameters[p].offset + e] = 2;

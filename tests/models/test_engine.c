@@ -41,6 +41,7 @@ static const char *const configs[] = {
     "scaling\":2.5}",
     "{\"model_type\":\"bert\"," SIZES ",\"type_vocab_size\":3}",
     "{\"model_type\":\"bert\"," SIZES ",\"tie_word_embeddings\":false,\"type_vocab_size\":1}",
+    "{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":4}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/files.h"
+#include "base/hash.h"
 #include "model/model.h"
 
 #define SIZES                                                              \
@@ -282,6 +283,25 @@ static void old_files_are_kept_as_they_are(void **state) {
     free(again);
 }
 
+// RoBERTa's positions begin behind the padding's: a text has fewer than there are rows.
+static void positions_begin_behind_the_padding(void **state) {
+    (void)state;
+    struct dapt_model *m[2];
+    struct dapt_hash hash[2];
+    assert_int_equal(open_model("{\"model_type\":\"roberta\"," SIZES "}", &m[0]), DAPT_OK);
+    assert_int_equal(open_model("{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":3}", &m[1]),
+                     DAPT_OK);
+    assert_int_equal(m[0]->max_positions, 62);
+    assert_int_equal(m[1]->max_positions, 60);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(find(m[i], "roberta.embeddings.position_embeddings.weight")->shape[0], 64);
+        assert_int_equal(dapt_model_hash(m[i], &hash[i]), DAPT_OK);
+    }
+    assert_memory_not_equal(&hash[0], &hash[1], sizeof hash[0]);
+    dapt_model_close(&m[0]);
+    dapt_model_close(&m[1]);
+}
+
 static void what_is_not_built_is_refused(void **state) {
     (void)state;
     static const struct {
@@ -306,6 +326,8 @@ static void what_is_not_built_is_refused(void **state) {
         {"{\"model_type\":\"bert\"," SIZES ",\"type_vocab_size\":0}", "type_vocab_size"},
         {"{\"model_type\":\"bert\"," SIZES ",\"position_embedding_type\":\"relative_key\"}",
          "position_embedding_type"},
+        {"{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":63}", "pad_token_id"},
+        {"{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":-1}", "pad_token_id"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dapt_model *m;
@@ -322,6 +344,7 @@ int main(void) {
         cmocka_unit_test(positions_of_families),
         cmocka_unit_test(phi3_scales_by_longrope),
         cmocka_unit_test(old_files_are_kept_as_they_are),
+        cmocka_unit_test(positions_begin_behind_the_padding),
         cmocka_unit_test(what_is_not_built_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,8 +20,10 @@ MODELS = {
                                        no_rope_layers=[1, 0], hidden_size=12, intermediate_size=16)),
     "bert_own_head": ("bert", dict(tie_word_embeddings=False, type_vocab_size=3, hidden_act="gelu_new", layer_norm_eps=1e-5,
                                    max_position_embeddings=18)),
+    "roberta_relu": ("roberta", dict(pad_token_id=2, bos_token_id=0, eos_token_id=1, type_vocab_size=2, hidden_act="relu",
+                                     max_position_embeddings=19)),
 }
-MASKED = {"bert"}  # trained to predict hidden tokens, here the vocabulary's last
+MASKED = {"bert", "roberta"}  # trained to predict hidden tokens, here the vocabulary's last
 OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
 
 def write(folder, number, model_type, settings):
