@@ -45,6 +45,9 @@ def models():
     for name in "olmo2", "phi3", "smollm3", "stablelm", "granite", "starcoder2":
         put("model", name, {**llama, "model_type": name, "partial_rotary_factor": 1.0})
     put("model", "gpt_neox", {**llama, "model_type": "gpt_neox", "rotary_pct": 0.5, "use_parallel_residual": True})
+    for name in "bert", "roberta":
+        put("model", name, {**llama, "model_type": name, "type_vocab_size": 2, "pad_token_id": 1, "is_decoder": False,
+                            "position_embedding_type": "absolute", "layer_norm_eps": 1e-12})
 
 
 def safetensors(tensors, data, metadata=None):
