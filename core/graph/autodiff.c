@@ -398,8 +398,7 @@ static enum dapt_status prepare(struct state *s, bool accumulate) {
     list_views(s);
     for (size_t v = 0; v < s->count; v++) {
         s->place[v] = s->alias_of[v] = DAPT_NONE;
-        bool param = g->storages[g->values[v].tensor.buffer].role == DAPT_BUFFER_PARAM &&
-                     g->values[v].parent == DAPT_NONE;
+        bool param = g->storages[g->values[v].tensor.buffer].role == DAPT_BUFFER_PARAM;
         s->written[v] = param && accumulate;
     }
     for (size_t k = 0; k < g->op_count; k++) {

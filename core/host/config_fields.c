@@ -100,7 +100,7 @@ const struct dapt_field dapt_fields[] = {
           "{\"plugin\": \"cosine\", options of the plugin}; the plugins there are:"),
     CHOICE(KEPT, "train.objective.kind", train.objective.kind, "\"auto\"", objectives,
            "causal: each token from those before it; masked: hidden tokens from all others; auto: "
-           "as the model was made for"),
+           "as the model was made for, masked for BERT and its like, causal for all others"),
     RANGE(
         NUMBER, KEPT, "train.objective.rate", train.objective.rate, "0.15", 0.001, 1,
         "masked: share of the tokens that are predicted (of these 80 % are hidden, 10 % replaced)"),

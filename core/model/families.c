@@ -60,6 +60,45 @@ static const char *const gpt2_buffers[] = {".attn.bias", ".attn.masked_bias", NU
     [DAPT_SLOT_POST_NORM1] = "layers.%u.post_attention_layernorm.weight", \
     [DAPT_SLOT_NORM2] = "layers.%u.pre_feedforward_layernorm.weight", \
     [DAPT_SLOT_POST_NORM2] = "layers.%u.post_feedforward_layernorm.weight"
+// Beside buffers what the masked objective does not use: the part that tells whether two sentences
+// follow each other, and in a head of its own the bias of a tied one.
+static const char *const bert_buffers[] = {
+    ".position_ids", ".token_type_ids",
+    "pooler.dense.weight", "pooler.dense.bias",
+    "cls.seq_relationship.weight", "cls.seq_relationship.bias",
+    "cls.predictions.bias", "lm_head.bias", NULL};
+#define BERT_PARTS \
+    .keys = {.hidden = "hidden_size", .layers = "num_hidden_layers", \
+             .heads = "num_attention_heads", .feed_forward = "intermediate_size", \
+             .positions = "max_position_embeddings", .eps = "layer_norm_eps", \
+             .activation = "hidden_act"}, \
+    .activation = "gelu", .eps = 1e-12, .positions = 512, .types = 2, .tied = true, \
+    .bias_qkv = DAPT_BIAS_ALWAYS, .bias_out = DAPT_BIAS_ALWAYS, .bias_mlp = DAPT_BIAS_ALWAYS, \
+    .masked = true, .layer_norm = true, .learned_positions = true, .buffers = bert_buffers
+#define BERT_NAMES \
+    [DAPT_SLOT_EMBED] = "embeddings.word_embeddings.weight", \
+    [DAPT_SLOT_POSITION] = "embeddings.position_embeddings.weight", \
+    [DAPT_SLOT_TYPE] = "embeddings.token_type_embeddings.weight", \
+    [DAPT_SLOT_EMBED_NORM] = "embeddings.LayerNorm.weight", \
+    [DAPT_SLOT_EMBED_NORM_BIAS] = "embeddings.LayerNorm.bias", \
+    [DAPT_SLOT_Q] = "encoder.layer.%u.attention.self.query.weight", \
+    [DAPT_SLOT_Q_BIAS] = "encoder.layer.%u.attention.self.query.bias", \
+    [DAPT_SLOT_K] = "encoder.layer.%u.attention.self.key.weight", \
+    [DAPT_SLOT_K_BIAS] = "encoder.layer.%u.attention.self.key.bias", \
+    [DAPT_SLOT_V] = "encoder.layer.%u.attention.self.value.weight", \
+    [DAPT_SLOT_V_BIAS] = "encoder.layer.%u.attention.self.value.bias", \
+    [DAPT_SLOT_OUT] = "encoder.layer.%u.attention.output.dense.weight", \
+    [DAPT_SLOT_OUT_BIAS] = "encoder.layer.%u.attention.output.dense.bias", \
+    [DAPT_SLOT_SUM_NORM1] = "encoder.layer.%u.attention.output.LayerNorm.weight", \
+    [DAPT_SLOT_SUM_NORM1_BIAS] = "encoder.layer.%u.attention.output.LayerNorm.bias", \
+    [DAPT_SLOT_UP] = "encoder.layer.%u.intermediate.dense.weight", \
+    [DAPT_SLOT_UP_BIAS] = "encoder.layer.%u.intermediate.dense.bias", \
+    [DAPT_SLOT_DOWN] = "encoder.layer.%u.output.dense.weight", \
+    [DAPT_SLOT_DOWN_BIAS] = "encoder.layer.%u.output.dense.bias", \
+    [DAPT_SLOT_SUM_NORM2] = "encoder.layer.%u.output.LayerNorm.weight", \
+    [DAPT_SLOT_SUM_NORM2_BIAS] = "encoder.layer.%u.output.LayerNorm.bias", \
+    [DAPT_SLOT_HEAD] = "decoder.weight", [DAPT_SLOT_HEAD_BIAS] = "bias", \
+    [DAPT_SLOT_HEAD_OWN_BIAS] = "decoder.bias"
 
 // Defaults are those of the configuration classes in transformers 5.12.
 static const struct dapt_family families[] = {
@@ -245,6 +284,24 @@ static const struct dapt_family families[] = {
         .names = {LLAMA_ENDS, LLAMA_QKV, LLAMA_MLP, GEMMA_NORMS,
                   [DAPT_SLOT_Q_NORM] = "layers.%u.self_attn.q_norm.weight",
                   [DAPT_SLOT_K_NORM] = "layers.%u.self_attn.k_norm.weight"},
+    },
+    {   // checked with transformers 5.12.1
+        .type = "bert", .architecture = "BertForMaskedLM", BERT_PARTS,
+        .prefix = "bert.", .head_prefix = "cls.predictions.",
+        .names = {BERT_NAMES,
+                  [DAPT_SLOT_HEAD_DENSE] = "transform.dense.weight",
+                  [DAPT_SLOT_HEAD_DENSE_BIAS] = "transform.dense.bias",
+                  [DAPT_SLOT_HEAD_NORM] = "transform.LayerNorm.weight",
+                  [DAPT_SLOT_HEAD_NORM_BIAS] = "transform.LayerNorm.bias"},
+    },
+    {   // checked with transformers 5.12.1
+        .type = "roberta", .architecture = "RobertaForMaskedLM", BERT_PARTS,
+        .pad = 1, .head_activation = "gelu", .prefix = "roberta.", .head_prefix = "lm_head.",
+        .names = {BERT_NAMES,
+                  [DAPT_SLOT_HEAD_DENSE] = "dense.weight",
+                  [DAPT_SLOT_HEAD_DENSE_BIAS] = "dense.bias",
+                  [DAPT_SLOT_HEAD_NORM] = "layer_norm.weight",
+                  [DAPT_SLOT_HEAD_NORM_BIAS] = "layer_norm.bias"},
     },
 };
 // clang-format on

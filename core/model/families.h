@@ -30,7 +30,8 @@ struct dapt_family {
         const char *query_scale;  // q.k is divided by its root, not by that of the head size
         const char *embedding_scale, *attention_scale, *residual_scale, *logit_divisor;
     } keys;
-    const char *activation;  // defaults of keys that may be absent
+    const char *activation;       // defaults of keys that may be absent
+    const char *head_activation;  // whatever the layers' is; NULL: the same
     double eps;
     uint32_t positions, head_size;  // head_size 0: hidden / heads
     uint32_t kv_heads;              // 0: as many as heads
@@ -45,8 +46,11 @@ struct dapt_family {
     uint32_t window_interval;
     double query_scale, attention_cap, logit_cap;  // a softcap of 0: none
     float norm_offset;                             // norms multiply by it and the weight together
+    uint32_t types;  // of tokens, "type_vocab_size"; 0: the family has none
+    uint32_t pad;    // "pad_token_id", behind which positions begin; 0: they begin at 0
     bool tied, parallel;
     enum dapt_bias_rule bias_qkv, bias_out, bias_mlp;
+    bool masked;             // an encoder: every place sees all others
     bool layer_norm;         // mean and bias; otherwise root mean square
     bool learned_positions;  // an embedding of positions; otherwise rotary
     bool input_major;        // matrices are [in, out]; otherwise [out, in]
@@ -56,6 +60,7 @@ struct dapt_family {
     bool head_interleaved;   // QKV's rows lie in files by head: q, k, v of the first, ...
     enum dapt_qk_norm qk_norm;
     const char *prefix;                  // of all names but the head's; files may leave it out
+    const char *head_prefix;             // NULL: ""
     const char *names[DAPT_SLOT_COUNT];  // "%u" is the layer; NULL: the family has no such tensor
     const char *const
         *buffers;  // endings of names that are no parameters and are left alone; NULL-terminated

@@ -87,6 +87,15 @@ static enum dapt_status read_id(const struct dapt_model *m, const struct dapt_js
     return status;
 }
 
+static enum dapt_status read_activation(const struct dapt_model *m, const char *name,
+                                        enum dapt_activation *activation) {
+    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
+        if (strcmp(activations[i].name, name) == 0) *activation = activations[i].kind;
+    return *activation ? DAPT_OK
+                       : dapt_json_fail(dapt_json_member(m->config, m->family->keys.activation),
+                                        "activation \"%.32s\" is not known", name);
+}
+
 static enum dapt_status read_parts(struct dapt_model *m) {
     const struct dapt_family *f = m->family;
     const struct dapt_json *c = m->config;
@@ -97,16 +106,46 @@ static enum dapt_status read_parts(struct dapt_model *m) {
     if (!status) status = read_bias(m, f->bias_qkv, f->keys.attention_bias, &m->bias_qkv);
     if (!status) status = read_bias(m, f->bias_out, f->keys.attention_bias, &m->bias_out);
     if (!status) status = read_bias(m, f->bias_mlp, f->keys.mlp_bias, &m->bias_mlp);
-    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
-        if (strcmp(activations[i].name, name) == 0) m->activation = activations[i].kind;
-    if (!status && !m->activation)
-        status = dapt_json_fail(dapt_json_member(c, f->keys.activation),
-                                "activation \"%.32s\" is not known", name);
+    if (!status) status = read_activation(m, name, &m->activation);
+    if (!status)
+        status = read_activation(m, f->head_activation ? f->head_activation : name,
+                                 &m->head_activation);
     // Llama 3 has a list of the latter; the first ends a text.
     const struct dapt_json *ends = dapt_json_member(c, "eos_token_id");
     if (dapt_json_kind(ends) == DAPT_JSON_ARRAY) ends = dapt_json_at(ends, 0);
     if (!status) status = read_id(m, dapt_json_member(c, "bos_token_id"), &m->bos);
     return status ? status : read_id(m, ends, &m->eos);
+}
+
+// What only encoders have; decoders may carry these keys without meaning anything by them.
+static enum dapt_status read_encoder(struct dapt_model *m) {
+    const struct dapt_family *f = m->family;
+    const struct dapt_json *c = m->config;
+    const char *positions = "absolute";
+    int64_t pad = f->pad;
+    bool decoder = false;
+    m->masked = f->masked;
+    m->types = f->types;
+    if (!f->masked) return DAPT_OK;
+    enum dapt_status status = get_count(c, "type_vocab_size", 1u << 16, &m->types);
+    if (!status) status = dapt_json_get_bool(c, "is_decoder", &decoder);
+    if (!status && decoder)
+        status = dapt_json_fail(dapt_json_member(c, "is_decoder"),
+                                "only false is supported: %s models are trained as encoders",
+                                f->type);
+    if (!status) status = dapt_json_get_string(c, "position_embedding_type", &positions);
+    if (!status && strcmp(positions, "absolute") != 0)
+        status = dapt_json_fail(dapt_json_member(c, "position_embedding_type"),
+                                "only \"absolute\" is supported");
+    if (status || !f->pad) return status;
+    status = dapt_json_get_integer(c, "pad_token_id", 0, 1 << 24, &pad);
+    m->first_position = (uint32_t)pad + 1;
+    if (!status && m->first_position >= m->max_positions)
+        status = dapt_json_fail(dapt_json_member(c, f->keys.positions),
+                                "is %u, but positions begin behind pad_token_id, which is %u",
+                                m->max_positions, m->first_position - 1);
+    m->max_positions -= m->first_position;
+    return status;
 }
 
 // Keys that change the result in a way that is not built: they must be absent or have the value
@@ -132,8 +171,9 @@ static enum dapt_status refuse_others(const struct dapt_model *m) {
         return dapt_json_fail(
             quantized,
             "a quantized model can't be trained: take the folder of the unquantized one");
-    static const char *const dropouts[] = {"resid_pdrop", "embd_pdrop", "attn_pdrop",
-                                           "attention_dropout"};
+    static const char *const dropouts[] = {"resid_pdrop",         "embd_pdrop",
+                                           "attn_pdrop",          "attention_dropout",
+                                           "hidden_dropout_prob", "attention_probs_dropout_prob"};
     for (size_t i = 0; i < sizeof dropouts / sizeof *dropouts; i++) {
         double p = 0;
         if (!dapt_json_get_number(c, dropouts[i], &p) && p > 0) {
@@ -316,6 +356,7 @@ enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_mode
         status = dapt_json_fail(type, "%s", dapt_error());
     if (!status) status = read_sizes(m);
     if (!status) status = read_parts(m);
+    if (!status) status = read_encoder(m);
     if (!status) status = refuse_others(m);
     if (!status) status = read_scales(m);
     if (!status) status = read_unrotated(m);
@@ -413,6 +454,7 @@ enum dapt_status dapt_model_hash(const struct dapt_model *m, struct dapt_hash *h
         const float caps[] = {m->attention_scale, m->attention_cap, m->logit_cap};
         dapt_hasher_add(hasher, caps, sizeof caps);
     }
+    if (m->first_position) dapt_hasher_add(hasher, &m->first_position, sizeof m->first_position);
     *hash = dapt_hasher_value(hasher);
     dapt_hasher_destroy(&hasher);
     return DAPT_OK;
@@ -423,13 +465,13 @@ double dapt_model_flops(const struct dapt_model *m, uint32_t length) {
     for (size_t i = 0; i < (size_t)m->parameter_count; i++) {
         const struct dapt_parameter *p = &m->parameters[i];
         bool table = i == m->slots[DAPT_SLOT_EMBED] || i == m->slots[DAPT_SLOT_POSITION] ||
-                     i == m->slots[DAPT_SLOT_HEAD];
+                     i == m->slots[DAPT_SLOT_TYPE] || i == m->slots[DAPT_SLOT_HEAD];
         if (p->rank == 2 && !table) matrices += (double)p->count;
     }
     double attention = 0;
     for (uint32_t l = 0; l < m->layers; l++) {
-        double seen = m->windows[l] && (uint32_t)m->windows[l] < length ? m->windows[l]
-                                                                        : length / 2.0;
+        double seen = m->masked ? length : length / 2.0;
+        if (m->windows[l] && (uint32_t)m->windows[l] < length) seen = m->windows[l];
         attention += 4 * seen * m->heads * m->head_size;
     }
     return 2 * (matrices + head) + attention;

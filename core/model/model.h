@@ -36,9 +36,18 @@ struct dapt_parameter_group {
 enum dapt_slot {
     DAPT_SLOT_EMBED,
     DAPT_SLOT_POSITION,
+    DAPT_SLOT_TYPE,  // of tokens: all have the first
+    DAPT_SLOT_EMBED_NORM,
+    DAPT_SLOT_EMBED_NORM_BIAS,
     DAPT_SLOT_FINAL_NORM,
     DAPT_SLOT_FINAL_NORM_BIAS,
     DAPT_SLOT_HEAD,
+    DAPT_SLOT_HEAD_DENSE,  // with an activation behind it
+    DAPT_SLOT_HEAD_DENSE_BIAS,
+    DAPT_SLOT_HEAD_NORM,
+    DAPT_SLOT_HEAD_NORM_BIAS,
+    DAPT_SLOT_HEAD_BIAS,      // of the logits, where the head is tied
+    DAPT_SLOT_HEAD_OWN_BIAS,  // where it is not
     DAPT_SLOT_FIRST_OF_LAYER,
     DAPT_SLOT_NORM1 = DAPT_SLOT_FIRST_OF_LAYER,
     DAPT_SLOT_NORM1_BIAS,
@@ -67,6 +76,10 @@ enum dapt_slot {
     DAPT_SLOT_DOWN_BIAS,
     DAPT_SLOT_POST_NORM2,  // of what the feed-forward part adds
     DAPT_SLOT_POST_NORM2_BIAS,
+    DAPT_SLOT_SUM_NORM1,  // of the stream with what attention added
+    DAPT_SLOT_SUM_NORM1_BIAS,
+    DAPT_SLOT_SUM_NORM2,  // with what the feed-forward part added
+    DAPT_SLOT_SUM_NORM2_BIAS,
     DAPT_SLOT_COUNT
 };
 
@@ -80,7 +93,10 @@ struct dapt_model {
     const char *folder;                // where it came from; NULL for new weights
     struct dapt_model_origin *origin;  // what dapt_model_keep() read; NULL: it was not called
 
-    uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab, max_positions;
+    uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab;
+    uint32_t max_positions;   // of a text
+    uint32_t first_position;  // rows of the positions' table before that of a text's first token
+    uint32_t types;           // of tokens; 0: there is no table of them
     // Those in use: of all layers, or of those that see everything and those with a window. The
     // first has size 0: learned positions.
     struct dapt_rope ropes[DAPT_ROPES];
@@ -95,7 +111,8 @@ struct dapt_model {
     // Factors of the embedding, of q.k, of what a layer adds, of the logits.
     float embedding_scale, attention_scale, residual_scale, logit_scale;
     float attention_cap, logit_cap;  // softcaps of q.k and of the logits; 0: none
-    enum dapt_activation activation;
+    enum dapt_activation activation, head_activation;
+    bool masked;       // made to predict hidden tokens from all others, not the next one
     int64_t bos, eos;  // of config.json; -1: none
 
     // Flat buffer: trained parameters that decay, the other trained ones, frozen ones. Those that one matmul uses

@@ -82,14 +82,26 @@ static dapt_value scaled(struct builder *x, dapt_value in, float factor) {
         x, (struct dapt_op){.opcode = DAPT_OP_SCALE, .inputs = {in}, .u.scale.factor = factor});
 }
 
-static dapt_value activated(struct builder *x, dapt_value in) {
+static dapt_value activated(struct builder *x, dapt_value in, enum dapt_activation kind) {
     return make(
-        x, (struct dapt_op){
-               .opcode = DAPT_OP_ACTIVATE, .inputs = {in}, .u.activation.kind = x->m->activation});
+        x, (struct dapt_op){.opcode = DAPT_OP_ACTIVATE, .inputs = {in}, .u.activation.kind = kind});
 }
 
 static dapt_value embed(struct builder *x, dapt_value table, dapt_value rows) {
     return make(x, (struct dapt_op){.opcode = DAPT_OP_EMBED, .inputs = {table, rows}});
+}
+
+// Rows [begin, begin + count) of a table. The others are views that nobody reads: their gradient is
+// zero.
+static dapt_value rows_of(struct builder *x, enum dapt_slot slot, int64_t begin, int64_t count) {
+    const struct dapt_parameter *p = &x->m->parameters[x->m->slots[slot]];
+    int64_t rows = (int64_t)p->shape[0], columns = (int64_t)p->shape[1], end = begin + count;
+    dapt_value whole = parameter(x, slot, 1);
+    if (count == rows) return whole;
+    dapt_value stack = reshape3(x, whole, 1, rows, columns);
+    if (begin > 0) dapt_graph_slice(x->g, stack, 0, begin);
+    if (end < rows) dapt_graph_slice(x->g, stack, end, rows - end);
+    return reshape2(x, dapt_graph_slice(x->g, stack, begin, count), count, columns);
 }
 
 static dapt_value rms_norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
@@ -109,14 +121,18 @@ static dapt_value norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
                                     .u.norm.eps = x->m->norm_eps});
 }
 
+// An op whose output takes the place of a value.
+static dapt_value in_place(struct builder *x, dapt_value value, struct dapt_op op) {
+    op.outputs[0] = dapt_graph_alias(x->g, value);
+    dapt_graph_op(x->g, &op);
+    return op.outputs[0];
+}
+
 static dapt_value rope(struct builder *x, dapt_value in) {
     dapt_value table = x->io->ropes[x->m->rope_of[x->row - 1]];
     if (table == NONE || (x->m->unrotated && x->m->unrotated[x->row - 1])) return in;
-    dapt_value y = dapt_graph_alias(x->g, in);
-    dapt_graph_op(
-        x->g, &(struct dapt_op){
-                  .opcode = DAPT_OP_ROPE, .inputs = {in, table, x->io->positions}, .outputs = {y}});
-    return y;
+    return in_place(
+        x, in, (struct dapt_op){.opcode = DAPT_OP_ROPE, .inputs = {in, table, x->io->positions}});
 }
 
 // ---------------------------------------------------------------------------------------- attention
@@ -215,7 +231,8 @@ static dapt_value gated(struct builder *x, dapt_value in) {
 static dapt_value feed_forward(struct builder *x, dapt_value in) {
     dapt_value y = x->m->family->gated
                        ? gated(x, in)
-                       : activated(x, project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1));
+                       : activated(x, project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1),
+                                   x->m->activation);
     return project(x, y, DAPT_SLOT_DOWN, DAPT_SLOT_DOWN_BIAS, 1);
 }
 
@@ -229,17 +246,40 @@ static dapt_value layer(struct builder *x, dapt_value stream) {
     label(x, "attention");
     dapt_value in = norm(x, stream, DAPT_SLOT_NORM1),
                change = norm(x, attention(x, in), DAPT_SLOT_POST_NORM1),
-               next = add(x, scaled(x, change, factor), stream);
+               sum = add(x, scaled(x, change, factor), stream),
+               next = norm(x, sum, DAPT_SLOT_SUM_NORM1);
     label(x, "mlp");
     if (!x->m->parallel)
         in = norm(x, next, DAPT_SLOT_NORM2);
     else if (has(x, DAPT_SLOT_NORM2))
         in = norm(x, stream, DAPT_SLOT_NORM2);
     change = norm(x, feed_forward(x, in), DAPT_SLOT_POST_NORM2);
-    return add(x, scaled(x, change, factor), next);
+    return norm(x, add(x, scaled(x, change, factor), next), DAPT_SLOT_SUM_NORM2);
 }
 
 // ------------------------------------------------------------------------------------ the whole model
+
+static dapt_value embeddings(struct builder *x, dapt_value table) {
+    const struct dapt_model *m = x->m;
+    dapt_value h = scaled(x, embed(x, table, x->io->ids), m->embedding_scale);
+    if (has(x, DAPT_SLOT_POSITION)) {
+        dapt_value positions = rows_of(x, DAPT_SLOT_POSITION, m->first_position, m->max_positions);
+        h = add(x, h, embed(x, positions, x->io->positions));
+    }
+    if (has(x, DAPT_SLOT_TYPE)) {
+        dapt_value type = dapt_graph_reshape(x->g, rows_of(x, DAPT_SLOT_TYPE, 0, 1), 1,
+                                             (int64_t[]){m->hidden});
+        h = make(x, (struct dapt_op){.opcode = DAPT_OP_ADD_BIAS, .inputs = {h, type}});
+    }
+    return norm(x, h, DAPT_SLOT_EMBED_NORM);
+}
+
+// What the logits are made of: what a masked model's head does before its table.
+static dapt_value head_input(struct builder *x, dapt_value h) {
+    if (!has(x, DAPT_SLOT_HEAD_DENSE)) return norm(x, h, DAPT_SLOT_FINAL_NORM);
+    h = project(x, h, DAPT_SLOT_HEAD_DENSE, DAPT_SLOT_HEAD_DENSE_BIAS, 1);
+    return norm(x, activated(x, h, x->m->head_activation), DAPT_SLOT_HEAD_NORM);
+}
 
 static dapt_value batch_input(struct builder *x, int64_t n, const char *name) {
     return dapt_graph_input(x->g, DAPT_BUFFER_BATCH, DAPT_GRAPH_NEXT, DAPT_I32, 1, &n, name);
@@ -276,11 +316,11 @@ static void inputs(struct builder *x) {
 }
 
 // Evaluation reads every place's loss; training only their sum.
-static enum dapt_status loss(struct builder *x, dapt_value h, dapt_value head) {
+static enum dapt_status loss(struct builder *x, dapt_value h, dapt_value head, dapt_value bias) {
     struct dapt_model_io *io = x->io;
     bool train = x->b->mode == DAPT_MODEL_TRAIN;
     const struct dapt_op op = {.opcode = DAPT_OP_LM_LOSS,
-                               .inputs = {h, head, NONE, io->targets},
+                               .inputs = {h, head, bias, io->targets},
                                .u.lm = {.scale = x->m->logit_scale, .softcap = x->m->logit_cap}};
     io->losses = dapt_graph_make(x->g, train ? DAPT_BUFFER_WORK : DAPT_BUFFER_RESULT, &op);
     if (!train) return x->g->status;
@@ -293,22 +333,21 @@ static enum dapt_status loss(struct builder *x, dapt_value h, dapt_value head) {
     return dapt_graph_autodiff(x->g, io->losses, seed, x->b->accumulate);
 }
 
-static enum dapt_status logits(struct builder *x, dapt_value h, dapt_value head) {
+static enum dapt_status logits(struct builder *x, dapt_value h, dapt_value head, dapt_value bias) {
     if (x->b->mode == DAPT_MODEL_DECODE) h = embed(x, h, x->io->pick);
     h = scaled(x, h, x->m->logit_scale);
-    x->io->logits = dapt_graph_make(x->g, DAPT_BUFFER_RESULT,
-                                    &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
-                                                      .inputs = {h, head, NONE, NONE},
-                                                      .u.matmul.transpose_b = true});
-    if (x->m->logit_cap > 0) {
-        dapt_value bare = x->io->logits;
-        x->io->logits = dapt_graph_alias(x->g, bare);
-        dapt_graph_op(x->g,
-                      &(struct dapt_op){.opcode = DAPT_OP_SCALE,
-                                        .inputs = {bare},
-                                        .outputs = {x->io->logits},
-                                        .u.scale = {.factor = 1, .softcap = x->m->logit_cap}});
-    }
+    dapt_value y = dapt_graph_make(x->g, DAPT_BUFFER_RESULT,
+                                   &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
+                                                     .inputs = {h, head, NONE, NONE},
+                                                     .u.matmul.transpose_b = true});
+    if (bias != NONE)
+        y = in_place(x, y, (struct dapt_op){.opcode = DAPT_OP_ADD_BIAS, .inputs = {y, bias}});
+    if (x->m->logit_cap > 0)
+        y = in_place(x, y,
+                     (struct dapt_op){.opcode = DAPT_OP_SCALE,
+                                      .inputs = {y},
+                                      .u.scale = {.factor = 1, .softcap = x->m->logit_cap}});
+    x->io->logits = y;
     return x->g->status;
 }
 
@@ -323,8 +362,12 @@ static enum dapt_status check_used(const struct builder *x) {
     return x->g->status;
 }
 
-static enum dapt_status check_length(const struct dapt_model *m,
-                                     const struct dapt_model_build *build) {
+static enum dapt_status check_build(const struct dapt_model *m,
+                                    const struct dapt_model_build *build) {
+    if (m->masked && build->mode == DAPT_MODEL_DECODE)
+        return dapt_fail(DAPT_ERROR_UNSUPPORTED,
+                         "a %s model predicts hidden tokens: it can't go on with a text",
+                         m->family->type);
     if (m->family->learned_positions && build->length > m->max_positions)
         return dapt_fail(DAPT_ERROR_INVALID,
                          "sequences of %u tokens: the model has positions for %u", build->length,
@@ -350,26 +393,25 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
                         .n = (int64_t)build->sequences * build->length,
                         .places = (int64_t)build->capacity +
                                   build->length};  // padding rows of a chunk go behind the cache
-    enum dapt_status status = check_length(model, build);
+    enum dapt_status status = check_build(model, build);
     if (status) return status;
     x.used = dapt_arena_alloc(&graph->arena, model->parameter_count * sizeof *x.used);
     if (!x.used) return DAPT_ERROR_MEMORY;
     graph->precision = build->precision;
     inputs(&x);
     graph->label = "embedding";
-    dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1),
-               position = parameter(&x, DAPT_SLOT_POSITION, 1);
+    dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1);
     dapt_value head = model->tied ? table : parameter(&x, DAPT_SLOT_HEAD, 1);
-    dapt_value h = scaled(&x, embed(&x, table, io->ids), model->embedding_scale);
-    if (position != NONE) h = add(&x, h, embed(&x, position, io->positions));
+    dapt_value h = embeddings(&x, table);
     for (uint32_t l = 0; l < model->layers && !graph->status; l++) {
         x.row = graph->block = l + 1;
         h = layer(&x, h);
     }
     x.row = graph->block = 0;
     graph->label = "head";
-    h = norm(&x, h, DAPT_SLOT_FINAL_NORM);
+    h = head_input(&x, h);
+    dapt_value bias = parameter(&x, model->tied ? DAPT_SLOT_HEAD_BIAS : DAPT_SLOT_HEAD_OWN_BIAS, 1);
     if (check_used(&x)) return graph->status;
     bool scores = build->mode == DAPT_MODEL_LOSS || build->mode == DAPT_MODEL_TRAIN;
-    return scores ? loss(&x, h, head) : logits(&x, h, head);
+    return scores ? loss(&x, h, head, bias) : logits(&x, h, head, bias);
 }

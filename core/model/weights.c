@@ -11,6 +11,7 @@
 #include "base/threads.h"
 #include "model/families.h"
 #include "model/model.h"
+#include "model/slots.h"
 
 #define PIECE ((uint64_t)1 << 20)  // elements converted at a time
 
@@ -25,12 +26,37 @@ static bool is_buffer(const struct dapt_family *family, const char *name) {
     return false;
 }
 
+// What old files of BERT call "LayerNorm.gamma" and "LayerNorm.beta".
+static const char *norm_name(const char *name, char text[512]) {
+    bool gamma = ends_with(name, "LayerNorm.gamma");
+    if (!gamma && !ends_with(name, "LayerNorm.beta")) return name;
+    snprintf(text, 512, "%.*s%s", (int)(strrchr(name, '.') - name), name,
+             gamma ? ".weight" : ".bias");
+    return text;
+}
+
+// The parameter that a tied head's tensor stands for under the name of one of its own.
+static const struct dapt_parameter *find_tied(const struct dapt_model *m, const char *name) {
+    static const enum dapt_slot ties[][2] = {{DAPT_SLOT_HEAD, DAPT_SLOT_EMBED},
+                                             {DAPT_SLOT_HEAD_OWN_BIAS, DAPT_SLOT_HEAD_BIAS}};
+    const char *prefix = dapt_slot_prefix(m->family, DAPT_SLOT_HEAD);
+    size_t length = strlen(prefix);
+    for (size_t i = 0; m->tied && i < sizeof ties / sizeof *ties; i++) {
+        const char *own = m->family->names[ties[i][0]];
+        if (own && strncmp(name, prefix, length) == 0 && strcmp(name + length, own) == 0)
+            return &m->parameters[m->slots[ties[i][1]]];
+    }
+    return NULL;
+}
+
 // The parameter that a file's tensor belongs to, or NULL. Files may leave the prefix out (GPT-2's
 // do); a tied output projection may be stored under its own name, beside the embedding or instead
 // of it.
-static const struct dapt_parameter *find_parameter(const struct dapt_model *m, const char *name) {
-    const char *prefix = m->family->prefix, *head = m->family->names[DAPT_SLOT_HEAD];
-    if (m->tied && strcmp(name, head) == 0) return &m->parameters[m->slots[DAPT_SLOT_EMBED]];
+static const struct dapt_parameter *find_parameter(const struct dapt_model *m, const char *given) {
+    char text[512];
+    const char *prefix = m->family->prefix, *name = norm_name(given, text);
+    const struct dapt_parameter *tied = find_tied(m, name);
+    if (tied) return tied;
     for (size_t i = 0; i < m->parameter_count; i++) {
         const char *full = m->parameters[i].name;
         if (strcmp(full, name) == 0) return &m->parameters[i];

@@ -262,6 +262,7 @@ static enum dapt_status choose_cutting(const struct dapt_evaluate_options *optio
 static enum dapt_status evaluate_set(const struct dapt_session *session,
                                      const struct dapt_evaluate_options *options,
                                      const struct cutting *cutting,
+                                     const struct dapt_objective *objective,
                                      const struct dapt_named_data *data, struct dapt_batch *batch,
                                      struct dapt_evaluation *result) {
     struct dapt_data_entry entry = {.path = data->path, .source = options->source, .weight = 1};
@@ -275,7 +276,8 @@ static enum dapt_status evaluate_set(const struct dapt_session *session,
                                                  .max_tokens = options->max_tokens,
                                                  .vocab = session->model->vocab,
                                                  .threads = options->model.threads,
-                                                 .name = data->name};
+                                                 .name = data->name,
+                                                 .objective = objective};
     struct dapt_corpus *corpus = NULL;
     enum dapt_status status = dapt_corpus_open(&list, &corpus_options, &corpus);
     if (!status) status = dapt_evaluate_corpus(session->engine, corpus, batch, data->name, result);
@@ -288,10 +290,12 @@ enum dapt_status dapt_evaluate(struct dapt_context *context,
                                struct dapt_evaluation *results) {
     struct dapt_session session;
     struct dapt_batch *batch = NULL;
+    struct dapt_objective *objective = NULL;
     struct cutting cutting;
     enum dapt_status status = dapt_session_open(context->modules, &options->model, &session);
     if (!status) status = dapt_session_model(&session);
     if (!status) status = choose_cutting(options, &session, &cutting);
+    if (!status) status = dapt_session_objective(&session, &objective);
     if (!status) status = dapt_batch_create(cutting.batch, cutting.sequence, &batch);
     if (!status) {
         struct dapt_engine_options engine = {.sequences = cutting.batch,
@@ -299,9 +303,11 @@ enum dapt_status dapt_evaluate(struct dapt_context *context,
         status = dapt_session_engine(&session, &options->model, &engine);
     }
     for (size_t i = 0; !status && i < options->data_count; i++) {
-        status = evaluate_set(&session, options, &cutting, &options->data[i], batch, &results[i]);
+        status = evaluate_set(&session, options, &cutting, objective, &options->data[i], batch,
+                              &results[i]);
     }
     dapt_batch_destroy(&batch);
+    dapt_objective_destroy(&objective);
     dapt_session_close(&session);
     return status;
 }

@@ -43,7 +43,8 @@ static enum dapt_status fill_batch(struct bench *b, uint32_t sequences, uint32_t
     for (uint64_t i = 0; i < count; i++) {
         int32_t place = (int32_t)(i % length);
         b->batch->ids[i] = (int32_t)(dapt_random_bits(1, STREAM_BENCH, i) % b->model->vocab);
-        b->batch->positions[i] = b->batch->last[i] = place;
+        b->batch->positions[i] = place;
+        b->batch->last[i] = b->model->masked ? (int32_t)length - 1 : place;
         b->batch->first[i] = 0;
     }
     for (uint64_t i = 0; i < count; i++)

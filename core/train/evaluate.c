@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/threads.h"
+#include "corpus/objective.h"
 #include "train/report.h"
 
 // bits/byte = nats per scored token * tokens of the documents / bytes of the documents / ln 2. The
@@ -32,13 +33,15 @@ enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct d
                                       struct dapt_batch *batch, const char *name,
                                       struct dapt_evaluation *result) {
     const struct dapt_corpus_report *report = dapt_corpus_report(corpus);
-    *result = (struct dapt_evaluation){.name = name,
-                                       .documents = report->documents,
-                                       .bytes = report->bytes,
-                                       .tokens = report->tokens,
-                                       .sequences = report->sequences,
-                                       .nats_before = NAN,
-                                       .bits_before = NAN};
+    *result = (struct dapt_evaluation){
+        .name = name,
+        .documents = report->documents,
+        .bytes = report->bytes,
+        .tokens = report->tokens,
+        .sequences = report->sequences,
+        .masked = dapt_objective_kind(dapt_corpus_objective(corpus)) == DAPT_OBJECTIVE_MASKED,
+        .nats_before = NAN,
+        .bits_before = NAN};
     size_t places = (size_t)batch->sequences * batch->length;
     double nats = 0, begin = dapt_seconds(), told = 0;
     enum dapt_status status = DAPT_OK;

@@ -228,6 +228,11 @@ static enum dapt_status prepare(struct generation *g, const struct dapt_modules 
     enum dapt_status status = check_options(options);
     if (!status) status = dapt_session_open(modules, &options->model, &g->session);
     if (!status) status = dapt_session_model(&g->session);
+    if (!status && g->session.model->masked)
+        status = dapt_fail(DAPT_ERROR_UNSUPPORTED,
+                           "%s: is a masked language model, which fills in hidden tokens and can't "
+                           "go on with a text; `dapt train`, `dapt eval` and `dapt verify` take it",
+                           g->session.folder);
     if (!status) status = encode_prompt(g, options->prompt);
     if (status) return status;
     const struct dapt_model *model = g->session.model;

@@ -93,6 +93,8 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     if (t->setup.replay) cJSON_AddStringToObject(record, "replay", t->replay_hash);
     cJSON_AddStringToObject(record, "model", t->model_hash);
     cJSON_AddStringToObject(record, "schedule", t->schedule_hash);
+    cJSON_AddStringToObject(record, "objective",
+                            dapt_objective_name(dapt_objective_kind(t->setup.objective)));
     cJSON_AddStringToObject(record, "config", t->course_hash);
     cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->course, true));
     cJSON_AddItemToObject(record, "tokenizer",

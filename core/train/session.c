@@ -6,6 +6,7 @@
 
 #include "train/checkpoint.h"
 #include "train/choose.h"
+#include "train/metrics.h"
 
 // ---------------------------------------------------------------------------------------- folders
 
@@ -147,6 +148,25 @@ enum dapt_status dapt_session_engine(struct dapt_session *session,
                                     &session->engine);
     if (!status) status = dapt_engine_load(session->engine, session->folder);
     return status;
+}
+
+enum dapt_status dapt_session_objective(const struct dapt_session *session,
+                                        struct dapt_objective **objective) {
+    const cJSON *course = cJSON_GetObjectItemCaseSensitive(session->record, "course"),
+                *train = cJSON_GetObjectItemCaseSensitive(course, "train"),
+                *seed = cJSON_GetObjectItemCaseSensitive(train, "seed"),
+                *trained = cJSON_GetObjectItemCaseSensitive(train, "objective"),
+                *rate = cJSON_GetObjectItemCaseSensitive(trained, "rate");
+    bool masked = session->model->masked || dapt_json_has_text(trained, "kind", "masked");
+    const struct dapt_objective_options options = {
+        .kind = masked ? DAPT_OBJECTIVE_MASKED : DAPT_OBJECTIVE_CAUSAL,
+        .rate = cJSON_IsNumber(rate) ? rate->valuedouble : 0.15,
+        .whole_words = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(trained, "whole_words")),
+        .mask = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(trained, "mask")),
+        .seed = cJSON_IsNumber(seed) && seed->valuedouble >= 0 && seed->valuedouble < 0x1p53
+                    ? (uint64_t)seed->valuedouble
+                    : 0};
+    return dapt_objective_create(&options, session->tokenizer, objective);
 }
 
 uint32_t dapt_session_length(const struct dapt_model *model, uint32_t most) {

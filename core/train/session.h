@@ -4,6 +4,7 @@
 #define DAPT_TRAIN_SESSION_H
 #include <cjson/cJSON.h>
 
+#include "corpus/objective.h"
 #include "dapt/dapt.h"
 #include "train/engine.h"
 
@@ -32,6 +33,10 @@ enum dapt_status dapt_session_model(struct dapt_session *session);
 enum dapt_status dapt_session_engine(struct dapt_session *session,
                                      const struct dapt_model_options *options,
                                      const struct dapt_engine_options *engine_options);
+
+// What the model is to be scored by: as the checkpoint was trained, else as it was made for.
+enum dapt_status dapt_session_objective(const struct dapt_session *session,
+                                        struct dapt_objective **objective);
 
 // The folder that `path` stands for: itself, the latest checkpoint of a run's folder, or the
 // checkpoint that RUN/latest or RUN/best names.

@@ -159,14 +159,27 @@ static void tell_cache(const struct dapt_config *config, const struct dapt_repor
     dapt_arena_free(&arena);
 }
 
-// "auto": what the model was made for; of the families so far all were made for causal.
+// "auto": what the model was made for.
 static enum dapt_objective_kind objective_kind(const struct dapt_setup *setup) {
     enum dapt_objective_kind kind = setup->config->train.objective.kind;
-    return kind == DAPT_OBJECTIVE_AUTO ? DAPT_OBJECTIVE_CAUSAL : kind;
+    if (kind != DAPT_OBJECTIVE_AUTO) return kind;
+    return setup->model->masked ? DAPT_OBJECTIVE_MASKED : DAPT_OBJECTIVE_CAUSAL;
 }
 
-static enum dapt_status open_objective(struct dapt_setup *setup) {
+static enum dapt_status open_objective(struct dapt_setup *setup,
+                                       const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
+    bool masked = objective_kind(setup) == DAPT_OBJECTIVE_MASKED;
+    if (setup->model->masked && !masked)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "train.objective.kind is \"causal\", but a %s model predicts hidden "
+                         "tokens: set it to \"masked\" or \"auto\"",
+                         dapt_setup_family(setup->model));
+    if (masked)
+        dapt_report_note(reporter,
+                         "objective       masked: %g %% of the tokens are predicted, from all "
+                         "others of their text",
+                         100 * config->train.objective.rate);
     const struct dapt_objective_options options = {
         .kind = objective_kind(setup),
         .rate = config->train.objective.rate,
@@ -196,7 +209,7 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
                  " entries",
                  vocab, setup->model->vocab);
     }
-    if (!status) status = open_objective(setup);
+    if (!status) status = open_objective(setup, reporter);
     if (!status)
         status = open_corpus(setup, reporter, "domain", &config->data.domain, 0, &setup->domain);
     if (!status && config->data.replay.from.count > 0)

@@ -234,20 +234,22 @@ static void tell_start(struct dapt_trainer *t) {
     uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0}, total = 0;
     dapt_engine_memory(t->setup.engine, bytes);
     for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
-    dapt_trainer_tell(t, t->step ? DAPT_EVENT_RESUME : DAPT_EVENT_START,
-                      &(struct dapt_event){.version = dapt_version(),
-                                           .backend = dapt_device_backend(t->setup.device)->name,
-                                           .device = info->name,
-                                           .threads = info->threads,
-                                           .family = dapt_setup_family(t->setup.model),
-                                           .parameters = t->setup.model->weight_count,
-                                           .trained_parameters = dapt_model_trained(t->setup.model),
-                                           .memory = total,
-                                           .tokens_per_step = (uint64_t)t->config->train.batch *
-                                                              t->config->data.sequence,
-                                           .config = t->course_hash,
-                                           .data = t->data_hash,
-                                           .setup = &t->setup});
+    dapt_trainer_tell(
+        t, t->step ? DAPT_EVENT_RESUME : DAPT_EVENT_START,
+        &(struct dapt_event){
+            .version = dapt_version(),
+            .backend = dapt_device_backend(t->setup.device)->name,
+            .device = info->name,
+            .threads = info->threads,
+            .family = dapt_setup_family(t->setup.model),
+            .objective = dapt_objective_name(dapt_objective_kind(t->setup.objective)),
+            .parameters = t->setup.model->weight_count,
+            .trained_parameters = dapt_model_trained(t->setup.model),
+            .memory = total,
+            .tokens_per_step = (uint64_t)t->config->train.batch * t->config->data.sequence,
+            .config = t->course_hash,
+            .data = t->data_hash,
+            .setup = &t->setup});
 }
 
 // Someone asked to stop: what was trained is written, and how to go on is said.
@@ -343,6 +345,7 @@ static enum dapt_status open_metrics(struct dapt_trainer *t) {
 
 static enum dapt_status make_batches(struct dapt_trainer *t) {
     size_t evals = t->config->data.eval_count;
+    bool masked = dapt_objective_kind(t->setup.objective) == DAPT_OBJECTIVE_MASKED;
     enum dapt_status status = DAPT_OK;
     t->batches = dapt_alloc(t->setup.micros, sizeof *t->batches);
     t->evaluations = dapt_alloc(evals ? evals : 1, sizeof *t->evaluations);
@@ -353,7 +356,8 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
                                                      .perplexity = NAN,
                                                      .bits_per_byte = NAN,
                                                      .nats_before = NAN,
-                                                     .bits_before = NAN};
+                                                     .bits_before = NAN,
+                                                     .masked = masked};
     }
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         status = dapt_batch_create(t->setup.micro, t->config->data.sequence, &t->batches[i]);

@@ -50,6 +50,9 @@ def models():
                                  "sliding_window_pattern": 2, "rope_theta": 1e6, "rope_local_base_freq": 1e4,
                                  "rope_scaling": {"rope_type": "linear", "factor": 8.0}})
     put("model", "gpt_neox", {**llama, "model_type": "gpt_neox", "rotary_pct": 0.5, "use_parallel_residual": True})
+    for name in "bert", "roberta":
+        put("model", name, {**llama, "model_type": name, "type_vocab_size": 2, "pad_token_id": 1, "is_decoder": False,
+                            "position_embedding_type": "absolute", "layer_norm_eps": 1e-12})
 
 
 def safetensors(tensors, data, metadata=None):

@@ -46,6 +46,9 @@ static const char *const configs[] = {
     ",\"num_key_value_heads\":2,\"head_dim\":10,\"sliding_window\":5,\"sliding_window_pattern\":2,"
     "\"rope_theta\":500,\"query_pre_attn_scalar\":20,\"rope_local_base_freq\":20,\"final_logit_"
     "softcapping\":2}",
+    "{\"model_type\":\"bert\"," SIZES ",\"type_vocab_size\":3}",
+    "{\"model_type\":\"bert\"," SIZES ",\"tie_word_embeddings\":false,\"type_vocab_size\":1}",
+    "{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":4}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 
@@ -167,14 +170,18 @@ static void gradients_match_central_differences(void **state) {
               *values = read_state(&f, DAPT_STATE_PARAM);
         for (size_t p = 0; p < f.model->parameter_count; p++) {
             const struct dapt_parameter *q = &f.model->parameters[p];
-            float *moved = malloc(q->count * sizeof *moved);
             double expected = 0, size = 0, slope[2];
             // The direction of the gradient with half of it at random: a large slope, and every
             // element takes part.
             for (uint64_t i = 0; i < q->count; i++)
                 size += (double)gradient[q->offset + i] * gradient[q->offset + i];
             size = sqrt(size / (double)q->count);
+            if (strstr(q->name, "self.key.bias")) {  // softmax does not see it: rounding
+                assert_true(size * sqrt((double)q->count) < 1e-6 * r.norm);
+                continue;
+            }
             if (!(size > 0)) fail_msg("config %zu: %s: the gradient is zero", c, q->name);
+            float *moved = malloc(q->count * sizeof *moved);
             for (int half = 0; half < 2; half++) {
                 double loss[2], step_size = (half ? 0.006 : 0.012) / sqrt((double)q->count);
                 for (int side = 0; side < 2; side++) {
@@ -301,6 +308,13 @@ static void generation_matches_the_full_pass(void **state) {
         float *all = calloc((size_t)LENGTH * 50, sizeof *all), one[50];
         MUST(dapt_engine_logits(f.engine, b, all));
         MUST(dapt_engine_decode_start(f.engine, 40));
+        if (f.model->masked) {
+            assert_int_equal(dapt_engine_decode(f.engine, ids, 5, 0, one), DAPT_ERROR_UNSUPPORTED);
+            free(all);
+            dapt_batch_destroy(&b);
+            unmake(&f);
+            continue;
+        }
         for (uint32_t at = 0;
              at < LENGTH;) {  // a prompt in one go, then token by token, then a few at once
             uint32_t n = at == 0 ? 5 : at == 10 ? 3 : 1;

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/files.h"
+#include "base/hash.h"
 #include "model/model.h"
 
 #define SIZES                                                              \
@@ -262,6 +263,115 @@ static void numbers_are_written_as_they_were(void **state) {
     free(flat);
 }
 
+#define BERT "{\"model_type\":\"bert\"," SIZES ",\"type_vocab_size\":1}"
+
+// The weights of a BERT as old files have them.
+struct old_file {
+    struct dapt_arena arena;
+    struct dapt_file_entry entries[64];
+    const struct dapt_parameter *parameters[64];  // NULL: what is no parameter
+    size_t count;
+    const float *flat;
+};
+
+static enum dapt_status produce(void *context, size_t index, uint64_t begin, uint64_t size,
+                                void *bytes) {
+    const struct old_file *file = context;
+    const struct dapt_parameter *p = file->parameters[index];
+    if (p)
+        memcpy(bytes, (const uint8_t *)(file->flat + p->offset) + begin, size);
+    else
+        memset(bytes, (int)index, size);
+    return DAPT_OK;
+}
+
+static void add_parameter(struct old_file *file, const char *name, const struct dapt_parameter *p) {
+    const char *norm = strstr(name, "LayerNorm.");
+    if (norm)
+        name = dapt_arena_format(&file->arena, "%.*s%s", (int)(norm - name), name,
+                                 norm[10] == 'w' ? "LayerNorm.gamma" : "LayerNorm.beta");
+    file->parameters[file->count] = p;
+    file->entries[file->count++] = (struct dapt_file_entry){
+        .name = name, .dtype = DAPT_FILE_F32, .rank = p->rank, .shape = {p->shape[0], p->shape[1]}};
+}
+
+static void write_old(struct old_file *file, const struct dapt_model *m, const char *folder) {
+    static const struct dapt_file_entry others[] = {
+        {"bert.embeddings.position_ids", DAPT_FILE_I64, 2, {1, 64}, false},
+        {"bert.pooler.dense.weight", DAPT_FILE_F16, 2, {24, 24}, false},
+        {"cls.seq_relationship.bias", DAPT_FILE_F32, 1, {2}, false}};
+    static const char *const metadata[] = {"format", "pt", NULL};
+    for (size_t i = 0; i < m->parameter_count; i++)
+        add_parameter(file, m->parameters[i].name, &m->parameters[i]);
+    add_parameter(file, "cls.predictions.decoder.weight",
+                  find(m, "bert.embeddings.word_embeddings.weight"));
+    add_parameter(file, "cls.predictions.decoder.bias", find(m, "cls.predictions.bias"));
+    for (size_t i = 0; i < 3; i++) file->entries[file->count++] = others[i];
+    char *path = dapt_path_join(&file->arena, folder, "config.json");
+    assert_int_equal(dapt_file_write(path, BERT, strlen(BERT)), DAPT_OK);
+    assert_int_equal(dapt_safetensors_write(folder, "model", file->entries, file->count, metadata,
+                                            0, produce, file),
+                     DAPT_OK);
+}
+
+static struct dapt_string read_weights(struct old_file *file, const char *folder) {
+    struct dapt_string text;
+    char *path = dapt_path_join(&file->arena, folder, "model.safetensors");
+    assert_int_equal(dapt_file_read(path, 1 << 20, &text), DAPT_OK);
+    return text;
+}
+
+// Old files have other names for norms, the tied head under its own names, a part that the masked
+// objective does not use, and buffers. What is saved has the same bytes.
+static void old_files_are_kept_as_they_are(void **state) {
+    (void)state;
+    struct old_file file = {0};
+    struct dapt_model *m, *old;
+    assert_int_equal(open_model(BERT, &m), DAPT_OK);
+    float *flat = calloc(m->flat_count, sizeof *flat), *again = calloc(m->flat_count, sizeof *flat);
+    assert_int_equal(dapt_model_init(m, 7, put, flat), DAPT_OK);
+    char from[] = "/tmp/dapt-test-XXXXXX", to[] = "/tmp/dapt-test-XXXXXX";
+    assert_non_null(mkdtemp(from));
+    assert_non_null(mkdtemp(to));
+    file.flat = flat;
+    write_old(&file, m, from);
+    if (dapt_model_open(from, &old) || dapt_model_load(old, from, put, again) ||
+        dapt_model_keep(old, NULL, DAPT_SAVE_MODEL) || dapt_model_save(old, to, get, again))
+        fail_msg("%s", dapt_error());
+    assert_memory_equal(flat, again, m->flat_count * sizeof *flat);
+    struct dapt_string a = read_weights(&file, from), b = read_weights(&file, to);
+    assert_int_equal(a.length, b.length);
+    assert_memory_equal(a.data, b.data, a.length);
+    dapt_string_free(&a);
+    dapt_string_free(&b);
+    assert_int_equal(dapt_remove_tree(from), DAPT_OK);
+    assert_int_equal(dapt_remove_tree(to), DAPT_OK);
+    dapt_model_close(&m);
+    dapt_model_close(&old);
+    dapt_arena_free(&file.arena);
+    free(flat);
+    free(again);
+}
+
+// RoBERTa's positions begin behind the padding's: a text has fewer than there are rows.
+static void positions_begin_behind_the_padding(void **state) {
+    (void)state;
+    struct dapt_model *m[2];
+    struct dapt_hash hash[2];
+    assert_int_equal(open_model("{\"model_type\":\"roberta\"," SIZES "}", &m[0]), DAPT_OK);
+    assert_int_equal(open_model("{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":3}", &m[1]),
+                     DAPT_OK);
+    assert_int_equal(m[0]->max_positions, 62);
+    assert_int_equal(m[1]->max_positions, 60);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(find(m[i], "roberta.embeddings.position_embeddings.weight")->shape[0], 64);
+        assert_int_equal(dapt_model_hash(m[i], &hash[i]), DAPT_OK);
+    }
+    assert_memory_not_equal(&hash[0], &hash[1], sizeof hash[0]);
+    dapt_model_close(&m[0]);
+    dapt_model_close(&m[1]);
+}
+
 static void what_is_not_built_is_refused(void **state) {
     (void)state;
     static const struct {
@@ -295,6 +405,13 @@ static void what_is_not_built_is_refused(void **state) {
          "attn_logit_softcapping"},
         {"{\"model_type\":\"gemma3_text\"," SIZES "," KV ",\"sliding_window_pattern\":0}",
          "sliding_window_pattern"},
+        {"{\"model_type\":\"bert\"," SIZES ",\"is_decoder\":true}", "is_decoder"},
+        {"{\"model_type\":\"bert\"," SIZES ",\"add_cross_attention\":true}", "add_cross_attention"},
+        {"{\"model_type\":\"bert\"," SIZES ",\"type_vocab_size\":0}", "type_vocab_size"},
+        {"{\"model_type\":\"bert\"," SIZES ",\"position_embedding_type\":\"relative_key\"}",
+         "position_embedding_type"},
+        {"{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":63}", "pad_token_id"},
+        {"{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":-1}", "pad_token_id"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dapt_model *m;
@@ -312,6 +429,8 @@ int main(void) {
         cmocka_unit_test(phi3_scales_by_longrope),
         cmocka_unit_test(gemma_has_caps_and_windows),
         cmocka_unit_test(numbers_are_written_as_they_were),
+        cmocka_unit_test(old_files_are_kept_as_they_are),
+        cmocka_unit_test(positions_begin_behind_the_padding),
         cmocka_unit_test(what_is_not_built_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
