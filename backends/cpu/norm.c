@@ -90,7 +90,7 @@ static void norm_prepare(struct job *job) {
     grid_whole_rows(job, row_count(&job->in[0]), job->in[0].cols, false);
 }
 
-// What is added to every weight. -0 rather than 0 where there is no offset: it leaves each bit of them.
+// What is added to every weight. Without an offset -0 rather than 0: that leaves each bit of them.
 static float weight_offset(const struct job *job) {
     return job->op.u.norm.weight_offset != 0.0f ? job->op.u.norm.weight_offset : -0.0f;
 }

@@ -306,7 +306,7 @@ static const struct dapt_family families[] = {
 };
 // clang-format on
 
-// A model of ours inside of something else, and how to get at it (checked with transformers 5.12.1).
+// A model of ours inside of something else, and how to get at it (transformers 5.12.1).
 static enum dapt_status fail_wrapped(const char *type) {
     if (strcmp(type, "gemma3") != 0) return DAPT_OK;
     return dapt_fail(

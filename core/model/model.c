@@ -265,8 +265,8 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     bool use = !f->keys.use_window;
     enum dapt_status status = use ? DAPT_OK : dapt_json_get_bool(c, f->keys.use_window, &use);
     const struct dapt_json *window = dapt_json_member(c, f->keys.window);
-    // Qwen: only layers from max_window_layers on. SmolLM3: only layers that do not turn. Gemma: all but
-    // each so-manieth. The others: all.
+    // Qwen: only layers from max_window_layers on. SmolLM3: only layers that do not turn. Gemma:
+    // all but each so-manieth. The others: all.
     bool still = f->keys.rope_layers != NULL, from = f->keys.use_window && !still;
     int64_t size = f->window, first = from ? 28 : 0, interval = f->window_interval;
     if (dapt_json_kind(window) == DAPT_JSON_NULL && (window || !f->window)) use = false;
@@ -302,7 +302,7 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     return status;
 }
 
-// The tables of those layers that see everything and of those with a window, as far as there are any.
+// The tables of layers that see everything and of those with a window, as far as there are any.
 static enum dapt_status read_ropes_by_type(struct dapt_model *m, struct dapt_rope_options options) {
     static const char *const types[DAPT_ROPES] = {"full_attention", "sliding_attention"};
     enum dapt_status status = DAPT_OK;

@@ -26,9 +26,9 @@ static enum dapt_status need(const struct settings *s, const char *type, const c
                           key);
 }
 
-// The object with the settings. Of one type of layers: "rope_parameters" has an object for each, and
-// the "rope_scaling" of older files is of those that see everything; what stands otherwise there
-// transformers passes over.
+// The object with the settings. Of one type of layers: "rope_parameters" has an object for each,
+// and the "rope_scaling" of older files is of those that see everything; what stands otherwise
+// there transformers passes over.
 static enum dapt_status find_settings(const struct dapt_json *config,
                                       const struct dapt_rope_options *options,
                                       const struct dapt_json **from) {

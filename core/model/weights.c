@@ -476,8 +476,8 @@ static enum dapt_status save_weights(const struct dapt_model *m, const char *fol
     return status;
 }
 
-// The config.json of new weights, or of a model that is written in another dtype than it had: a member
-// a line, with numbers as they were written (transformers may refuse 30 where 30.0 stood).
+// The config.json of new weights, or of a model that is written in another dtype than it had: a
+// member a line, with numbers as they were written (transformers may refuse 30 where 30.0 stood).
 // transformers chooses the class by "architectures"; it may be left to the family.
 static enum dapt_status save_config(const struct dapt_model *m, const char *path) {
     const struct dapt_json *config = m->config;

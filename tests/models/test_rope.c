@@ -149,8 +149,8 @@ static void test_types_and_shares(void **state) {
     dapt_arena_free(&arena);
 }
 
-// Of layers with a window: older files have a key for their base alone, and what scales is said of the
-// others. The numbers are what transformers 5.12.1 makes of a Gemma3TextConfig.
+// Layers with a window: older files have a key for their base alone, and what scales is said of
+// the others. The numbers are what transformers 5.12.1 makes of a Gemma3TextConfig.
 static void test_local_layers(void **state) {
     (void)state;
 #define LINEAR "{\"rope_type\":\"linear\",\"factor\":8}"
