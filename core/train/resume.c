@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "train/checkpoint.h"
-#include "train/course.h"
+#include "checkpoint/checkpoint.h"
+#include "train/fingerprint.h"
 #include "train/trainer.h"
 
 // ----------------------------------------------------------------------------------------- record
@@ -95,8 +95,8 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     cJSON_AddStringToObject(record, "schedule", t->schedule_hash);
     cJSON_AddStringToObject(record, "objective",
                             dapt_objective_name(dapt_objective_kind(t->setup.objective)));
-    cJSON_AddStringToObject(record, "config", t->course_hash);
-    cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->course, true));
+    cJSON_AddStringToObject(record, "config", t->fingerprint_hash);
+    cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->fingerprint, true));
     cJSON_AddItemToObject(record, "tokenizer",
                           t->tokenizer ? cJSON_Duplicate(t->tokenizer, true) : cJSON_CreateNull());
     add_step(record, "evaluated", t->evaluated);
@@ -194,11 +194,11 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
         return dapt_fail(DAPT_ERROR_INVALID,
                          "run.json: its format is not \"dapt.run/1\": written by another version");
     }
-    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
-    if (!cJSON_IsObject(course)) {
+    const cJSON *then = cJSON_GetObjectItemCaseSensitive(record, "course");
+    if (!cJSON_IsObject(then)) {
         return dapt_fail(DAPT_ERROR_INVALID, "run.json: \"course\" is not an object");
     }
-    enum dapt_status status = dapt_course_compare(course, t->course, t->setup.modules);
+    enum dapt_status status = dapt_fingerprint_compare(then, t->fingerprint, t->setup.modules);
     if (!status && !dapt_json_has_text(record, "model", t->model_hash)) {
         status = dapt_fail(DAPT_ERROR_INVALID,
                            "the model's config.json means another model than when the checkpoint "
@@ -217,7 +217,7 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
             "data.replay.from holds other text, or is tokenised otherwise, than when "
             "the checkpoint was written; start another run folder for it");
     if (!status) status = read_count(record, "steps", &steps);
-    if (!status) status = dapt_course_steps(steps, t->setup.steps, t->options->sets);
+    if (!status) status = dapt_fingerprint_steps(steps, t->setup.steps, t->options->sets);
     if (!status) status = check_schedule(t, record, steps);
     if (!status) status = read_count(record, "step", &t->step);
     if (!status) status = read_count(record, "updates", &t->updates);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/checkpoint.h"
-#include "train/choose.h"
+#include "checkpoint/checkpoint.h"
+#include "device/select.h"
 
 // ------------------------------------------------------------------------------------------ model
 
@@ -335,7 +335,7 @@ static enum dapt_status open_device(struct dapt_setup *setup,
     struct dapt_device_wish wish = {.backend = config->backend.name,
                                     .device = config->backend.device,
                                     .threads = config->backend.threads};
-    enum dapt_status status = dapt_choose_device(setup->modules, &wish, &setup->device);
+    enum dapt_status status = dapt_select_device(setup->modules, &wish, &setup->device);
     if (status) return status;
     const struct dapt_device_info *info = dapt_device_info(setup->device);
     char threads[48] = "";

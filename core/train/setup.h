@@ -4,7 +4,7 @@
 #include "base/crash.h"
 #include "corpus/mix.h"
 #include "corpus/objective.h"
-#include "train/engine.h"
+#include "engine/engine.h"
 #include "train/report.h"
 
 struct dapt_setup {

@@ -9,8 +9,8 @@
 
 #include "base/hash.h"
 #include "base/threads.h"
-#include "train/checkpoint.h"
-#include "train/course.h"
+#include "checkpoint/checkpoint.h"
+#include "train/fingerprint.h"
 
 #define RETRY_SECONDS 60.0  // until a checkpoint that failed is tried again
 
@@ -247,7 +247,7 @@ static void tell_start(struct dapt_trainer *t) {
             .trained_parameters = dapt_model_trained(t->setup.model),
             .memory = total,
             .tokens_per_step = (uint64_t)t->config->train.batch * t->config->data.sequence,
-            .config = t->course_hash,
+            .config = t->fingerprint_hash,
             .data = t->data_hash,
             .setup = &t->setup});
 }
@@ -377,9 +377,9 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     if (!status) dapt_hash_text(hash, t->model_hash);
     if (!status) status = dapt_setup_schedule_hash(&t->setup, &hash);
     if (!status) dapt_hash_text(hash, t->schedule_hash);
-    if (!status) status = dapt_course_create(t->config, &t->course);
-    if (!status) status = dapt_course_hash(t->course, t->course_hash);
-    return status ? status : dapt_course_tokenizer(t->config, &t->tokenizer);
+    if (!status) status = dapt_fingerprint_create(t->config, &t->fingerprint);
+    if (!status) status = dapt_fingerprint_hash(t->fingerprint, t->fingerprint_hash);
+    return status ? status : dapt_fingerprint_tokenizer(t->config, &t->tokenizer);
 }
 
 static enum dapt_status begin(struct dapt_trainer *t) {
@@ -410,7 +410,7 @@ static void finish(struct dapt_trainer *t) {
     dapt_setup_close(&t->setup);
     if (!t->accepted) dapt_run_folder_discard(&t->run);
     dapt_run_folder_close(&t->run);
-    cJSON_Delete(t->course);
+    cJSON_Delete(t->fingerprint);
     cJSON_Delete(t->tokenizer);
     dapt_config_free(&t->config);
 }

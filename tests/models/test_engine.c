@@ -12,7 +12,7 @@
 
 #include "base/rng.h"
 #include "model/families.h"
-#include "train/engine.h"
+#include "engine/engine.h"
 
 #define SIZES                                                                                      \
     "\"hidden_size\":24,\"intermediate_size\":36,\"num_hidden_layers\":2,\"num_attention_heads\":" \

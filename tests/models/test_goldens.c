@@ -12,7 +12,7 @@
 
 #include "base/files.h"
 #include "format/safetensors.h"
-#include "train/verify.h"
+#include "infer/verify.h"
 
 static const char *const families[] = {
     "gpt2", "llama", "llama3_rope_tied", "mistral_window", "qwen2",  "qwen3", "smollm3",

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "lower.h"
-#include "train/engine.h"
+#include "engine/engine.h"
 
 #define SHARED_LIMIT 32768  // of the largest tiles, which only devices get that have as much
 #define MAX_KERNELS 512
