@@ -196,7 +196,11 @@ static void test_not_a_number(void **state) {
                                  .absent = DAPT_CASE_NO_INPUT(2) | DAPT_CASE_NO_OUTPUT(3)};
     check_poisoned(&norm, &rows[1], 1, 50);
     check_poisoned(&sum, &flat, 1, 69999);
-    for (int slot = 0; slot < 2; slot++) check_poisoned(&loss, &classes, 1 << slot, 13);
+    // Row 12 is scored.
+    for (int slot = 0; slot < 2; slot++) check_poisoned(&loss, &classes, 1 << slot, 12);
+    struct dapt_case_row capped = {
+        .op = {.opcode = DAPT_OP_SCALE, .u.scale = {.factor = 2, .softcap = 3}}};
+    check_poisoned(&capped, &rows[0], 1, 41);
 }
 
 static int setup(void **state) {
