@@ -30,6 +30,20 @@ static uint64_t machine_memory(void) {
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 }
 
+// What Linux could give without swapping, within the limit of this process.
+static uint64_t free_memory(void) {
+    unsigned long long kib = 0;
+    char line[256];
+    FILE *file = fopen("/proc/meminfo", "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
+    if (file != NULL) fclose(file);
+    struct rlimit limit;
+    uint64_t bytes = kib > 0 ? (uint64_t)kib * 1024 : machine_memory();
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return limited && limit.rlim_cur < bytes ? limit.rlim_cur : bytes;
+}
+
 // The first value of a key of /proc/cpuinfo; `text` is unchanged where there is none.
 static void cpuinfo(const char *key, char *text, size_t size) {
     FILE *file = fopen("/proc/cpuinfo", "r");
@@ -92,6 +106,7 @@ static enum dapt_status device_info(const struct dapt_host *host, uint32_t index
     if (status < 0) return status;
     *info = (struct dapt_device_info){.kind = DAPT_DEVICE_CPU,
                                       .memory = machine_memory(),
+                                      .free = free_memory(),
                                       .max_buffer = machine_memory(),
                                       .dtypes = 1u << DAPT_F32,
                                       .threads = pool_processors()};

@@ -489,7 +489,11 @@ static void list_devices(const struct dapt_host *host) {
     if (listed.known) return;
     const struct vk_instance *i = vk_instance_acquire(host);
     listed.count = i->count;
-    for (uint32_t k = 0; k < i->count; k++) listed.info[k] = i->adapters[k].info;
+    for (uint32_t k = 0; k < i->count; k++) {
+        uint64_t total;
+        listed.info[k] = i->adapters[k].info;
+        vk_memory_budget(&i->adapters[k], &total, &listed.info[k].free);
+    }
     snprintf(listed.reason, sizeof listed.reason, "%s", i->reason);
     listed.known = true;
     vk_instance_release();

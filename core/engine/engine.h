@@ -84,6 +84,13 @@ enum dapt_status dapt_engine_decode_start(struct dapt_engine *engine, uint32_t c
 enum dapt_status dapt_engine_decode(struct dapt_engine *engine, const uint32_t *ids, uint32_t count,
                                     uint32_t position, float *logits);
 
+// What training with these options would take, before anything is allocated: bytes by role, as
+// dapt_engine_memory() tells them afterwards. What backends take besides for their own scratch is not
+// in it.
+enum dapt_status dapt_engine_estimate(const struct dapt_model *model,
+                                      struct dapt_device_handle *device,
+                                      const struct dapt_engine_options *options,
+                                      uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
 // Bytes of device memory by role (enum dapt_buffer_role), for estimates and reports.
 void dapt_engine_memory(const struct dapt_engine *engine, uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
 // Tells each op of the last training micro-batch and update with its nanoseconds. Backends may keep

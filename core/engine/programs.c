@@ -157,38 +157,72 @@ static enum dapt_status fill_ropes(const struct dapt_programs *p, const struct p
     return status;
 }
 
+// Bytes of a role's buffer that a graph needs.
+static uint64_t bytes_of(const struct dapt_programs *p, const struct dapt_graph *g, int role) {
+    uint64_t all = g->role_size[role] ? model_bytes(p->model, (enum dapt_buffer_role)role) : 0;
+    return all ? all : g->role_size[role];
+}
+
 static enum dapt_status compile(struct dapt_programs *p, struct program *program) {
     struct dapt_graph *g = program->graph;
     struct dapt_program made;
-    enum dapt_status status = dapt_graph_fuse(g, supports, p->device);
-    if (!status) status = dapt_graph_prune(g);
-    if (!status) status = dapt_graph_bridge(g, supports, p->device);
-    if (!status) status = dapt_graph_plan(g);
-    if (!status) status = dapt_graph_program(g, &made);
-    for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT && !status; r++) {
-        enum dapt_buffer_role role = (enum dapt_buffer_role)r;
-        uint64_t all = g->role_size[r] ? model_bytes(p->model, role) : 0;
-        status = ensure_buffer(p, role, all ? all : g->role_size[r], &program->buffers[r]);
-    }
+    enum dapt_status status = dapt_graph_program(g, &made);
+    for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT && !status; r++)
+        status = ensure_buffer(p, (enum dapt_buffer_role)r, bytes_of(p, g, r),
+                               &program->buffers[r]);
     if (!status) status = fill_ropes(p, program);
     return status ? status
                   : dapt_program_compile(p->device, &made, program->buffers, &program->executable);
 }
 
-enum dapt_status dapt_programs_need(struct dapt_programs *programs, enum dapt_program_kind kind) {
-    struct program *program = &programs->at[kind];
-    if (program->executable) return DAPT_OK;
+// The graph of a program, as it will be compiled.
+static enum dapt_status build(struct dapt_programs *p, enum dapt_program_kind kind,
+                              struct program *program) {
     dapt_graph_destroy(&program->graph);
     program->io = (struct dapt_model_io){0};
     if (!(program->graph = dapt_graph_create())) return DAPT_ERROR_MEMORY;
     enum dapt_status status = DAPT_OK;
     if (kind == DAPT_PROGRAM_NORM)
-        norm_graph(programs->model, program->graph);
+        norm_graph(p->model, program->graph);
     else if (kind == DAPT_PROGRAM_UPDATE)
-        update_graph(programs->model, programs->options, program->graph);
+        update_graph(p->model, p->options, program->graph);
     else
-        status = model_graph(programs, kind, program);
+        status = model_graph(p, kind, program);
+    if (!status) status = dapt_graph_fuse(program->graph, supports, p->device);
+    if (!status) status = dapt_graph_prune(program->graph);
+    if (!status) status = dapt_graph_bridge(program->graph, supports, p->device);
+    return status ? status : dapt_graph_plan(program->graph);
+}
+
+enum dapt_status dapt_programs_need(struct dapt_programs *programs, enum dapt_program_kind kind) {
+    struct program *program = &programs->at[kind];
+    if (program->executable) return DAPT_OK;
+    enum dapt_status status = build(programs, kind, program);
     return status ? status : compile(programs, program);
+}
+
+enum dapt_status dapt_engine_estimate(const struct dapt_model *model,
+                                      struct dapt_device_handle *device,
+                                      const struct dapt_engine_options *options,
+                                      uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]) {
+    struct dapt_programs p = {.model = model, .device = device, .options = options};
+    enum dapt_status status = DAPT_OK;
+    for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT; r++)
+        bytes[r] = model_bytes(model, (enum dapt_buffer_role)r);
+    // Further micro-batches and the evaluation need no more than the first micro-batch, but for the
+    // losses that an evaluation reads.
+    static const enum dapt_program_kind kinds[] = {DAPT_PROGRAM_TRAIN_FIRST, DAPT_PROGRAM_UPDATE,
+                                                   DAPT_PROGRAM_LOSS};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !status; i++) {
+        struct program program = {0};
+        status = build(&p, kinds[i], &program);
+        for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT && !status; r++) {
+            uint64_t size = bytes_of(&p, program.graph, r);
+            if (size > bytes[r]) bytes[r] = size;
+        }
+        dapt_graph_destroy(&program.graph);
+    }
+    return status;
 }
 
 static void drop(struct program *program) {

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "checkpoint/checkpoint.h"
 #include "train/fingerprint.h"
+#include "train/fit.h"
 #include "train/trainer.h"
 
 // ----------------------------------------------------------------------------------------- record
@@ -67,6 +68,12 @@ static void add_modules(const struct dapt_trainer *t, cJSON *record) {
     }
 }
 
+static void add_fit(const struct dapt_trainer *t, cJSON *record) {
+    cJSON *fit = cJSON_AddObjectToObject(record, "fit");
+    cJSON_AddNumberToObject(fit, "micro_batch", t->setup.micro);
+    cJSON_AddBoolToObject(fit, "recompute", t->setup.recompute == DAPT_RECOMPUTE_BLOCK);
+}
+
 // No times and no paths: a run that was killed and resumed leaves the same record as one that was
 // not.
 cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
@@ -99,6 +106,7 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->fingerprint, true));
     cJSON_AddItemToObject(record, "tokenizer",
                           t->tokenizer ? cJSON_Duplicate(t->tokenizer, true) : cJSON_CreateNull());
+    if (dapt_fit_asked(t->config)) add_fit(t, record);
     add_step(record, "evaluated", t->evaluated);
     add_evaluations(t, record);
     add_step(record, "best", t->best);
@@ -110,6 +118,29 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
 }
 
 // ----------------------------------------------------------------------------------------- resume
+
+void dapt_trainer_fit(const struct dapt_trainer *t, struct dapt_fit *fit) {
+    struct dapt_arena arena = {0};
+    uint64_t *steps = NULL;
+    size_t count = 0;
+    cJSON *record = NULL;
+    if (!dapt_run_folder_steps(&t->run, &steps, &count) && count) {
+        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[count - 1]);
+        if (folder) dapt_checkpoint_record(folder, &record);
+    }
+    const cJSON *found = cJSON_GetObjectItemCaseSensitive(record, "fit");
+    const cJSON *micro = cJSON_GetObjectItemCaseSensitive(found, "micro_batch");
+    double number = cJSON_IsNumber(micro) ? micro->valuedouble : 0;
+    // A step of another size has other divisors.
+    if (number >= 1 && number <= t->config->train.batch && !fmod(t->config->train.batch, number)) {
+        bool block = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(found, "recompute"));
+        fit->micro = (uint32_t)number;
+        fit->recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE;
+    }
+    cJSON_Delete(record);
+    free(steps);
+    dapt_arena_free(&arena);
+}
 
 static enum dapt_status read_count(const cJSON *record, const char *key, uint64_t *value) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(record, key);

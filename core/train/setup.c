@@ -7,6 +7,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "device/select.h"
+#include "train/fit.h"
 
 // ------------------------------------------------------------------------------------------ model
 
@@ -236,7 +237,6 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
     uint64_t sequences = dapt_corpus_report(setup->domain)->sequences;
     uint64_t step_tokens = (uint64_t)config->train.batch * config->data.sequence;
     double steps = 0;
-    setup->micro = config->train.micro_batch ? config->train.micro_batch : config->train.batch;
     if (setup->micro == 0 || config->train.batch % setup->micro != 0) {
         return dapt_fail(DAPT_ERROR_INVALID,
                          "train.micro_batch is %" PRIu32
@@ -345,18 +345,36 @@ static enum dapt_status open_device(struct dapt_setup *setup,
     return DAPT_OK;
 }
 
-static enum dapt_status open_engine(struct dapt_setup *setup,
-                                    const struct dapt_reporter *reporter) {
+static struct dapt_engine_options engine_options(const struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
-    struct dapt_engine_options options = {
+    return (struct dapt_engine_options){
         .train = true,
         .sequences = setup->micro,
         .length = config->data.sequence,
-        .recompute = config->train.recompute,
+        .recompute = setup->recompute,
         .beta1 = (float)config->train.optimizer.beta1,
         .beta2 = (float)config->train.optimizer.beta2,
         .eps = (float)config->train.optimizer.eps,
         .decay_all = config->train.optimizer.decay == DAPT_DECAY_ALL};
+}
+
+// Micro-batch and recomputation: as configured, as before in this run, or what the memory takes.
+static enum dapt_status choose_fit(struct dapt_setup *setup, const struct dapt_fit *fit,
+                                   const struct dapt_reporter *reporter) {
+    const struct dapt_config *config = setup->config;
+    uint32_t micro = config->train.micro_batch;
+    setup->micro = micro && micro != DAPT_AUTO ? micro : config->train.batch;
+    setup->recompute = config->train.recompute;
+    if (!dapt_fit_asked(config)) return DAPT_OK;
+    if (!fit || !fit->micro) return dapt_fit_choose(setup, engine_options(setup), reporter);
+    if (micro == DAPT_AUTO) setup->micro = fit->micro;
+    if (config->train.recompute == DAPT_RECOMPUTE_AUTO) setup->recompute = fit->recompute;
+    return DAPT_OK;
+}
+
+static enum dapt_status open_engine(struct dapt_setup *setup,
+                                    const struct dapt_reporter *reporter) {
+    struct dapt_engine_options options = engine_options(setup);
     enum dapt_status status = dapt_engine_create(setup->model, setup->device, &options,
                                                  &setup->engine);
     if (!status) tell_memory(setup, reporter);
@@ -421,7 +439,7 @@ enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct
 // ------------------------------------------------------------------------------------------ setup
 
 // What is cheap to find wrong comes first: the device before hours of tokenising.
-static enum dapt_status open_all(const struct dapt_config *config,
+static enum dapt_status open_all(const struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, bool device,
                                  struct dapt_setup *setup) {
     *setup = (struct dapt_setup){.config = config};
@@ -430,6 +448,8 @@ static enum dapt_status open_all(const struct dapt_config *config,
     if (!status) status = open_model(setup, reporter);
     if (!status && device) status = open_device(setup, reporter);
     if (!status) status = open_data(setup, reporter);
+    if (!status && device) status = choose_fit(setup, fit, reporter);
+    if (!device) setup->micro = config->train.batch;
     if (!status) status = plan_steps(setup);
     return status ? status : open_mix(setup);
 }
@@ -437,12 +457,12 @@ static enum dapt_status open_all(const struct dapt_config *config,
 enum dapt_status dapt_setup_open_data(const struct dapt_config *config,
                                       const struct dapt_reporter *reporter,
                                       struct dapt_setup *setup) {
-    return open_all(config, reporter, false, setup);
+    return open_all(config, NULL, reporter, false, setup);
 }
 
-enum dapt_status dapt_setup_open(const struct dapt_config *config,
+enum dapt_status dapt_setup_open(const struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup) {
-    enum dapt_status status = open_all(config, reporter, true, setup);
+    enum dapt_status status = open_all(config, fit, reporter, true, setup);
     if (!status) status = open_engine(setup, reporter);
     if (!status) tell_plan(setup, reporter);
     return status;

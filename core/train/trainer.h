@@ -53,6 +53,9 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
 // RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when
 // there is none.
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *trainer);
+// What the newest checkpoint says was chosen for "auto"; micro 0: nothing. Whether that checkpoint is
+// whole is the resume's business.
+void dapt_trainer_fit(const struct dapt_trainer *trainer, struct dapt_fit *fit);
 // plan.c: tells how long the run would take and what its checkpoints need, by timing one micro-batch,
 // an update and one batch of an evaluation; fills options->plan. The weights stay what they were.
 enum dapt_status dapt_trainer_plan(struct dapt_trainer *trainer);

@@ -214,6 +214,31 @@ static void gradients_match_central_differences(void **state) {
     }
 }
 
+// What is told before anything is allocated is what is taken.
+static void memory_is_as_estimated(void **state) {
+    (void)state;
+    for (size_t c = 0; c < CONFIGS; c++)
+        for (int block = 0; block < 2; block++) {
+            struct dapt_engine_options options = {
+                .train = true,
+                .sequences = 3,
+                .length = LENGTH,
+                .recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE};
+            struct fixture f = make(configs[c], 3, options.recompute, 0);
+            struct dapt_batch *b = random_batch(3, c);
+            uint64_t told[DAPT_BUFFER_ROLE_COUNT], taken[DAPT_BUFFER_ROLE_COUNT];
+            mean_loss(&f, b);
+            MUST(dapt_engine_estimate(f.model, f.device, &options, told));
+            dapt_engine_memory(f.engine, taken);
+            for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT; r++)
+                if (told[r] != taken[r])
+                    fail_msg("config %zu, role %d: %llu bytes told, %llu taken", c, r,
+                             (unsigned long long)told[r], (unsigned long long)taken[r]);
+            dapt_batch_destroy(&b);
+            unmake(&f);
+        }
+}
+
 static void same_bits(const float *a, const float *b, uint64_t count, const char *what) {
     for (uint64_t i = 0; i < count; i++)
         if (memcmp(&a[i], &b[i], sizeof *a) != 0)
@@ -539,6 +564,7 @@ static void an_infinite_loss_changes_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_match_central_differences),
+        cmocka_unit_test(memory_is_as_estimated),
         cmocka_unit_test(recompute_and_threads_change_no_bit),
         cmocka_unit_test(micro_batches_add_up),
         cmocka_unit_test(generation_matches_the_full_pass),

@@ -308,6 +308,7 @@ struct dapt_device_info {
     char variant[64];
     enum dapt_device_kind kind;
     uint64_t memory;      // bytes; 0: unknown
+    uint64_t free;        // bytes of it that could be had when this was asked; 0: unknown
     uint64_t max_buffer;  // bytes of one buffer
     // bytes of one allocation, of which buffers are made; 0: no limit of its own
     uint64_t max_allocation;
