@@ -92,8 +92,15 @@ static int64_t row_length(const struct operand *o) {
     return o->shape[1] * o->shape[2] * o->shape[3];
 }
 
+// The numbers of an operand are those of its op and shape: rows that come or go change no others.
+static uint64_t stream_of(const struct dapt_case *from, int slot) {
+    uint64_t stream = from->row->op.opcode;
+    for (size_t i = 0; i < sizeof from->shape->size / sizeof *from->shape->size; i++)
+        stream = stream * 31 + from->shape->size[i];
+    return stream * DAPT_CASE_OPERANDS + (uint64_t)slot;
+}
+
 void case_open(struct op_case *c, const struct dapt_case *from, const char *what) {
-    static uint64_t stream;
     struct dapt_tensor tensors[DAPT_CASE_OPERANDS];
     double tolerance = from->row->tolerance;
     *c = (struct op_case){
@@ -108,7 +115,7 @@ void case_open(struct op_case *c, const struct dapt_case *from, const char *what
         memcpy(o->shape, t->shape, sizeof o->shape);
         void *values = malloc((size_t)operand_count(o) * sizeof(float));
         assert_non_null(values);
-        dapt_case_fill(from, slot, stream++, operand_count(o), values);
+        dapt_case_fill(from, slot, stream_of(from, slot), operand_count(o), values);
         if (o->dtype == DAPT_I32)
             o->i = values;
         else

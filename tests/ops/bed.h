@@ -37,8 +37,8 @@ struct op_case {
 void bed_open(void);
 void bed_close(void);
 
-// A case of the table, or made like one: dense, not in place. Contents follow from the order of
-// calls alone, and are there to be changed.
+// A case of the table, or made like one: dense, not in place. Contents follow from op and shape
+// alone, and are there to be changed.
 void case_open(struct op_case *c, const struct dapt_case *from, const char *what);
 void case_close(struct op_case *c);
 // Runs the reference: dense outputs in double, the caller's to free.
