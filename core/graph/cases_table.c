@@ -301,6 +301,10 @@ static const struct dapt_case_row rows[] = {
     {.op = {.opcode = DAPT_OP_COPY}, .shapes = any_shapes, .uses = TEST | GRADIENT, .tolerance = 1e-6},
     {.op = {.opcode = DAPT_OP_CAST}, .shapes = row_shapes, .uses = CERTIFY | GRADIENT, .gaps = true},
     {.op = {.opcode = DAPT_OP_CAST}, .shapes = any_shapes, .uses = TEST | GRADIENT, .tolerance = 1e-6},
+    {.op = {.opcode = DAPT_OP_CAST}, .shapes = any_shapes, .uses = TEST, .dtype = DAPT_F32, .mixed = DAPT_BF16, .tolerance = 1e-6},
+    {.op = {.opcode = DAPT_OP_CAST}, .shapes = any_shapes, .uses = TEST, .dtype = DAPT_F32, .mixed = DAPT_F16, .tolerance = 1e-6},
+    {.op = {.opcode = DAPT_OP_CAST}, .shapes = any_shapes, .uses = TEST, .dtype = DAPT_BF16, .mixed = DAPT_F32, .tolerance = 1e-6},
+    {.op = {.opcode = DAPT_OP_CAST}, .shapes = any_shapes, .uses = TEST, .dtype = DAPT_F16, .mixed = DAPT_BF16, .tolerance = 1e-6},
     {.op = {.opcode = DAPT_OP_FILL, .u.fill.value = 0.3f}, .shapes = row_shapes, .uses = CERTIFY, .gaps = true},
     {.op = {.opcode = DAPT_OP_FILL, .u.fill.value = 0.3f}, .shapes = any_shapes, .uses = TEST, .tolerance = 1e-6},
 
