@@ -18,7 +18,6 @@ static enum dapt_status run_chunk(struct dapt_programs *programs, enum dapt_prog
                                   uint32_t count, uint32_t position) {
     enum { IDS, POSITIONS, FIRST, LAST, ROWS, INPUTS };
     const struct dapt_model_io *io = dapt_programs_io(programs, kind);
-    const dapt_value inputs[INPUTS] = {io->ids, io->positions, io->first, io->last, io->rows};
     int32_t rows[INPUTS][DAPT_DECODE_CHUNK], pick = (int32_t)count - 1;
     for (uint32_t i = 0; i < length; i++) {
         bool real = i < count;
@@ -28,9 +27,12 @@ static enum dapt_status run_chunk(struct dapt_programs *programs, enum dapt_prog
         rows[LAST][i] = real ? (int32_t)(position + i) : -1;
         rows[ROWS][i] = (int32_t)((real ? position : capacity) + i);
     }
-    enum dapt_status status = dapt_programs_write(programs, kind, io->pick, &pick, 1);
-    for (int i = 0; i < INPUTS && !status; i++)
-        status = dapt_programs_write(programs, kind, inputs[i], rows[i], length);
+    const struct dapt_program_input inputs[] = {
+        {io->ids, rows[IDS], length},     {io->positions, rows[POSITIONS], length},
+        {io->first, rows[FIRST], length}, {io->last, rows[LAST], length},
+        {io->rows, rows[ROWS], length},   {io->pick, &pick, 1}};
+    enum dapt_status status = dapt_programs_write(programs, kind, inputs,
+                                                  sizeof inputs / sizeof *inputs);
     return status ? status : dapt_programs_run(programs, kind);
 }
 

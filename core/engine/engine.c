@@ -183,17 +183,13 @@ static enum dapt_status run_batch(struct dapt_engine *e, enum dapt_program_kind 
     if (!status) status = dapt_programs_need(e->programs, kind);
     if (status) return status;
     const struct dapt_model_io *io = dapt_programs_io(e->programs, kind);
-    const struct {
-        dapt_value input;
-        const int32_t *rows;
-    } inputs[] = {{io->ids, b->ids},
-                  {io->targets, b->targets},
-                  {io->positions, b->positions},
-                  {io->first, b->first},
-                  {io->last, b->last}};
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs && !status; i++)
-        status = dapt_programs_write(e->programs, kind, inputs[i].input, inputs[i].rows,
-                                     (uint64_t)b->sequences * b->length);
+    uint64_t n = (uint64_t)b->sequences * b->length;
+    const struct dapt_program_input inputs[] = {{io->ids, b->ids, n},
+                                                {io->targets, b->targets, n},
+                                                {io->positions, b->positions, n},
+                                                {io->first, b->first, n},
+                                                {io->last, b->last, n}};
+    status = dapt_programs_write(e->programs, kind, inputs, sizeof inputs / sizeof *inputs);
     return status ? status : dapt_programs_run(e->programs, kind);
 }
 

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/ops.h"
 
@@ -21,6 +22,8 @@ struct dapt_programs {
     struct dapt_buffer_handle **owned;
     size_t owned_count, owned_capacity;
     uint32_t capacity;  // of the key/value cache
+    uint8_t *batch;     // the next batch as its buffer will hold it
+    size_t batch_capacity;
 };
 
 // ----------------------------------------------------------------------------------------- buffers
@@ -269,6 +272,7 @@ void dapt_programs_destroy(struct dapt_programs **programs) {
     for (int i = 0; i < DAPT_PROGRAM_COUNT; i++) drop(&p->at[i]);
     for (size_t i = 0; i < p->owned_count; i++) dapt_buffer_destroy(&p->owned[i]);
     free(p->owned);
+    free(p->batch);
     free(p);
     *programs = NULL;
 }
@@ -288,10 +292,22 @@ uint64_t dapt_programs_offset(const struct dapt_programs *programs, enum dapt_pr
 }
 
 enum dapt_status dapt_programs_write(struct dapt_programs *programs, enum dapt_program_kind kind,
-                                     dapt_value input, const int32_t *rows, uint64_t count) {
-    return dapt_buffer_write(programs->at[kind].buffers[DAPT_BUFFER_BATCH],
-                             dapt_programs_offset(programs, kind, input), rows,
-                             count * sizeof *rows);
+                                     const struct dapt_program_input *inputs, size_t count) {
+    uint64_t begin = UINT64_MAX, end = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t offset = dapt_programs_offset(programs, kind, inputs[i].input),
+                 behind = offset + inputs[i].count * sizeof *inputs[i].rows;
+        begin = offset < begin ? offset : begin;
+        end = behind > end ? behind : end;
+    }
+    enum dapt_status status = dapt_grow(&programs->batch, &programs->batch_capacity, end, 1);
+    if (status) return status;
+    memset(programs->batch + begin, 0, end - begin);
+    for (size_t i = 0; i < count; i++)
+        memcpy(programs->batch + dapt_programs_offset(programs, kind, inputs[i].input),
+               inputs[i].rows, inputs[i].count * sizeof *inputs[i].rows);
+    return dapt_buffer_write(programs->at[kind].buffers[DAPT_BUFFER_BATCH], begin,
+                             programs->batch + begin, end - begin);
 }
 
 enum dapt_status dapt_programs_run(struct dapt_programs *programs, enum dapt_program_kind kind) {

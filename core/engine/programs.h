@@ -33,12 +33,16 @@ enum dapt_status dapt_programs_need(struct dapt_programs *programs, enum dapt_pr
 // Drops the programs of decoding: others, for a cache of `capacity` places, are made when needed.
 void dapt_programs_set_capacity(struct dapt_programs *programs, uint32_t capacity);
 
-// Of a program that is there. Rows of an input of its batch; NULL rows of an input that the graph
-// does not have are left out.
 const struct dapt_model_io *dapt_programs_io(const struct dapt_programs *programs,
                                              enum dapt_program_kind kind);
+// The inputs of a batch, written in one piece; what of the batch buffer lies between them is 0.
+struct dapt_program_input {
+    dapt_value input;
+    const int32_t *rows;
+    uint64_t count;
+};
 enum dapt_status dapt_programs_write(struct dapt_programs *programs, enum dapt_program_kind kind,
-                                     dapt_value input, const int32_t *rows, uint64_t count);
+                                     const struct dapt_program_input *inputs, size_t count);
 enum dapt_status dapt_programs_run(struct dapt_programs *programs, enum dapt_program_kind kind);
 // Bytes from `offset` of its result buffer; waits for what runs.
 enum dapt_status dapt_programs_result(struct dapt_programs *programs, enum dapt_program_kind kind,
