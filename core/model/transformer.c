@@ -245,8 +245,13 @@ static dapt_value batch_input(struct builder *x, int64_t n, const char *name) {
 
 static void inputs(struct builder *x) {
     struct dapt_model_io *io = x->io;
-    *io = (struct dapt_model_io){
-        .rows = NONE, .pick = NONE, .rope = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
+    *io = (struct dapt_model_io){.rows = NONE,
+                                 .pick = NONE,
+                                 .rope = NONE,
+                                 .losses = NONE,
+                                 .loss_sum = NONE,
+                                 .logits = NONE,
+                                 .hidden = NONE};
     io->ids = batch_input(x, x->n, "ids");
     io->targets = batch_input(x, x->n, "targets");
     io->positions = batch_input(x, x->n, "positions");
@@ -289,6 +294,15 @@ static enum dapt_status logits(struct builder *x, dapt_value h, dapt_value head)
                                     &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
                                                       .inputs = {h, head, NONE, NONE},
                                                       .u.matmul.transpose_b = true});
+    return x->g->status;
+}
+
+// A copy in float32: what the final norm makes lies among values that are overwritten.
+static enum dapt_status hidden(struct builder *x, dapt_value h) {
+    bool wide = dapt_graph_tensor(x->g, h)->dtype == DAPT_F32;
+    x->io->hidden = dapt_graph_make(
+        x->g, DAPT_BUFFER_RESULT,
+        &(struct dapt_op){.opcode = wide ? DAPT_OP_COPY : DAPT_OP_CAST, .inputs = {h}});
     return x->g->status;
 }
 
@@ -349,6 +363,10 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
     graph->label = "head";
     h = norm(&x, h, DAPT_SLOT_FINAL_NORM);
     if (check_used(&x)) return graph->status;
-    bool scores = build->mode == DAPT_MODEL_LOSS || build->mode == DAPT_MODEL_TRAIN;
-    return scores ? loss(&x, h, head) : logits(&x, h, head);
+    switch (build->mode) {
+    case DAPT_MODEL_LOSS:
+    case DAPT_MODEL_TRAIN: return loss(&x, h, head);
+    case DAPT_MODEL_HIDDEN: return hidden(&x, h);
+    default: return logits(&x, h, head);
+    }
 }
