@@ -33,6 +33,14 @@ enum dapt_status dapt_session_engine(struct dapt_session *session,
                                      const struct dapt_model_options *options,
                                      const struct dapt_engine_options *engine_options);
 
+// The ids of a text that something follows, in place of those in `ids`: with what the tokenizer's
+// template puts before a text, without what it puts behind.
+enum dapt_status dapt_session_encode_open(struct dapt_session *session, const char *text,
+                                          size_t length, struct dapt_ids *ids);
+// The id that stands before a text of which nothing is given: the tokenizer's BOS, else its EOS;
+// -1: it has neither.
+int64_t dapt_session_first(const struct dapt_session *session);
+
 // The folder that `path` stands for: itself, the latest checkpoint of a run's folder, or the
 // checkpoint that RUN/latest or RUN/best names.
 enum dapt_status dapt_session_folder(struct dapt_arena *arena, const char *path, char **folder);
