@@ -15,6 +15,8 @@
 #include "device/bench.h"
 #include "infer/evaluate.h"
 #include "infer/generate.h"
+#include "infer/probe.h"
+#include "infer/score.h"
 #include "infer/session.h"
 #include "train/trainer.h"
 #include "infer/verify.h"
@@ -179,6 +181,20 @@ enum dapt_status dapt_generate(struct dapt_context *context,
     struct dapt_generated unused;
     return dapt_generate_text(context->modules, options, emit, user,
                               generated ? generated : &unused);
+}
+
+enum dapt_status dapt_score(struct dapt_context *context, const struct dapt_score_options *options,
+                            struct dapt_score *results) {
+    return dapt_score_tasks(context->modules, options, results);
+}
+
+enum dapt_status dapt_probe(struct dapt_context *context, const struct dapt_probe_options *options,
+                            struct dapt_probe *result) {
+    if (!options->train || !options->test)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "probe: a file of training texts and one of test "
+                         "texts are needed");
+    return dapt_probe_files(context->modules, options, result);
 }
 
 enum dapt_status dapt_verify(struct dapt_context *context,

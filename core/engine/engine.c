@@ -268,6 +268,21 @@ enum dapt_status dapt_engine_logits(struct dapt_engine *engine, const struct dap
     return forward(engine, DAPT_PROGRAM_LOGITS, batch, engine->model->vocab, logits);
 }
 
+enum dapt_status dapt_engine_hidden(struct dapt_engine *engine, const struct dapt_batch *batch,
+                                    float *hidden) {
+    return forward(engine, DAPT_PROGRAM_HIDDEN, batch, engine->model->hidden, hidden);
+}
+
+enum dapt_status dapt_engine_reshape(struct dapt_engine *engine, uint32_t sequences,
+                                     uint32_t length) {
+    if (engine->options.train)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "engine: another shape of batches while training");
+    engine->options.sequences = sequences;
+    engine->options.length = length;
+    dapt_programs_reshape(engine->programs);
+    return DAPT_OK;
+}
+
 // -------------------------------------------------------------------------------------- generation
 
 enum dapt_status dapt_engine_decode_start(struct dapt_engine *engine, uint32_t capacity) {

@@ -77,6 +77,14 @@ enum dapt_status dapt_engine_losses(struct dapt_engine *engine, const struct dap
 enum dapt_status dapt_engine_logits(struct dapt_engine *engine, const struct dapt_batch *batch,
                                     float *logits);
 
+// Forward only: the stream after the final norm, of every place, into hidden [sequences * length,
+// C].
+enum dapt_status dapt_engine_hidden(struct dapt_engine *engine, const struct dapt_batch *batch,
+                                    float *hidden);
+// Batches have this shape from now on. Not of an engine that trains.
+enum dapt_status dapt_engine_reshape(struct dapt_engine *engine, uint32_t sequences,
+                                     uint32_t length);
+
 // Generation: one sequence with a key/value cache of `capacity` places.
 enum dapt_status dapt_engine_decode_start(struct dapt_engine *engine, uint32_t capacity);
 // Feeds `count` ids at places `position` .. (any count; run in chunks) and gives the logits [vocab]

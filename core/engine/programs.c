@@ -117,6 +117,7 @@ static enum dapt_status model_graph(struct dapt_programs *p, enum dapt_program_k
         [DAPT_PROGRAM_TRAIN_NEXT] = DAPT_MODEL_TRAIN,
         [DAPT_PROGRAM_LOSS] = DAPT_MODEL_LOSS,
         [DAPT_PROGRAM_LOGITS] = DAPT_MODEL_LOGITS,
+        [DAPT_PROGRAM_HIDDEN] = DAPT_MODEL_HIDDEN,
         [DAPT_PROGRAM_DECODE_ONE] = DAPT_MODEL_DECODE,
         [DAPT_PROGRAM_DECODE_CHUNK] = DAPT_MODEL_DECODE};
     struct dapt_model_build build = {.mode = modes[kind],
@@ -232,6 +233,11 @@ static void drop(struct program *program) {
     dapt_program_destroy(&program->executable);
     dapt_graph_destroy(&program->graph);
     *program = (struct program){0};
+}
+
+void dapt_programs_reshape(struct dapt_programs *programs) {
+    for (int kind = DAPT_PROGRAM_LOSS; kind <= DAPT_PROGRAM_HIDDEN; kind++)
+        drop(&programs->at[kind]);
 }
 
 void dapt_programs_set_capacity(struct dapt_programs *programs, uint32_t capacity) {

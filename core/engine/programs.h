@@ -12,6 +12,7 @@ enum dapt_program_kind {
     DAPT_PROGRAM_UPDATE,       // the optimizer
     DAPT_PROGRAM_LOSS,
     DAPT_PROGRAM_LOGITS,
+    DAPT_PROGRAM_HIDDEN,
     DAPT_PROGRAM_DECODE_ONE,    // one token
     DAPT_PROGRAM_DECODE_CHUNK,  // DAPT_DECODE_CHUNK tokens
     DAPT_PROGRAM_COUNT
@@ -30,6 +31,9 @@ void dapt_programs_destroy(struct dapt_programs **programs);
 
 // Compiles it, unless it is there.
 enum dapt_status dapt_programs_need(struct dapt_programs *programs, enum dapt_program_kind kind);
+// Drops those whose batches have the options' sequences and length, after these have changed. Not for
+// training.
+void dapt_programs_reshape(struct dapt_programs *programs);
 // Drops the programs of decoding: others, for a cache of `capacity` places, are made when needed.
 void dapt_programs_set_capacity(struct dapt_programs *programs, uint32_t capacity);
 

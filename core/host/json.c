@@ -14,6 +14,7 @@
 struct document {
     struct dapt_arena arena;
     const char *name;
+    unsigned record;  // the text is this line of a file, from 1; 0: the file
     char *text;
     cJSON *tree;
     struct dapt_json *root;
@@ -100,7 +101,7 @@ void dapt_json_free(struct dapt_json **root) {
 }
 
 // Takes `text` (from malloc) over, on failure too.
-static enum dapt_status make_document(const char *name, char *text, size_t length,
+static enum dapt_status make_document(const char *name, unsigned record, char *text, size_t length,
                                       struct dapt_json **root) {
     *root = NULL;
     struct dapt_json_place *places = NULL;
@@ -111,8 +112,8 @@ static enum dapt_status make_document(const char *name, char *text, size_t lengt
         free(text);
         return DAPT_ERROR_MEMORY;
     }
-    *document = (struct document){.arena = arena, .text = text};
-    enum dapt_status status = dapt_json_scan(name, text, length, &places, &count);
+    *document = (struct document){.arena = arena, .record = record, .text = text};
+    enum dapt_status status = dapt_json_scan(name, record, text, length, &places, &count);
     if (status) goto end;
     status = DAPT_ERROR_MEMORY;
     document->name = dapt_arena_copy(&document->arena, name, strlen(name));
@@ -139,19 +140,24 @@ end:
     return status;
 }
 
-enum dapt_status dapt_json_parse(const char *name, const char *text, size_t length,
-                                 struct dapt_json **root) {
+enum dapt_status dapt_json_parse_line(const char *name, unsigned record, const char *text,
+                                      size_t length, struct dapt_json **root) {
     *root = NULL;
     struct dapt_string copy = {0};
     enum dapt_status status = dapt_string_add(&copy, text, length);
-    return status ? status : make_document(name, copy.data, copy.length, root);
+    return status ? status : make_document(name, record, copy.data, copy.length, root);
+}
+
+enum dapt_status dapt_json_parse(const char *name, const char *text, size_t length,
+                                 struct dapt_json **root) {
+    return dapt_json_parse_line(name, 0, text, length, root);
 }
 
 enum dapt_status dapt_json_read(const char *path, size_t limit, struct dapt_json **root) {
     *root = NULL;
     struct dapt_string content;
     enum dapt_status status = dapt_file_read(path, limit, &content);
-    return status ? status : make_document(path, content.data, content.length, root);
+    return status ? status : make_document(path, 0, content.data, content.length, root);
 }
 
 // ----------------------------------------------------------------------------------------------------- looking around
@@ -237,6 +243,7 @@ static enum dapt_status fail_at(const struct dapt_json *value, size_t offset, co
     struct dapt_string where = {0};
     unsigned line, column;
     dapt_json_where(document->text, offset, &line, &column);
+    if (document->record) line += document->record - 1;
     if (document->name[0] == '-') {
         dapt_string_format(&where, "%s: ", document->name);  // an argument of the command line
     } else {

@@ -26,6 +26,9 @@ enum dapt_json_kind {
 enum dapt_status dapt_json_read(const char *path, size_t limit, struct dapt_json **root);
 enum dapt_status dapt_json_parse(const char *name, const char *text, size_t length,
                                  struct dapt_json **root);
+// A text that is one line of the file `name`, the `record`-th from 1: errors say so.
+enum dapt_status dapt_json_parse_line(const char *name, unsigned record, const char *text,
+                                      size_t length, struct dapt_json **root);
 void dapt_json_free(struct dapt_json **root);  // NULL inside is fine
 
 // ------------------------------------------------------------------------------------------------- looking around

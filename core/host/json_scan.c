@@ -10,6 +10,7 @@
 
 struct scan {
     const char *name;
+    unsigned record;
     const char *text;
     size_t length, at;
     struct dapt_json_place *places;
@@ -30,18 +31,23 @@ void dapt_json_where(const char *text, size_t offset, unsigned *line, unsigned *
     }
 }
 
+static void where(const struct scan *s, size_t offset, unsigned *line, unsigned *column) {
+    dapt_json_where(s->text, offset, line, column);
+    if (s->record) *line += s->record - 1;
+}
+
 static enum dapt_status fail_at(struct scan *s, size_t offset, const char *reason) {
     unsigned line, column;
-    dapt_json_where(s->text, offset, &line, &column);
+    where(s, offset, &line, &column);
     return dapt_fail(DAPT_ERROR_INVALID, "%s:%u:%u: %s", s->name, line, column, reason);
 }
 
 static enum dapt_status fail_expected(struct scan *s, const char *expected) {
     unsigned line, column;
-    dapt_json_where(s->text, s->at, &line, &column);
+    where(s, s->at, &line, &column);
     if (s->at >= s->length) {
-        return dapt_fail(DAPT_ERROR_INVALID, "%s:%u:%u: expected %s, but the file ends here",
-                         s->name, line, column, expected);
+        return dapt_fail(DAPT_ERROR_INVALID, "%s:%u:%u: expected %s, but the %s ends here", s->name,
+                         line, column, expected, s->record ? "line" : "file");
     }
     int size = 1;  // one character, whole
     while (size < 4 && s->at + (size_t)size < s->length &&
@@ -209,9 +215,9 @@ static enum dapt_status scan_value(struct scan *s, size_t name) {
     return status;
 }
 
-enum dapt_status dapt_json_scan(const char *name, const char *text, size_t length,
+enum dapt_status dapt_json_scan(const char *name, unsigned record, const char *text, size_t length,
                                 struct dapt_json_place **places, size_t *count) {
-    struct scan s = {.name = name, .text = text, .length = length};
+    struct scan s = {.name = name, .record = record, .text = text, .length = length};
     *places = NULL;
     *count = 0;
     if (length >= UINT32_MAX) return dapt_fail(DAPT_ERROR_INVALID, "%s: larger than 4 GiB", name);
@@ -221,7 +227,8 @@ enum dapt_status dapt_json_scan(const char *name, const char *text, size_t lengt
     enum dapt_status status = skip_space(&s);
     if (!status) status = scan_value(&s, s.at);
     if (!status) status = skip_space(&s);
-    if (!status && s.at < s.length) status = fail_expected(&s, "the end of the file");
+    if (!status && s.at < s.length)
+        status = fail_expected(&s, record ? "the end of the line" : "the end of the file");
     if (status) {
         free(s.places);
         return status;

@@ -8,7 +8,8 @@ struct dapt_json_place {
 };  // byte offsets: of the name (start, where there is none), of the value
 
 // Places of all values in the order in which they begin, in `*places` (free()). Errors say name, line and column.
-enum dapt_status dapt_json_scan(const char *name, const char *text, size_t length,
+// `record`: the text is this line of a file, from 1; 0: it is the file.
+enum dapt_status dapt_json_scan(const char *name, unsigned record, const char *text, size_t length,
                                 struct dapt_json_place **places, size_t *count);
 // "name:line:column", both from 1, columns in characters.
 void dapt_json_where(const char *text, size_t offset, unsigned *line, unsigned *column);

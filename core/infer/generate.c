@@ -181,29 +181,13 @@ static enum dapt_status check_ids(const struct dapt_ids *ids, uint32_t vocab) {
     return DAPT_OK;
 }
 
-// What a template puts behind a text (an end-of-text token) must not stand between a prompt and its
-// continuation.
-static void cut_suffix(struct dapt_ids *ids, const struct dapt_ids *plain) {
-    for (size_t begin = 0; plain->count > 0 && begin + plain->count < ids->count; begin++) {
-        if (memcmp(ids->ids + begin, plain->ids, plain->count * sizeof *plain->ids) != 0) continue;
-        ids->count = begin + plain->count;
-        return;
-    }
-}
-
 // The prompt's ids; a model without a beginning-of-text token can't go on from nothing.
 static enum dapt_status encode_prompt(struct generation *g, const char *prompt) {
     const struct dapt_model *model = g->session.model;
-    struct dapt_ids plain = {0};
-    enum dapt_status status = dapt_tokenizer_encode(g->session.tokenizer, prompt, strlen(prompt),
-                                                    DAPT_ENCODE_SPECIAL, &g->stream.ids);
-    if (!status)
-        status = dapt_tokenizer_encode(g->session.tokenizer, prompt, strlen(prompt), 0, &plain);
-    if (!status) cut_suffix(&g->stream.ids, &plain);
-    dapt_ids_free(&plain);
+    enum dapt_status status = dapt_session_encode_open(&g->session, prompt, strlen(prompt),
+                                                       &g->stream.ids);
     if (!status && g->stream.ids.count == 0) {
-        int64_t first = dapt_tokenizer_special(g->session.tokenizer, DAPT_SPECIAL_BOS);
-        if (first < 0) first = dapt_tokenizer_special(g->session.tokenizer, DAPT_SPECIAL_EOS);
+        int64_t first = dapt_session_first(&g->session);
         if (first < 0)
             return dapt_fail(
                 DAPT_ERROR_INVALID,
@@ -227,11 +211,7 @@ static enum dapt_status prepare(struct generation *g, const struct dapt_modules 
     enum dapt_status status = check_options(options);
     if (!status) status = dapt_session_open(modules, &options->model, &g->session);
     if (!status) status = dapt_session_model(&g->session);
-    if (!status && g->session.model->masked)
-        status = dapt_fail(DAPT_ERROR_UNSUPPORTED,
-                           "%s: is a masked language model, which fills in hidden tokens and can't "
-                           "go on with a text; `dapt train`, `dapt eval` and `dapt verify` take it",
-                           g->session.folder);
+    if (!status) status = dapt_session_causal(&g->session);
     if (!status) status = encode_prompt(g, options->prompt);
     if (status) return status;
     const struct dapt_model *model = g->session.model;

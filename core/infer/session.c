@@ -169,6 +169,41 @@ enum dapt_status dapt_session_objective(const struct dapt_session *session,
     return dapt_objective_create(&options, session->tokenizer, objective);
 }
 
+enum dapt_status dapt_session_causal(const struct dapt_session *session) {
+    if (!session->model->masked) return DAPT_OK;
+    return dapt_fail(
+        DAPT_ERROR_UNSUPPORTED,
+        "%s: is a masked language model, which fills in hidden tokens and can't go on "
+        "with a text; `dapt train`, `dapt eval`, `dapt probe` and `dapt verify` take it",
+        session->folder);
+}
+
+// What a template puts behind a text (an end-of-text token) must not stand before what follows it.
+static void cut_suffix(struct dapt_ids *ids, const struct dapt_ids *plain) {
+    for (size_t begin = 0; plain->count > 0 && begin + plain->count < ids->count; begin++) {
+        if (memcmp(ids->ids + begin, plain->ids, plain->count * sizeof *plain->ids) != 0) continue;
+        ids->count = begin + plain->count;
+        return;
+    }
+}
+
+enum dapt_status dapt_session_encode_open(struct dapt_session *session, const char *text,
+                                          size_t length, struct dapt_ids *ids) {
+    struct dapt_ids plain = {0};
+    ids->count = 0;
+    enum dapt_status status = dapt_tokenizer_encode(session->tokenizer, text, length,
+                                                    DAPT_ENCODE_SPECIAL, ids);
+    if (!status) status = dapt_tokenizer_encode(session->tokenizer, text, length, 0, &plain);
+    if (!status) cut_suffix(ids, &plain);
+    dapt_ids_free(&plain);
+    return status;
+}
+
+int64_t dapt_session_first(const struct dapt_session *session) {
+    int64_t first = dapt_tokenizer_special(session->tokenizer, DAPT_SPECIAL_BOS);
+    return first < 0 ? dapt_tokenizer_special(session->tokenizer, DAPT_SPECIAL_EOS) : first;
+}
+
 uint32_t dapt_session_length(const struct dapt_model *model, uint32_t most) {
     return model->max_positions && model->max_positions < most ? model->max_positions : most;
 }

@@ -37,6 +37,16 @@ enum dapt_status dapt_session_engine(struct dapt_session *session,
 // What the model is to be scored by: as the checkpoint was trained, else as it was made for.
 enum dapt_status dapt_session_objective(const struct dapt_session *session,
                                         struct dapt_objective **objective);
+// DAPT_ERROR_UNSUPPORTED for a model that cannot tell what comes next in a text, as it was made to
+// predict hidden tokens.
+enum dapt_status dapt_session_causal(const struct dapt_session *session);
+// The ids of a text that something follows, in place of those in `ids`: with what the tokenizer's
+// template puts before a text, without what it puts behind.
+enum dapt_status dapt_session_encode_open(struct dapt_session *session, const char *text,
+                                          size_t length, struct dapt_ids *ids);
+// The id that stands before a text of which nothing is given: the tokenizer's BOS, else its EOS;
+// -1: it has neither.
+int64_t dapt_session_first(const struct dapt_session *session);
 
 // The folder that `path` stands for: itself, the latest checkpoint of a run's folder, or the
 // checkpoint that RUN/latest or RUN/best names.

@@ -197,7 +197,8 @@ enum dapt_model_mode {
     DAPT_MODEL_LOSS,    // ids, targets, positions, first, last -> losses [N]
     DAPT_MODEL_TRAIN,   // the same, with every gradient; `seed` from the step buffer
     DAPT_MODEL_LOGITS,  // ids, positions, first, last -> logits [N,V]
-    DAPT_MODEL_DECODE  // the same for `length` more tokens of one sequence; keys, values in a cache
+    DAPT_MODEL_HIDDEN,  // the same -> hidden [N,C]: the stream after the final norm
+    DAPT_MODEL_DECODE   // logits for `length` more tokens of one sequence; keys, values in a cache
 };
 struct dapt_model_build {
     enum dapt_model_mode mode;
@@ -214,7 +215,7 @@ struct dapt_model_io {
     // [places, ropes[i].size] in the constant buffer, side by side, so that a table of fewer places
     // is the beginning of one of more: dapt_rope_table()
     dapt_value ropes[DAPT_ROPES];
-    dapt_value losses, loss_sum, logits;
+    dapt_value losses, loss_sum, logits, hidden;
 };
 enum dapt_status dapt_model_graph(const struct dapt_model *model,
                                   const struct dapt_model_build *build, struct dapt_graph *graph,

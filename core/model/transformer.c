@@ -276,7 +276,7 @@ static dapt_value embeddings(struct builder *x, dapt_value table) {
 
 // What the logits are made of: what a masked model's head does before its table.
 static dapt_value head_input(struct builder *x, dapt_value h) {
-    if (!has(x, DAPT_SLOT_HEAD_DENSE)) return norm(x, h, DAPT_SLOT_FINAL_NORM);
+    if (!has(x, DAPT_SLOT_HEAD_DENSE)) return h;
     h = project(x, h, DAPT_SLOT_HEAD_DENSE, DAPT_SLOT_HEAD_DENSE_BIAS, 1);
     return norm(x, activated(x, h, x->m->head_activation), DAPT_SLOT_HEAD_NORM);
 }
@@ -301,8 +301,12 @@ static void rope_inputs(struct builder *x) {
 
 static void inputs(struct builder *x) {
     struct dapt_model_io *io = x->io;
-    *io = (struct dapt_model_io){
-        .rows = NONE, .pick = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
+    *io = (struct dapt_model_io){.rows = NONE,
+                                 .pick = NONE,
+                                 .losses = NONE,
+                                 .loss_sum = NONE,
+                                 .logits = NONE,
+                                 .hidden = NONE};
     io->ids = batch_input(x, x->n, "ids");
     io->targets = batch_input(x, x->n, "targets");
     io->positions = batch_input(x, x->n, "positions");
@@ -348,6 +352,15 @@ static enum dapt_status logits(struct builder *x, dapt_value h, dapt_value head,
                                       .inputs = {y},
                                       .u.scale = {.factor = 1, .softcap = x->m->logit_cap}});
     x->io->logits = y;
+    return x->g->status;
+}
+
+// A copy in float32: what the final norm makes lies among values that are overwritten.
+static enum dapt_status hidden(struct builder *x, dapt_value h) {
+    bool wide = dapt_graph_tensor(x->g, h)->dtype == DAPT_F32;
+    x->io->hidden = dapt_graph_make(
+        x->g, DAPT_BUFFER_RESULT,
+        &(struct dapt_op){.opcode = wide ? DAPT_OP_COPY : DAPT_OP_CAST, .inputs = {h}});
     return x->g->status;
 }
 
@@ -409,9 +422,14 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
     }
     x.row = graph->block = 0;
     graph->label = "head";
-    h = head_input(&x, h);
+    dapt_value last = norm(&x, h, DAPT_SLOT_FINAL_NORM);
+    h = head_input(&x, last);
     dapt_value bias = parameter(&x, model->tied ? DAPT_SLOT_HEAD_BIAS : DAPT_SLOT_HEAD_OWN_BIAS, 1);
     if (check_used(&x)) return graph->status;
-    bool scores = build->mode == DAPT_MODEL_LOSS || build->mode == DAPT_MODEL_TRAIN;
-    return scores ? loss(&x, h, head, bias) : logits(&x, h, head, bias);
+    switch (build->mode) {
+    case DAPT_MODEL_LOSS:
+    case DAPT_MODEL_TRAIN: return loss(&x, h, head, bias);
+    case DAPT_MODEL_HIDDEN: return hidden(&x, last);
+    default: return logits(&x, h, head, bias);
+    }
 }

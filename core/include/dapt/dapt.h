@@ -234,6 +234,80 @@ DAPT_EXPORT enum dapt_status dapt_evaluate(struct dapt_context *context,
                                            const struct dapt_evaluate_options *options,
                                            struct dapt_evaluation *results);
 
+// Tasks: how a model does on questions that were written down. Records, figures and how texts
+// become tokens are those of EleutherAI's lm-evaluation-harness 0.4.13, without examples before a
+// question and without chat templates. A task is a JSON Lines file (compressed or not) of records
+// of one kind:
+//   {"context", "choices": [...], "answer": INDEX}  multiple_choice: acc, the choice whose tokens
+//       have the largest sum of log p after the context; acc_norm, of that sum by character;
+//       acc_bytes, by byte; the first of equals. Before a choice stands "target_delimiter",
+//       default: " "
+//   {"context", "continuation"}  cloze: acc, whether each token of the continuation is the
+//       likeliest; perplexity, exp(-mean over the records of the sum of log p). "target_delimiter"
+//       default: ""
+//   {"text"}  rolling: word_perplexity, byte_perplexity, bits_per_byte over all records
+// Spaces at a context's end count as the beginning of what follows; an empty context is the
+// beginning-of-text token (else the end-of-text token); the ids of both together are divided behind
+// as many as the context alone has, and lose their beginning where the model has no room for them.
+struct dapt_score_metric {
+    const char *name;
+    double value;
+    // deviation of a sample / sqrt(records); of a perplexity by 10,000 draws of the records; NaN:
+    // none
+    double error;
+};
+#define DAPT_SCORE_METRICS 3
+struct dapt_score {
+    const char *task;         // points into the options
+    const char *kind;         // "multiple_choice", "cloze", "rolling"
+    uint64_t records, texts;  // texts: whose likelihood was asked for
+    uint64_t cut;             // of them, those that lost their beginning
+    size_t metric_count;
+    struct dapt_score_metric metrics[DAPT_SCORE_METRICS];
+    double seconds;
+};
+struct dapt_score_options {
+    struct dapt_model_options model;
+    const char *const *tasks;  // [task_count] paths
+    size_t task_count;
+    uint64_t limit;     // the first so many records of each; 0: all
+    uint32_t sequence;  // tokens that a text may have; 0: the model's positions, else 2048
+};
+// Fills results[task_count]. A figure does not depend on what else is scored, to the bit.
+DAPT_EXPORT enum dapt_status dapt_score(struct dapt_context *context,
+                                        const struct dapt_score_options *options,
+                                        struct dapt_score *results);
+
+// A linear probe: how well labels can be told from what the model makes of a text, the model left
+// as it is. Features: the stream after the final norm, the mean over the text's tokens (or the last
+// one), each less its mean over its deviation in the training texts. Multinomial logistic
+// regression with an L2 penalty; its strength is the one of a grid with the best macro-F1 on a
+// fifth of the training texts, then all of them are fitted. Files are JSON Lines of {"text",
+// "label"}.
+struct dapt_probe_interval {
+    double value, low, high;  // low .. high: 95 % of 2,000 draws of the test texts with replacement
+};
+struct dapt_probe_options {
+    struct dapt_model_options model;
+    const char *train, *test;  // files
+    bool last;                 // the last token's features instead of the mean
+    uint32_t sequence;  // tokens of a text, the rest left out; 0: the model's positions, else 2048
+    uint64_t seed;      // of the division and the draws
+};
+struct dapt_probe {
+    uint64_t train, test;    // texts
+    uint64_t cut;            // of them, those that lost their end
+    uint32_t labels, width;  // of the training texts; features
+    double strength;         // C: one over the penalty, as scikit-learn counts it
+    // macro: the mean over the labels; micro: the share of texts that are right
+    struct dapt_probe_interval macro_f1, micro_f1;
+    double seconds;
+};
+// The same numbers each time on the same device, whatever the number of threads.
+DAPT_EXPORT enum dapt_status dapt_probe(struct dapt_context *context,
+                                        const struct dapt_probe_options *options,
+                                        struct dapt_probe *result);
+
 struct dapt_generate_options {
     struct dapt_model_options model;
     const char *prompt;

@@ -1,0 +1,54 @@
+#include "infer/resample.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "base/rng.h"
+#include "base/threads.h"
+
+// "resample": apart from the streams of data and weights.
+#define STREAM_RESAMPLE 0x726573616d706c65ull
+
+enum dapt_status dapt_resample(uint64_t seed, size_t count, size_t rounds,
+                               dapt_resample_figure figure, void *user, double *figures) {
+    uint32_t *draw = dapt_alloc(count, sizeof *draw);
+    if (!draw) return DAPT_ERROR_MEMORY;
+    enum dapt_status status = DAPT_OK;
+    for (size_t round = 0; !status && round < rounds; round++) {
+        for (size_t i = 0; i < count; i++)
+            draw[i] = (uint32_t)(dapt_random_bits(seed, STREAM_RESAMPLE, round * count + i) %
+                                 count);
+        figures[round] = figure(user, draw, count);
+        if (dapt_cancelled()) status = dapt_fail(DAPT_ERROR_CANCELLED, "resampling was stopped");
+    }
+    free(draw);
+    return status;
+}
+
+double dapt_mean(const double *values, size_t count) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += values[i];
+    return sum / (double)count;
+}
+
+double dapt_deviation(const double *values, size_t count) {
+    double mean = dapt_mean(values, count), squares = 0;
+    if (count < 2) return NAN;
+    for (size_t i = 0; i < count; i++) squares += (values[i] - mean) * (values[i] - mean);
+    return sqrt(squares / (double)(count - 1));
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double dapt_quantile(double *values, size_t count, double share) {
+    qsort(values, count, sizeof *values, ascending);
+    double place = share * (double)(count - 1);
+    size_t below = (size_t)place;
+    double rest = place - (double)below;
+    return below + 1 < count ? values[below] + rest * (values[below + 1] - values[below])
+                             : values[count - 1];
+}
