@@ -372,6 +372,8 @@ static void make_config(struct import *im, const char *dtype) {
     count_of(im, "embedding_length", 1, &im->hidden);
     count_of(im, "block_count", 1, &im->layers);
     count_of(im, "attention.head_count", 1, &im->heads);
+    if (im->layers > 4096)
+        fail(im, "%sblock_count is %" PRId64 ", expected at most 4096", im->prefix, im->layers);
     if (im->status) return;
     put_eps(im);
     put_heads(im);
