@@ -1,5 +1,5 @@
-// Reading GGUF. Nothing of the file is believed before it was checked; after opening, every value and
-// every tensor's data lies inside the map.
+// Reading GGUF. Nothing of the file is believed before it was checked; after opening, every value
+// and every tensor's data lies inside the map.
 #include "format/gguf.h"
 
 #include <inttypes.h>
@@ -40,7 +40,7 @@ struct dapt_gguf {
     const struct dapt_gguf_tensor **by_name;
 };
 
-// -------------------------------------------------------------------------------------------- pieces
+// ------------------------------------------------------------------------------------------ pieces
 
 static enum dapt_status take(struct dapt_gguf *f, const char *what, void *out, size_t size) {
     if (size > f->map.size - f->at)
@@ -74,7 +74,7 @@ static enum dapt_status take_string(struct dapt_gguf *f, const char *what, uint6
     return *out ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
-// ------------------------------------------------------------------------------------------- metadata
+// ---------------------------------------------------------------------------------------- metadata
 
 static enum dapt_status take_texts(struct dapt_gguf *f, struct dapt_gguf_value *v) {
     // Each takes eight bytes at least: no list is made that the file has no room for.
@@ -128,7 +128,7 @@ static enum dapt_status take_value(struct dapt_gguf *f, struct dapt_gguf_value *
     return DAPT_OK;
 }
 
-// -------------------------------------------------------------------------------------------- tensors
+// ----------------------------------------------------------------------------------------- tensors
 
 static enum dapt_status take_shape(struct dapt_gguf *f, struct dapt_gguf_tensor *t) {
     uint32_t id = 0;
@@ -191,7 +191,7 @@ static enum dapt_status place_tensor(const struct dapt_gguf *f, struct dapt_gguf
     return DAPT_OK;
 }
 
-// --------------------------------------------------------------------------------------------- orders
+// ------------------------------------------------------------------------------------------ orders
 
 static int compare_key(const void *a, const void *b) {
     return strcmp((*(const struct dapt_gguf_value *const *)a)->key,
@@ -241,7 +241,7 @@ static enum dapt_status sort_tensors(struct dapt_gguf *f) {
     return DAPT_OK;
 }
 
-// -------------------------------------------------------------------------------------------- opening
+// ----------------------------------------------------------------------------------------- opening
 
 // Magic, version, numbers of tensors and of keys.
 static enum dapt_status read_head(struct dapt_gguf *f, uint64_t counts[2]) {
@@ -316,7 +316,7 @@ void dapt_gguf_close(struct dapt_gguf **file) {
     *file = NULL;
 }
 
-// --------------------------------------------------------------------------------------------- asking
+// ------------------------------------------------------------------------------------------ asking
 
 const char *dapt_gguf_path(const struct dapt_gguf *file) {
     return file->path;

@@ -1,6 +1,6 @@
-// GGUF, the files of llama.cpp: metadata (key, type, value), a list of tensors, their data. Versions 2
-// and 3, little-endian, one file. Files are not trusted: every length and range is checked when one is
-// opened.
+// GGUF, the files of llama.cpp: metadata (key, type, value), a list of tensors, their data.
+// Versions 2 and 3, little-endian, one file. Files are not trusted: every length and range is
+// checked when one is opened.
 #ifndef DAPT_FORMAT_GGUF_H
 #define DAPT_FORMAT_GGUF_H
 #include "base/files.h"
@@ -58,7 +58,8 @@ const struct dapt_gguf_tensor *dapt_gguf_tensor_at(const struct dapt_gguf *file,
 const struct dapt_gguf_tensor *dapt_gguf_tensor(const struct dapt_gguf *file,
                                                 const char *name);  // NULL: none
 
-// A value that is no array; one that is absent leaves the result as it was. An error names file and key.
+// A value that is no array; one that is absent leaves the result as it was. An error names file and
+// key.
 enum dapt_status dapt_gguf_get_integer(const struct dapt_gguf *file, const char *key,
                                        int64_t minimum, int64_t maximum, int64_t *result);
 enum dapt_status dapt_gguf_get_real(const struct dapt_gguf *file, const char *key, double minimum,

@@ -7,7 +7,7 @@
 #define ALIGNMENT 32
 #define PIECE ((uint64_t)1 << 18)  // elements encoded at a time; a multiple of every block's length
 
-// -------------------------------------------------------------------------------------------- metadata
+// ---------------------------------------------------------------------------------------- metadata
 
 static void add(struct dapt_gguf_metadata *m, const void *data, size_t size) {
     if (!m->status) m->status = dapt_string_add(&m->bytes, data, size);
@@ -72,7 +72,7 @@ void dapt_gguf_metadata_free(struct dapt_gguf_metadata *m) {
     *m = (struct dapt_gguf_metadata){.count = 0};
 }
 
-// -------------------------------------------------------------------------------------------- the file
+// ---------------------------------------------------------------------------------------- the file
 
 static uint64_t elements(const struct dapt_gguf_entry *e) {
     uint64_t count = 1;

@@ -1,5 +1,5 @@
-// The block types, in the layouts that GGUF files have. Scales are float16; sums are float32, in the
-// order in which the reference reader (gguf-py) makes them.
+// The block types, in the layouts that GGUF files have. Scales are float16; sums are float32, in
+// the order in which the reference reader (gguf-py) makes them.
 #include "format/quantize.h"
 
 #include <math.h>
@@ -19,7 +19,7 @@ static void put_half(float value, uint8_t *at) {
     memcpy(at, &half, sizeof half);
 }
 
-// ------------------------------------------------------------------------------------ plain numbers
+// ----------------------------------------------------------------------------------- plain numbers
 
 static void decode_f32(const uint8_t *in, uint64_t count, float *out) {
     dapt_floats_from_file(in, count, DAPT_FILE_F32, out);
@@ -126,10 +126,10 @@ static void decode_iq4_nl(const uint8_t *in, uint64_t count, float *out) {
     }
 }
 
-// ----------------------------------------------------------------------------------- 256 to a block
+// ---------------------------------------------------------------------------------- 256 to a block
 
-// Scale and least value of run j of eight, six bits each, packed in twelve bytes: of the first four runs
-// whole, of the others the low bits behind them and the high bits above those of the first.
+// Scale and least value of run j of eight, six bits each, packed in twelve bytes: of the first four
+// runs whole, of the others the low bits behind them and the high bits above those of the first.
 static void six_bits(const uint8_t *packed, int j, int *scale, int *least) {
     if (j < 4) {
         *scale = packed[j] & 63;
@@ -163,8 +163,8 @@ static void decode_q5_k(const uint8_t *in, uint64_t count, float *out) {
     for (; count; count--, in += 176, out += 256) decode_k45(in, in + 16, in + 48, out);
 }
 
-// Runs of 16. A half of 128 elements is four times 32: of byte i and of byte 32 + i the low nibbles, then
-// the high ones; two more bits of each of the four stand in one byte.
+// Runs of 16. A half of 128 elements is four times 32: of byte i and of byte 32 + i the low
+// nibbles, then the high ones; two more bits of each of the four stand in one byte.
 static void decode_q6_k(const uint8_t *in, uint64_t count, float *out) {
     for (; count; count--, in += 210, out += 256) {
         const int8_t *scales = (const int8_t *)in + 192;
@@ -194,8 +194,8 @@ static void decode_q2_k(const uint8_t *in, uint64_t count, float *out) {
     }
 }
 
-// Scales of six bits: low nibbles in eight bytes, the two high bits of run j in byte j % 4 behind them. A
-// third bit of each element says that 4 is not taken away.
+// Scales of six bits: low nibbles in eight bytes, the two high bits of run j in byte j % 4 behind
+// them. A third bit of each element says that 4 is not taken away.
 static void decode_q3_k(const uint8_t *in, uint64_t count, float *out) {
     for (; count; count--, in += 110, out += 256) {
         const uint8_t *packed = in + 96;
@@ -210,7 +210,7 @@ static void decode_q3_k(const uint8_t *in, uint64_t count, float *out) {
     }
 }
 
-// ------------------------------------------------------------------------------------------ the table
+// --------------------------------------------------------------------------------------- the table
 
 static const struct dapt_block_type types[] = {
     {"F32", 0, 1, 4, decode_f32, encode_f32},

@@ -1,5 +1,5 @@
-// Element types of GGUF files: plain numbers, and blocks of quantised ones that share a scale. A type
-// is a row.
+// Element types of GGUF files: plain numbers, and blocks of quantised ones that share a scale. A
+// type is a row.
 #ifndef DAPT_FORMAT_QUANTIZE_H
 #define DAPT_FORMAT_QUANTIZE_H
 #include <stdbool.h>
@@ -20,8 +20,8 @@ const struct dapt_block_type *dapt_block_type_named(const char *name);  // any c
 bool dapt_block_type_plain(const struct dapt_block_type *type);         // blocks of one element
 // Bytes of `count` elements, a multiple of the type's length.
 uint64_t dapt_blocks_size(const struct dapt_block_type *type, uint64_t count);
-// Elements [begin, begin + count) of `data`, which begins with a block; they may begin and end inside of
-// one. The type has `decode`.
+// Elements [begin, begin + count) of `data`, which begins with a block; they may begin and end
+// inside of one. The type has `decode`.
 void dapt_blocks_decode(const struct dapt_block_type *type, const void *data, uint64_t begin,
                         uint64_t count, float *out);
 #endif

@@ -13,8 +13,10 @@ static const struct dapt_exchange_family families[] = {
     {.architecture = "llama", .type = "mistral", .paired = true},
     {.architecture = "qwen2", .type = "qwen2"},
     {.architecture = "qwen3", .type = "qwen3"},
-    {.architecture = "gemma2", .type = "gemma2", .norm_offset = true, .window_pattern = 2, .odd_layers = 46},
-    {.architecture = "gemma3", .type = "gemma3_text", .norm_offset = true, .window_pattern = 6, .odd_layers = 62},
+    {.architecture = "gemma2", .type = "gemma2", .norm_offset = true,
+     .window_pattern = 2, .odd_layers = 46},
+    {.architecture = "gemma3", .type = "gemma3_text", .norm_offset = true,
+     .window_pattern = 6, .odd_layers = 62},
     {.architecture = "gpt2", .type = "gpt2"},
     {.architecture = "phi3", .type = "phi3"},
     {.architecture = "smollm3", .type = "smollm3", .paired = true},
@@ -27,24 +29,24 @@ static const struct dapt_exchange_family families[] = {
 #define FAMILIES (sizeof families / sizeof *families)
 
 #define KEY(member) offsetof(struct dapt_family, keys.member)
+#define COUNT(there, here) .gguf = there, .kind = DAPT_EXCHANGE_COUNT, .member = KEY(here)
+#define REAL(there, here) .gguf = there, .kind = DAPT_EXCHANGE_REAL, .member = KEY(here)
+#define ONLY(there, here) .gguf = there, .kind = DAPT_EXCHANGE_REAL, .name = here
 const struct dapt_exchange_key dapt_exchange_keys[] = {
-    {.gguf = "block_count", .kind = DAPT_EXCHANGE_COUNT, .member = KEY(layers), .needed = true},
-    {.gguf = "context_length", .kind = DAPT_EXCHANGE_COUNT, .member = KEY(positions), .needed = true},
-    {.gguf = "embedding_length", .kind = DAPT_EXCHANGE_COUNT, .member = KEY(hidden), .needed = true},
-    {.gguf = "feed_forward_length", .kind = DAPT_EXCHANGE_COUNT, .member = KEY(feed_forward), .needed = true},
-    {.gguf = "attention.head_count", .kind = DAPT_EXCHANGE_COUNT, .member = KEY(heads), .needed = true},
-    {.gguf = "attention.head_count_kv", .kind = DAPT_EXCHANGE_COUNT, .member = KEY(kv_heads)},
+    {COUNT("block_count", layers), .needed = true},
+    {COUNT("context_length", positions), .needed = true},
+    {COUNT("embedding_length", hidden), .needed = true},
+    {COUNT("feed_forward_length", feed_forward), .needed = true},
+    {COUNT("attention.head_count", heads), .needed = true},
+    {COUNT("attention.head_count_kv", kv_heads)},
     {.gguf = "use_parallel_residual", .kind = DAPT_EXCHANGE_BOOL, .member = KEY(parallel)},
-    {.gguf = "attention.scale", .kind = DAPT_EXCHANGE_REAL, .member = KEY(attention_scale), .fallback = 1},
-    {.gguf = "embedding_scale", .kind = DAPT_EXCHANGE_REAL, .member = KEY(embedding_scale), .fallback = 1},
-    {.gguf = "residual_scale", .kind = DAPT_EXCHANGE_REAL, .member = KEY(residual_scale), .fallback = 1},
-    {.gguf = "logit_scale", .kind = DAPT_EXCHANGE_REAL, .member = KEY(logit_divisor), .fallback = 1},
-    {.gguf = "attn_logit_softcapping", .kind = DAPT_EXCHANGE_REAL, .name = "attn_logit_softcapping",
-     .only = {"gemma2"}},
-    {.gguf = "final_logit_softcapping", .kind = DAPT_EXCHANGE_REAL, .name = "final_logit_softcapping",
-     .only = {"gemma2", "gemma3_text"}},
-    {.gguf = "rope.freq_base_swa", .kind = DAPT_EXCHANGE_REAL, .name = "rope_local_base_freq",
-     .only = {"gemma3_text"}},
+    {REAL("attention.scale", attention_scale), .fallback = 1},
+    {REAL("embedding_scale", embedding_scale), .fallback = 1},
+    {REAL("residual_scale", residual_scale), .fallback = 1},
+    {REAL("logit_scale", logit_divisor), .fallback = 1},
+    {ONLY("attn_logit_softcapping", "attn_logit_softcapping"), .only = {"gemma2"}},
+    {ONLY("final_logit_softcapping", "final_logit_softcapping"), .only = {"gemma2", "gemma3_text"}},
+    {ONLY("rope.freq_base_swa", "rope_local_base_freq"), .only = {"gemma3_text"}},
     {.gguf = NULL},
 };
 
@@ -116,7 +118,7 @@ const struct dapt_exchange_split dapt_exchange_splits[] = {
 };
 // clang-format on
 
-// -------------------------------------------------------------------------------------------- look-ups
+// ---------------------------------------------------------------------------------------- look-ups
 
 const struct dapt_exchange_family *dapt_exchange_find(const char *file, const char *architecture) {
     char known[256];
@@ -165,7 +167,7 @@ const struct dapt_gguf_tensor *dapt_exchange_tensor_in(const struct dapt_gguf *f
     return dapt_gguf_tensor(file, text);
 }
 
-// ---------------------------------------------------------------------------------------------- orders
+// ------------------------------------------------------------------------------------------ orders
 
 static bool is_norm(enum dapt_slot slot) {
     return slot == DAPT_SLOT_FINAL_NORM || slot == DAPT_SLOT_NORM1 || slot == DAPT_SLOT_NORM2 ||

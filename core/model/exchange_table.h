@@ -1,4 +1,5 @@
-// What GGUF files and Hugging Face folders call the same things, as tables that import and export share.
+// What GGUF files and Hugging Face folders call the same things, as tables that import and export
+// share.
 #ifndef DAPT_MODEL_EXCHANGE_TABLE_H
 #define DAPT_MODEL_EXCHANGE_TABLE_H
 #include "model/families.h"
@@ -9,8 +10,8 @@ struct dapt_exchange_family {
     bool paired;       // GGUF has the rows of q and k that turn together side by side
     bool norm_offset;  // GGUF's norms are 1 more
     uint32_t window_pattern;  // each so-manieth layer has no window; 0: layers are alike
-    // Models with so many layers scale q.k by hidden / heads, the others by the head size; 0: the family
-    // has no such key.
+    // Models with so many layers scale q.k by hidden / heads, the others by the head size; 0: the
+    // family has no such key.
     uint32_t odd_layers;
 };
 // NULL: none; the reason is recorded, with those there are.
@@ -26,8 +27,7 @@ struct dapt_exchange_key {
     const char *name;  // in config.json; of the types that `only` names
     const char *only[2];
     bool needed;
-    double
-        fallback;  // what a config.json without it means, where it is a DAPT_EXCHANGE_REAL; 0: nothing
+    double fallback;  // of a real that config.json leaves out; 0: it is left out too
 };
 extern const struct dapt_exchange_key dapt_exchange_keys[];  // ends with a row whose gguf is NULL
 // The name in the family's config.json; NULL: it has no such key.
@@ -47,8 +47,8 @@ const struct dapt_gguf_tensor *dapt_exchange_tensor_in(const struct dapt_gguf *f
 struct dapt_exchange_order {
     bool transposed;      // [rows, cols] there, [cols, rows] here
     uint64_t rows, cols;  // as GGUF has them; a vector is one row, or one of its elements a row
-    // Row (block, part, i) of [blocks][parts][run] here is row (block, i, part) there, or with `whole`
-    // (part, block, i). parts 0: rows are where they are.
+    // Row (block, part, i) of [blocks][parts][run] here is row (block, i, part) there, or with
+    // `whole` (part, block, i). parts 0: rows are where they are.
     uint64_t blocks, parts, run;
     bool whole;
     float offset;  // more there in each element
@@ -76,8 +76,8 @@ enum dapt_status dapt_exchange_take(struct dapt_exchange_move *move, uint64_t be
 void dapt_exchange_llama3(uint32_t size, double theta, double factor, double low, double high,
                           double original, float *factors);
 
-// config.json of a GGUF file's keys; `dtype`: "float32". `used` [tensors of the file] is set of those that
-// stand for keys, or are copies.
+// config.json of a GGUF file's keys; `dtype`: "float32". `used` [tensors of the file] is set of
+// those that stand for keys, or are copies.
 enum dapt_status dapt_exchange_config(const struct dapt_gguf *file,
                                       const struct dapt_exchange_family *row, const char *dtype,
                                       bool *used, struct dapt_string *json);

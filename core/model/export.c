@@ -1,5 +1,5 @@
-// A GGUF file of a Hugging Face folder: the keys of its architecture, its tokenizer, and a tensor for
-// each parameter. What llama.cpp would compute otherwise is refused by name.
+// A GGUF file of a Hugging Face folder: the keys of its architecture, its tokenizer, and a tensor
+// for each parameter. What llama.cpp would compute otherwise is refused by name.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +33,7 @@ struct export {
     size_t extra_count;
 };
 
-// ------------------------------------------------------------------------------------------------ keys
+// -------------------------------------------------------------------------------------------- keys
 
 // The key of this architecture; NULL without memory, which the metadata keeps.
 static const char *key_of(struct export *ex, const char *name) {
@@ -130,9 +130,10 @@ static enum dapt_status check_activation(const struct export *ex) {
                           m->family->activation);
 }
 
-// ------------------------------------------------------------------------------------------- positions
+// --------------------------------------------------------------------------------------- positions
 
-// The object with rotary settings, as rope.c finds it; of layers without a window where there are two.
+// The object with rotary settings, as rope.c finds it; of layers without a window where there are
+// two.
 static const struct dapt_json *rope_object(const struct dapt_json *config) {
     const struct dapt_json *o = dapt_json_member(config, "rope_scaling");
     if (dapt_json_count(o) == 0) o = dapt_json_member(config, "rope_parameters");
@@ -238,7 +239,7 @@ static enum dapt_status put_keys(struct export *ex) {
     return status ? status : ex->keys.status;
 }
 
-// --------------------------------------------------------------------------------------------- weights
+// ----------------------------------------------------------------------------------------- weights
 
 static enum dapt_status read_source(const void *tensor, uint64_t begin, uint64_t count,
                                     float *out) {

@@ -1,5 +1,5 @@
-// The keys of a folder's tokenizer: tokens, types, merges or scores, special tokens, chat template. A way
-// of cutting text that llama.cpp has no name for is refused.
+// The keys of a folder's tokenizer: tokens, types, merges or scores, special tokens, chat template.
+// A way of cutting text that llama.cpp has no name for is refused.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,14 +46,14 @@ static bool is_true(const struct dapt_json *object, const char *member, bool fal
     return fallback;
 }
 
-// The step of a normalizer or pre-tokenizer; a sequence of them, or one that stands alone; NULL at the
-// end.
+// The step of a normalizer or pre-tokenizer; a sequence of them, or one that stands alone; NULL at
+// the end.
 static const struct dapt_json *step_at(const struct dapt_json *whole, const char *list, size_t i) {
     if (is_type(whole, "Sequence")) return dapt_json_at(dapt_json_member(whole, list), i);
     return i == 0 && dapt_json_kind(whole) == DAPT_JSON_OBJECT ? whole : NULL;
 }
 
-// ------------------------------------------------------------------------------------ how text is cut
+// --------------------------------------------------------------------------------- how text is cut
 
 static enum dapt_status fail_cut(const struct dapt_json *at) {
     return dapt_json_fail(at,
@@ -124,7 +124,7 @@ static enum dapt_status read_pieces_cut(struct tokens *t) {
     return marked ? DAPT_OK : fail_cut(before ? before : t->root);
 }
 
-// ---------------------------------------------------------------------------------------------- tokens
+// ------------------------------------------------------------------------------------------ tokens
 
 static enum dapt_status set_token(struct tokens *t, const struct dapt_json *at, int64_t id,
                                   const char *text, int32_t type) {
@@ -201,8 +201,8 @@ static int compare_token(const void *a, const void *b) {
     return strcmp(**(const char *const *const *)a, **(const char *const *const *)b);
 }
 
-// SentencePiece joins what makes the best piece first, merges are applied from the first on: the score of
-// a piece is the place of the first merge that makes it.
+// SentencePiece joins what makes the best piece first, merges are applied from the first on: the
+// score of a piece is the place of the first merge that makes it.
 static enum dapt_status score_pieces(struct tokens *t, const struct dapt_json *merges) {
     const char ***sorted = dapt_alloc((size_t)t->count, sizeof *sorted);
     enum dapt_status status = sorted ? DAPT_OK : DAPT_ERROR_MEMORY;
@@ -247,7 +247,7 @@ static enum dapt_status put_merges(struct tokens *t, const struct dapt_json *mer
     return status;
 }
 
-// ------------------------------------------------------------------------------------- special tokens
+// ---------------------------------------------------------------------------------- special tokens
 
 // The id of a token, -1: none has this text.
 static int64_t find_token(const struct tokens *t, const char *text) {
@@ -274,7 +274,8 @@ static int64_t special(const struct tokens *t, const struct dapt_json *config, c
     return id;
 }
 
-// Which special tokens stand around a text: in front that which begins one, behind that which ends one.
+// Which special tokens stand around a text: in front that which begins one, behind that which ends
+// one.
 static enum dapt_status put_template(struct tokens *t, int64_t bos, int64_t eos) {
     const struct dapt_json *post = dapt_json_member(t->root, "post_processor"), *step;
     bool begins = false, ends = false;
@@ -333,7 +334,7 @@ static enum dapt_status put_special(struct tokens *t, const struct dapt_json *co
     return status ? status : put_chat(t);
 }
 
-// --------------------------------------------------------------------------------------------- the whole
+// --------------------------------------------------------------------------------------- the whole
 
 static enum dapt_status open_files(struct tokens *t) {
     char *path = dapt_path_join(&t->arena, t->folder, "tokenizer.json"),

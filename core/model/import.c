@@ -1,5 +1,5 @@
-// A Hugging Face folder of a GGUF file: the keys become a config.json, which the model's parameters are
-// found by; then each is filled from the tensor of its slot.
+// A Hugging Face folder of a GGUF file: the keys become a config.json, which the model's parameters
+// are found by; then each is filled from the tensor of its slot.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +70,7 @@ static enum dapt_file_dtype choose_dtype(const struct dapt_gguf *file, enum dapt
                                             : DAPT_FILE_F32;
 }
 
-// -------------------------------------------------------------------------------------------- weights
+// ----------------------------------------------------------------------------------------- weights
 
 struct filling {
     const struct import *im;
@@ -189,7 +189,7 @@ static enum dapt_status write_weights(struct import *im, const struct dapt_model
     return status;
 }
 
-// ----------------------------------------------------------------------------------------- the folder
+// -------------------------------------------------------------------------------------- the folder
 
 static enum dapt_status write_text(const char *folder, const char *file, const char *text,
                                    size_t length) {

@@ -1,5 +1,5 @@
-// config.json of a GGUF file's keys. A key of the architecture that is not read is refused: it may change
-// the result.
+// config.json of a GGUF file's keys. A key of the architecture that is not read is refused: it may
+// change the result.
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -23,7 +23,7 @@ struct import {
     int64_t vocab, hidden, layers, heads;
 };
 
-// --------------------------------------------------------------------------------------------- pieces
+// ------------------------------------------------------------------------------------------ pieces
 
 static void put(struct import *im, const char *format, ...) DAPT_PRINTF(2, 3);
 static void put(struct import *im, const char *format, ...) {
@@ -97,7 +97,7 @@ static void use(struct import *im, const struct dapt_gguf_tensor *tensor) {
     if (tensor) im->used[tensor - dapt_gguf_tensor_at(im->file, 0)] = true;
 }
 
-// ---------------------------------------------------------------------------------------- config.json
+// ------------------------------------------------------------------------------------- config.json
 
 static void put_key(struct import *im, const struct dapt_exchange_key *key) {
     const char *member = dapt_exchange_name(key, im->family);
@@ -225,7 +225,7 @@ static void put_ids(struct import *im) {
     }
 }
 
-// ------------------------------------------------------------------------------------------- positions
+// --------------------------------------------------------------------------------------- positions
 
 static void put_factors(struct import *im, const char *member, const struct dapt_gguf_tensor *t) {
     put(im, "%s\"%s\": [", im->json.data[im->json.length - 1] == '{' ? "" : ", ", member);
@@ -338,7 +338,7 @@ static void put_positions(struct import *im) {
     put_scaling(im, theta);
 }
 
-// ----------------------------------------------------------------------------------------------- all
+// --------------------------------------------------------------------------------------------- all
 
 // Keys that are only right with one value, and keys that change nothing.
 static void check_keys(struct import *im) {

@@ -1,6 +1,6 @@
-// tokenizer.json and tokenizer_config.json of a GGUF file's vocabulary. Two kinds: "gpt2" has byte-level
-// tokens and a list of merges; "llama" has pieces with scores, from which the merges are made that give
-// the same ids.
+// tokenizer.json and tokenizer_config.json of a GGUF file's vocabulary. Two kinds: "gpt2" has
+// byte-level tokens and a list of merges; "llama" has pieces with scores, from which the merges are
+// made that give the same ids.
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ static int type_of(const struct vocabulary *v, uint64_t id) {
     return v->types ? (int)dapt_gguf_number(v->types, id) : NORMAL;
 }
 
-// ---------------------------------------------------------------------------------------------- reading
+// ----------------------------------------------------------------------------------------- reading
 
 static enum dapt_status need(const struct vocabulary *v, const char *key, bool strings,
                              const struct dapt_gguf_value **out) {
@@ -113,7 +113,7 @@ static enum dapt_status read_vocabulary(struct vocabulary *v, uint64_t rows) {
     return status ? status : read_ids(v);
 }
 
-// ------------------------------------------------------------------------------------ tokens by text
+// ---------------------------------------------------------------------------------- tokens by text
 
 static uint32_t slot_of(const struct vocabulary *v, const char *text, size_t length) {
     struct dapt_hash hash = dapt_hash_bytes(text, length);
@@ -142,7 +142,7 @@ static enum dapt_status index_tokens(struct vocabulary *v) {
     return DAPT_OK;
 }
 
-// --------------------------------------------------------------------------------- merges from scores
+// ------------------------------------------------------------------------------ merges from scores
 
 struct pair {
     uint32_t left, right;  // tokens
@@ -196,7 +196,7 @@ static enum dapt_status list_pairs(const struct vocabulary *v, struct pair **pai
     return status;
 }
 
-// ---------------------------------------------------------------------------------------------- writing
+// ----------------------------------------------------------------------------------------- writing
 
 static void put(struct vocabulary *v, const char *text) {
     if (!v->status) v->status = dapt_string_add(&v->json, text, strlen(text));

@@ -1,5 +1,5 @@
-// Models to GGUF and back: every family's weights bit by bit, its config.json in meaning, its tokenizer;
-// what is refused, and that nothing half-made stays.
+// Models to GGUF and back: every family's weights bit by bit, its config.json in meaning, its
+// tokenizer; what is refused, and that nothing half-made stays.
 #include "../data/data_test.h"
 #include "base/hash.h"
 #include "format/gguf.h"
@@ -261,7 +261,7 @@ static void merges_are_made_of_scores(void **state) {
     scratch_remove(folder);
 }
 
-// ----------------------------------------------------------------------------------------- refusals
+// ---------------------------------------------------------------------------------------- refusals
 
 static enum dapt_status produce(void *context, size_t index, uint64_t begin, uint64_t count,
                                 float *values) {
