@@ -1,9 +1,12 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// One AdamW step over one range; nothing happens where the norm is not finite.
+// AdamW (Loshchilov and Hutter 2019, algorithm 2): one step over one range. Nothing changes where
+// norm2, the squared norm of the whole gradient, is not finite.
+//   grad [count], step [16], norm2 [1]; param, m, v [count] in place
 //   g = grad * min(1, clip / (sqrt(norm2) + 1e-6)); m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2
-//   lr = p.rate * learning rate; param -= lr * decay * param; param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
+//   lr = rate * learning rate; param -= lr * decay * param;
+//   param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
 layout(constant_id = 2) const bool DECAY = false;
 const uint LEARNING_RATE = 0, WEIGHT_DECAY = 1, CORRECTION1 = 2, CORRECTION2 = 3, CLIP = 4;   // enum dapt_step_slot
 
@@ -20,8 +23,8 @@ void main() {
     float factor = clip > 0.0 ? min(1.0, clip / (sqrt(norm2) + 1e-6)) : 1.0;
     float shrink = DECAY ? rate * p.step.at[WEIGHT_DECAY] : 0.0;
     float rate1 = rate / p.step.at[CORRECTION1], over2 = 1.0 / p.step.at[CORRECTION2];
-    uint across = gl_NumWorkGroups.x * WIDTH;
-    for (uint i = gl_GlobalInvocationID.x; i < p.count; i += across) {
+    uint grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint i = gl_GlobalInvocationID.x; i < p.count; i += grid_width) {
         float g = p.grad.at[i] * factor, x = p.param.at[i];
         float m = p.beta1 * p.m.at[i] + (1.0 - p.beta1) * g;
         float v = p.beta2 * p.v.at[i] + (1.0 - p.beta2) * g * g;

@@ -1,7 +1,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// delta[n,h] = dy[n,h] . y[n,h]: what the gradient of the softmax subtracts.
+// FlashAttention-2, backward (Dao 2023, algorithm 2), pass 1 of 3: delta = rowsum(dy * y).
+//   dy, y [N,H,D] -> delta [N,H]
 layout(push_constant, std430) uniform Push {
     Inputs dy, y;
     Floats delta;
@@ -9,8 +10,8 @@ layout(push_constant, std430) uniform Push {
 } p;
 
 void main() {
-    uint across = gl_NumWorkGroups.x * WIDTH;
-    for (uint i = gl_GlobalInvocationID.x; i < p.rows * p.heads; i += across) {
+    uint grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint i = gl_GlobalInvocationID.x; i < p.rows * p.heads; i += grid_width) {
         uint n = i / p.heads, h = i % p.heads;
         float sum = 0.0;
         for (uint d = 0; d < p.size; d++)

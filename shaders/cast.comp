@@ -2,8 +2,8 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/half.glsl"
-// y = x in another float type. x, y [rows, cols]; an invocation takes two neighbouring columns, one
-// word of a 16-bit tensor.
+// Cast to another float type: x [N,C] -> y [N,C]. An invocation has two neighbouring columns, which
+// are one word of a 16-bit tensor.
 layout(constant_id = 2) const uint FROM = F32;
 layout(constant_id = 3) const uint TO = F32;
 
@@ -31,9 +31,9 @@ void save(uint row, uint col, bool both, uvec2 bits) {
 }
 
 void main() {
-    uint down = gl_NumWorkGroups.y * HEIGHT, across = 2 * gl_NumWorkGroups.x * WIDTH;
-    for (uint row = gl_GlobalInvocationID.y; row < p.rows; row += down)
-        for (uint col = 2 * gl_GlobalInvocationID.x; col < p.cols; col += across) {
+    uint grid_height = gl_NumWorkGroups.y * HEIGHT, grid_width = 2 * gl_NumWorkGroups.x * WIDTH;
+    for (uint row = gl_GlobalInvocationID.y; row < p.rows; row += grid_height)
+        for (uint col = 2 * gl_GlobalInvocationID.x; col < p.cols; col += grid_width) {
             bool both = col + 1 < p.cols;
             save(row, col, both, load(row, col, both));
         }

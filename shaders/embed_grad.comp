@@ -1,8 +1,11 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// dtable[v] += sum of dy[n] with rows[n] == v, n ascending. `order` holds the n sorted by rows[n]:
-// whoever is first of its row adds up all that follow with the same row.
+// Gradient of the embedding, after embed_sort.comp: dtable[v] += sum of dy[n] with rows[n] == v, in
+// ascending n.
+//   dy [N,C], rows [N], order [N] -> dtable [V,C]
+// `order` holds the n sorted by rows[n]. The first n of each table row adds up all that follow with
+// the same row: no atomics, one order.
 layout(push_constant, std430) uniform Push {
     Inputs dy;
     Indices rows;
@@ -12,13 +15,13 @@ layout(push_constant, std430) uniform Push {
 } p;
 
 void main() {
-    uint down = gl_NumWorkGroups.y * HEIGHT, across = gl_NumWorkGroups.x * WIDTH;
-    for (uint i = gl_GlobalInvocationID.y; i < p.count; i += down) {
+    uint grid_height = gl_NumWorkGroups.y * HEIGHT, grid_width = gl_NumWorkGroups.x * WIDTH;
+    for (uint i = gl_GlobalInvocationID.y; i < p.count; i += grid_height) {
         int row = p.rows.at[p.order.at[i]];
         if (i > 0 && p.rows.at[p.order.at[i - 1]] == row) continue;
         uint end = i + 1;
         while (end < p.count && p.rows.at[p.order.at[end]] == row) end++;
-        for (uint col = gl_GlobalInvocationID.x; col < p.cols; col += across) {
+        for (uint col = gl_GlobalInvocationID.x; col < p.cols; col += grid_width) {
             uint to = uint(row) * p.cols + col;
             float sum = p.dtable.at[to];
             for (uint k = i; k < end; k++) sum += p.dy.at[p.order.at[k] * p.cols + col];

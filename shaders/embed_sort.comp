@@ -1,9 +1,12 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// One pass of a stable radix sort of the numbers 0 .. count-1 by rows[n], four bits at a time, by
-// one workgroup: each invocation owns a run of neighbours, so that equal rows keep their order.
-// FIRST: the input is 0, 1, 2, ...
+// One pass of a stable radix sort of n = 0 .. count-1 by rows[n], with digits of four bits, by one
+// workgroup. Each invocation has a run of neighbouring items, so that equal rows keep their order.
+//   rows [N], from [N] -> to [N]; FIRST: `from` is 0, 1, 2, ... and not read
+//   1. the histogram of digits of each invocation
+//   2. its exclusive scan, digit by digit and then by invocation: where each one's items go
+//   3. the scatter
 layout(constant_id = 2) const bool FIRST = false;
 
 layout(push_constant, std430) uniform Push {
@@ -13,10 +16,10 @@ layout(push_constant, std430) uniform Push {
 } p;
 
 const uint DIGITS = 16;
-shared uint place[DIGITS * WIDTH];   // [digit][invocation]: how many, then where they go
-shared uint total[WIDTH];
+shared uint offsets[DIGITS * WIDTH];   // [digit][invocation]: histogram, then offsets
+shared uint scan[WIDTH];
 
-uint item(uint i) {
+uint input_at(uint i) {
     return FIRST ? i : p.from.at[i];
 }
 uint digit(uint n) {
@@ -24,32 +27,33 @@ uint digit(uint n) {
 }
 
 void main() {
-    uint lane = gl_LocalInvocationID.x, run = (p.count + WIDTH - 1) / WIDTH;
-    uint begin = min(lane * run, p.count), end = min(begin + run, p.count);
-    for (uint d = 0; d < DIGITS; d++) place[d * WIDTH + lane] = 0;
-    for (uint i = begin; i < end; i++) place[digit(item(i)) * WIDTH + lane]++;
+    uint tid = gl_LocalInvocationID.x, items = (p.count + WIDTH - 1) / WIDTH;
+    uint begin = min(tid * items, p.count), end = min(begin + items, p.count);
+    // 1
+    for (uint d = 0; d < DIGITS; d++) offsets[d * WIDTH + tid] = 0;
+    for (uint i = begin; i < end; i++) offsets[digit(input_at(i)) * WIDTH + tid]++;
     barrier();
-    // Exclusive sums over the whole table: of DIGITS neighbours by each invocation, then over
-    // invocations.
+    // 2: each invocation sums DIGITS neighbours of the table, then a scan runs over these sums.
     uint sum = 0;
-    for (uint k = 0; k < DIGITS; k++) sum += place[lane * DIGITS + k];
-    total[lane] = sum;
+    for (uint k = 0; k < DIGITS; k++) sum += offsets[tid * DIGITS + k];
+    scan[tid] = sum;
     barrier();
-    for (uint step = 1; step < WIDTH; step *= 2) {
-        uint before = lane >= step ? total[lane - step] : 0;
+    for (uint stride = 1; stride < WIDTH; stride *= 2) {
+        uint before = tid >= stride ? scan[tid - stride] : 0;
         barrier();
-        total[lane] += before;
+        scan[tid] += before;
         barrier();
     }
-    uint at = total[lane] - sum;
+    uint at = scan[tid] - sum;
     for (uint k = 0; k < DIGITS; k++) {
-        uint here = place[lane * DIGITS + k];
-        place[lane * DIGITS + k] = at;
-        at += here;
+        uint count = offsets[tid * DIGITS + k];
+        offsets[tid * DIGITS + k] = at;
+        at += count;
     }
     barrier();
+    // 3
     for (uint i = begin; i < end; i++) {
-        uint n = item(i);
-        p.to.at[place[digit(n) * WIDTH + lane]++] = n;
+        uint n = input_at(i);
+        p.to.at[offsets[digit(n) * WIDTH + tid]++] = n;
     }
 }

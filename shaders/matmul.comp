@@ -1,15 +1,19 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-// c = act(op(a) op(b) + bias) + residual, or c += ...: a tile of BM x BN a workgroup, TM x TN of it
-// an invocation, BK terms at a time through shared memory. While one step is summed the next is on
-// its way into registers. Numbers move by fours: an invocation has fours of neighbouring rows and
-// columns, which lie as far apart as the workgroup is high and wide, so that neighbours read and
-// write neighbours. With more than one workgroup in z each sums `chunk` terms into its own slice of
-// c.
+// Matmul (GEMM) with tiles in shared memory; operands and shapes in lib/matmul.glsl.
 //
-// Same bits whatever the tile: an element is the sum of its chunk's terms one after another, by fma,
-// and then of zeros up to a multiple of 16 terms, which every BK divides.
+// A workgroup computes a BM x BN tile of c, an invocation TM x TN of it in registers. For each step
+// of BK along K:
+//   1. the step's BM x BK of op(a) and BK x BN of op(b) go from registers to shared memory
+//   2. the next step's are loaded into registers (prefetch)
+//   3. every invocation adds BK outer products to its accumulators
+// Then the epilogue. All loads, stores and sums are of vec4: an invocation has vec4s of
+// neighbouring rows and columns, spaced by the height and width of the workgroup, so that
+// neighbouring invocations access neighbouring memory.
+//
+// The same bits for every tile: an element of c is the sum over its k_chunk in order, by fma, then
+// of zeros up to a multiple of 16, which every BK divides.
 layout(constant_id = 2) const uint BM = 64;
 layout(constant_id = 3) const uint BN = 64;
 layout(constant_id = 4) const uint BK = 16;
@@ -21,87 +25,88 @@ layout(constant_id = 9) const bool HAS_BIAS = false;
 layout(constant_id = 10) const bool HAS_RESIDUAL = false;
 layout(constant_id = 11) const bool ACCUMULATE = false;
 layout(constant_id = 12) const uint ACTIVATION = 0;
-layout(constant_id = 13) const bool ALIGNED_A = false;   // a can be read by fours
+layout(constant_id = 13) const bool ALIGNED_A = false;   // a can be loaded by vec4
 layout(constant_id = 14) const bool ALIGNED_B = false;
-layout(constant_id = 15) const bool ALIGNED_C = false;   // c can be written by fours
+layout(constant_id = 15) const bool ALIGNED_C = false;   // c can be stored by vec4
 #include "lib/activation.glsl"
 #include "lib/matmul.glsl"
 
-const uint ROWS = BM / TM, COLS = BN / TN;             // invocations down and across
-const uint LINE_A = BM / 4 + 1, LINE_B = BN / 4 + 1;   // fours of a term in shared memory; one more, against bank conflicts
-const uint FOURS_A = BM * BK / 4, FOURS_B = BN * BK / 4;
-const uint LOADS_A = (FOURS_A + WIDTH - 1) / WIDTH, LOADS_B = (FOURS_B + WIDTH - 1) / WIDTH;   // of an invocation
+const uint THREADS_Y = BM / TM, THREADS_X = BN / TN;
+const uint PITCH_A = BM / 4 + 1, PITCH_B = BN / 4 + 1;   // vec4s of one k in shared memory; one more, against bank conflicts
+const uint VECS_A = BM * BK / 4, VECS_B = BN * BK / 4;   // vec4s of a step
+const uint LOADS_A = (VECS_A + WIDTH - 1) / WIDTH, LOADS_B = (VECS_B + WIDTH - 1) / WIDTH;   // of them, an invocation's
 const uint TM4 = TM / 4, TN4 = TN / 4;
 
-// [term][line]
-shared vec4 tile_a[BK * LINE_A];
-shared vec4 tile_b[BK * LINE_B];
+// [k][row of op(a) or column of op(b)]
+shared vec4 tile_a[BK * PITCH_A];
+shared vec4 tile_b[BK * PITCH_B];
 
-// Line and term, within the tile, of its i-th four. `along`: fours lie along lines, else along
-// terms, as memory does.
-uvec2 place(uint i, uint lines, bool along) {
-    return along ? uvec2(i % (lines / 4) * 4, i / (lines / 4)) : uvec2(i / (BK / 4), i % (BK / 4) * 4);
+// (mn, k) of the i-th vec4 of a tile; mn: a row of op(a) or a column of op(b). `mn_major`: memory
+// is contiguous along mn, and so is a vec4; else along k.
+uvec2 tile_position(uint i, uint mn_size, bool mn_major) {
+    return mn_major ? uvec2(i % (mn_size / 4) * 4, i / (mn_size / 4)) : uvec2(i / (BK / 4), i % (BK / 4) * 4);
 }
-vec4 load(Inputs x, Vectors fours, bool aligned, bool along, uint stride, uint line, uint lines, uint term, uint end) {
-    uint count = line < lines && term < end ? (along ? lines - line : end - term) : 0;
-    return fetch(x, fours, aligned, along ? term * stride + line : line * stride + term, count);
+vec4 load(Inputs x, Inputs4 x4, bool aligned, bool mn_major, uint stride, uint mn, uint mn_size, uint k, uint k_end) {
+    uint count = mn < mn_size && k < k_end ? (mn_major ? mn_size - mn : k_end - k) : 0;
+    return load4(x, x4, aligned, mn_major ? k * stride + mn : mn * stride + k, count);
 }
-vec4 load_a(uint i, uint row, uint term, uint end) {
-    uvec2 at = place(i, BM, TRANSPOSE_A);
-    return load(p.a, p.a_fours, ALIGNED_A, TRANSPOSE_A, p.stride_a, row + at.x, i < FOURS_A ? p.m : 0, term + at.y, end);
+vec4 load_a(uint i, uint row, uint k, uint k_end) {
+    uvec2 at = tile_position(i, BM, TRANSPOSE_A);
+    return load(p.a, p.a4, ALIGNED_A, TRANSPOSE_A, p.stride_a, row + at.x, i < VECS_A ? p.m : 0, k + at.y, k_end);
 }
-vec4 load_b(uint i, uint col, uint term, uint end) {
-    uvec2 at = place(i, BN, !TRANSPOSE_B);
-    return load(p.b, p.b_fours, ALIGNED_B, !TRANSPOSE_B, p.stride_b, col + at.x, i < FOURS_B ? p.n : 0, term + at.y, end);
+vec4 load_b(uint i, uint col, uint k, uint k_end) {
+    uvec2 at = tile_position(i, BN, !TRANSPOSE_B);
+    return load(p.b, p.b4, ALIGNED_B, !TRANSPOSE_B, p.stride_b, col + at.x, i < VECS_B ? p.n : 0, k + at.y, k_end);
 }
-void share_a(uint i, vec4 v) {
-    uvec2 at = place(i, BM, TRANSPOSE_A);
-    if (i >= FOURS_A) return;
-    if (TRANSPOSE_A) tile_a[at.y * LINE_A + at.x / 4] = v;
-    else [[unroll]] for (uint j = 0; j < 4; j++) tile_a[(at.y + j) * LINE_A + at.x / 4][at.x % 4] = v[j];
+void stage_a(uint i, vec4 v) {
+    uvec2 at = tile_position(i, BM, TRANSPOSE_A);
+    if (i >= VECS_A) return;
+    if (TRANSPOSE_A) tile_a[at.y * PITCH_A + at.x / 4] = v;
+    else [[unroll]] for (uint j = 0; j < 4; j++) tile_a[(at.y + j) * PITCH_A + at.x / 4][at.x % 4] = v[j];
 }
-void share_b(uint i, vec4 v) {
-    uvec2 at = place(i, BN, !TRANSPOSE_B);
-    if (i >= FOURS_B) return;
-    if (!TRANSPOSE_B) tile_b[at.y * LINE_B + at.x / 4] = v;
-    else [[unroll]] for (uint j = 0; j < 4; j++) tile_b[(at.y + j) * LINE_B + at.x / 4][at.x % 4] = v[j];
+void stage_b(uint i, vec4 v) {
+    uvec2 at = tile_position(i, BN, !TRANSPOSE_B);
+    if (i >= VECS_B) return;
+    if (!TRANSPOSE_B) tile_b[at.y * PITCH_B + at.x / 4] = v;
+    else [[unroll]] for (uint j = 0; j < 4; j++) tile_b[(at.y + j) * PITCH_B + at.x / 4][at.x % 4] = v[j];
 }
 
-// Four neighbours of a row.
+// Four neighbouring elements of a row of c.
 void store4(uint row, uint col, vec4 v) {
     if (ALIGNED_C && row < p.m && col + 4 <= p.n) {
-        [[unroll]] for (uint j = 0; j < 4; j++) v[j] = finish(row, col + j, v[j]);
+        [[unroll]] for (uint j = 0; j < 4; j++) v[j] = epilogue(row, col + j, v[j]);
         uint at = ((gl_WorkGroupID.z * p.m + row) * p.stride_c + col) / 4;
-        p.c_fours.at[at] = ACCUMULATE ? p.c_fours.at[at] + v : v;
+        p.c4.at[at] = ACCUMULATE ? p.c4.at[at] + v : v;
     } else {
         [[unroll]] for (uint j = 0; j < 4; j++) store(row, col + j, v[j]);
     }
 }
 
 void main() {
-    uint lane = gl_LocalInvocationID.x, x = lane % COLS, y = lane / COLS;
+    uint tid = gl_LocalInvocationID.x, x = tid % THREADS_X, y = tid / THREADS_X;
     uint row = gl_WorkGroupID.y * BM, col = gl_WorkGroupID.x * BN;
-    uint begin = gl_WorkGroupID.z * p.chunk, end = min(begin + p.chunk, p.k), stop = begin + (end - begin + 15) / 16 * 16;
-    vec4 sum[TM * TN4], left[TM4], right[TN4], next_a[LOADS_A], next_b[LOADS_B];
-    [[unroll]] for (uint i = 0; i < TM * TN4; i++) sum[i] = vec4(0.0);
-    [[unroll]] for (uint i = 0; i < LOADS_A; i++) next_a[i] = load_a(lane + i * WIDTH, row, begin, end);
-    [[unroll]] for (uint i = 0; i < LOADS_B; i++) next_b[i] = load_b(lane + i * WIDTH, col, begin, end);
-    for (uint term = begin; term < stop; term += BK) {
-        [[unroll]] for (uint i = 0; i < LOADS_A; i++) share_a(lane + i * WIDTH, next_a[i]);
-        [[unroll]] for (uint i = 0; i < LOADS_B; i++) share_b(lane + i * WIDTH, next_b[i]);
+    uint k_begin = gl_WorkGroupID.z * p.k_chunk, k_end = min(k_begin + p.k_chunk, p.k);
+    uint k_stop = k_begin + (k_end - k_begin + 15) / 16 * 16;
+    vec4 acc[TM * TN4], a_frag[TM4], b_frag[TN4], prefetch_a[LOADS_A], prefetch_b[LOADS_B];
+    [[unroll]] for (uint i = 0; i < TM * TN4; i++) acc[i] = vec4(0.0);
+    [[unroll]] for (uint i = 0; i < LOADS_A; i++) prefetch_a[i] = load_a(tid + i * WIDTH, row, k_begin, k_end);
+    [[unroll]] for (uint i = 0; i < LOADS_B; i++) prefetch_b[i] = load_b(tid + i * WIDTH, col, k_begin, k_end);
+    for (uint k = k_begin; k < k_stop; k += BK) {
+        [[unroll]] for (uint i = 0; i < LOADS_A; i++) stage_a(tid + i * WIDTH, prefetch_a[i]);   // 1
+        [[unroll]] for (uint i = 0; i < LOADS_B; i++) stage_b(tid + i * WIDTH, prefetch_b[i]);
         barrier();
-        [[unroll]] for (uint i = 0; i < LOADS_A; i++) next_a[i] = load_a(lane + i * WIDTH, row, term + BK, end);
-        [[unroll]] for (uint i = 0; i < LOADS_B; i++) next_b[i] = load_b(lane + i * WIDTH, col, term + BK, end);
-        for (uint t = 0; t < BK; t++) {
-            [[unroll]] for (uint i = 0; i < TM4; i++) left[i] = tile_a[t * LINE_A + y + i * ROWS];
-            [[unroll]] for (uint j = 0; j < TN4; j++) right[j] = tile_b[t * LINE_B + x + j * COLS];
+        [[unroll]] for (uint i = 0; i < LOADS_A; i++) prefetch_a[i] = load_a(tid + i * WIDTH, row, k + BK, k_end);   // 2
+        [[unroll]] for (uint i = 0; i < LOADS_B; i++) prefetch_b[i] = load_b(tid + i * WIDTH, col, k + BK, k_end);
+        for (uint kk = 0; kk < BK; kk++) {   // 3
+            [[unroll]] for (uint i = 0; i < TM4; i++) a_frag[i] = tile_a[kk * PITCH_A + y + i * THREADS_Y];
+            [[unroll]] for (uint j = 0; j < TN4; j++) b_frag[j] = tile_b[kk * PITCH_B + x + j * THREADS_X];
             [[unroll]] for (uint i = 0; i < TM; i++)
                 [[unroll]] for (uint j = 0; j < TN4; j++)
-                    sum[i * TN4 + j] = fma(vec4(left[i / 4][i % 4]), right[j], sum[i * TN4 + j]);
+                    acc[i * TN4 + j] = fma(vec4(a_frag[i / 4][i % 4]), b_frag[j], acc[i * TN4 + j]);
         }
         barrier();
     }
     [[unroll]] for (uint i = 0; i < TM; i++)
         [[unroll]] for (uint j = 0; j < TN4; j++)
-            store4(row + (y + i / 4 * ROWS) * 4 + i % 4, col + (x + j * COLS) * 4, sum[i * TN4 + j]);
+            store4(row + (y + i / 4 * THREADS_Y) * 4 + i % 4, col + (x + j * THREADS_X) * 4, acc[i * TN4 + j]);
 }

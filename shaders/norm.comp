@@ -2,45 +2,55 @@
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
 #include "lib/reduce.glsl"
-// rms_norm: y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + eps). With LAYER: y = (x - mean) *
-// rstd * weight + bias. WIDTH invocations a row, HEIGHT rows a workgroup.
+// RMS norm (Zhang and Sennrich 2019): y = x * rstd * (offset + weight), rstd = 1 / sqrt(mean(x^2) + eps).
+//   x [N,C] or [N,H,C], weight [C] -> y like x, rstd [N * H]
+// LAYER, layer norm (Ba et al. 2016): y = (x - mean) * rstd * weight + bias, rstd from the
+// variance.
+//   x [N,C], weight, bias [C] -> y [N,C], mean, rstd [N]
+// WIDTH invocations a row, HEIGHT rows a workgroup; the second pass over a row takes the variance
+// about the mean of the first, so that nothing cancels.
 layout(constant_id = 2) const bool HAS_BIAS = false;
-layout(constant_id = 3) const uint AT_ONCE = 1;   // columns of a round, of which cols has a whole number per invocation
+layout(constant_id = 3) const uint UNROLL = 1;   // columns of an invocation in a round; divides its share of cols
+layout(constant_id = 4) const bool HAS_OFFSET = false;
 
 layout(push_constant, std430) uniform Push {
     Inputs x, weight, bias;
     Floats y, mean, rstd;
     uint rows, cols, inner, stride_x, stride_y;
-    float eps;
+    float eps, offset;
 } p;
 
+float weight(uint c) {
+    return HAS_OFFSET ? p.offset + p.weight.at[c] : p.weight.at[c];
+}
+
 void main() {
-    uint lane = gl_LocalInvocationID.x;
+    uint tid = gl_LocalInvocationID.x;
     for (uint base = gl_WorkGroupID.x * HEIGHT; base < p.rows; base += gl_NumWorkGroups.x * HEIGHT) {
         uint row = base + gl_LocalInvocationID.y, n = row / p.inner, i = row % p.inner;
         uint from = n * p.stride_x + i * p.cols, to = n * p.stride_y + i * p.cols;
         uint cols = row < p.rows ? p.cols : 0;
         float mean = 0.0, squares = 0.0;
 #ifdef LAYER
-        for (uint next = lane; next < cols; next += AT_ONCE * WIDTH)
-            [[unroll]] for (uint j = 0; j < AT_ONCE; j++) mean += p.x.at[from + next + j * WIDTH];
+        for (uint next = tid; next < cols; next += UNROLL * WIDTH)
+            [[unroll]] for (uint j = 0; j < UNROLL; j++) mean += p.x.at[from + next + j * WIDTH];
         mean = sum_width(mean) / float(p.cols);
 #endif
-        for (uint next = lane; next < cols; next += AT_ONCE * WIDTH)
-            [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
+        for (uint next = tid; next < cols; next += UNROLL * WIDTH)
+            [[unroll]] for (uint j = 0; j < UNROLL; j++) {
                 uint c = next + j * WIDTH;
                 float x = p.x.at[from + c] - mean;
                 squares += x * x;
             }
         float rstd = 1.0 / sqrt(sum_width(squares) / float(p.cols) + p.eps);
-        for (uint next = lane; next < cols; next += AT_ONCE * WIDTH)
-            [[unroll]] for (uint j = 0; j < AT_ONCE; j++) {
+        for (uint next = tid; next < cols; next += UNROLL * WIDTH)
+            [[unroll]] for (uint j = 0; j < UNROLL; j++) {
                 uint c = next + j * WIDTH;
-                float y = (p.x.at[from + c] - mean) * rstd * p.weight.at[c];
+                float y = (p.x.at[from + c] - mean) * rstd * weight(c);
                 if (HAS_BIAS) y += p.bias.at[c];
                 p.y.at[to + c] = y;
             }
-        if (lane == 0 && row < p.rows) {
+        if (tid == 0 && row < p.rows) {
             p.rstd.at[row] = rstd;
 #ifdef LAYER
             p.mean.at[row] = mean;

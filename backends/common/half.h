@@ -24,7 +24,8 @@ static inline uint16_t float_to_bf16(float x) {
     return (uint16_t)(((bits & 0x7fffffff) > 0x7f800000 ? bits | 0x400000 : rounded) >> 16);
 }
 
-// Magnitudes as float32 bits: 65520 is the first that rounds to infinity, 2^-14 the least normal one.
+// Magnitudes as float32 bits: 65520 is the first that rounds to infinity, 2^-14 the least normal
+// one.
 #define F16_INFINITE 0x477ff000u
 #define F16_NORMAL 0x38800000u
 

@@ -1,238 +1,246 @@
-// Attention, forward: tiles of queries against tiles of keys with a running softmax. Scores exist
-// only as one tile.
+// FlashAttention-2, forward (Dao 2023, algorithm 1; names in attention.h): a tile of queries meets
+// tiles of keys one after another, with an online softmax (Milakov and Gimelshein 2018). Scores
+// exist only as one tile. For each tile of keys:
+//   1. s = scale q k^T, capped and masked
+//   2. m_new = max(m, rowmax(s)); p = exp(s - m_new); alpha = exp(m - m_new)
+//   3. l = alpha l + rowsum(p)
+//   4. o = alpha o + p v
+// At the end y = o / l, lse = m + log(l).
 #include <math.h>
 
 #include "attention.h"
 
+// q [N,H,D], k, v [M,G,D], first, last [N] -> y [N,H,D], lse [N,H]; G: heads of keys
 enum operand { OPERAND_Q, OPERAND_K, OPERAND_V, OPERAND_FIRST, OPERAND_LAST };
-#define FEW_QUERIES 4  // so few rows of a sequence (generation) are taken one by one
+#define DECODE_ROWS 4  // sequences of so few query rows (generation) are computed row by row
 
-// A thread's scratch: [size][QUERIES] of q and of the result, a tile of scores, and three rows.
+// A thread's scratch.
 struct scratch {
-    float *q, *y, *scores, *top, *sum, *factor;
+    float *q, *o;          // [D][BR]
+    float *s;              // [BC][BR]: scores, then p
+    float *m, *l, *alpha;  // [BR]
 };
 
-static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t size) {
+static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t D) {
     float *p = job_private(job, thread);
-    struct scratch s = {.q = p};
-    s.y = s.q + size * QUERIES;
-    s.scores = s.y + size * QUERIES;
-    s.top = s.scores + KEYS * QUERIES;
-    s.sum = s.top + QUERIES;
-    s.factor = s.sum + QUERIES;
-    return s;
+    struct scratch w = {.q = p};
+    w.o = w.q + D * BR;
+    w.s = w.o + D * BR;
+    w.m = w.s + BC * BR;
+    w.l = w.m + BR;
+    w.alpha = w.l + BR;
+    return w;
 }
 
 static void attention_prepare(struct job *job) {
     struct attention at = attention_of(job, &job->in[OPERAND_Q], &job->in[OPERAND_K]);
-    job->flag = at.query_rows <= FEW_QUERIES;
-    job->count[0] = job->flag ? 1 : ceil_div(at.query_rows, QUERIES);
+    job->flag = at.query_rows <= DECODE_ROWS;
+    job->count[0] = job->flag ? 1 : ceil_div(at.query_rows, BR);
     job->tasks = at.sequences * at.heads * job->count[0];
-    size_t floats = (size_t)(2 * at.size * QUERIES + KEYS * QUERIES + 3 * QUERIES);
-    job->private = (job->flag ? (size_t)at.size + KEYS : floats) * sizeof(float);
+    size_t floats = (size_t)(2 * at.D * BR + BC * BR + 3 * BR);
+    job->private = (job->flag ? (size_t)at.D + BC : floats) * sizeof(float);
 }
 
-// Vectors of queries side by side, so that the chain of one maximum does not hold up the loop.
-#define PAIR 2
+// Vectors of queries that are computed together, so that their maxima do not wait for each other.
+#define UNROLL 2
 
-// A pair of vectors of queries: scores [keys] -> exp(score - top), with the running top and sum
-// brought up to date.
-static inline __attribute__((always_inline)) void soften(const struct attention *at,
-                                                         const struct seen *seen, bool all,
-                                                         bool capped, int64_t key, int64_t keys,
-                                                         int query, struct scratch *s) {
-    float *scores = s->scores + query;
-    vf old[PAIR], top[PAIR], base[PAIR], sum[PAIR];
-    for (int u = 0; u < PAIR; u++) old[u] = top[u] = load(s->top + query + u * LANES);
+// Steps 1 (cap and mask), 2 and 3 for UNROLL vectors of queries: s [keys] becomes p; m, l and alpha
+// are updated.
+static inline __attribute__((always_inline)) void online_softmax(const struct attention *at,
+                                                                 const struct mask *mask, bool all,
+                                                                 bool capped, int64_t key,
+                                                                 int64_t keys, int query,
+                                                                 struct scratch *w) {
+    float *s = w->s + query;
+    vf m_old[UNROLL], m_new[UNROLL], shift[UNROLL], sum[UNROLL];
+    for (int u = 0; u < UNROLL; u++) m_old[u] = m_new[u] = load(w->m + query + u * LANES);
     for (int64_t j = 0; j < keys; j++)
-        for (int u = 0; u < PAIR; u++) {
-            float *place = scores + j * QUERIES + u * LANES;
-            vf z = load(place);
+        for (int u = 0; u < UNROLL; u++) {
+            float *s_j = s + j * BR + u * LANES;
+            vf z = load(s_j);
             if (capped) z = at->softcap * vtanh(z / at->softcap);
-            if (!all) z = vselect(seen_mask(seen, key + j, query + u * LANES), z, splat(-INFINITY));
-            if (capped || !all) store(place, z);
-            top[u] = vmax(z, top[u]);
+            if (!all) z = vselect(mask_at(mask, key + j, query + u * LANES), z, splat(-INFINITY));
+            if (capped || !all) store(s_j, z);
+            m_new[u] = vmax(z, m_new[u]);
         }
-    // Where nothing was seen yet top is -inf: any finite number in its place gives zeros and no
-    // NaN.
-    for (int u = 0; u < PAIR; u++)
-        base[u] = vselect(top[u] == splat(-INFINITY), (vf){0}, top[u]), sum[u] = (vf){0};
+    // While a query has seen no key m is -inf; any finite shift then gives p = 0, and no NaN.
+    for (int u = 0; u < UNROLL; u++)
+        shift[u] = vselect(m_new[u] == splat(-INFINITY), (vf){0}, m_new[u]), sum[u] = (vf){0};
     for (int64_t j = 0; j < keys; j++)
-        for (int u = 0; u < PAIR; u++) {
-            float *place = scores + j * QUERIES + u * LANES;
-            vf e = vexp(load(place) - base[u]);
-            store(place, e);
-            sum[u] += e;
+        for (int u = 0; u < UNROLL; u++) {
+            float *s_j = s + j * BR + u * LANES;
+            vf p = vexp(load(s_j) - shift[u]);
+            store(s_j, p);
+            sum[u] += p;
         }
-    for (int u = 0; u < PAIR; u++) {
-        int at_query = query + u * LANES;
-        vf factor = vexp(old[u] - base[u]);
-        store(s->top + at_query, top[u]);
-        store(s->factor + at_query, factor);
-        store(s->sum + at_query, load(s->sum + at_query) * factor + sum[u]);
+    for (int u = 0; u < UNROLL; u++) {
+        int i = query + u * LANES;
+        vf alpha = vexp(m_old[u] - shift[u]);
+        store(w->m + i, m_new[u]);
+        store(w->alpha + i, alpha);
+        store(w->l + i, load(w->l + i) * alpha + sum[u]);
     }
 }
 
-// Whether all of `rows` are finite. 0 * x is 0, but for what is not.
-static bool all_finite(const float *rows, int64_t count, int64_t stride, int64_t size) {
+// Whether all of `rows` are finite: 0 * x is 0 for those alone.
+static bool all_finite(const float *rows, int64_t count, int64_t stride, int64_t D) {
     vf sum = {0};
     for (int64_t i = 0; i < count; i++) {
         const float *row = rows + i * stride;
         int64_t d = 0;
-        for (; d + LANES <= size; d += LANES) sum += 0.0f * load(row + d);
-        if (d < size) sum += 0.0f * load_part(row + d, size - d);
+        for (; d + LANES <= D; d += LANES) sum += 0.0f * load(row + d);
+        if (d < D) sum += 0.0f * load_part(row + d, D - d);
     }
     return hsum(sum) == 0.0f;
 }
 
-// to [size][QUERIES] += transpose(rows [keys][size]) weights [keys][QUERIES], over the keys that a
-// query sees: a weight of 0 hides a row that is finite, and only that.
-static void add_seen_rows(const struct seen *seen, int64_t key, int64_t keys, const float *rows,
-                          int64_t stride, int64_t size, const float *weights, float *to) {
+// o [D][BR] += transpose(v [keys][D]) p [keys][BR], but only over the keys that a query sees: p = 0
+// hides a row of v only where it is finite.
+static void add_masked(const struct mask *mask, int64_t key, int64_t keys, const float *v,
+                       int64_t stride, int64_t D, const float *p, float *o) {
     for (int64_t j = 0; j < keys; j++)
-        for (int i = 0; i < QUERIES; i += LANES) {
-            vi mask = seen_mask(seen, key + j, i);
-            vf weight = load(weights + j * QUERIES + i);
-            for (int64_t d = 0; d < size; d++) {
-                float *place = to + d * QUERIES + i;
-                store(place, load(place) + mask_zero(mask, weight * rows[j * stride + d]));
+        for (int i = 0; i < BR; i += LANES) {
+            vi seen = mask_at(mask, key + j, i);
+            vf p_j = load(p + j * BR + i);
+            for (int64_t d = 0; d < D; d++) {
+                float *o_d = o + d * BR + i;
+                store(o_d, load(o_d) + mask_zero(seen, p_j * v[j * stride + d]));
             }
         }
 }
 
-static void add_tile(const struct attention *at, const struct seen *seen, int64_t key, int64_t keys,
-                     const float *k, int64_t k_stride, const float *v, int64_t v_stride,
-                     bool started, struct scratch *s) {
-    tile_multiply(keys, QUERIES, at->size, (struct tile_a){k, k_stride, 1}, s->q, QUERIES,
-                  s->scores, QUERIES, false);
-    bool all = seen_all(seen, key, keys), capped = at->softcap > 0;
-    for (int i = 0; i < QUERIES; i += PAIR * LANES) {
+// Steps 1 to 4 for one tile of keys. `started`: o holds the sum of earlier tiles.
+static void forward_tile(const struct attention *at, const struct mask *mask, int64_t key,
+                         int64_t keys, const float *k, int64_t k_stride, const float *v,
+                         int64_t v_stride, bool started, struct scratch *w) {
+    tile_multiply(keys, BR, at->D, (struct tile_a){k, k_stride, 1}, w->q, BR, w->s, BR, false);
+    bool all = mask_all(mask, key, keys), capped = at->softcap > 0;
+    for (int i = 0; i < BR; i += UNROLL * LANES) {
         if (capped)
-            soften(at, seen, false, true, key, keys, i, s);
+            online_softmax(at, mask, false, true, key, keys, i, w);
         else if (all)
-            soften(at, seen, true, false, key, keys, i, s);
+            online_softmax(at, mask, true, false, key, keys, i, w);
         else
-            soften(at, seen, false, false, key, keys, i, s);
+            online_softmax(at, mask, false, false, key, keys, i, w);
     }
     if (started)
-        for (int i = 0; i < QUERIES; i += LANES) {
-            vf factor = load(s->factor + i);
-            for (int64_t d = 0; d < at->size; d++)
-                store(s->y + d * QUERIES + i, load(s->y + d * QUERIES + i) * factor);
+        for (int i = 0; i < BR; i += LANES) {
+            vf alpha = load(w->alpha + i);
+            for (int64_t d = 0; d < at->D; d++)
+                store(w->o + d * BR + i, load(w->o + d * BR + i) * alpha);
         }
-    if (all || all_finite(v, keys, v_stride, at->size)) {
-        tile_multiply(at->size, QUERIES, keys, (struct tile_a){v, 1, v_stride}, s->scores, QUERIES,
-                      s->y, QUERIES, started);
+    if (all || all_finite(v, keys, v_stride, at->D)) {
+        tile_multiply(at->D, BR, keys, (struct tile_a){v, 1, v_stride}, w->s, BR, w->o, BR,
+                      started);
         return;
     }
-    if (!started) memset(s->y, 0, (size_t)(at->size * QUERIES) * sizeof(float));
-    add_seen_rows(seen, key, keys, v, v_stride, at->size, s->scores, s->y);
+    if (!started) memset(w->o, 0, (size_t)(at->D * BR) * sizeof(float));
+    add_masked(mask, key, keys, v, v_stride, at->D, w->s, w->o);
 }
 
 static void attention_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *q = &job->in[OPERAND_Q], *k = &job->in[OPERAND_K], *v = &job->in[OPERAND_V];
     const struct view *y = &job->out[0];
     struct attention at = attention_of(job, q, k);
-    // The tiles with the most keys (the last ones, where attention is causal) go first.
+    // The tiles that see the most keys (the last ones of a causal mask) go first.
     int64_t tile = job->count[0] - 1 - task % job->count[0], head = task / job->count[0] % at.heads;
-    int64_t sequence = task / job->count[0] / at.heads, group = head / (at.heads / at.groups);
-    int64_t row = sequence * at.query_rows + tile * QUERIES;
-    int64_t count = min_i64(QUERIES, at.query_rows - tile * QUERIES);
-    struct scratch s = scratch_of(job, thread, at.size);
-    struct seen seen;
-    seen_of(&at, job->in[OPERAND_FIRST].data.i + row, job->in[OPERAND_LAST].data.i + row, count,
-            &seen);
-    transpose_queries(q->data.f + row * q->stride + head * at.size, q->stride, count, at.size,
-                      at.scale, s.q);
-    for (int i = 0; i < QUERIES; i++) s.top[i] = -INFINITY, s.sum[i] = 0.0f;
-    const float *keys = k->data.f + sequence * at.key_rows * k->stride + group * at.size;
-    const float *values = v->data.f + sequence * at.key_rows * v->stride + group * at.size;
+    int64_t sequence = task / job->count[0] / at.heads, kv_head = head / (at.heads / at.kv_heads);
+    int64_t row = sequence * at.query_rows + tile * BR;
+    int64_t count = min_i64(BR, at.query_rows - tile * BR);
+    struct scratch w = scratch_of(job, thread, at.D);
+    struct mask mask;
+    mask_of(&at, job->in[OPERAND_FIRST].data.i + row, job->in[OPERAND_LAST].data.i + row, count,
+            &mask);
+    transpose_queries(q->data.f + row * q->stride + head * at.D, q->stride, count, at.D, at.scale,
+                      w.q);
+    for (int i = 0; i < BR; i++) w.m[i] = -INFINITY, w.l[i] = 0.0f;
+    const float *keys = k->data.f + sequence * at.key_rows * k->stride + kv_head * at.D;
+    const float *values = v->data.f + sequence * at.key_rows * v->stride + kv_head * at.D;
     bool started = false;
-    for (int64_t key = seen.least_low / KEYS * KEYS; key <= seen.most_high; key += KEYS) {
-        int64_t n = min_i64(KEYS, at.key_rows - key);
-        if (!seen_any(&seen, key, n)) continue;
-        add_tile(&at, &seen, key, n, keys + key * k->stride, k->stride, values + key * v->stride,
-                 v->stride, started, &s);
+    for (int64_t key = mask.min_low / BC * BC; key <= mask.max_high; key += BC) {
+        int64_t n = min_i64(BC, at.key_rows - key);
+        if (!mask_any(&mask, key, n)) continue;
+        forward_tile(&at, &mask, key, n, keys + key * k->stride, k->stride,
+                     values + key * v->stride, v->stride, started, &w);
         started = true;
     }
     float *lse = job->out[1].data.f + row * at.heads + head;
     for (int64_t i = 0; i < count; i++) {
-        float *to = y->data.f + (row + i) * y->stride + head * at.size;
-        bool nothing = seen.low[i] > seen.high[i];
-        float factor = 1.0f / s.sum[i];
-        lse[i * at.heads] = nothing ? -INFINITY : s.top[i] + logf(s.sum[i]);
-        for (int64_t d = 0; d < at.size; d++)
-            to[d] = nothing ? 0.0f : s.y[d * QUERIES + i] * factor;
+        float *to = y->data.f + (row + i) * y->stride + head * at.D;
+        bool nothing = mask.low[i] > mask.high[i];
+        float over = 1.0f / w.l[i];
+        lse[i * at.heads] = nothing ? -INFINITY : w.m[i] + logf(w.l[i]);
+        for (int64_t d = 0; d < at.D; d++) to[d] = nothing ? 0.0f : w.o[d * BR + i] * over;
     }
 }
 
-// ------------------------------------------------------------------------------------- few queries
+// ---------------------------------------------------------------------------------------- decoding
 
-// One tile of keys for one query; y, *top and *sum run on. scores: KEYS floats.
-static void add_keys(const struct attention *at, const float *q, int64_t keys, const float *k,
-                     int64_t k_stride, const float *v, int64_t v_stride, float *scores, float *y,
-                     float *top, float *sum) {
-    for (int64_t j = 0; j < KEYS; j++)
-        scores[j] = j < keys ? at->scale * dot(q, k + j * k_stride, at->size) : -INFINITY;
-    vf most = splat(-INFINITY), total = {0};
-    for (int64_t j = 0; j < KEYS; j += LANES) {
-        vf z = load(scores + j);
+// Steps 1 to 4 for one query and one tile of keys. s: BC floats.
+static void decode_tile(const struct attention *at, const float *q, int64_t keys, const float *k,
+                        int64_t k_stride, const float *v, int64_t v_stride, float *s, float *o,
+                        float *m, float *l) {
+    for (int64_t j = 0; j < BC; j++)
+        s[j] = j < keys ? at->scale * dot(q, k + j * k_stride, at->D) : -INFINITY;
+    vf max = splat(-INFINITY), sum = {0};
+    for (int64_t j = 0; j < BC; j += LANES) {
+        vf z = load(s + j);
         if (at->softcap > 0)
             z = vselect(z == splat(-INFINITY), z, at->softcap * vtanh(z / at->softcap));
-        store(scores + j, z);
-        most = vmax(z, most);
+        store(s + j, z);
+        max = vmax(z, max);
     }
-    float new_top = hmax(most);
-    if (*top > new_top || *top != *top) new_top = *top;
-    float base = new_top == -INFINITY ? 0.0f : new_top, factor = expf(*top - base);
-    for (int64_t j = 0; j < KEYS; j += LANES) {
-        vf e = vexp(load(scores + j) - base);
-        store(scores + j, e);
-        total += e;
+    float m_new = hmax(max);
+    if (*m > m_new || *m != *m) m_new = *m;
+    float shift = m_new == -INFINITY ? 0.0f : m_new, alpha = expf(*m - shift);
+    for (int64_t j = 0; j < BC; j += LANES) {
+        vf p = vexp(load(s + j) - shift);
+        store(s + j, p);
+        sum += p;
     }
-    *sum = *sum * factor + hsum(total);
-    *top = new_top;
-    for (int64_t d = 0; d < at->size; d += LANES) {
-        int64_t rest = at->size - d;
+    *l = *l * alpha + hsum(sum);
+    *m = m_new;
+    for (int64_t d = 0; d < at->D; d += LANES) {
+        int64_t rest = at->D - d;
         bool part = rest < LANES;
-        vf acc = factor * (part ? load_part(y + d, rest) : load(y + d));
+        vf acc = alpha * (part ? load_part(o + d, rest) : load(o + d));
         for (int64_t j = 0; j < keys; j++)
-            acc += scores[j] *
+            acc += s[j] *
                    (part ? load_part(v + j * v_stride + d, rest) : load(v + j * v_stride + d));
         if (part)
-            store_part(y + d, acc, rest);
+            store_part(o + d, acc, rest);
         else
-            store(y + d, acc);
+            store(o + d, acc);
     }
 }
 
-static void few_task(struct job *job, int64_t task, unsigned thread) {
+static void decode_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *q = &job->in[OPERAND_Q], *k = &job->in[OPERAND_K], *v = &job->in[OPERAND_V];
     const struct view *y = &job->out[0];
     struct attention at = attention_of(job, q, k);
     int64_t head = task % at.heads, sequence = task / at.heads,
-            group = head / (at.heads / at.groups);
-    const float *keys = k->data.f + sequence * at.key_rows * k->stride + group * at.size;
-    const float *values = v->data.f + sequence * at.key_rows * v->stride + group * at.size;
-    float *scores = job_private(job, thread), *result = scores + KEYS;
+            kv_head = head / (at.heads / at.kv_heads);
+    const float *keys = k->data.f + sequence * at.key_rows * k->stride + kv_head * at.D;
+    const float *values = v->data.f + sequence * at.key_rows * v->stride + kv_head * at.D;
+    float *s = job_private(job, thread), *o = s + BC;
     for (int64_t i = 0; i < at.query_rows; i++) {
         int64_t row = sequence * at.query_rows + i;
         int64_t last = job->in[OPERAND_LAST].data.i[row], high = min_i64(last, at.key_rows - 1);
         int64_t low = max_i64(job->in[OPERAND_FIRST].data.i[row], 0);
         if (at.window > 0) low = max_i64(low, last - at.window + 1);
-        float top = -INFINITY, sum = 0.0f;
-        memset(result, 0, (size_t)at.size * sizeof *result);
-        for (int64_t key = low; key <= high; key += KEYS)
-            add_keys(&at, q->data.f + row * q->stride + head * at.size,
-                     min_i64(KEYS, high + 1 - key), keys + key * k->stride, k->stride,
-                     values + key * v->stride, v->stride, scores, result, &top, &sum);
-        float *to = y->data.f + row * y->stride + head * at.size;
-        for (int64_t d = 0; d < at.size; d++) to[d] = low > high ? 0.0f : result[d] / sum;
-        job->out[1].data.f[row * at.heads + head] = low > high ? -INFINITY : top + logf(sum);
+        float m = -INFINITY, l = 0.0f;
+        memset(o, 0, (size_t)at.D * sizeof *o);
+        for (int64_t key = low; key <= high; key += BC)
+            decode_tile(&at, q->data.f + row * q->stride + head * at.D, min_i64(BC, high + 1 - key),
+                        keys + key * k->stride, k->stride, values + key * v->stride, v->stride, s,
+                        o, &m, &l);
+        float *to = y->data.f + row * y->stride + head * at.D;
+        for (int64_t d = 0; d < at.D; d++) to[d] = low > high ? 0.0f : o[d] / l;
+        job->out[1].data.f[row * at.heads + head] = low > high ? -INFINITY : m + logf(l);
     }
 }
 
 static void attention_run(struct job *job) {
-    job_loop(job, job->tasks, job->flag ? few_task : attention_task);
+    job_loop(job, job->tasks, job->flag ? decode_task : attention_task);
 }
 const struct op_row ISA(op_attention) = {attention_prepare, attention_run};

@@ -1,8 +1,13 @@
-// What attention and its gradient share: how a tile of queries meets a tile of keys.
-//
-// Everything is computed for QUERIES queries of one head side by side in the lanes of vectors:
-// scores as [key][query], results as [channel][query]. Rows of keys and values are read where they
-// are.
+// What the two passes of FlashAttention-2 share (Dao 2023): attention.c is the forward pass
+// (algorithm 1), attention_grad.c the backward pass (algorithm 2). The names are the paper's:
+//   Br x Bc  rows of a tile of queries, rows of a tile of keys: BR, BC
+//   D        head size (d in the paper)
+//   s, p     scores and probabilities of one tile; dp, ds: their gradients
+//   m, l     running maximum and sum of a row of scores; alpha: exp(m_old - m_new)
+//   o        output before the division by l; y is the output O, lse the row's logsumexp L
+//   delta    rowsum(dy * y), D in the paper
+// Vectors hold one value of several queries: tiles of scores are stored transposed, as
+// [key][query], and outputs as [channel][query]. Rows of k and v are read where they are.
 #ifndef DAPT_CPU_ATTENTION_H
 #define DAPT_CPU_ATTENTION_H
 #include "tile.h"
@@ -11,12 +16,13 @@
 #include <xmmintrin.h>
 #endif
 
-#define QUERIES 64
-#define KEYS 64
+#define BR 64
+#define BC 64
 
-// The sizes of an attention op. T: rows of a sequence.
+// The sizes of an attention op: rows of one sequence, heads of queries and of keys (grouped-query
+// attention), head size.
 struct attention {
-    int64_t sequences, query_rows, key_rows, heads, groups, size, window;
+    int64_t sequences, query_rows, key_rows, heads, kv_heads, D, window;
     float scale, softcap;
 };
 
@@ -34,69 +40,70 @@ static inline struct attention attention_of(const struct job *job, const struct 
                               job->op.u.attention.softcap};
 }
 
-// Which keys (low .. high, both included) each of a tile's queries sees, and the ends of these
-// ranges over the tile. Lanes beyond the last query repeat it.
-struct seen {
-    _Alignas(64) int32_t low[QUERIES], high[QUERIES];
-    int32_t least_low, most_low, least_high, most_high;
+// The mask of a tile of queries: query i sees the keys low[i] .. high[i], both included. Lanes
+// beyond the last query repeat it.
+struct mask {
+    _Alignas(64) int32_t low[BR], high[BR];
+    int32_t min_low, max_low, min_high, max_high;
 };
 
-static inline void seen_of(const struct attention *at, const int32_t *first, const int32_t *last,
-                           int64_t count, struct seen *seen) {
-    for (int64_t i = 0; i < QUERIES; i++) {
+static inline void mask_of(const struct attention *at, const int32_t *first, const int32_t *last,
+                           int64_t count, struct mask *mask) {
+    for (int64_t i = 0; i < BR; i++) {
         int64_t from = i < count ? i : count - 1;
         int64_t low = max_i64(first[from], 0), high = min_i64(last[from], at->key_rows - 1);
         if (at->window > 0) low = max_i64(low, (int64_t)last[from] - at->window + 1);
         if (low > high) low = at->key_rows, high = -1;  // sees nothing
-        seen->low[i] = (int32_t)low;
-        seen->high[i] = (int32_t)high;
+        mask->low[i] = (int32_t)low;
+        mask->high[i] = (int32_t)high;
     }
-    seen->least_low = seen->most_low = seen->low[0];
-    seen->least_high = seen->most_high = seen->high[0];
-    for (int i = 1; i < QUERIES; i++) {
-        if (seen->low[i] < seen->least_low) seen->least_low = seen->low[i];
-        if (seen->low[i] > seen->most_low) seen->most_low = seen->low[i];
-        if (seen->high[i] < seen->least_high) seen->least_high = seen->high[i];
-        if (seen->high[i] > seen->most_high) seen->most_high = seen->high[i];
+    mask->min_low = mask->max_low = mask->low[0];
+    mask->min_high = mask->max_high = mask->high[0];
+    for (int i = 1; i < BR; i++) {
+        if (mask->low[i] < mask->min_low) mask->min_low = mask->low[i];
+        if (mask->low[i] > mask->max_low) mask->max_low = mask->low[i];
+        if (mask->high[i] < mask->min_high) mask->min_high = mask->high[i];
+        if (mask->high[i] > mask->max_high) mask->max_high = mask->high[i];
     }
 }
-static inline bool seen_any(const struct seen *seen, int64_t key, int64_t count) {
-    return key <= seen->most_high && key + count > seen->least_low;
+// Whether any query of the tile sees any of `count` keys from `key` on (else the tile is skipped),
+// and whether all see all (then the tile needs no mask).
+static inline bool mask_any(const struct mask *mask, int64_t key, int64_t count) {
+    return key <= mask->max_high && key + count > mask->min_low;
 }
-static inline bool seen_all(const struct seen *seen, int64_t key, int64_t count) {
-    return key >= seen->most_low && key + count - 1 <= seen->least_high;
+static inline bool mask_all(const struct mask *mask, int64_t key, int64_t count) {
+    return key >= mask->max_low && key + count - 1 <= mask->min_high;
 }
-static inline vi seen_mask(const struct seen *seen, int64_t key, int query) {
+static inline vi mask_at(const struct mask *mask, int64_t key, int query) {
     vi j = splat_i((int32_t)key);
-    return (load_i(seen->low + query) <= j) & (load_i(seen->high + query) >= j);
+    return (load_i(mask->low + query) <= j) & (load_i(mask->high + query) >= j);
 }
 
 #if defined(__SSE__)
-// Four rows' columns d .. d+3 as columns query .. query+3 of to.
+// Columns d .. d+3 of four rows, transposed into `to`.
 static inline void transpose_four(const float *const row[4], int64_t d, __m128 factor, float *to) {
     __m128 v0 = _mm_loadu_ps(row[0] + d), v1 = _mm_loadu_ps(row[1] + d);
     __m128 v2 = _mm_loadu_ps(row[2] + d), v3 = _mm_loadu_ps(row[3] + d);
     _MM_TRANSPOSE4_PS(v0, v1, v2, v3);
     _mm_storeu_ps(to, _mm_mul_ps(v0, factor));
-    _mm_storeu_ps(to + QUERIES, _mm_mul_ps(v1, factor));
-    _mm_storeu_ps(to + 2 * QUERIES, _mm_mul_ps(v2, factor));
-    _mm_storeu_ps(to + 3 * QUERIES, _mm_mul_ps(v3, factor));
+    _mm_storeu_ps(to + BR, _mm_mul_ps(v1, factor));
+    _mm_storeu_ps(to + 2 * BR, _mm_mul_ps(v2, factor));
+    _mm_storeu_ps(to + 3 * BR, _mm_mul_ps(v3, factor));
 }
 #endif
 
-// to [size][QUERIES] = factor * rows, transposed; lanes beyond `count` repeat the last row.
-static inline void transpose_queries(const float *rows, int64_t stride, int64_t count, int64_t size,
+// to [D][BR] = factor * transpose(rows [count][D]); lanes beyond `count` repeat the last row.
+static inline void transpose_queries(const float *rows, int64_t stride, int64_t count, int64_t D,
                                      float factor, float *to) {
-    for (int64_t i = 0; i < QUERIES; i += 4) {
+    for (int64_t i = 0; i < BR; i += 4) {
         const float *row[4];
         for (int64_t k = 0; k < 4; k++) row[k] = rows + min_i64(i + k, count - 1) * stride;
         int64_t d = 0;
 #if defined(__SSE__)
-        for (; d + 4 <= size; d += 4)
-            transpose_four(row, d, _mm_set1_ps(factor), to + d * QUERIES + i);
+        for (; d + 4 <= D; d += 4) transpose_four(row, d, _mm_set1_ps(factor), to + d * BR + i);
 #endif
-        for (; d < size; d++)
-            for (int64_t k = 0; k < 4; k++) to[d * QUERIES + i + k] = factor * row[k][d];
+        for (; d < D; d++)
+            for (int64_t k = 0; k < 4; k++) to[d * BR + i + k] = factor * row[k][d];
     }
 }
 

@@ -1,11 +1,15 @@
-// The gradient of attention. For a tile of queries and a tile of keys, scores are computed again:
-//   P = exp(z - lse), dP = dy v^T, dS = P (dP - sum(dy y)) dz/ds
-//   dv += P^T dy, dk += dS^T (scale q), dq += scale dS k
-// Where there are many pairs of a sequence and a key head, a task owns one and does all at once.
-// Where there are few, one loop owns tiles of keys (dk, dv) and a second one tiles of queries (dq).
-// Either way each sum has one owner and one order.
+// FlashAttention-2, backward (Dao 2023, algorithm 2; names in attention.h). For every pair of a
+// tile of queries and a tile of keys, scores are computed again:
+//   1. s = scale q k^T, capped; p = exp(s - lse)
+//   2. dp = dy v^T, ds = p (dp - delta), delta = rowsum(dy y), times the derivative of the cap
+//   3. dv += p^T dy, dk += ds^T (scale q)
+//   4. dq += scale ds k
+// With many pairs of a sequence and a key head, one task does all of a pair (fused_task). With few,
+// one loop has a task for each tile of keys (dkv_task), a second one for each tile of queries
+// (dq_task). Either way each sum has one owner and one order.
 #include "attention.h"
 
+// dy, q [N,H,D], k, v [M,G,D], y [N,H,D], lse [N,H], first, last [N] -> dq [N,H,D], dk, dv [M,G,D]
 enum operand {
     OPERAND_DY,
     OPERAND_Q,
@@ -18,234 +22,240 @@ enum operand {
 };
 enum result { RESULT_DQ, RESULT_DK, RESULT_DV };
 
-#define ENOUGH_PAIRS 16
-#define WHOLE_FLOATS \
-    (INT64_C(1) << 20)  // of dk and dv in a thread's scratch, at most, to do all at once
+#define MIN_FUSED_TASKS 16
+#define MAX_FUSED_FLOATS (INT64_C(1) << 20)  // of dk and dv in the scratch of a thread
 
-// A thread's scratch. _t: [size][QUERIES]; rows: [QUERIES][padded]; tiles: [KEYS][QUERIES]; dk, dv:
-// [keys][padded].
+// A thread's scratch. padded: D rounded up to whole vectors.
 struct scratch {
-    float *q_t, *dy_t, *dq_t, *q_rows, *dy_rows, *scores, *slopes, *delta, *lse, *dk, *dv;
+    float *q_t, *dy_t, *dq_t;  // [D][BR]
+    float *q_rows, *dy_rows;   // [BR][padded]
+    float *s, *ds;             // [BC][BR]: scores, then p; dp, then ds
+    float *delta, *lse;        // [BR]
+    float *dk, *dv;            // [keys][padded]
 };
 
-static int64_t padded_size(int64_t size) {
-    return ceil_div(size, LANES) * LANES;
+static int64_t padded_D(int64_t D) {
+    return ceil_div(D, LANES) * LANES;
 }
 
-static size_t scratch_floats(int64_t size, int64_t keys) {
-    int64_t padded = ceil_div(size, MAX_LANES) * MAX_LANES;
-    return (size_t)(3 * size * QUERIES + 2 * QUERIES * padded + 2 * KEYS * QUERIES + 2 * QUERIES +
-                    2 * keys * padded);
+static size_t scratch_floats(int64_t D, int64_t keys) {
+    int64_t padded = ceil_div(D, MAX_LANES) * MAX_LANES;
+    return (size_t)(3 * D * BR + 2 * BR * padded + 2 * BC * BR + 2 * BR + 2 * keys * padded);
 }
 
-static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t size,
-                                 int64_t keys) {
+static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t D, int64_t keys) {
     float *p = job_private(job, thread);
-    int64_t padded = padded_size(size), t = size * QUERIES;
-    struct scratch s = {.q_t = p, .dy_t = p + t, .dq_t = p + 2 * t, .q_rows = p + 3 * t};
-    s.dy_rows = s.q_rows + QUERIES * padded;
-    s.scores = s.dy_rows + QUERIES * padded;
-    s.slopes = s.scores + KEYS * QUERIES;
-    s.delta = s.slopes + KEYS * QUERIES;
-    s.lse = s.delta + QUERIES;
-    s.dk = s.lse + QUERIES;
-    s.dv = s.dk + keys * padded;
-    return s;
+    int64_t padded = padded_D(D), t = D * BR;
+    struct scratch w = {.q_t = p, .dy_t = p + t, .dq_t = p + 2 * t, .q_rows = p + 3 * t};
+    w.dy_rows = w.q_rows + BR * padded;
+    w.s = w.dy_rows + BR * padded;
+    w.ds = w.s + BC * BR;
+    w.delta = w.ds + BC * BR;
+    w.lse = w.delta + BR;
+    w.dk = w.lse + BR;
+    w.dv = w.dk + keys * padded;
+    return w;
 }
 
 static void attention_grad_prepare(struct job *job) {
     struct attention at = attention_of(job, &job->in[OPERAND_Q], &job->in[OPERAND_K]);
-    int64_t padded = ceil_div(at.size, MAX_LANES) * MAX_LANES;
-    job->flag = at.sequences * at.groups >= ENOUGH_PAIRS &&
-                2 * at.key_rows * padded <= WHOLE_FLOATS;
-    job->count[0] = ceil_div(at.query_rows, QUERIES);
-    job->count[1] = ceil_div(at.key_rows, KEYS);
-    job->private = scratch_floats(at.size, job->flag ? at.key_rows : KEYS) * sizeof(float);
+    int64_t padded = ceil_div(at.D, MAX_LANES) * MAX_LANES;
+    job->flag = at.sequences * at.kv_heads >= MIN_FUSED_TASKS &&
+                2 * at.key_rows * padded <= MAX_FUSED_FLOATS;
+    job->count[0] = ceil_div(at.query_rows, BR);
+    job->count[1] = ceil_div(at.key_rows, BC);
+    job->private = scratch_floats(at.D, job->flag ? at.key_rows : BC) * sizeof(float);
 }
 
-// One tile of queries of one head: where it lies, and what it sees.
-struct queries {
-    int64_t row, count, head, key_row, group;
-    struct seen seen;
+// One tile of queries of one head: where it lies, and its mask.
+struct query_tile {
+    int64_t row, count, head, key_row, kv_head;
+    struct mask mask;
 };
 
-static void load_queries(const struct job *job, const struct attention *at, struct queries *t,
-                         bool rows, struct scratch *s) {
+static void load_query_tile(const struct job *job, const struct attention *at, struct query_tile *t,
+                            bool rows, struct scratch *w) {
     const struct view *dy = &job->in[OPERAND_DY], *q = &job->in[OPERAND_Q],
                       *y = &job->in[OPERAND_Y];
-    const float *dy_at = dy->data.f + t->row * dy->stride + t->head * at->size;
-    const float *q_at = q->data.f + t->row * q->stride + t->head * at->size;
-    const float *y_at = y->data.f + t->row * y->stride + t->head * at->size;
+    const float *dy_at = dy->data.f + t->row * dy->stride + t->head * at->D;
+    const float *q_at = q->data.f + t->row * q->stride + t->head * at->D;
+    const float *y_at = y->data.f + t->row * y->stride + t->head * at->D;
     const float *lse = job->in[OPERAND_LSE].data.f + t->row * at->heads + t->head;
-    transpose_queries(q_at, q->stride, t->count, at->size, at->scale, s->q_t);
-    transpose_queries(dy_at, dy->stride, t->count, at->size, 1.0f, s->dy_t);
-    for (int64_t i = 0; i < QUERIES; i++) {
+    transpose_queries(q_at, q->stride, t->count, at->D, at->scale, w->q_t);
+    transpose_queries(dy_at, dy->stride, t->count, at->D, 1.0f, w->dy_t);
+    for (int64_t i = 0; i < BR; i++) {
         int64_t from = i < t->count ? i : t->count - 1;
-        s->delta[i] = dot(dy_at + from * dy->stride, y_at + from * y->stride, at->size);
-        s->lse[i] = lse[from * at->heads];
+        w->delta[i] = dot(dy_at + from * dy->stride, y_at + from * y->stride, at->D);
+        w->lse[i] = lse[from * at->heads];
     }
     if (!rows) return;
-    // As rows, zero beyond the last query: those add nothing to dk and dv.
-    int64_t padded = padded_size(at->size);
-    memset(s->q_rows, 0, (size_t)(2 * QUERIES * padded) * sizeof(float));
+    // As rows for step 3, zero beyond the last query: those add nothing to dk and dv.
+    int64_t padded = padded_D(at->D);
+    memset(w->q_rows, 0, (size_t)(2 * BR * padded) * sizeof(float));
     for (int64_t i = 0; i < t->count; i++)
-        for (int64_t d = 0; d < at->size; d++) {
-            s->q_rows[i * padded + d] = at->scale * q_at[i * q->stride + d];
-            s->dy_rows[i * padded + d] = dy_at[i * dy->stride + d];
+        for (int64_t d = 0; d < at->D; d++) {
+            w->q_rows[i * padded + d] = at->scale * q_at[i * q->stride + d];
+            w->dy_rows[i * padded + d] = dy_at[i * dy->stride + d];
         }
 }
 
-// scores -> P, slopes -> dS, for one vector of queries.
-static inline __attribute__((always_inline)) void slopes_of(const struct attention *at,
-                                                            const struct seen *seen, bool all,
-                                                            bool capped, int64_t key, int64_t keys,
-                                                            int query, struct scratch *s) {
-    vf lse = load(s->lse + query), delta = load(s->delta + query);
-    float *scores = s->scores + query, *slopes = s->slopes + query;
+// Steps 1 and 2 for one vector of queries: s [keys] becomes p, dp becomes ds.
+static inline __attribute__((always_inline)) void softmax_grad(const struct attention *at,
+                                                               const struct mask *mask, bool all,
+                                                               bool capped, int64_t key,
+                                                               int64_t keys, int query,
+                                                               struct scratch *w) {
+    vf lse = load(w->lse + query), delta = load(w->delta + query);
+    float *s = w->s + query, *ds = w->ds + query;
     for (int64_t j = 0; j < keys; j++) {
-        vf z = load(scores + j * QUERIES), slope = splat(1.0f);
+        vf z = load(s + j * BR), dcap = splat(1.0f);
         if (capped) {
             vf t = vtanh(z / at->softcap);
-            slope = 1.0f - t * t;
+            dcap = 1.0f - t * t;
             z = at->softcap * t;
         }
-        vf p = vexp(z - lse), d = load(slopes + j * QUERIES) - delta;
+        vf p = vexp(z - lse), d = load(ds + j * BR) - delta;
         if (!all) {
-            vi mask = seen_mask(seen, key + j, query);
-            p = mask_zero(mask, p);
-            d = mask_zero(mask, d);
+            vi seen = mask_at(mask, key + j, query);
+            p = mask_zero(seen, p);
+            d = mask_zero(seen, d);
         }
-        store(scores + j * QUERIES, p);
-        store(slopes + j * QUERIES, capped ? p * d * slope : p * d);
+        store(s + j * BR, p);
+        store(ds + j * BR, capped ? p * d * dcap : p * d);
     }
 }
 
-// Keys key .. key+keys-1. dk, dv: their rows of the sums, or NULL; dq: whether to add to dq_t.
-static void meet(const struct job *job, const struct attention *at, const struct queries *t,
-                 int64_t key, int64_t keys, struct scratch *s, float *dk, float *dv, bool dq) {
+// Steps 1 to 4 for the keys key .. key+keys-1. dk, dv: their rows of the sums; NULL: no step 3.
+// dq: whether to do step 4, into dq_t.
+static void backward_tile(const struct job *job, const struct attention *at,
+                          const struct query_tile *t, int64_t key, int64_t keys, struct scratch *w,
+                          float *dk, float *dv, bool dq) {
     const struct view *k = &job->in[OPERAND_K], *v = &job->in[OPERAND_V];
-    const float *k_at = k->data.f + (t->key_row + key) * k->stride + t->group * at->size;
-    const float *v_at = v->data.f + (t->key_row + key) * v->stride + t->group * at->size;
-    int64_t padded = padded_size(at->size);
-    tile_multiply(keys, QUERIES, at->size, (struct tile_a){k_at, k->stride, 1}, s->q_t, QUERIES,
-                  s->scores, QUERIES, false);
-    tile_multiply(keys, QUERIES, at->size, (struct tile_a){v_at, v->stride, 1}, s->dy_t, QUERIES,
-                  s->slopes, QUERIES, false);
-    bool all = seen_all(&t->seen, key, keys), capped = at->softcap > 0;
-    for (int i = 0; i < QUERIES; i += LANES) {
+    const float *k_at = k->data.f + (t->key_row + key) * k->stride + t->kv_head * at->D;
+    const float *v_at = v->data.f + (t->key_row + key) * v->stride + t->kv_head * at->D;
+    int64_t padded = padded_D(at->D);
+    tile_multiply(keys, BR, at->D, (struct tile_a){k_at, k->stride, 1}, w->q_t, BR, w->s, BR,
+                  false);
+    tile_multiply(keys, BR, at->D, (struct tile_a){v_at, v->stride, 1}, w->dy_t, BR, w->ds, BR,
+                  false);
+    bool all = mask_all(&t->mask, key, keys), capped = at->softcap > 0;
+    for (int i = 0; i < BR; i += LANES) {
         if (capped)
-            slopes_of(at, &t->seen, false, true, key, keys, i, s);
+            softmax_grad(at, &t->mask, false, true, key, keys, i, w);
         else if (all)
-            slopes_of(at, &t->seen, true, false, key, keys, i, s);
+            softmax_grad(at, &t->mask, true, false, key, keys, i, w);
         else
-            slopes_of(at, &t->seen, false, false, key, keys, i, s);
+            softmax_grad(at, &t->mask, false, false, key, keys, i, w);
     }
     if (dv != NULL) {
-        struct tile_a p = {s->scores, QUERIES, 1}, ds = {s->slopes, QUERIES, 1};
-        tile_multiply(keys, padded, t->count, p, s->dy_rows, padded, dv, padded, true);
-        tile_multiply(keys, padded, t->count, ds, s->q_rows, padded, dk, padded, true);
+        struct tile_a p = {w->s, BR, 1}, ds = {w->ds, BR, 1};
+        tile_multiply(keys, padded, t->count, p, w->dy_rows, padded, dv, padded, true);
+        tile_multiply(keys, padded, t->count, ds, w->q_rows, padded, dk, padded, true);
     }
     if (dq)
-        tile_multiply(at->size, QUERIES, keys, (struct tile_a){k_at, 1, k->stride}, s->slopes,
-                      QUERIES, s->dq_t, QUERIES, true);
+        tile_multiply(at->D, BR, keys, (struct tile_a){k_at, 1, k->stride}, w->ds, BR, w->dq_t, BR,
+                      true);
 }
 
-static void queries_of(const struct job *job, const struct attention *at, int64_t sequence,
-                       int64_t head, int64_t tile, struct queries *t) {
-    t->row = sequence * at->query_rows + tile * QUERIES;
-    t->count = min_i64(QUERIES, at->query_rows - tile * QUERIES);
+static void query_tile_of(const struct job *job, const struct attention *at, int64_t sequence,
+                          int64_t head, int64_t tile, struct query_tile *t) {
+    t->row = sequence * at->query_rows + tile * BR;
+    t->count = min_i64(BR, at->query_rows - tile * BR);
     t->head = head;
-    t->group = head / (at->heads / at->groups);
+    t->kv_head = head / (at->heads / at->kv_heads);
     t->key_row = sequence * at->key_rows;
-    seen_of(at, job->in[OPERAND_FIRST].data.i + t->row, job->in[OPERAND_LAST].data.i + t->row,
-            t->count, &t->seen);
+    mask_of(at, job->in[OPERAND_FIRST].data.i + t->row, job->in[OPERAND_LAST].data.i + t->row,
+            t->count, &t->mask);
 }
 
-static void store_dq(const struct job *job, const struct attention *at, const struct queries *t,
+static void store_dq(const struct job *job, const struct attention *at, const struct query_tile *t,
                      const float *dq_t) {
     const struct view *dq = &job->out[RESULT_DQ];
     for (int64_t i = 0; i < t->count; i++) {
-        float *to = dq->data.f + (t->row + i) * dq->stride + t->head * at->size;
-        for (int64_t d = 0; d < at->size; d++) to[d] = at->scale * dq_t[d * QUERIES + i];
+        float *to = dq->data.f + (t->row + i) * dq->stride + t->head * at->D;
+        for (int64_t d = 0; d < at->D; d++) to[d] = at->scale * dq_t[d * BR + i];
     }
 }
 
-static void store_keys(const struct job *job, const struct attention *at, int64_t row,
-                       int64_t group, int64_t keys, const struct scratch *s) {
-    int64_t padded = padded_size(at->size);
+static void store_dkv(const struct job *job, const struct attention *at, int64_t row,
+                      int64_t kv_head, int64_t keys, const struct scratch *w) {
+    int64_t padded = padded_D(at->D);
     for (int side = 0; side < 2; side++) {
         const struct view *out = &job->out[side == 0 ? RESULT_DK : RESULT_DV];
-        const float *from = side == 0 ? s->dk : s->dv;
+        const float *from = side == 0 ? w->dk : w->dv;
         for (int64_t j = 0; j < keys; j++)
-            memcpy(out->data.f + (row + j) * out->stride + group * at->size, from + j * padded,
-                   (size_t)at->size * sizeof(float));
+            memcpy(out->data.f + (row + j) * out->stride + kv_head * at->D, from + j * padded,
+                   (size_t)at->D * sizeof(float));
     }
 }
 
-// Everything of one (sequence, key head).
-static void whole_task(struct job *job, int64_t task, unsigned thread) {
+// All gradients of one sequence and key head.
+static void fused_task(struct job *job, int64_t task, unsigned thread) {
     struct attention at = attention_of(job, &job->in[OPERAND_Q], &job->in[OPERAND_K]);
-    int64_t group = task % at.groups, sequence = task / at.groups, shared = at.heads / at.groups;
-    int64_t padded = padded_size(at.size);
-    struct scratch s = scratch_of(job, thread, at.size, at.key_rows);
-    memset(s.dk, 0, (size_t)(2 * at.key_rows * padded) * sizeof(float));
-    for (int64_t head = group * shared; head < (group + 1) * shared; head++)
+    int64_t kv_head = task % at.kv_heads, sequence = task / at.kv_heads,
+            heads_per_kv = at.heads / at.kv_heads;
+    int64_t padded = padded_D(at.D);
+    struct scratch w = scratch_of(job, thread, at.D, at.key_rows);
+    memset(w.dk, 0, (size_t)(2 * at.key_rows * padded) * sizeof(float));
+    for (int64_t head = kv_head * heads_per_kv; head < (kv_head + 1) * heads_per_kv; head++)
         for (int64_t tile = 0; tile < job->count[0]; tile++) {
-            struct queries t;
-            queries_of(job, &at, sequence, head, tile, &t);
-            memset(s.dq_t, 0, (size_t)(at.size * QUERIES) * sizeof(float));
-            if (t.seen.most_high >= 0) load_queries(job, &at, &t, true, &s);
-            for (int64_t key = t.seen.least_low / KEYS * KEYS; key <= t.seen.most_high;
-                 key += KEYS) {
-                int64_t n = min_i64(KEYS, at.key_rows - key);
-                if (seen_any(&t.seen, key, n))
-                    meet(job, &at, &t, key, n, &s, s.dk + key * padded, s.dv + key * padded, true);
+            struct query_tile t;
+            query_tile_of(job, &at, sequence, head, tile, &t);
+            memset(w.dq_t, 0, (size_t)(at.D * BR) * sizeof(float));
+            if (t.mask.max_high >= 0) load_query_tile(job, &at, &t, true, &w);
+            for (int64_t key = t.mask.min_low / BC * BC; key <= t.mask.max_high; key += BC) {
+                int64_t n = min_i64(BC, at.key_rows - key);
+                if (mask_any(&t.mask, key, n))
+                    backward_tile(job, &at, &t, key, n, &w, w.dk + key * padded,
+                                  w.dv + key * padded, true);
             }
-            store_dq(job, &at, &t, s.dq_t);
+            store_dq(job, &at, &t, w.dq_t);
         }
-    store_keys(job, &at, sequence * at.key_rows, group, at.key_rows, &s);
+    store_dkv(job, &at, sequence * at.key_rows, kv_head, at.key_rows, &w);
 }
 
-static void keys_task(struct job *job, int64_t task, unsigned thread) {
+// dk and dv of one tile of keys.
+static void dkv_task(struct job *job, int64_t task, unsigned thread) {
     struct attention at = attention_of(job, &job->in[OPERAND_Q], &job->in[OPERAND_K]);
-    int64_t key = task % job->count[1] * KEYS, group = task / job->count[1] % at.groups;
-    int64_t sequence = task / job->count[1] / at.groups, shared = at.heads / at.groups;
-    int64_t n = min_i64(KEYS, at.key_rows - key);
-    struct scratch s = scratch_of(job, thread, at.size, KEYS);
-    memset(s.dk, 0, (size_t)(2 * KEYS * padded_size(at.size)) * sizeof(float));
-    for (int64_t head = group * shared; head < (group + 1) * shared; head++)
+    int64_t key = task % job->count[1] * BC, kv_head = task / job->count[1] % at.kv_heads;
+    int64_t sequence = task / job->count[1] / at.kv_heads, heads_per_kv = at.heads / at.kv_heads;
+    int64_t n = min_i64(BC, at.key_rows - key);
+    struct scratch w = scratch_of(job, thread, at.D, BC);
+    memset(w.dk, 0, (size_t)(2 * BC * padded_D(at.D)) * sizeof(float));
+    for (int64_t head = kv_head * heads_per_kv; head < (kv_head + 1) * heads_per_kv; head++)
         for (int64_t tile = 0; tile < job->count[0]; tile++) {
-            struct queries t;
-            queries_of(job, &at, sequence, head, tile, &t);
-            if (!seen_any(&t.seen, key, n)) continue;
-            load_queries(job, &at, &t, true, &s);
-            meet(job, &at, &t, key, n, &s, s.dk, s.dv, false);
+            struct query_tile t;
+            query_tile_of(job, &at, sequence, head, tile, &t);
+            if (!mask_any(&t.mask, key, n)) continue;
+            load_query_tile(job, &at, &t, true, &w);
+            backward_tile(job, &at, &t, key, n, &w, w.dk, w.dv, false);
         }
-    store_keys(job, &at, sequence * at.key_rows + key, group, n, &s);
+    store_dkv(job, &at, sequence * at.key_rows + key, kv_head, n, &w);
 }
 
-static void queries_task(struct job *job, int64_t task, unsigned thread) {
+// dq of one tile of queries.
+static void dq_task(struct job *job, int64_t task, unsigned thread) {
     struct attention at = attention_of(job, &job->in[OPERAND_Q], &job->in[OPERAND_K]);
     int64_t tile = job->count[0] - 1 - task % job->count[0], head = task / job->count[0] % at.heads;
-    struct scratch s = scratch_of(job, thread, at.size, KEYS);
-    struct queries t;
-    queries_of(job, &at, task / job->count[0] / at.heads, head, tile, &t);
-    memset(s.dq_t, 0, (size_t)(at.size * QUERIES) * sizeof(float));
-    if (t.seen.most_high >= 0) load_queries(job, &at, &t, false, &s);
-    for (int64_t key = t.seen.least_low / KEYS * KEYS; key <= t.seen.most_high; key += KEYS) {
-        int64_t n = min_i64(KEYS, at.key_rows - key);
-        if (seen_any(&t.seen, key, n)) meet(job, &at, &t, key, n, &s, NULL, NULL, true);
+    struct scratch w = scratch_of(job, thread, at.D, BC);
+    struct query_tile t;
+    query_tile_of(job, &at, task / job->count[0] / at.heads, head, tile, &t);
+    memset(w.dq_t, 0, (size_t)(at.D * BR) * sizeof(float));
+    if (t.mask.max_high >= 0) load_query_tile(job, &at, &t, false, &w);
+    for (int64_t key = t.mask.min_low / BC * BC; key <= t.mask.max_high; key += BC) {
+        int64_t n = min_i64(BC, at.key_rows - key);
+        if (mask_any(&t.mask, key, n)) backward_tile(job, &at, &t, key, n, &w, NULL, NULL, true);
     }
-    store_dq(job, &at, &t, s.dq_t);
+    store_dq(job, &at, &t, w.dq_t);
 }
 
 static void attention_grad_run(struct job *job) {
     struct attention at = attention_of(job, &job->in[OPERAND_Q], &job->in[OPERAND_K]);
     if (job->flag) {
-        job_loop(job, at.sequences * at.groups, whole_task);
+        job_loop(job, at.sequences * at.kv_heads, fused_task);
         return;
     }
-    job_loop(job, at.sequences * at.groups * job->count[1], keys_task);
-    job_loop(job, at.sequences * at.heads * job->count[0], queries_task);
+    job_loop(job, at.sequences * at.kv_heads * job->count[1], dkv_task);
+    job_loop(job, at.sequences * at.heads * job->count[0], dq_task);
 }
 const struct op_row ISA(op_attention_grad) = {attention_grad_prepare, attention_grad_run};

@@ -30,7 +30,21 @@ static uint64_t machine_memory(void) {
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 }
 
-// The first value of one of /proc/cpuinfo's keys; `text` stays where there is none.
+// What Linux could give without swapping, within the limit of this process.
+static uint64_t free_memory(void) {
+    unsigned long long kib = 0;
+    char line[256];
+    FILE *file = fopen("/proc/meminfo", "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
+    if (file != NULL) fclose(file);
+    struct rlimit limit;
+    uint64_t bytes = kib > 0 ? (uint64_t)kib * 1024 : machine_memory();
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return limited && limit.rlim_cur < bytes ? limit.rlim_cur : bytes;
+}
+
+// The first value of a key of /proc/cpuinfo; `text` is unchanged where there is none.
 static void cpuinfo(const char *key, char *text, size_t size) {
     FILE *file = fopen("/proc/cpuinfo", "r");
     if (file == NULL) return;
@@ -46,7 +60,7 @@ static void cpuinfo(const char *key, char *text, size_t size) {
     fclose(file);
 }
 
-// Under the keys that x86 has.
+// From the keys that /proc/cpuinfo has on x86.
 static void name_processor(struct dapt_device_info *info) {
     static const char *const vendors[][2] = {{"GenuineIntel", "Intel"}, {"AuthenticAMD", "AMD"}};
     snprintf(info->name, sizeof info->name, "CPU");
@@ -92,6 +106,7 @@ static enum dapt_status device_info(const struct dapt_host *host, uint32_t index
     if (status < 0) return status;
     *info = (struct dapt_device_info){.kind = DAPT_DEVICE_CPU,
                                       .memory = machine_memory(),
+                                      .free = free_memory(),
                                       .max_buffer = machine_memory(),
                                       .dtypes = 1u << DAPT_F32,
                                       .threads = pool_processors()};
@@ -110,8 +125,8 @@ static void device_close(struct dapt_device *device) {
     free(device);
 }
 
-// OpenBLAS takes a workspace for each thread when it first computes, and asks again and again, for ever,
-// where it gets none: under a limit of this process' memory it is looked at before.
+// OpenBLAS allocates a workspace for each thread when it first computes, and retries for ever if it
+// gets none: where the memory of this process is limited, this is checked before.
 #define BLAS_WORKSPACE ((size_t)160 << 20)
 static enum dapt_status check_workspaces(const struct dapt_device *device) {
     struct rlimit limit;
@@ -193,8 +208,8 @@ enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t p
     if (shared <= device->shared && private <= device->private) return DAPT_OK;
     shared = shared > device->shared ? shared : device->shared;
     private = private > device->private ? private : device->private;
-    // Between allocations contents are undefined, so there is nothing to copy; programs compiled
-    // before go on with the old one if there is no memory for another.
+    // Contents are undefined between runs, so there is nothing to copy. If the allocation fails,
+    // the programs that were compiled before keep the old scratch.
     size_t size;
     uint8_t *scratch = NULL;
     if (!__builtin_mul_overflow(private, (size_t)device->threads, &size) &&
@@ -212,7 +227,7 @@ enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t p
     return DAPT_OK;
 }
 
-// What there is: of the machine, or of this process where a limit is set for it.
+// The message tells the memory of the machine or, where it is limited, of this process.
 static enum dapt_status no_memory(const struct dapt_device *device, uint64_t size) {
     struct rlimit limit;
     bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;

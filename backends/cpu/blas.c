@@ -1,4 +1,4 @@
-// Matrix products by CBLAS, always on the calling thread: the tiles are ours.
+// GEMM by CBLAS, always on the calling thread: the ops divide the work themselves.
 #include <cblas.h>
 #include <dlfcn.h>
 

@@ -1,13 +1,12 @@
 // The CPU backend: what its files share.
 //
-// A program becomes a flat array of jobs, one for each op, in order. A job holds resolved pointers,
-// its task grid and what it needs of scratch; running it is one or more parallel loops over tasks.
+// A program becomes an array of jobs, one for each op, in order. A job holds resolved pointers, its
+// grid of tasks and its sizes of scratch; to run it is one or more parallel loops over tasks.
 // Task grids and the order of every sum follow from shapes alone, never from the number of threads:
 // any thread count gives the same bits.
 //
-// The files that compute (the ops) are compiled once for each instruction set and reached through
-// one table of operations for each; the best one that the processor has is chosen when a device is
-// opened.
+// The files of kernels (the ops) are compiled once for each instruction set, with one table of ops
+// each; the best one for the processor is chosen when a device is opened.
 #ifndef DAPT_CPU_H
 #define DAPT_CPU_H
 #include <stdatomic.h>
@@ -18,18 +17,18 @@
 
 // ----------------------------------------------------------------------------------------- threads
 
-// A team of threads that share the tasks of one loop at a time. The caller takes part and never
-// waits for a thread that has not taken a task: on a crowded machine it does the work itself.
+// A thread pool that shares the tasks of one loop at a time. The caller takes part and never waits
+// for a thread that has not taken a task: on a busy machine it does the work itself.
 struct pool;
 typedef void (*pool_work)(void *context, int64_t task, unsigned thread);
 
 enum dapt_status pool_create(const struct dapt_host *host, unsigned threads, struct pool **pool);
 void pool_destroy(struct pool **pool);
-// Calls work(context, task, thread) for tasks 0 .. tasks-1, in no order, thread < the team's size;
-// returns when all are done. One caller at a time.
+// Calls work(context, task, thread) for tasks 0 .. tasks-1, in no order, thread < the size of the
+// pool; returns when all are done. One caller at a time.
 void pool_run(struct pool *pool, int64_t tasks, pool_work work, void *context);
-// Makes this thread treat denormal numbers as 0 (the team's own threads always do), or, given what
-// it returned, sets it back.
+// Makes this thread treat denormal numbers as 0 (the threads of the pool always do); with the mode
+// that it returned, restores the state before.
 #define POOL_FLUSH UINT32_MAX
 unsigned pool_flush_denormals(unsigned mode);
 unsigned pool_processors(void);  // that this process may use, at least 1
@@ -103,7 +102,7 @@ struct dapt_device {
     // share it.
     uint8_t *scratch;
     size_t shared, private;
-    uint8_t *matrix_unit;  // a workspace for each thread; NULL: products by BLAS
+    uint8_t *matrix_unit;  // a workspace for each thread; NULL: GEMM by BLAS
 };
 
 // Zeroed pages; NULL when there are none.
@@ -111,8 +110,8 @@ void *cpu_map(uint64_t size, uint64_t *mapped);
 void cpu_unmap(void *data, uint64_t mapped);
 enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t private);
 
-// c [m,n] = op(a) op(b) + beta * c, row-major, on the calling thread alone. beta is 0 (c is not
-// read) or 1.
+// GEMM: c [M,N] = op(a) [M,K] op(b) [K,N] + beta * c, row-major, on the calling thread alone. beta
+// is 0 (c is not read) or 1.
 struct blas_matrix {
     const float *data;
     int64_t stride;
@@ -120,8 +119,8 @@ struct blas_matrix {
 };
 void blas_multiply(int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b,
                    float beta, float *c, int64_t c_stride);
-// The same on x86's matrix unit, for processors where amx_available(); `workspace`: amx_workspace()
-// bytes, 64-byte aligned, this thread's own.
+// The same on x86's matrix unit, where amx_available(). `workspace`: amx_workspace() bytes, 64-byte
+// aligned, one for each thread.
 bool amx_available(void);
 size_t amx_workspace(void);
 void amx_multiply(void *workspace, int64_t m, int64_t n, int64_t k, struct blas_matrix a,

@@ -1,11 +1,10 @@
-// Operations on one element at a time: add, scale, copy, cast, fill, add_bias, activate, gate and their
-// gradients.
+// Element-wise ops: add, scale, copy, cast, fill, add_bias, activate, gate and their gradients.
 #include "common/half.h"
 #include "simd.h"
 
 #define BLOCK 16384  // elements of a task
 
-// Turns operands of equal shape into rows of one length: a single row where all are dense.
+// Flattens operands of equal shape: to one row if all are dense, else to rows of one length.
 static void flatten(struct job *job, int inputs, int outputs) {
     bool dense = true;
     for (int i = 0; i < inputs + outputs; i++) {
@@ -83,15 +82,23 @@ static void scale_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
     each(job, task, 1, 1, scale);
 }
+static inline struct values scale_capped(const struct job *job, const vf *in) {
+    float cap = job->op.u.scale.softcap;
+    return (struct values){{cap * vtanh(in[0] * job->op.u.scale.factor / cap)}};
+}
+static void scale_capped_task(struct job *job, int64_t task, unsigned thread) {
+    (void)thread;
+    each(job, task, 1, 1, scale_capped);
+}
 static void one_prepare(struct job *job) {
     flatten(job, 1, 1);
 }
 static void scale_run(struct job *job) {
-    run_tasks(job, scale_task);
+    run_tasks(job, job->op.u.scale.softcap > 0 ? scale_capped_task : scale_task);
 }
 const struct op_row ISA(op_scale) = {one_prepare, scale_run};
 
-// Copies bits: what is copied may be whole numbers.
+// Copies bits: the elements may be integers.
 static void copy_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
     struct block b = grid_block(job, task, job->out[0].rows, job->out[0].cols);
@@ -201,7 +208,7 @@ const struct op_row ISA(op_add_bias) = {add_bias_prepare, add_bias_run};
     }                                                                                       \
     static inline struct values activate_grad_##kind(const struct job *job, const vf *in) { \
         (void)job;                                                                          \
-        return (struct values){{in[0] * activate_slope(kind, in[1])}};                      \
+        return (struct values){{in[0] * activate_grad(kind, in[1])}};                       \
     }                                                                                       \
     static inline struct values gate_##kind(const struct job *job, const vf *in) {          \
         (void)job;                                                                          \
@@ -210,7 +217,7 @@ const struct op_row ISA(op_add_bias) = {add_bias_prepare, add_bias_run};
     static inline struct values gate_grad_##kind(const struct job *job, const vf *in) {     \
         (void)job;                                                                          \
         return (struct values){                                                             \
-            {in[0] * in[2] * activate_slope(kind, in[1]), in[0] * activate(kind, in[1])}};  \
+            {in[0] * in[2] * activate_grad(kind, in[1]), in[0] * activate(kind, in[1])}};   \
     }                                                                                       \
     static void activate_task_##kind(struct job *job, int64_t task, unsigned thread) {      \
         (void)thread;                                                                       \

@@ -1,4 +1,5 @@
-// Rows by number: embed, its gradient, scatter_rows; and rotary positions.
+// Embedding: gather of rows, its gradient, scatter_rows; and rotary positions (RoPE).
+//   table [V,C], rows [N], x, y [N,C]; rope: x, y [N,H,D], table [P,R], positions [N]
 #include "simd.h"
 
 #define BLOCK 16384
@@ -45,8 +46,8 @@ const struct op_row ISA(op_scatter_rows) = {scatter_prepare, scatter_run};
 
 // -------------------------------------------------------------------------------------- embed_grad
 //
-// A task owns a range of table rows and looks for them among all N: each row has one owner, and
-// sums in the order of n.
+// A task owns a range of table rows and finds them among all N: each row has one owner, and its sum
+// runs in the order of n.
 
 static void embed_grad_prepare(struct job *job) {
     const struct view *table = &job->out[0];
@@ -89,7 +90,7 @@ static void rope_prepare(struct job *job) {
     job->tasks = job->count[0];
 }
 
-// Heads are often shorter than two vectors: four lanes then.
+// Half a head may be shorter than a vector: then vectors of four.
 typedef float v4 __attribute__((vector_size(16)));
 typedef float v4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
 

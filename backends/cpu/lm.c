@@ -1,9 +1,10 @@
-// Output projection and cross-entropy together.
+// Output projection and cross-entropy, fused: never all logits in memory.
+//   x [N,C], w [V,C], bias [V], targets [N], seed [1] -> loss [N], dx [N,C], dw [V,C], dbias [V]
 //
-// The scored rows are taken in chunks, the vocabulary in tiles. For each chunk:
-//   1. every tile of logits: one product, and while it is in cache the largest of each row and its
-//      sum of exponentials; a gradient keeps the tile
-//   2. log sum exp of every row from those, and the loss
+// Chunks of the scored rows meet tiles of the vocabulary. For each chunk:
+//   1. every tile of logits z = x w^T + bias: one GEMM, and while it is in cache the maximum m of
+//      each row, and its sum l of exp(z - m); a gradient keeps the tile
+//   2. m, l and log sum exp of every row from those of the tiles, and the loss
 //   3. every tile again: logits become their gradient in place, which goes into dw, dbias and a
 //      partial dx; a group of neighbouring tiles shares one partial dx
 //   4. the partial dx are added in order
@@ -27,11 +28,12 @@ struct lm {
     int64_t tile, tiles;    // columns of a tile, a multiple of MAX_LANES; how many
     int64_t group, groups;  // tiles of a group
     bool grad;
-    int32_t *scored;       // [rows] numbers of the scored rows
-    float *x, *top, *sum;  // [chunk][channels]; [tiles][chunk] twice
-    float *hit, *lse;      // [chunk] logit of the target; log sum exp
-    float *dx;             // [groups][chunk][channels]
-    float *logits;         // [tiles][chunk][tile]
+    int32_t *scored;            // [rows] indices of the scored rows
+    float *x;                   // [chunk][channels] the scored rows of x
+    float *m, *l;               // [tiles][chunk]
+    float *target_logit, *lse;  // [chunk]
+    float *dx;                  // [groups][chunk][channels]
+    float *logits;              // [tiles][chunk][tile]
 };
 
 // One chunk while it is worked on.
@@ -72,9 +74,9 @@ static size_t lm_layout(const struct job *job, uint8_t *base, struct lm *lm) {
            tiles = (size_t)lm->tiles;
     lm->scored = take(base, &size, (size_t)lm->rows);
     lm->x = take(base, &size, chunk * channels);
-    lm->top = take(base, &size, tiles * chunk);
-    lm->sum = take(base, &size, tiles * chunk);
-    lm->hit = take(base, &size, chunk);
+    lm->m = take(base, &size, tiles * chunk);
+    lm->l = take(base, &size, tiles * chunk);
+    lm->target_logit = take(base, &size, chunk);
     lm->lse = take(base, &size, chunk);
     bool dx = job->out[RESULT_DX].data.f != NULL;
     lm->dx = take(base, &size, dx ? (size_t)lm->groups * chunk * channels : 0);
@@ -94,10 +96,10 @@ static int32_t target_of(const struct job *job, const struct chunk *chunk, int64
 
 // --------------------------------------------------------------------------- 1: logits of one tile
 
-// One row of a tile: finishes the logits and returns the largest and the sum of exponentials above
-// it.
-static void soften_row(const struct job *job, int64_t col, int64_t cols, int64_t padded, float *z,
-                       float *top, float *sum) {
+// One row of a tile: adds bias, scale and cap to the logits; *m and *l receive their maximum and
+// sum of exp(z - m).
+static void softmax_partials(const struct job *job, int64_t col, int64_t cols, int64_t padded,
+                             float *z, float *m, float *l) {
     const float *bias = job->in[OPERAND_BIAS].data.f;
     float scale = job->op.u.lm.scale, cap = job->op.u.lm.softcap;
     if (bias != NULL)
@@ -108,12 +110,12 @@ static void soften_row(const struct job *job, int64_t col, int64_t cols, int64_t
     else if (scale != 1.0f)
         for (int64_t c = 0; c < padded; c += LANES) store(z + c, load(z + c) * scale);
     for (int64_t c = cols; c < padded; c++) z[c] = -INFINITY;
-    vf most = splat(-INFINITY), total[2] = {{0}};
-    for (int64_t c = 0; c < padded; c += LANES) most = vmax(load(z + c), most);
-    *top = hmax(most);
-    float base = *top == -INFINITY ? 0.0f : *top;
-    for (int64_t c = 0; c < padded; c += LANES) total[c / LANES & 1] += vexp(load(z + c) - base);
-    *sum = hsum(total[0] + total[1]);
+    vf max = splat(-INFINITY), sums[2] = {{0}};
+    for (int64_t c = 0; c < padded; c += LANES) max = vmax(load(z + c), max);
+    *m = hmax(max);
+    float shift = *m == -INFINITY ? 0.0f : *m;
+    for (int64_t c = 0; c < padded; c += LANES) sums[c / LANES & 1] += vexp(load(z + c) - shift);
+    *l = hsum(sums[0] + sums[1]);
 }
 
 static void tile_task(struct job *job, int64_t task, unsigned thread) {
@@ -122,15 +124,15 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *w = &job->in[OPERAND_W];
     int64_t col = task * lm->tile, cols = min_i64(lm->tile, lm->vocabulary - col);
     float *logits = lm->grad ? lm->logits + task * lm->chunk * lm->tile : job_private(job, thread);
-    struct blas_matrix right = {w->data.f + col * w->stride, w->stride, true};
-    job_multiply(job, thread, chunk->rows, cols, lm->channels, chunk->x, right, 0.0f, logits,
+    struct blas_matrix w_t = {w->data.f + col * w->stride, w->stride, true};
+    job_multiply(job, thread, chunk->rows, cols, lm->channels, chunk->x, w_t, 0.0f, logits,
                  lm->tile);
     for (int64_t row = 0; row < chunk->rows; row++) {
         float *z = logits + row * lm->tile;
         int64_t at = task * lm->chunk + row;
-        soften_row(job, col, cols, ceil_div(cols, LANES) * LANES, z, &lm->top[at], &lm->sum[at]);
+        softmax_partials(job, col, cols, ceil_div(cols, LANES) * LANES, z, &lm->m[at], &lm->l[at]);
         int64_t target = target_of(job, chunk, row) - col;
-        if (target >= 0 && target < cols) lm->hit[row] = z[target];
+        if (target >= 0 && target < cols) lm->target_logit[row] = z[target];
     }
 }
 
@@ -142,22 +144,22 @@ static void loss_task(struct job *job, int64_t task, unsigned thread) {
     const struct lm *lm = &chunk->lm;
     int64_t end = min_i64(chunk->rows, (task + 1) * ROW_BLOCK);
     for (int64_t row = task * ROW_BLOCK; row < end; row++) {
-        float top = -INFINITY, sum = 0.0f;
-        for (int64_t t = 0; t < lm->tiles; t++) top = fmaxf(top, lm->top[t * lm->chunk + row]);
-        float base = top == -INFINITY ? 0.0f : top;
+        float m = -INFINITY, l = 0.0f;
+        for (int64_t t = 0; t < lm->tiles; t++) m = fmaxf(m, lm->m[t * lm->chunk + row]);
+        float shift = m == -INFINITY ? 0.0f : m;
         for (int64_t t = 0; t < lm->tiles; t++)
-            sum += lm->sum[t * lm->chunk + row] * expf(lm->top[t * lm->chunk + row] - base);
-        lm->lse[row] = top + logf(sum);
-        job->out[RESULT_LOSS].data.f[lm->scored[chunk->first + row]] = (top - lm->hit[row]) +
-                                                                       logf(sum);
+            l += lm->l[t * lm->chunk + row] * expf(lm->m[t * lm->chunk + row] - shift);
+        lm->lse[row] = m + logf(l);
+        job->out[RESULT_LOSS].data.f[lm->scored[chunk->first + row]] = (m - lm->target_logit[row]) +
+                                                                       logf(l);
     }
 }
 
 // ------------------------------------------------------------------------------------ 3: gradients
 
-// Logits of one tile become d(sum of seed * loss) / d(x w^T + bias).
-static void slope_tile(const struct job *job, const struct chunk *chunk, int64_t col, int64_t cols,
-                       float *logits) {
+// Logits z of one tile become d(sum of seed * loss) / d(x w^T + bias).
+static void logit_grad_tile(const struct job *job, const struct chunk *chunk, int64_t col,
+                            int64_t cols, float *logits) {
     const struct lm *lm = &chunk->lm;
     float cap = job->op.u.lm.softcap, factor = *job->in[OPERAND_SEED].data.f * job->op.u.lm.scale;
     for (int64_t row = 0; row < chunk->rows; row++) {
@@ -165,13 +167,13 @@ static void slope_tile(const struct job *job, const struct chunk *chunk, int64_t
         float lse = lm->lse[row];
         int64_t target = target_of(job, chunk, row) - col;
         bool here = target >= 0 && target < cols;
-        float hit_slope = here && cap > 0 ? 1.0f - z[target] / cap * (z[target] / cap) : 1.0f;
+        float target_dcap = here && cap > 0 ? 1.0f - z[target] / cap * (z[target] / cap) : 1.0f;
         for (int64_t c = 0; c < cols; c += LANES) {
             vf v = load(z + c), p = factor * vexp(v - lse);
             if (cap > 0) p *= 1.0f - v / cap * (v / cap);
             store(z + c, p);
         }
-        if (here) z[target] -= factor * hit_slope;
+        if (here) z[target] -= factor * target_dcap;
     }
 }
 
@@ -186,20 +188,19 @@ static void group_task(struct job *job, int64_t task, unsigned thread) {
     for (int64_t t = task * lm->group; t < end; t++) {
         int64_t col = t * lm->tile, cols = min_i64(lm->tile, lm->vocabulary - col);
         float *logits = lm->logits + t * lm->chunk * lm->tile;
-        slope_tile(job, chunk, col, cols, logits);
+        logit_grad_tile(job, chunk, col, cols, logits);
         for (int64_t c = 0; dbias != NULL && c < cols; c++) {
             float sum = add_dbias ? dbias[col + c] : 0.0f;
             for (int64_t row = 0; row < chunk->rows; row++) sum += logits[row * lm->tile + c];
             dbias[col + c] = sum;
         }
-        struct blas_matrix transposed = {logits, lm->tile, true},
-                           straight = {logits, lm->tile, false};
+        struct blas_matrix dz_t = {logits, lm->tile, true}, dz = {logits, lm->tile, false};
         if (dw->data.f != NULL)
-            job_multiply(job, thread, cols, lm->channels, chunk->rows, transposed, chunk->x,
+            job_multiply(job, thread, cols, lm->channels, chunk->rows, dz_t, chunk->x,
                          add_dw ? 1.0f : 0.0f, dw->data.f + col * dw->stride, dw->stride);
         if (job->out[RESULT_DX].data.f == NULL) continue;
         struct blas_matrix weights = {w->data.f + col * w->stride, w->stride, false};
-        job_multiply(job, thread, chunk->rows, lm->channels, cols, straight, weights,
+        job_multiply(job, thread, chunk->rows, lm->channels, cols, dz, weights,
                      t > task * lm->group ? 1.0f : 0.0f, dx, lm->channels);
     }
 }

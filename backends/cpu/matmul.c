@@ -1,49 +1,49 @@
-// c = act(op(a) op(b) + bias) + residual [+ c].
+// Matmul: c [M,N] = act(op(a) [M,K] op(b) [K,N] + bias [N]) + residual [M,N] [+ c].
 //
-// Three ways, chosen by shape alone:
-//   tiles   c is cut into tiles, each one product and what is fused with it while it is in cache
-//   split   few tiles but a long sum (gradients of weights): the sum is cut too, and the parts are
-//           added in order
-//   few     very few rows of a (generation): every weight is read once, by own loops
+// Three algorithms, chosen by shape alone:
+//   tiles    c is divided into tiles; each is one GEMM, and its epilogue while it is in cache
+//   split-K  few tiles but a large K (gradients of weights): K is divided too, and the partial sums
+//            are added in order
+//   skinny   very few rows of a (generation): every weight is read once, by kernels of this file
 #include "simd.h"
 
-#define FEW_ROWS 4
-#define FEW_COLS 128  // columns of a task there
+#define SKINNY_ROWS 4
+#define SKINNY_COLS 128  // of a task there
 #define TILE_FLOATS 262144
-#define MIN_TASKS 8  // tiles at least, where the product is large enough to be shared
-#define MAX_SPLIT 8
-#define SPLIT_LENGTH 256     // of a part of a sum, at least
-#define LEAST_EDGE 32        // of a tile
-#define LEAST_EDGE_LONG 192  // where the sum is long: cutting that is better than smaller tiles
+#define MIN_TASKS 8  // tiles at least, where the matmul is large enough to be shared
+#define MAX_SPLITS 8
+#define MIN_SPLIT_K 256      // K of one split
+#define MIN_EDGE 32          // of a tile
+#define MIN_EDGE_LONG_K 192  // where K is large: splitting it is better than smaller tiles
 
-enum way { WAY_TILES, WAY_SPLIT, WAY_FEW };
+enum algo { ALGO_TILES, ALGO_SPLIT_K, ALGO_SKINNY };
 
 enum operand { OPERAND_A, OPERAND_B, OPERAND_BIAS, OPERAND_RESIDUAL };
 
-// What stands in c before the product, and what becomes of the product.
-struct plan {
+// How bias, residual and the old c are fused with the GEMM.
+struct fusion {
     bool accumulate;     // c is added to
     bool residual_here;  // residual is c itself
     bool activation;
-    bool after;      // residual and old c are added behind the product, not laid down before it
-    bool temporary;  // the product needs a place of its own
+    bool after;      // the epilogue adds residual and old c; else they are in c before the GEMM
+    bool temporary;  // the GEMM needs a place of its own
 };
 
-static struct plan plan_of(const struct job *job) {
-    struct plan plan = {.accumulate = (job->op.accumulate & 1) != 0,
-                        .activation = job->op.u.matmul.activation != DAPT_ACT_NONE};
+static struct fusion fusion_of(const struct job *job) {
+    struct fusion fusion = {.accumulate = (job->op.accumulate & 1) != 0,
+                            .activation = job->op.u.matmul.activation != DAPT_ACT_NONE};
     const float *residual = job->in[OPERAND_RESIDUAL].data.f;
-    plan.residual_here = residual != NULL && residual == job->out[0].data.f;
-    plan.after = plan.activation || (plan.accumulate && plan.residual_here);
-    plan.temporary = plan.after && (plan.accumulate || residual != NULL);
-    return plan;
+    fusion.residual_here = residual != NULL && residual == job->out[0].data.f;
+    fusion.after = fusion.activation || (fusion.accumulate && fusion.residual_here);
+    fusion.temporary = fusion.after && (fusion.accumulate || residual != NULL);
+    return fusion;
 }
 
-static int64_t sum_length(const struct job *job) {
+static int64_t size_k(const struct job *job) {
     return job->op.u.matmul.transpose_a ? job->in[OPERAND_A].rows : job->in[OPERAND_A].cols;
 }
 
-// A length cut into equal steps of at most `limit`, rounded up to `unit`.
+// The step that divides a length evenly into steps of at most `limit`, rounded up to `unit`.
 static int64_t even_step(int64_t length, int64_t limit, int64_t unit) {
     int64_t pieces = ceil_div(length, limit);
     return min_i64(length, ceil_div(ceil_div(length, pieces), unit) * unit);
@@ -51,19 +51,19 @@ static int64_t even_step(int64_t length, int64_t limit, int64_t unit) {
 
 static void matmul_prepare(struct job *job) {
     const struct view *c = &job->out[0];
-    int64_t m = c->rows, n = c->cols, k = sum_length(job);
+    int64_t m = c->rows, n = c->cols, k = size_k(job);
     job->count[2] = 1;
-    if (m <= FEW_ROWS && !job->op.u.matmul.transpose_a) {
-        job->step[0] = m, job->step[1] = FEW_COLS, job->step[2] = k;
-        job->count[0] = 1, job->count[1] = ceil_div(n, FEW_COLS);
+    if (m <= SKINNY_ROWS && !job->op.u.matmul.transpose_a) {
+        job->step[0] = m, job->step[1] = SKINNY_COLS, job->step[2] = k;
+        job->count[0] = 1, job->count[1] = ceil_div(n, SKINNY_COLS);
         job->tasks = job->count[1];
-        job->private = (size_t)FEW_ROWS * FEW_COLS * sizeof(float);
-        job->at = WAY_FEW;
+        job->private = (size_t)SKINNY_ROWS * SKINNY_COLS * sizeof(float);
+        job->at = ALGO_SKINNY;
         return;
     }
     int64_t limit_n = 512, limit_m = max_i64(64, TILE_FLOATS / min_i64(n, limit_n));
-    int64_t least = k >= 4 * SPLIT_LENGTH ? LEAST_EDGE_LONG : LEAST_EDGE;
-    // Halve the tiles until there are enough of them, as long as they stay worth a call.
+    int64_t least = k >= 4 * MIN_SPLIT_K ? MIN_EDGE_LONG_K : MIN_EDGE;
+    // Halve the tiles until there are enough of them, as long as each is worth a call.
     for (;;) {
         job->step[1] = even_step(n, limit_n, MAX_LANES);
         job->step[0] = even_step(m, limit_m, MAX_LANES);
@@ -80,27 +80,26 @@ static void matmul_prepare(struct job *job) {
     }
     int64_t tiles = job->count[0] * job->count[1];
     job->step[2] = k;
-    job->at = WAY_TILES;
-    if (tiles < MIN_TASKS && k >= 2 * SPLIT_LENGTH && m * n * k >= (INT64_C(1) << 21)) {
-        int64_t parts = min_i64(min_i64(MAX_SPLIT, k / SPLIT_LENGTH), ceil_div(MIN_TASKS, tiles));
-        job->step[2] = even_step(k, ceil_div(k, parts), MAX_LANES);
+    job->at = ALGO_TILES;
+    if (tiles < MIN_TASKS && k >= 2 * MIN_SPLIT_K && m * n * k >= (INT64_C(1) << 21)) {
+        int64_t splits = min_i64(min_i64(MAX_SPLITS, k / MIN_SPLIT_K), ceil_div(MIN_TASKS, tiles));
+        job->step[2] = even_step(k, ceil_div(k, splits), MAX_LANES);
         job->count[2] = ceil_div(k, job->step[2]);
         job->shared = (size_t)(job->count[2] * m * n) * sizeof(float);
-        job->at = WAY_SPLIT;
+        job->at = ALGO_SPLIT_K;
     }
     job->tasks = tiles * job->count[2];
-    if (job->at == WAY_TILES && plan_of(job).temporary)
+    if (job->at == ALGO_TILES && fusion_of(job).temporary)
         job->private = (size_t)(job->step[0] * job->step[1]) * sizeof(float);
 }
 
-// ----------------------------------------------------------------------------------- what is fused
+// ---------------------------------------------------------------------------------------- epilogue
 
-// c = act(t + bias) + residual [+ c] for one block; t may be c, and may hold the bias already. Column
-// and row numbers are those of c.
-static inline __attribute__((always_inline)) void finish_kind(const struct job *job,
-                                                              enum dapt_activation kind,
-                                                              const float *bias, struct block b,
-                                                              const float *t, int64_t t_stride) {
+// c = act(t + bias) + residual [+ c] for one block of c; t may be c, and may hold the bias already.
+static inline __attribute__((always_inline)) void epilogue_kind(const struct job *job,
+                                                                enum dapt_activation kind,
+                                                                const float *bias, struct block b,
+                                                                const float *t, int64_t t_stride) {
     const struct view *c = &job->out[0], *residual = &job->in[OPERAND_RESIDUAL];
     bool accumulate = (job->op.accumulate & 1) != 0;
     int64_t length = b.col_end - b.col;
@@ -127,25 +126,26 @@ static inline __attribute__((always_inline)) void finish_kind(const struct job *
     }
 }
 
-static void finish(const struct job *job, const float *bias, struct block b, const float *t,
-                   int64_t t_stride) {
+static void epilogue(const struct job *job, const float *bias, struct block b, const float *t,
+                     int64_t t_stride) {
     switch (job->op.u.matmul.activation) {
-    case DAPT_ACT_GELU: finish_kind(job, DAPT_ACT_GELU, bias, b, t, t_stride); break;
-    case DAPT_ACT_GELU_TANH: finish_kind(job, DAPT_ACT_GELU_TANH, bias, b, t, t_stride); break;
-    case DAPT_ACT_SILU: finish_kind(job, DAPT_ACT_SILU, bias, b, t, t_stride); break;
-    case DAPT_ACT_RELU: finish_kind(job, DAPT_ACT_RELU, bias, b, t, t_stride); break;
-    default: finish_kind(job, DAPT_ACT_NONE, bias, b, t, t_stride); break;
+    case DAPT_ACT_GELU: epilogue_kind(job, DAPT_ACT_GELU, bias, b, t, t_stride); break;
+    case DAPT_ACT_GELU_TANH: epilogue_kind(job, DAPT_ACT_GELU_TANH, bias, b, t, t_stride); break;
+    case DAPT_ACT_SILU: epilogue_kind(job, DAPT_ACT_SILU, bias, b, t, t_stride); break;
+    case DAPT_ACT_RELU: epilogue_kind(job, DAPT_ACT_RELU, bias, b, t, t_stride); break;
+    default: epilogue_kind(job, DAPT_ACT_NONE, bias, b, t, t_stride); break;
     }
 }
 
-// Lays down in `t` what the product is added to: the bias always, so that an activation merged into
-// the product changes no bit; what comes behind an activation not. False: nothing, it overwrites.
-static bool begin(const struct job *job, struct plan plan, struct block b, float *t,
-                  int64_t t_stride) {
+// Writes to `t` what the GEMM adds to (beta = 1): always the bias, so that fusing an activation
+// changes no bit; residual and old c unless they come after the activation. False: nothing, beta =
+// 0.
+static bool preload_c(const struct job *job, struct fusion fusion, struct block b, float *t,
+                      int64_t t_stride) {
     const struct view *residual = &job->in[OPERAND_RESIDUAL];
     const float *bias = job->in[OPERAND_BIAS].data.f;
-    bool keep = !plan.after && (plan.accumulate || plan.residual_here),
-         add = !plan.after && residual->data.f != NULL && !plan.residual_here;
+    bool keep = !fusion.after && (fusion.accumulate || fusion.residual_here),
+         add = !fusion.after && residual->data.f != NULL && !fusion.residual_here;
     if (bias == NULL && !add) return keep;
     int64_t length = b.col_end - b.col;
     for (int64_t row = b.row; row < b.row_end; row++) {
@@ -168,9 +168,9 @@ static bool begin(const struct job *job, struct plan plan, struct block b, float
     return true;
 }
 
-// ------------------------------------------------------------------------------------ tiles, split
+// ---------------------------------------------------------------------------------- tiles, split-K
 
-// Operand a from row `row` of op(a), b from column `col` of op(b), both from term `k` of the sum.
+// op(a) from row `row` on, op(b) from column `col` on, both from element k of K on.
 static struct blas_matrix slice_a(const struct job *job, int64_t row, int64_t k) {
     const struct view *a = &job->in[OPERAND_A];
     bool t = job->op.u.matmul.transpose_a;
@@ -186,33 +186,33 @@ static struct blas_matrix slice_b(const struct job *job, int64_t col, int64_t k)
 
 static void tile_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *c = &job->out[0];
-    struct plan plan = plan_of(job);
+    struct fusion fusion = fusion_of(job);
     struct block b = grid_block(job, task, c->rows, c->cols);
     int64_t rows = b.row_end - b.row, cols = b.col_end - b.col;
-    float *to = plan.temporary ? job_private(job, thread) : c->data.f + b.row * c->stride + b.col;
-    int64_t stride = plan.temporary ? cols : c->stride;
-    bool add = begin(job, plan, b, to, stride);
+    float *to = fusion.temporary ? job_private(job, thread) : c->data.f + b.row * c->stride + b.col;
+    int64_t stride = fusion.temporary ? cols : c->stride;
+    bool add = preload_c(job, fusion, b, to, stride);
     job_multiply(job, thread, rows, cols, job->step[2], slice_a(job, b.row, 0),
                  slice_b(job, b.col, 0), add ? 1.0f : 0.0f, to, stride);
-    if (plan.after) finish(job, NULL, b, to, stride);
+    if (fusion.after) epilogue(job, NULL, b, to, stride);
 }
 
-static void split_task(struct job *job, int64_t task, unsigned thread) {
+static void split_k_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *c = &job->out[0];
     struct block b = grid_block(job, task / job->count[2], c->rows, c->cols);
     int64_t part = task % job->count[2], from = part * job->step[2];
-    int64_t length = min_i64(sum_length(job), from + job->step[2]) - from;
+    int64_t length = min_i64(size_k(job), from + job->step[2]) - from;
     float *to = (float *)job_shared(job) + part * c->rows * c->cols + b.row * c->cols + b.col;
     job_multiply(job, thread, b.row_end - b.row, b.col_end - b.col, length,
                  slice_a(job, b.row, from), slice_b(job, b.col, from), 0.0f, to, c->cols);
 }
 
-#define JOIN_FLOATS 8192
+#define REDUCE_FLOATS 8192
 
-static void join_task(struct job *job, int64_t task, unsigned thread) {
+static void split_k_reduce_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
     const struct view *c = &job->out[0];
-    int64_t rows = max_i64(1, JOIN_FLOATS / c->cols), total = c->rows * c->cols;
+    int64_t rows = max_i64(1, REDUCE_FLOATS / c->cols), total = c->rows * c->cols;
     struct block b = {task * rows, min_i64(c->rows, (task + 1) * rows), 0, c->cols};
     float *sum = (float *)job_shared(job);
     for (int64_t i = b.row * c->cols; i < b.row_end * c->cols; i++) {
@@ -220,10 +220,10 @@ static void join_task(struct job *job, int64_t task, unsigned thread) {
         for (int64_t p = 1; p < job->count[2]; p++) s += sum[p * total + i];
         sum[i] = s;
     }
-    finish(job, job->in[OPERAND_BIAS].data.f, b, sum + b.row * c->cols, c->cols);
+    epilogue(job, job->in[OPERAND_BIAS].data.f, b, sum + b.row * c->cols, c->cols);
 }
 
-// ---------------------------------------------------------------------------------------- few rows
+// ------------------------------------------------------------------------------------------ skinny
 
 static float dot(const float *a, const float *b, int64_t length) {
     vf sum[4] = {{0}};
@@ -235,47 +235,47 @@ static float dot(const float *a, const float *b, int64_t length) {
     return hsum((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-// t [cols] = a [k] b [k, cols]: eight rows of b at a time.
-static void sum_of_rows(const float *a, const struct blas_matrix *b, int64_t k, float *t,
-                        int64_t cols) {
+// t [cols] = a [K] b [K,cols], eight rows of b at a time.
+static void multiply_row(const float *a, const struct blas_matrix *b, int64_t k, float *t,
+                         int64_t cols) {
     memset(t, 0, (size_t)cols * sizeof *t);
     for (int64_t r = 0; r < k; r += 8) {
-        int64_t terms = min_i64(8, k - r);
+        int64_t count = min_i64(8, k - r);
         const float *row = b->data + r * b->stride;
         int64_t c = 0;
-        for (; terms == 8 && c + LANES <= cols; c += LANES) {
+        for (; count == 8 && c + LANES <= cols; c += LANES) {
             vf s = load(t + c);
             for (int u = 0; u < 8; u++) s += a[r + u] * load(row + u * b->stride + c);
             store(t + c, s);
         }
         for (; c < cols; c++)
-            for (int64_t u = 0; u < terms; u++) t[c] += a[r + u] * row[u * b->stride + c];
+            for (int64_t u = 0; u < count; u++) t[c] += a[r + u] * row[u * b->stride + c];
     }
 }
 
-static void few_task(struct job *job, int64_t task, unsigned thread) {
+static void skinny_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *c = &job->out[0];
-    struct block b = {0, c->rows, task * FEW_COLS, min_i64(c->cols, (task + 1) * FEW_COLS)};
+    struct block b = {0, c->rows, task * SKINNY_COLS, min_i64(c->cols, (task + 1) * SKINNY_COLS)};
     int64_t cols = b.col_end - b.col, k = job->step[2];
     struct blas_matrix weights = slice_b(job, b.col, 0);
     float *t = job_private(job, thread);
     for (int64_t row = 0; row < c->rows && !weights.transposed; row++)
-        sum_of_rows(slice_a(job, row, 0).data, &weights, k, t + row * FEW_COLS, cols);
+        multiply_row(slice_a(job, row, 0).data, &weights, k, t + row * SKINNY_COLS, cols);
     for (int64_t col = 0; col < cols && weights.transposed; col++)
         for (int64_t row = 0; row < c->rows; row++)
-            t[row * FEW_COLS + col] = dot(slice_a(job, row, 0).data,
-                                          weights.data + col * weights.stride, k);
-    finish(job, job->in[OPERAND_BIAS].data.f, b, t, FEW_COLS);
+            t[row * SKINNY_COLS + col] = dot(slice_a(job, row, 0).data,
+                                             weights.data + col * weights.stride, k);
+    epilogue(job, job->in[OPERAND_BIAS].data.f, b, t, SKINNY_COLS);
 }
 
 static void matmul_run(struct job *job) {
     const struct view *c = &job->out[0];
-    switch ((enum way)job->at) {
-    case WAY_FEW: job_loop(job, job->tasks, few_task); break;
-    case WAY_TILES: job_loop(job, job->tasks, tile_task); break;
-    case WAY_SPLIT:
-        job_loop(job, job->tasks, split_task);
-        job_loop(job, ceil_div(c->rows, max_i64(1, JOIN_FLOATS / c->cols)), join_task);
+    switch ((enum algo)job->at) {
+    case ALGO_SKINNY: job_loop(job, job->tasks, skinny_task); break;
+    case ALGO_TILES: job_loop(job, job->tasks, tile_task); break;
+    case ALGO_SPLIT_K:
+        job_loop(job, job->tasks, split_k_task);
+        job_loop(job, ceil_div(c->rows, max_i64(1, REDUCE_FLOATS / c->cols)), split_k_reduce_task);
         break;
     }
 }

@@ -1,7 +1,8 @@
-// Normalisations of rows and their gradients; sums over rows.
+// RMS norm and layer norm, their gradients, and sums over rows.
+//   x, y, dy, dx [N,C] or [N,H,C], weight, bias, dweight, dbias [C], mean, rstd [rows]
 //
-// A gradient with respect to a weight is a sum over all rows, in two stages: each block of rows
-// sums its own into one row of `parts`; the parts are added in order.
+// Sums over rows (column_sum, dweight, dbias) take two passes: each block of rows is summed into
+// one row of `parts` [blocks,C]; then the parts are added in order.
 #include "simd.h"
 
 #define BLOCK 16384
@@ -14,8 +15,7 @@ static int64_t row_count(const struct view *v) {
     return v->rows * v->inner;
 }
 
-// Blocks of whole rows: step[0] each, count[0] of them, at most MAX_PARTS if there is a sum over
-// rows.
+// Blocks of whole rows: step[0] rows each, count[0] blocks; at most MAX_PARTS for a sum over rows.
 static void grid_whole_rows(struct job *job, int64_t rows, int64_t cols, bool parts) {
     job->step[0] = max_i64(1, BLOCK / max_i64(cols, 1));
     if (parts) job->step[0] = max_i64(job->step[0], ceil_div(rows, MAX_PARTS));
@@ -90,10 +90,15 @@ static void norm_prepare(struct job *job) {
     grid_whole_rows(job, row_count(&job->in[0]), job->in[0].cols, false);
 }
 
+// What is added to every weight. Without an offset -0 rather than 0: that leaves each bit of them.
+static float weight_offset(const struct job *job) {
+    return job->op.u.norm.weight_offset != 0.0f ? job->op.u.norm.weight_offset : -0.0f;
+}
+
 static void rms_norm_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
     const struct view *x = &job->in[0], *y = &job->out[0];
-    const float *weight = job->in[1].data.f;
+    const float *weight = job->in[1].data.f, offset = weight_offset(job);
     float *rstd = job->out[1].data.f;
     int64_t cols = x->cols, whole = cols / LANES * LANES, rest = cols - whole;
     int64_t end = min_i64(row_count(x), (task + 1) * job->step[0]);
@@ -112,8 +117,10 @@ static void rms_norm_task(struct job *job, int64_t task, unsigned thread) {
         sum[1] += last * last;
         float r = 1.0f / __builtin_sqrtf(hsum(sum[0] + sum[1]) / (float)cols + job->op.u.norm.eps);
         rstd[n] = r;
-        for (c = 0; c < whole; c += LANES) store(to + c, load(from + c) * r * load(weight + c));
-        if (rest > 0) store_part(to + whole, last * r * load_part(weight + whole, rest), rest);
+        for (c = 0; c < whole; c += LANES)
+            store(to + c, load(from + c) * r * (offset + load(weight + c)));
+        if (rest > 0)
+            store_part(to + whole, last * r * (offset + load_part(weight + whole, rest)), rest);
     }
 }
 static void rms_norm_run(struct job *job) {
@@ -164,12 +171,12 @@ const struct op_row ISA(op_layer_norm) = {norm_prepare, layer_norm_run};
 
 // --------------------------------------------------------------------------------------- gradients
 
-// One row of both gradients. xh = (x - mean) * rstd, g = dy * weight:
+// One row of both gradients. xh = (x - mean) * rstd, g = dy * (offset + weight):
 //   dx = rstd * (g - [centred] mean(g) - xh * mean(g * xh)); weight_sum += dy * xh; bias_sum += dy
 // weight_sum and bias_sum may be NULL.
 static inline __attribute__((always_inline)) void grad_row(const float *dy, const float *x,
-                                                           const float *weight, float mean,
-                                                           float rstd, bool centred,
+                                                           const float *weight, float offset,
+                                                           float mean, float rstd, bool centred,
                                                            bool accumulate, int64_t cols, float *dx,
                                                            float *weight_sum, float *bias_sum) {
     int64_t whole = cols / LANES * LANES, rest = cols - whole;
@@ -178,7 +185,7 @@ static inline __attribute__((always_inline)) void grad_row(const float *dy, cons
         if (c == whole && rest == 0) break;
         bool part = c == whole;
         vf d = part ? load_part(dy + c, rest) : load(dy + c);
-        vf w = part ? load_part(weight + c, rest) : load(weight + c);
+        vf w = offset + (part ? load_part(weight + c, rest) : load(weight + c));
         vf xh = ((part ? load_part(x + c, rest) : load(x + c)) - mean) * rstd;
         vf g = d * w;
         if (centred) sum_g += g;
@@ -198,7 +205,7 @@ static inline __attribute__((always_inline)) void grad_row(const float *dy, cons
         if (c == whole && rest == 0) break;
         bool part = c == whole;
         vf d = part ? load_part(dy + c, rest) : load(dy + c);
-        vf w = part ? load_part(weight + c, rest) : load(weight + c);
+        vf w = offset + (part ? load_part(weight + c, rest) : load(weight + c));
         vf xh = ((part ? load_part(x + c, rest) : load(x + c)) - mean) * rstd;
         vf v = rstd * (d * w - mean_g - xh * mean_gx);
         if (accumulate) v += part ? load_part(dx + c, rest) : load(dx + c);
@@ -219,14 +226,14 @@ static void norm_grad_prepare(struct job *job) {
 static void rms_norm_grad_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
     const struct view *dy = &job->in[0], *x = &job->in[1], *dx = &job->out[0];
-    const float *weight = job->in[2].data.f, *rstd = job->in[3].data.f;
+    const float *weight = job->in[2].data.f, *rstd = job->in[3].data.f, offset = weight_offset(job);
     float *part = (float *)job_shared(job) + task * x->cols;
     memset(part, 0, (size_t)x->cols * sizeof *part);
     bool accumulate = (job->op.accumulate & 1) != 0;
     int64_t end = min_i64(row_count(x), (task + 1) * job->step[0]);
     for (int64_t n = task * job->step[0]; n < end; n++)
-        grad_row(row_of(dy, n), row_of(x, n), weight, 0.0f, rstd[n], false, accumulate, x->cols,
-                 (float *)row_of(dx, n), part, NULL);
+        grad_row(row_of(dy, n), row_of(x, n), weight, offset, 0.0f, rstd[n], false, accumulate,
+                 x->cols, (float *)row_of(dx, n), part, NULL);
 }
 static void rms_norm_grad_run(struct job *job) {
     int64_t cols = job->in[1].cols;
@@ -248,8 +255,8 @@ static void layer_norm_grad_task(struct job *job, int64_t task, unsigned thread)
     bool accumulate = (job->op.accumulate & 1) != 0;
     int64_t end = min_i64(row_count(x), (task + 1) * job->step[0]);
     for (int64_t n = task * job->step[0]; n < end; n++)
-        grad_row(row_of(dy, n), row_of(x, n), weight, mean[n], rstd[n], true, accumulate, x->cols,
-                 (float *)row_of(dx, n), part, bias_part);
+        grad_row(row_of(dy, n), row_of(x, n), weight, -0.0f, mean[n], rstd[n], true, accumulate,
+                 x->cols, (float *)row_of(dx, n), part, bias_part);
 }
 static void layer_norm_grad_run(struct job *job) {
     int64_t cols = job->in[1].cols;

@@ -1,4 +1,5 @@
-// AdamW over one flat range, and the sums that gradient clipping and reporting need.
+// AdamW (Loshchilov and Hutter 2019, algorithm 2) over one flat range: grad, param, m, v [n]; and
+// the sums that gradient clipping and reports need.
 #include <math.h>
 
 #include "simd.h"
@@ -7,7 +8,7 @@
 
 // -------------------------------------------------------------------------------------------- sums
 //
-// Chunks in double, eight partial sums each; the chunks' sums are added in order.
+// Chunks are summed in double, with 16 partial sums each; then the sums of the chunks, in order.
 
 static void sum_prepare(struct job *job) {
     const struct view *x = &job->in[0];

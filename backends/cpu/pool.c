@@ -1,8 +1,8 @@
-// A team of threads for short loops: tasks are taken one by one from a shared counter.
+// A thread pool for short loops: tasks are taken one by one from a shared counter.
 //
 // `ticket` holds the loop's number (high half) and its next task (low half). A thread reads the
-// ticket, then the loop's fields, then claims a task by compare-and-swap: if the loop has changed
-// meanwhile the swap fails, so what it read is never used. Before the fields change, the ticket is
+// ticket, then the fields of the loop, then claims a task by compare-and-swap. If the loop has
+// changed meanwhile, the swap fails and the fields are not used. Before they change, the ticket is
 // closed under a new number.
 #include <pthread.h>
 #include <sched.h>
@@ -14,8 +14,8 @@
 #define TASK_BITS 32
 #define TASK_MASK ((UINT64_C(1) << TASK_BITS) - 1)
 #define CLOSED TASK_MASK
-// Looks before a thread goes to sleep. Gaps between the loops of a program are a few microseconds;
-// spinning longer than that only takes time from others.
+// Spins before a thread sleeps. The gaps between the loops of a program are a few microseconds; to
+// spin longer only takes time from others.
 #define SPINS_IDLE 400
 #define SPINS_FINISH 2000
 
@@ -30,11 +30,11 @@ struct pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake, finished;
     unsigned threads, started;  // the caller is thread 0
-    struct member {
+    struct worker {
         struct pool *pool;
         unsigned index;
         pthread_t thread;
-    } * members;
+    } * workers;
 };
 
 static inline void relax(void) {
@@ -46,8 +46,8 @@ static inline void relax(void) {
 }
 
 unsigned pool_flush_denormals(unsigned mode) {
-    // Numbers below 1.2e-38 cost a hundred times as much as others and mean nothing here: they
-    // count as 0.
+    // Denormals, below 1.2e-38, cost a hundred times as much as other numbers and mean nothing
+    // here: they count as 0.
 #if defined(__x86_64__)
     unsigned old = __builtin_ia32_stmxcsr();
     __builtin_ia32_ldmxcsr(mode == POOL_FLUSH ? old | 0x8040u
@@ -99,12 +99,12 @@ static bool has_task(struct pool *pool) {
     return task != CLOSED && (int64_t)task < atomic_load(&pool->tasks);
 }
 
-static void *member_main(void *argument) {
-    struct member *member = argument;
-    struct pool *pool = member->pool;
+static void *worker_main(void *argument) {
+    struct worker *worker = argument;
+    struct pool *pool = worker->pool;
     pool_flush_denormals(POOL_FLUSH);
     while (!atomic_load(&pool->stop)) {
-        take_tasks(pool, member->index);
+        take_tasks(pool, worker->index);
         int spins = 0;
         while (spins < SPINS_IDLE && !has_task(pool) && !atomic_load(&pool->stop)) relax(), spins++;
         if (spins < SPINS_IDLE) continue;
@@ -161,11 +161,11 @@ enum dapt_status pool_create(const struct dapt_host *host, unsigned threads, str
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->finished, NULL);
-    pool->members = calloc(threads, sizeof *pool->members);
-    bool ok = pool->members != NULL;
+    pool->workers = calloc(threads, sizeof *pool->workers);
+    bool ok = pool->workers != NULL;
     for (unsigned i = 1; ok && i < threads; i++) {
-        pool->members[i] = (struct member){.pool = pool, .index = i};
-        ok = pthread_create(&pool->members[i].thread, NULL, member_main, &pool->members[i]) == 0;
+        pool->workers[i] = (struct worker){.pool = pool, .index = i};
+        ok = pthread_create(&pool->workers[i].thread, NULL, worker_main, &pool->workers[i]) == 0;
         pool->started += ok;
     }
     if (!ok) {
@@ -185,11 +185,11 @@ void pool_destroy(struct pool **pool_pointer) {
     atomic_store(&pool->stop, true);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->mutex);
-    for (unsigned i = 1; i < pool->started; i++) pthread_join(pool->members[i].thread, NULL);
+    for (unsigned i = 1; i < pool->started; i++) pthread_join(pool->workers[i].thread, NULL);
     pthread_mutex_destroy(&pool->mutex);
     pthread_cond_destroy(&pool->wake);
     pthread_cond_destroy(&pool->finished);
-    free(pool->members);
+    free(pool->workers);
     free(pool);
     *pool_pointer = NULL;
 }

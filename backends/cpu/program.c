@@ -1,4 +1,4 @@
-// Programs: resolved once into jobs, then run again and again without looking anything up.
+// Programs: resolved into jobs once, then run again and again without any lookup.
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -62,7 +62,8 @@ enum dapt_status cpu_program_compile(struct dapt_device *device, const struct da
             job->out[k] = resolve(program, buffers, job->op.outputs[k]);
         job->row->prepare(job);
         job->shared = (job->shared + 63) & ~(size_t)63;
-        // Private areas of two threads never share a line, nor the same place in every page.
+        // Private areas of two threads never share a cache line, nor the same offset in their
+        // pages.
         job->private = job->private > 0 ? ((job->private + 63) & ~(size_t)63) + 192 : 0;
         if (job->shared > shared) shared = job->shared;
         if (job->private > private) private = job->private;
@@ -139,14 +140,14 @@ void *job_private(const struct job *job, unsigned thread) {
     return job->device->scratch + job->device->shared + thread * job->device->private;
 }
 
-#define UNIT_LEAST 16  // rows, columns and terms below which laying out costs more than it saves
+#define AMX_MIN_SIZE 16  // of M, N and K, below which packing costs more than it saves
 
 void job_multiply(const struct job *job, unsigned thread, int64_t m, int64_t n, int64_t k,
                   struct blas_matrix a, struct blas_matrix b, float beta, float *c,
                   int64_t c_stride) {
 #if defined(DAPT_CPU_AMX)
     uint8_t *unit = job->device->matrix_unit;
-    if (unit != NULL && m >= UNIT_LEAST && n >= UNIT_LEAST && k >= UNIT_LEAST) {
+    if (unit != NULL && m >= AMX_MIN_SIZE && n >= AMX_MIN_SIZE && k >= AMX_MIN_SIZE) {
         amx_multiply(unit + thread * amx_workspace(), m, n, k, a, b, beta, c, c_stride);
         return;
     }

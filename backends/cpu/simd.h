@@ -1,6 +1,6 @@
-// Vectors of the widest kind of the instruction set that this file is compiled for, by the
-// compilers' vector extensions: the same text serves every processor. Included only by files that
-// compute (see cpu.h).
+// Vectors as wide as the instruction set that this file is compiled for allows, by the vector
+// extensions of the compilers: one source serves every processor. Included only by files of kernels
+// (see cpu.h).
 #ifndef DAPT_CPU_SIMD_H
 #define DAPT_CPU_SIMD_H
 #include <string.h>
@@ -11,7 +11,7 @@
 #include <immintrin.h>
 #endif
 
-// DAPT_ISA is given on the command line: ISA(name) is this instruction set's own `name`.
+// DAPT_ISA is defined by the build: ISA(name) is `name` with the instruction set as suffix.
 #define ISA_JOIN(name, isa) name##_##isa
 #define ISA_EXPAND(name, isa) ISA_JOIN(name, isa)
 #define ISA(name) ISA_EXPAND(name, DAPT_ISA)
@@ -109,8 +109,7 @@ static inline float hmax(vf v) {
 
 // --------------------------------------------------------------------------------------- functions
 //
-// Polynomials fitted at Chebyshev nodes; NaN stays NaN, the ends are 0 and infinity as they should
-// be.
+// Polynomials fitted at Chebyshev nodes. NaN stays NaN, and the limits at both ends are exact.
 
 static inline vf round_even(vf x) {
 #if defined(__AVX512F__)
@@ -169,7 +168,7 @@ static inline vf vtanh(vf x) {
     return vselect(magnitude < 0.625f, small, large);
 }
 
-// The normal distribution: P(X <= x), and its density. One exponential for both.
+// The normal distribution: its cdf P(X <= x), and its density. One exponential for both.
 static inline vf vnormal(vf x, vf *density) {
     vf magnitude = (vf)((vi)x & splat_i(INT32_MAX));
     vf e = vexp(-0.5f * x * x);
@@ -192,10 +191,10 @@ static inline vf vsigmoid(vf x) {
 }
 
 // The same and its derivative, both without cancellation at either end.
-static inline vf vsigmoid_slope(vf x, vf *slope) {
+static inline vf vsigmoid_grad(vf x, vf *derivative) {
     vf e = vexp((vf)((vi)x | splat_i(INT32_MIN)));  // exp(-|x|)
     vf near = 1.0f / (1.0f + e), far = e * near;
-    *slope = near * far;
+    *derivative = near * far;
     return vselect(x < 0.0f, far, near);
 }
 
@@ -210,14 +209,14 @@ static inline vf activate(enum dapt_activation kind, vf x) {
     default: return x;
     }
 }
-static inline vf activate_slope(enum dapt_activation kind, vf x) {
+static inline vf activate_grad(enum dapt_activation kind, vf x) {
     vf density, s;
     switch (kind) {
     case DAPT_ACT_GELU: s = vnormal(x, &density); return s + x * density;
     case DAPT_ACT_GELU_TANH:
-        s = vsigmoid_slope(1.59576912f * (x + 0.044715f * x * x * x), &density);
+        s = vsigmoid_grad(1.59576912f * (x + 0.044715f * x * x * x), &density);
         return s + x * density * (1.59576912f + 0.214064448f * x * x);
-    case DAPT_ACT_SILU: s = vsigmoid_slope(x, &density); return s + x * density;
+    case DAPT_ACT_SILU: s = vsigmoid_grad(x, &density); return s + x * density;
     case DAPT_ACT_RELU: return vselect(x > 0.0f, splat(1.0f), vselect(x == x, (vf){0}, x));
     default: return splat(1.0f);
     }
@@ -225,8 +224,8 @@ static inline vf activate_slope(enum dapt_activation kind, vf x) {
 
 // ------------------------------------------------------------------------------------------- grids
 
-// Rows x columns cut into blocks of about `size` elements; columns are cut only where one row is
-// longer than that. step and count: [0] rows, [1] columns.
+// Divides rows x columns into blocks of about `size` elements; columns are divided only where one
+// row is longer than that. step and count: [0] rows, [1] columns.
 static inline void grid_rows(struct job *job, int64_t rows, int64_t cols, int64_t size) {
     job->step[1] = cols > size ? size : max_i64(cols, 1);
     job->count[1] = ceil_div(max_i64(cols, 1), job->step[1]);
@@ -246,7 +245,7 @@ static inline struct block grid_block(const struct job *job, int64_t task, int64
                           min_i64(cols, (c + 1) * job->step[1])};
 }
 
-// Each op of these files: its row of the table.
+// The ops: one row of the table each.
 #define OP_ROW(name) extern const struct op_row ISA(name)
 OP_ROW(op_embed);
 OP_ROW(op_embed_grad);

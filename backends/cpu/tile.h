@@ -1,48 +1,49 @@
-// Small matrix products in cache, for attention: c [m,n] (+)= a [m,k] b [k,n].
+// A GEMM for small matrices in cache, for attention: c [M,N] (+)= a [M,K] b [K,N].
 //
-// a is read one element at a time, so any two strides do (a transpose is free); b and c are rows of
-// vectors.
+// a is read element by element and may have any two strides, so its transpose is free; b and c are
+// rows of vectors. tile_block is the microkernel: its rows of c are accumulators in registers.
 #ifndef DAPT_CPU_TILE_H
 #define DAPT_CPU_TILE_H
 #include "simd.h"
 
 #if VECTOR_BYTES == 64 || defined(__aarch64__)
-#define TILE_VECTORS 4  // of a row of c in registers; four rows: 16 of 32 registers
+#define TILE_VECTORS 4  // of a row of c; with four rows 16 of 32 registers
 #else
 #define TILE_VECTORS 2
 #endif
 
+// Element (i, r) of [M,K] is at data[i * row + r * k].
 struct tile_a {
     const float *data;
-    int64_t row, term;
-};  // element (i, r) at data[i * row + r * term]
+    int64_t row, k;
+};
 
 static inline __attribute__((always_inline)) void tile_block(const int rows, const int vectors,
                                                              int64_t k, struct tile_a a,
                                                              const float *b, int64_t b_stride,
                                                              float *c, int64_t c_stride,
                                                              bool accumulate) {
-    vf sum[4][TILE_VECTORS];
+    vf acc[4][TILE_VECTORS];
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++)
-            sum[i][j] = accumulate ? load(c + i * c_stride + j * LANES) : (vf){0};
+            acc[i][j] = accumulate ? load(c + i * c_stride + j * LANES) : (vf){0};
     for (int64_t r = 0; r < k; r++) {
-        vf right[TILE_VECTORS];
+        vf b_r[TILE_VECTORS];
 #pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++) right[j] = load(b + r * b_stride + j * LANES);
+        for (int j = 0; j < vectors; j++) b_r[j] = load(b + r * b_stride + j * LANES);
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
-            vf left = splat(a.data[i * a.row + r * a.term]);
+            vf a_i = splat(a.data[i * a.row + r * a.k]);
 #pragma GCC unroll 4
-            for (int j = 0; j < vectors; j++) sum[i][j] += left * right[j];
+            for (int j = 0; j < vectors; j++) acc[i][j] += a_i * b_r[j];
         }
     }
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
-        for (int j = 0; j < vectors; j++) store(c + i * c_stride + j * LANES, sum[i][j]);
+        for (int j = 0; j < vectors; j++) store(c + i * c_stride + j * LANES, acc[i][j]);
 }
 
 static inline __attribute__((always_inline)) void tile_rows(const int vectors, int64_t m, int64_t k,

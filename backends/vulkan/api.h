@@ -34,7 +34,7 @@
     X(GetPipelineCacheData)
 // clang-format on
 
-// Drivers that are Vulkan on top of something else, such as Metal, are listed if they are asked for.
+// Drivers that are Vulkan on top of something else, such as Metal, are listed only on request.
 #ifndef VK_KHR_portability_enumeration
 #define VK_KHR_PORTABILITY_ENUMERATION_EXTENSION_NAME "VK_KHR_portability_enumeration"
 #define VK_INSTANCE_CREATE_ENUMERATE_PORTABILITY_BIT_KHR 1

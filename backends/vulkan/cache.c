@@ -1,5 +1,5 @@
-// Files that remember what a device and its driver gave: compiled pipelines, measured tiles. A head
-// of ours before the data; whatever does not fit to the byte is a miss.
+// Cache files of what depends on a device and its driver: compiled pipelines, measured tiles. They
+// begin with a header; if it or the data differ by a single byte, that is a miss.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -72,7 +72,7 @@ static bool find_path(const struct dapt_device *d, const char *kind, char path[5
     return length > 0 && length < 512 && is_ours(path);
 }
 
-// Removes "NAME.PROCESS" beside NAME, of processes that were killed while they wrote: nobody holds them.
+// Removes "NAME.PROCESS" beside NAME that killed processes left: those that nobody has locked.
 static void sweep(const char *path) {
     char folder[512];
     const char *name = folder_of(path, folder);

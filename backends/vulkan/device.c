@@ -1,5 +1,5 @@
-// One open device: a queue, a timeline that counts what was submitted, and what to say when it
-// fails.
+// One open device: a queue, a timeline semaphore that counts submissions, and messages about
+// failures.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +9,9 @@
 #include "vk.h"
 
 #define CLOSE_SECONDS 60.0
-// Twice as long at most, a submission may take before the device is taken to hang. Pieces of
-// programs take a quarter of a second once they were measured; the first runs of large operations
-// on software devices are what takes long. DAPT_VK_TIMEOUT sets another number of seconds.
+// Seconds without progress after which the device is taken to hang (at most twice that pass).
+// Submissions take about a quarter of a second once they were measured; only the first runs of
+// large operations on software devices take long. DAPT_VK_TIMEOUT sets another number.
 #define PATIENCE 60.0
 #define SOFTWARE_PATIENCE 600.0
 
@@ -40,14 +40,14 @@ const char *vk_result_name(VkResult result) {
 }
 
 // ", running: ..." of the first submission that is not known to be done; "" where nothing is.
-static void tell_running(struct dapt_device *d, char *text, size_t size) {
+static void describe_running(struct dapt_device *d, char *text, size_t size) {
     uint64_t done = 0;
     *text = '\0';
     if (d->timeline == VK_NULL_HANDLE || d->submitted == 0) return;
     bool known = d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &done) == VK_SUCCESS &&
-                 done <= d->submitted && d->submitted - done <= VK_FLYING;
+                 done <= d->submitted && d->submitted - done <= VK_IN_FLIGHT;
     uint64_t at = known && done < d->submitted ? done + 1 : d->submitted;
-    const char *what = d->running[at % VK_FLYING];
+    const char *what = d->running[at % VK_IN_FLIGHT];
     if (what != NULL) snprintf(text, size, ", running: %s", what);
 }
 
@@ -55,7 +55,7 @@ enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const
     char running[256] = "";
     if (result == VK_ERROR_DEVICE_LOST) {
         device->lost = DAPT_ERROR_DEVICE;
-        tell_running(device, running, sizeof running);
+        describe_running(device, running, sizeof running);
     }
     return backend_fail(
         device->host, result == VK_ERROR_OUT_OF_HOST_MEMORY ? DAPT_ERROR_MEMORY : DAPT_ERROR_DEVICE,
@@ -64,7 +64,7 @@ enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const
 }
 
 void vk_forget(struct dapt_device *d, const void *begin, size_t size) {
-    for (size_t i = 0; i < VK_FLYING; i++)
+    for (size_t i = 0; i < VK_IN_FLIGHT; i++)
         if (d->running[i] != NULL && (uintptr_t)d->running[i] - (uintptr_t)begin < size)
             d->running[i] = NULL;
 }
@@ -87,7 +87,7 @@ static VkResult create_device(struct dapt_device *d) {
     uint32_t count = 0;
     if (a->memory_budget) extensions[count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
     if (a->portability)
-        extensions[count++] = "VK_KHR_portability_subset";  // must be, where it is there
+        extensions[count++] = "VK_KHR_portability_subset";  // required where it is offered
     VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
         .subgroupSizeControl = VK_TRUE};
@@ -168,7 +168,7 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
     struct dapt_device *d = calloc(1, sizeof *d);
     if (d == NULL) return backend_fail(host, DAPT_ERROR_MEMORY, "vulkan: no memory for a device");
     d->host = host;
-    d->instance = vk_instance_take(host);
+    d->instance = vk_instance_acquire(host);
     if (index >= d->instance->count) {  // gone since it was listed
         status = backend_fail(host, DAPT_ERROR_DEVICE, "vulkan: device %s is gone", info.name);
         goto done;
@@ -208,7 +208,7 @@ done:
     return DAPT_OK;
 }
 
-// Devices that hang: they, and what they use, stay until the end of the process.
+// Devices that hang: they and all they use stay until the end of the process.
 static struct dapt_device *abandoned;
 
 void vk_device_close(struct dapt_device *d) {
@@ -232,7 +232,7 @@ void vk_device_close(struct dapt_device *d) {
         if (d->pool != VK_NULL_HANDLE) d->api.DestroyCommandPool(d->handle, d->pool, NULL);
         d->api.DestroyDevice(d->handle, NULL);
     }
-    vk_instance_give();
+    vk_instance_release();
     free(d);
 }
 
@@ -289,7 +289,7 @@ enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, cons
                            .pCommandBuffers = &commands,
                            .signalSemaphoreCount = 1,
                            .pSignalSemaphores = &d->timeline};
-    d->running[value % VK_FLYING] = what;
+    d->running[value % VK_IN_FLIGHT] = what;
     VkResult result = d->api.QueueSubmit(d->queue, 1, &submit, VK_NULL_HANDLE);
     if (result != VK_SUCCESS) return vk_fail_call(d, result, "submission refused");
     d->submitted = value;
@@ -302,7 +302,7 @@ bool vk_idle(struct dapt_device *d) {
            value >= d->submitted;
 }
 
-// Waits without an end while the timeline moves; VK_TIMEOUT when it stood still.
+// Waits as long as the timeline moves; VK_TIMEOUT when it stood still.
 static VkResult wait_patiently(struct dapt_device *d, const VkSemaphoreWaitInfo *info) {
     uint64_t before = UINT64_MAX, now = 0;
     for (;;) {
@@ -331,7 +331,7 @@ enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) 
     if (result == VK_SUCCESS) return DAPT_OK;
     if (result != VK_TIMEOUT) return vk_fail_call(d, result, "waiting failed");
     char running[256];
-    tell_running(d, running, sizeof running);
+    describe_running(d, running, sizeof running);
     if (!patient)
         return backend_fail(d->host, DAPT_ERROR_DEVICE,
                             "vulkan: device %s did not finish within %g s%s", d->adapter->info.name,

@@ -1,12 +1,13 @@
-// Where barriers are needed. What passes since the last barrier touched is kept; a pass that meets
-// any of it, one of the two writing, needs a barrier, which empties the list.
+// Where barriers are needed: a pass needs one if its memory overlaps with what an earlier pass
+// since the last barrier touched, and one of the two writes (read after write, write after read,
+// write after write). A barrier empties the list of pending accesses.
 #include <stdlib.h>
 
 #include "lower.h"
 
-static bool meet(const struct vk_access *a, const struct vk_access *b) {
+static bool overlap(const struct vk_access *a, const struct vk_access *b) {
     if (a->end <= b->begin || b->end <= a->begin) return false;
-    // Slices of the columns of one matrix interleave without touching.
+    // Two slices of columns of one matrix interleave without overlap.
     if (a->stride != b->stride || a->stride == 0) return true;
     uint64_t low = a->begin < b->begin ? a->begin : b->begin, step = a->stride;
     uint64_t at_a = (a->begin - low) % step, at_b = (b->begin - low) % step;
@@ -23,7 +24,7 @@ static bool conflicts(const struct pending *pending, const struct vk_pass *p) {
     for (uint32_t i = 0; i < p->access_count; i++)
         for (uint32_t k = 0; k < pending->count; k++)
             if ((p->access[i].write || pending->at[k].write) &&
-                meet(&p->access[i], &pending->at[k]))
+                overlap(&p->access[i], &pending->at[k]))
                 return true;
     return false;
 }

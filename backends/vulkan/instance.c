@@ -18,7 +18,7 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
                                                  const VkDebugUtilsMessengerCallbackDataEXT *data,
                                                  void *context) {
     (void)context;
-    // The loader speaks of drivers that it could not load as "general": no fault of ours.
+    // The loader reports drivers that it could not load as "general": not an error of this program.
     if (types == VK_DEBUG_UTILS_MESSAGE_TYPE_GENERAL_BIT_EXT) return VK_FALSE;
     char line[2048];
     snprintf(line, sizeof line, "vulkan: validation: %s", data->pMessage);
@@ -37,7 +37,7 @@ static const VkDebugUtilsMessengerCreateInfoEXT messenger_info = {
     .pfnUserCallback = on_message,
 };
 
-static bool flag_set(const char *name) {
+static bool is_set(const char *name) {
     const char *value = getenv(name);
     return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
 }
@@ -101,8 +101,9 @@ static bool has_extension(const VkExtensionProperties *list, uint32_t count, con
     return false;
 }
 
-// A queue that computes; one that does nothing else has longer time-outs and shares no time with a
-// desktop. Sparse memory is bound there, or, where a queue for nothing else does that (RADV), on it.
+// Finds a compute queue. One without graphics is preferred: it has longer time-outs and shares no
+// time with a desktop. Sparse memory is bound on it or, where another queue family does that
+// (RADV), there.
 static bool find_queues(struct vk_adapter *a) {
     VkQueueFamilyProperties families[16];
     uint32_t count = 16;
@@ -168,7 +169,7 @@ static void find_matrices(struct vk_adapter *a) {
             .m = found[i].MSize, .n = found[i].NSize, .k = found[i].KSize};
         bool floats = float_type((uint32_t)found[i].AType, &shape.ab) &&
                       float_type((uint32_t)found[i].CType, &shape.c);
-        bool known = false;  // drivers list variants that differ in what does not matter here
+        bool known = false;  // drivers list variants that differ only in what is not used here
         for (uint32_t k = 0; k < a->info.matrix_count; k++)
             known = known || memcmp(&a->info.matrix[k], &shape, sizeof shape) == 0;
         if (floats && !known && (uint32_t)found[i].AType == (uint32_t)found[i].BType &&
@@ -208,7 +209,7 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-// Driver and settings in short. Shaders that are compiled from a folder may change at any time.
+// A hash of driver and settings; none with DAPT_SHADER_DIR, whose shaders may change at any time.
 static void fill_variant(struct vk_adapter *a) {
     const struct vk_limits *l = &a->limits;
     char text[320];
@@ -258,7 +259,7 @@ static void fill_info(struct vk_adapter *a) {
     info->workgroup = a->limits.invocations;
 }
 
-// Products of four int8 in one instruction; the feature alone may be many.
+// Dot products of four int8 in one instruction; with the feature alone it may take many.
 static bool has_fast_dot(const struct vk_adapter *a) {
     VkPhysicalDeviceShaderIntegerDotProductProperties dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES};
@@ -268,7 +269,7 @@ static bool has_fast_dot(const struct vk_adapter *a) {
     return dot.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
-// Features of extensions are asked for where the driver has them.
+// Features of extensions are queried only where the driver has the extension.
 static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *list, uint32_t count) {
     VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
@@ -297,8 +298,8 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
     return features12.timelineSemaphore && features12.bufferDeviceAddress;
 }
 
-// What one dispatch may have to do, and a submission before any was measured, so that the slowest
-// devices of a kind, at a tenth of what they can, take well below the two seconds after which some
+// Operations of one dispatch, and of one submission before any was measured. With these the slowest
+// devices of a kind, at a tenth of their peak, stay well below the two seconds after which some
 // drivers reset them.
 #define DISCRETE_WORK 5e10
 #define OTHER_WORK 5e9
@@ -431,8 +432,8 @@ static void open_instance(void) {
                  reason);
         return;
     }
-    instance.validating = flag_set("DAPT_VK_VALIDATE");
-    instance.labels = instance.validating || (flag_set("DAPT_VK_LABELS") &&
+    instance.validating = is_set("DAPT_VK_VALIDATE");
+    instance.labels = instance.validating || (is_set("DAPT_VK_LABELS") &&
                                               instance_offers(VK_EXT_DEBUG_UTILS_EXTENSION_NAME));
     VkResult result = create();
     if (result != VK_SUCCESS) {
@@ -460,7 +461,7 @@ static void close_instance(void) {
     memset(&instance, 0, sizeof instance);
 }
 
-struct vk_instance *vk_instance_take(const struct dapt_host *host) {
+struct vk_instance *vk_instance_acquire(const struct dapt_host *host) {
     pthread_mutex_lock(&opening);
     instance.host = host;
     if (instance.users++ == 0) open_instance();
@@ -468,7 +469,7 @@ struct vk_instance *vk_instance_take(const struct dapt_host *host) {
     return &instance;
 }
 
-void vk_instance_give(void) {
+void vk_instance_release(void) {
     pthread_mutex_lock(&opening);
     if (--instance.users == 0) close_instance();
     pthread_mutex_unlock(&opening);
@@ -486,12 +487,16 @@ static struct {
 
 static void list_devices(const struct dapt_host *host) {
     if (listed.known) return;
-    const struct vk_instance *i = vk_instance_take(host);
+    const struct vk_instance *i = vk_instance_acquire(host);
     listed.count = i->count;
-    for (uint32_t k = 0; k < i->count; k++) listed.info[k] = i->adapters[k].info;
+    for (uint32_t k = 0; k < i->count; k++) {
+        uint64_t total;
+        listed.info[k] = i->adapters[k].info;
+        vk_memory_budget(&i->adapters[k], &total, &listed.info[k].free);
+    }
     snprintf(listed.reason, sizeof listed.reason, "%s", i->reason);
     listed.known = true;
-    vk_instance_give();
+    vk_instance_release();
 }
 
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count) {

@@ -38,7 +38,7 @@ void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l) = {
 // ------------------------------------------------------------------------------------------ passes
 
 struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader) {
-    static struct vk_pass spare;  // where a pass goes that nobody will run
+    static struct vk_pass spare;  // where passes go after an error
     struct vk_passes *list = l->passes;
     if (list->count == list->room) {
         uint32_t room = 2 * list->room + 16;
@@ -133,7 +133,7 @@ bool vk_accumulates(const struct vk_lowering *l, int output) {
     return (l->op->accumulate >> output & 1) != 0;
 }
 
-int64_t vk_power_above(int64_t value) {
+int64_t vk_next_power_of_two(int64_t value) {
     int64_t power = 1;
     while (power < value) power *= 2;
     return power;
@@ -143,18 +143,18 @@ int64_t vk_workgroup(const struct vk_lowering *l) {
     return l->device->limits.invocations >= 256 ? 256 : 128;
 }
 
-// A processor that poses as a GPU goes from workgroup to workgroup at some cost, and takes its
-// invocations a few at a time, masked where they have nothing to do.
+// A software device is a CPU: each workgroup costs something, and invocations run a few at a time,
+// as lanes of vectors, masked where they have nothing to do.
 #define SOFTWARE_INVOCATIONS 64
 #define SOFTWARE_WIDTH 8
-#define SOFTWARE_FLAT 4096  // columns from which on there is no need for more rows
+#define SOFTWARE_FLAT 4096  // from so many columns on a workgroup has one row
 #define SOFTWARE_GROUPS 32  // in each direction
 
 struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols) {
     bool software = l->device->limits.software;
     int64_t all = software ? SOFTWARE_INVOCATIONS : vk_workgroup(l),
             most = software && cols < SOFTWARE_FLAT ? SOFTWARE_WIDTH : all,
-            width = min_i64(vk_power_above(cols), most);
+            width = min_i64(vk_next_power_of_two(cols), most);
     return (struct vk_shape){width, all / width};
 }
 

@@ -1,36 +1,35 @@
-// Operations become passes: one dispatch of one shader each. A pass holds its pipeline's constants,
-// its push constants (addresses first, then words) and the memory that it touches, from which
-// barriers follow.
+// Lowering: operations become passes, each one dispatch of one shader. A pass holds the constants
+// of its pipeline, its push constants (addresses first, then words), and the memory that it
+// touches, from which barriers follow.
 #ifndef DAPT_VK_LOWER_H
 #define DAPT_VK_LOWER_H
 #include "vk.h"
 
-// An operand on the device: rows x inner x cols; neighbours in rows lie `stride` elements apart,
-// the rest is dense. Rank 1: rows x 1 x 1; rank 2: rows x 1 x cols. address 0: not there.
+// An operand on the device: [rows, inner, cols], dense but for the rows, which are `stride`
+// elements apart. Rank 1: [rows, 1, 1]; rank 2: [rows, 1, cols]. address 0: absent.
 struct vk_view {
     uint64_t address;
     int64_t rows, inner, cols, stride;
     enum dapt_dtype dtype;
 };
 
-// Scratch of ops has addresses from here on until a program is recorded: then the scratch buffer's
-// is put in. No device has addresses there: those with the upper bit set (AMD's drivers give such)
-// have all the bits below set as well.
+// Placeholder addresses: scratch begins here until a program is recorded, which puts in the address
+// of the scratch buffer. No device has addresses here: where the upper bit is set (as by AMD's
+// drivers), so are all the bits below it.
 #define VK_SCRATCH (UINT64_C(0x8000) << 48)
 static inline bool vk_is_scratch(uint64_t address) {
     return address >> 48 == 0x8000;
 }
 
-// Mesa's software rasteriser leaves a loop after 65535 rounds, without a word: loops of shaders
-// stay below.
+// Mesa's software rasteriser silently leaves a loop after 65535 rounds: shaders stay below.
 #define VK_LOOP_LIMIT 32768
 
 // The largest head size of attention.
 #define VK_MAX_HEAD 256
 
 struct vk_access {
-    uint64_t begin, end;  // bytes; within them, every `stride` bytes, `width` bytes are touched
-    uint64_t stride, width;
+    uint64_t begin, end;     // bytes [begin, end)
+    uint64_t stride, width;  // stride 0: all of them; else the first `width` of each `stride` bytes
     bool write;
 };
 
@@ -47,10 +46,10 @@ struct vk_pass {
     uint32_t words[VK_PUSH_WORDS];
     uint32_t access_count;
     struct vk_access access[VK_PASS_ACCESSES];
-    double work;    // a rough count of its operations
-    bool cuttable;  // a workgroup asks only which one it is, not how many there are
-    bool part;      // of a pass that was cut
-    bool barrier;   // before it
+    double work;         // a rough count of its operations
+    bool splittable;     // its workgroups ask only which one they are, not how many there are
+    bool dispatch_base;  // it is a part of a split dispatch
+    bool barrier;        // before it
     VkPipeline pipeline;
 };
 
@@ -73,18 +72,19 @@ struct vk_lowering {
 // Rows by opcode.
 extern void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l);
 
-// All of a program's passes, added to `passes`; *scratch receives the bytes of scratch that they
-// need. `buffers`: NULL where addresses don't matter.
+// Adds all passes of a program to `passes`; *scratch receives the bytes of scratch that they need.
+// `buffers`: NULL where addresses don't matter.
 enum dapt_status vk_lower_program(struct dapt_device *device, const struct dapt_program *program,
                                   struct dapt_buffer *const *buffers, struct vk_passes *passes,
                                   uint64_t *scratch);
 
 // A new pass, never NULL; valid until the next one.
 struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader);
-// Each adds the next address; an absent operand is address 0.
+// Each adds the next address, which is 0 for an absent operand. vk_writes: the pass may read it
+// too. vk_again: an operand that an earlier call has told already, so that no access is added.
 void vk_reads(struct vk_pass *p, const struct vk_view *v);
-void vk_writes(struct vk_pass *p, const struct vk_view *v);  // reads too, where it likes
-void vk_again(struct vk_pass *p, const struct vk_view *v);   // the address of what is told already
+void vk_writes(struct vk_pass *p, const struct vk_view *v);
+void vk_again(struct vk_pass *p, const struct vk_view *v);
 void vk_word(struct vk_pass *p, int64_t value);
 void vk_float(struct vk_pass *p, float value);
 void vk_constant(struct vk_pass *p, int64_t value);
@@ -98,18 +98,18 @@ struct vk_view vk_rows(const struct vk_view *v, int64_t from, int64_t count);
 bool vk_dense(const struct vk_view *v);
 bool vk_accumulates(const struct vk_lowering *l, int output);
 
-// Workgroups of shaders that take elements: `width` x `height` invocations, over cols and rows; and
-// as many of them as cover rows x cols, or as the device allows: shaders loop.
+// Workgroups of element-wise shaders: `width` x `height` invocations, over cols and rows; as many
+// workgroups as cover rows x cols, or as the device allows: the shaders loop over the rest.
 struct vk_shape {
     int64_t width, height;
 };
-// Invocations of a base row: 256, or 128 where less is allowed.
+// Invocations of a workgroup: 256, or 128 where the limit is below 256.
 int64_t vk_workgroup(const struct vk_lowering *l);
 struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols);
 void vk_shape_constants(struct vk_pass *p, struct vk_shape shape);  // constants 0 and 1
 void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
                        int64_t rows, int64_t cols);
-int64_t vk_power_above(int64_t value);  // the smallest power of two that is not below
+int64_t vk_next_power_of_two(int64_t value);  // the smallest that is not below value
 
 // Sums over rows, in two stages where there are many: y [C] (+)= sum of x [N,C].
 void vk_lower_column_sum(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
@@ -123,27 +123,28 @@ struct vk_matmul {
 };
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m);
 
-// How a product is cut: bm x bn of c a workgroup, tm x tn of it an invocation, bk terms at a time.
+// The tile of a matmul: bm x bn of c for a workgroup, tm x tn of it for an invocation, in steps of
+// bk along K.
 struct vk_tile {
     enum vk_shader shader;
     uint32_t bm, bn, bk, tm, tn;
 };
 #define VK_MAX_TILES 16
 struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile *t);
-// One pass; with more than one chunk of terms, c is [chunks * m, n] and nothing is fused.
-void vk_multiply(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
-                 int64_t k, int64_t chunk, const struct vk_view *c);
+// One pass. With k_chunk < k it is split-K: c is [splits * M, N], and the epilogue is left out.
+void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
+                    int64_t k, int64_t k_chunk, const struct vk_view *c);
 
-// What a tile is chosen for: parts products of [m, k] and [k, n].
-struct vk_product {
-    int64_t m, n, k, parts;
+// What a tile is chosen for: `splits` times [m, k] by [k, n].
+struct vk_matmul_size {
+    int64_t m, n, k, splits;
     bool transpose_a, transpose_b, aligned_a, aligned_b;
 };
-// tune.c: the number of the fastest tile of a list, 0 where that can't be measured.
-uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_product *product,
+// tune.c: the index of the fastest tile of a list; 0 where it can't be measured.
+uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *size,
                          const struct vk_tile *list, uint32_t count);
 
-// program.c: what a pass and a barrier between passes are as commands.
+// program.c: record a pass, and a barrier between passes, as commands.
 void vk_record_pass(struct dapt_device *device, VkCommandBuffer commands, const struct vk_pass *p);
 void vk_record_barrier(struct dapt_device *device, VkCommandBuffer commands);
 
@@ -163,10 +164,9 @@ void vk_op_lm_loss(struct vk_lowering *l);
 void vk_op_sum(struct vk_lowering *l);
 void vk_op_adamw(struct vk_lowering *l);
 
-// hazard.c: marks the passes that need a barrier before them: where one of them and a pass since
-// the last barrier touch the same memory and one of the two writes.
+// hazard.c: marks the passes that need a barrier before them.
 enum dapt_status vk_mark_barriers(struct dapt_device *device, struct vk_passes *passes);
-// cut.c: cuts passes with more work than a dispatch may have, once their barriers are marked: parts
-// write different things, so that nothing stands between them.
-enum dapt_status vk_cut_passes(struct dapt_device *device, struct vk_passes *passes);
+// split_dispatch.c: splits passes with more work than a dispatch may have. To be called once
+// barriers are marked: parts write different memory, so none is needed between them.
+enum dapt_status vk_split_dispatches(struct dapt_device *device, struct vk_passes *passes);
 #endif

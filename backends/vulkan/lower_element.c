@@ -1,4 +1,4 @@
-// Ops that work element by element: one shader text, a row each.
+// Element-wise ops: one shader source, a row of the table each.
 #include "lower.h"
 
 static const struct {
@@ -32,13 +32,14 @@ void vk_op_element(struct vk_lowering *l) {
     int inputs = rows[op->opcode].inputs, outputs = rows[op->opcode].outputs;
     int64_t count = out[0].rows, cols = out[0].inner * out[0].cols;
     bool flat = op->opcode != DAPT_OP_ADD_BIAS;
-    // A bias is a matrix whose rows are all the same.
+    // A bias is a matrix with stride 0: all rows are the same.
     if (op->opcode == DAPT_OP_ADD_BIAS)
         in[1] = (struct vk_view){.address = in[1].address, .rows = 1, .inner = 1, .cols = cols};
     for (int i = 0; i < inputs; i++) flat = flat && vk_dense(&in[i]);
     for (int i = 0; i < outputs; i++) flat = flat && vk_dense(&out[i]);
     if (flat) cols *= count, count = 1;
-    struct vk_pass *p = vk_pass(l, rows[op->opcode].shader);
+    float limit = op->opcode == DAPT_OP_SCALE ? op->u.scale.softcap : 0.0f;
+    struct vk_pass *p = vk_pass(l, limit > 0 ? SHADER_SCALE_CAPPED : rows[op->opcode].shader);
     struct vk_shape shape = vk_element_shape(l, cols);
     vk_shape_constants(p, shape);
     vk_constant(p, activation_of(op));
@@ -52,11 +53,12 @@ void vk_op_element(struct vk_lowering *l) {
     vk_float(p, op->opcode == DAPT_OP_SCALE  ? op->u.scale.factor
                 : op->opcode == DAPT_OP_FILL ? op->u.fill.value
                                              : 0.0f);
+    vk_float(p, limit);
     vk_element_groups(l, p, shape, count, cols);
 }
 
-// One invocation takes two neighbours, which a 16-bit tensor holds in one word: vk_supports() sees to
-// it that words do not cut rows.
+// An invocation has two neighbours, which are one word of a 16-bit tensor; vk_supports() refuses
+// tensors whose rows do not end with a word.
 void vk_op_cast(struct vk_lowering *l) {
     const struct vk_view *x = &l->in[0], *y = &l->out[0];
     bool flat = vk_dense(x) && vk_dense(y);

@@ -1,20 +1,22 @@
-// Output projection and cross-entropy in chunks of rows: logits of a chunk in scratch, turned into
-// their gradient there.
+// Output projection and cross-entropy. For each chunk of rows, whose logits lie in scratch:
+//   1. logits = x w^T + bias
+//   2. loss; with gradients, logits become their gradient in place (lm_softmax.comp)
+//   3. dx = dlogits w; dw += dlogits^T x; dbias += sum of dlogits
 #include "lower.h"
 
 enum { X, W, BIAS, TARGETS, SEED };
 enum { LOSS, DX, DW, DBIAS };
 
-// Bytes of logits: large chunks add to dw less often.
-#define CHUNK_LEAST (INT64_C(64) << 20)
-#define CHUNK_MOST (INT64_C(512) << 20)
+// Bytes of logits of a chunk: the larger they are, the less often dw is added to.
+#define MIN_CHUNK_BYTES (INT64_C(64) << 20)
+#define MAX_CHUNK_BYTES (INT64_C(512) << 20)
 #define CHUNK_SHARE 64  // of the device's memory
 #define MIN_ROWS 16
 
 static int64_t chunk_bytes(const struct vk_lowering *l) {
     int64_t share = (int64_t)(l->device->adapter->heap / CHUNK_SHARE);
-    if (l->device->limits.software) return CHUNK_LEAST;
-    return min_i64(max_i64(share, CHUNK_LEAST), CHUNK_MOST);
+    if (l->device->limits.software) return MIN_CHUNK_BYTES;
+    return min_i64(max_i64(share, MIN_CHUNK_BYTES), MAX_CHUNK_BYTES);
 }
 
 static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t row,
@@ -24,7 +26,7 @@ static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t
     struct vk_pass *p = vk_pass(l, SHADER_LM_SOFTMAX);
     int64_t width = l->device->limits.software
                         ? 8
-                        : min_i64(vk_power_above(logits->cols), vk_workgroup(l));
+                        : min_i64(vk_next_power_of_two(logits->cols), vk_workgroup(l));
     vk_shape_constants(p, (struct vk_shape){width, 1});
     vk_constant(p, gradient);
     vk_writes(p, logits);
@@ -61,9 +63,9 @@ void vk_op_lm_loss(struct vk_lowering *l) {
     int64_t chunk = max_i64(MIN_ROWS, chunk_bytes(l) / 4 / vocabulary);
     chunk = ceil_div(rows, ceil_div(rows, chunk));
     for (int64_t row = 0; row < rows; row += chunk) {
-        l->scratch = 0;  // each chunk may use what the one before did
+        l->scratch = 0;  // chunks share the same scratch
         struct vk_view x = vk_rows(&l->in[X], row, min_i64(chunk, rows - row));
-        // Rows begin where four numbers can be read at once.
+        // Rows are aligned for loads of vec4.
         struct vk_view logits = vk_scratch(l, x.rows, ceil_div(vocabulary, 4) * 4);
         logits.cols = vocabulary;
         struct vk_matmul z = {

@@ -10,7 +10,7 @@
 #define ALIGNMENT UINT64_C(256)
 #define SMALL (UINT64_C(8) << 20)   // larger buffers have a block of their own
 #define BLOCK (UINT64_C(32) << 20)  // for small ones
-// Behind blocks of software devices: loads in loops of Mesa's rasteriser may reach a little further.
+// Added to blocks of software devices: Mesa's rasteriser may load a little beyond the end in loops.
 #define SLACK (UINT64_C(64) << 10)
 #define MAX_HOLES 256  // beyond that a block takes no further buffers
 
@@ -51,16 +51,17 @@ static uint64_t smaller(uint64_t a, uint64_t b) {
 #define VISIBLE (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
 #define CACHED VK_MEMORY_PROPERTY_HOST_CACHED_BIT
 
-// Not for general use, or only with features that are not asked for: lazily allocated, protected,
-// AMD's device-coherent and uncached, NVIDIA's for remote access.
+// Memory types not to use: lazily allocated, protected, AMD's device-coherent and uncached,
+// NVIDIA's for remote access. Some need features that are not enabled.
 #define SPECIAL                                                                                \
     (VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT |              \
      VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_DEVICE_UNCACHED_BIT_AMD | \
      VK_MEMORY_PROPERTY_RDMA_CAPABLE_BIT_NV)
 
-// What each kind wants, best first; 0 ends. Cached memory that both sides see may be slow for the
-// device: results are copied there. The device-local heap that the host sees may be small and full;
-// so may any of a GPU that shares the host's memory, which then is as good.
+// The properties that each kind wants, best first; 0 ends the list. Memory that the host caches may
+// be slow for the device, so results are copied to it. A device-local heap that the host sees may
+// be small and full. So may any heap of a GPU that shares the host's memory, where the others are
+// as good.
 #define WISHES 4
 static const VkMemoryPropertyFlags wishes[][WISHES] = {
     [VK_MEMORY_DEVICE] = {LOCAL},
@@ -69,7 +70,7 @@ static const VkMemoryPropertyFlags wishes[][WISHES] = {
 };
 static const VkMemoryPropertyFlags shared_wishes[WISHES] = {LOCAL | VISIBLE, LOCAL, VISIBLE};
 
-// Of the types with what is wished for, the first of the largest heap: drivers list faster ones
+// Of the types with these properties, the first of the largest heap: drivers list faster types
 // first. False: there is none.
 static bool find_type(const struct dapt_device *d, VkMemoryPropertyFlags wish, uint32_t allowed,
                       uint32_t *type) {
@@ -99,15 +100,15 @@ static VkResult allocate(struct dapt_device *d, uint64_t size, uint32_t type,
 }
 
 static VkResult bind_sparsely(struct dapt_device *d, struct vk_block *b, uint64_t size,
-                              uint64_t piece) {
+                              uint64_t chunk) {
     VkSparseMemoryBind *binds = calloc(b->memory_count, sizeof *binds);
     if (binds == NULL) return VK_ERROR_OUT_OF_HOST_MEMORY;
     for (uint32_t i = 0; i < b->memory_count; i++)
-        binds[i] = (VkSparseMemoryBind){.resourceOffset = i * piece,
-                                        .size = smaller(piece, size - i * piece),
+        binds[i] = (VkSparseMemoryBind){.resourceOffset = i * chunk,
+                                        .size = smaller(chunk, size - i * chunk),
                                         .memory = b->memory[i]};
     VkSparseBufferMemoryBindInfo buffer = {b->buffer, b->memory_count, binds};
-    // Nothing orders binding and what runs but the timeline, whose values must not go back.
+    // Only the timeline orders the binding and what runs; its values must not go back.
     uint64_t value = d->submitted + 1;
     VkTimelineSemaphoreSubmitInfo timeline = {
         .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
@@ -123,7 +124,7 @@ static VkResult bind_sparsely(struct dapt_device *d, struct vk_block *b, uint64_
                              .pBufferBinds = &buffer,
                              .signalSemaphoreCount = 1,
                              .pSignalSemaphores = &d->timeline};
-    d->running[value % VK_FLYING] = "binding of memory";
+    d->running[value % VK_IN_FLIGHT] = "binding of memory";
     VkResult result = d->api.QueueBindSparse(d->sparse_queue, 1, &info, VK_NULL_HANDLE);
     free(binds);
     if (result != VK_SUCCESS) return result;
@@ -131,29 +132,29 @@ static VkResult bind_sparsely(struct dapt_device *d, struct vk_block *b, uint64_
     return vk_wait(d, value, 0) < 0 ? VK_ERROR_DEVICE_LOST : VK_SUCCESS;
 }
 
-// Memory of one type for the block's buffer: one allocation, or, where it is bound sparsely, pieces
-// that one allocation may hold.
+// Memory of one type for the buffer of a block: one allocation or, bound sparsely, several, none
+// larger than one allocation may be.
 static VkResult block_fill(struct dapt_device *d, struct vk_block *b,
                            const VkMemoryRequirements *needs, uint32_t type, bool sparse) {
     VkResult result = VK_SUCCESS;
-    uint64_t size = needs->size, unit = needs->alignment, piece = size, count = 1;
+    uint64_t size = needs->size, unit = needs->alignment, chunk = size, count = 1;
     if (sparse) {
         uint64_t most = d->limits.allocation / unit * unit;
         if (most == 0) return VK_ERROR_OUT_OF_DEVICE_MEMORY;
         count = (size + most - 1) / most;
-        piece = align_up((size + count - 1) / count, unit);
+        chunk = align_up((size + count - 1) / count, unit);
     } else if (d->adapter->info.kind == DAPT_DEVICE_SOFTWARE) {
-        piece += SLACK;
+        chunk += SLACK;
     }
     b->memory = calloc(count, sizeof *b->memory);
     if (b->memory == NULL) return VK_ERROR_OUT_OF_HOST_MEMORY;
-    for (uint64_t at = 0; at < size && result == VK_SUCCESS; at += piece) {
-        uint64_t length = sparse ? smaller(piece, size - at) : piece;
+    for (uint64_t at = 0; at < size && result == VK_SUCCESS; at += chunk) {
+        uint64_t length = sparse ? smaller(chunk, size - at) : chunk;
         result = allocate(d, length, type, &b->memory[b->memory_count]);
         if (result == VK_SUCCESS) b->memory_count++;
     }
     if (result == VK_SUCCESS)
-        result = sparse ? bind_sparsely(d, b, size, piece)
+        result = sparse ? bind_sparsely(d, b, size, chunk)
                         : d->api.BindBufferMemory(d->handle, b->buffer, b->memory[0], 0);
     VkMemoryPropertyFlags flags = d->memory.memoryTypes[type].propertyFlags;
     bool visible = (flags & VISIBLE) == VISIBLE && !sparse &&
@@ -289,7 +290,7 @@ static enum dapt_status fail_memory(struct dapt_device *d, VkResult result, uint
         (unsigned long long)(total >> 20), (unsigned long long)(d->used >> 20), left, advice);
 }
 
-// More than this is not even tried: where memory is bound sparsely all of it would be taken first.
+// Larger buffers fail at once: sparse binding would allocate all memory before it fails.
 static uint64_t largest_heap(const struct dapt_device *d) {
     uint64_t size = 0;
     for (uint32_t i = 0; i < d->memory.memoryHeapCount; i++)
@@ -297,9 +298,9 @@ static uint64_t largest_heap(const struct dapt_device *d) {
     return size;
 }
 
-// Some drivers give more than there is and move it over the bus as it is used.
-static void warn_of_crowding(struct dapt_device *d, uint64_t size, uint64_t available) {
-    if (d->crowded || available == 0 || size <= available) return;
+// Some drivers allocate more than the device has, and move it over the bus when it is used.
+static void warn_of_oversubscription(struct dapt_device *d, uint64_t size, uint64_t available) {
+    if (d->oversubscribed || available == 0 || size <= available) return;
     char line[480];
     snprintf(line, sizeof line,
              "vulkan: device %s: %llu MiB are taken where %llu MiB were free: the driver may keep "
@@ -307,7 +308,7 @@ static void warn_of_crowding(struct dapt_device *d, uint64_t size, uint64_t avai
              d->adapter->info.name, (unsigned long long)(size >> 20),
              (unsigned long long)(available >> 20));
     d->host->log(d->host, DAPT_LOG_WARNING, line);
-    d->crowded = true;
+    d->oversubscribed = true;
 }
 
 enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kind, uint64_t size,
@@ -335,7 +336,8 @@ enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kin
         vk_memory_budget(d->adapter, &total, &available);
         result = block_create(d, kind, room, &block);
         if (result == VK_SUCCESS) block_take(block, taken, &b->offset);
-        if (result == VK_SUCCESS && kind == VK_MEMORY_DEVICE) warn_of_crowding(d, room, available);
+        if (result == VK_SUCCESS && kind == VK_MEMORY_DEVICE)
+            warn_of_oversubscription(d, room, available);
     }
     if (result != VK_SUCCESS) {
         free(b);

@@ -1,5 +1,5 @@
-// Pipelines: a shader row and its constants, made on first use; and the driver's cache of them on
-// disk.
+// Pipelines: a shader with its specialization constants, made on first use; and the driver's
+// pipeline cache on disk.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,12 +11,12 @@
 struct vk_pipeline {
     struct vk_pipeline *next;
     enum vk_shader shader;
-    bool part;
+    bool dispatch_base;
     uint32_t count, constants[VK_MAX_CONSTANTS];
     VkPipeline handle;
 };
 
-// A cache that can't be written is no error: the next start compiles again.
+// It is no error if the cache can't be written: the next start compiles again.
 static void write_cache(struct dapt_device *d) {
     size_t size = 0;
     if (!d->cache_dirty) return;
@@ -66,15 +66,15 @@ void vk_pipeline_close(struct dapt_device *d) {
 
 // --------------------------------------------------------------------------------------- pipelines
 
-// Without being asked, compilers may take it that no number is infinite or none at all (as Metal's
-// do): then a comparison with infinity or a mask that keeps a NaN out is worth nothing. Puts the
-// execution mode SignedZeroInfNanPreserve for 32 bits into a module, in SPIR-V of its version without
-// an extension. `code` has room for ADDED_WORDS more; *words is how many it has.
+// By default a compiler may assume that no float is infinite or NaN (Metal's does): then
+// comparisons with infinity and masks that keep NaN out fail. This adds the execution mode
+// SignedZeroInfNanPreserve for 32 bits to a module; its version of SPIR-V needs no extension for
+// it. `code` has room for ADDED_WORDS more; *words is how many it has.
 #define ADDED_WORDS 6
 enum { SPV_OP_ENTRY_POINT = 15, SPV_OP_EXECUTION_MODE = 16, SPV_OP_CAPABILITY = 17 };
 enum { SPV_PRESERVE_MODE = 4461, SPV_PRESERVE_CAPABILITY = 4466, SPV_HEADER = 5 };
 
-static void keep_infinities(uint32_t *code, size_t *words) {
+static void preserve_infinities(uint32_t *code, size_t *words) {
     size_t at = SPV_HEADER;
     while (at < *words && (code[at] & 0xffff) != SPV_OP_ENTRY_POINT && code[at] >> 16 > 0)
         at += code[at] >> 16;
@@ -103,7 +103,7 @@ static enum dapt_status get_module(struct dapt_device *d, enum vk_shader shader)
     if (code == NULL)
         return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a shader");
     if (d->adapter->properties12.shaderSignedZeroInfNanPreserveFloat32)
-        keep_infinities(code, &words);
+        preserve_infinities(code, &words);
     VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = words * 4, .pCode = code};
     VkResult result = d->api.CreateShaderModule(d->handle, &info, NULL, &d->modules[shader]);
@@ -122,7 +122,7 @@ static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
                  d->limits.subgroup <= d->adapter->subgroup_max;
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-        .flags = p->part ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0,
+        .flags = p->dispatch_base ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .pNext = sized ? &subgroup : NULL,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -135,10 +135,10 @@ static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
 }
 
 enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
-                                 const uint32_t *constants, uint32_t count, bool part,
+                                 const uint32_t *constants, uint32_t count, bool dispatch_base,
                                  VkPipeline *pipeline) {
     for (struct vk_pipeline *p = d->pipelines; p != NULL; p = p->next)
-        if (p->shader == shader && p->part == part && p->count == count &&
+        if (p->shader == shader && p->dispatch_base == dispatch_base && p->count == count &&
             memcmp(p->constants, constants, count * 4) == 0) {
             *pipeline = p->handle;
             return DAPT_OK;
@@ -149,7 +149,7 @@ enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
     if (p == NULL)
         return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a pipeline");
     p->shader = shader;
-    p->part = part;
+    p->dispatch_base = dispatch_base;
     p->count = count;
     memcpy(p->constants, constants, count * 4);
     VkResult result = create(d, p);

@@ -1,35 +1,35 @@
 // Programs: lowered to passes once, recorded into a few command buffers once, submitted at every
 // run.
 //
-// The first run of a recording is timed pass by pass. From what it measured the program is recorded
-// anew, without clocks, in pieces that stay far below the time-outs of drivers; an executable whose
-// timings were asked for keeps its clocks.
+// The first run of a program is timed pass by pass. With these times it is recorded again, without
+// timestamps, as submissions that each stay far below the time-outs of drivers. A program whose
+// timings were asked for keeps its timestamps.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lower.h"
 
-#define PIECE_SECONDS 0.25
-#define PIECE_WORK 2e10  // before anything was measured, where dispatches have no limit
+#define SUBMISSION_SECONDS 0.25
+#define SUBMISSION_WORK 2e10  // before anything was measured, where dispatches have no limit
 #define MAX_QUERIES 16384
 
-struct piece {
+struct submission {
     VkCommandBuffer commands;
-    uint32_t begin, end;
-    char what[224];
+    uint32_t begin, end;  // passes
+    char what[224];       // for messages
 };
 
 struct dapt_executable {
     struct vk_passes passes;
     uint32_t op_count;
-    struct piece *pieces;
-    uint32_t piece_count, piece_room;
+    struct submission *submissions;
+    uint32_t submission_count, submission_room;
     uint64_t scratch;          // bytes
     uint32_t scratch_version;  // of the recording
     uint64_t value;            // of the timeline after the last run
     VkQueryPool queries;
-    bool recorded, timed, keep_clocks, measured, ran;
+    bool recorded, timed, keep_timestamps, measured, ran;
     uint64_t *nanoseconds;  // by pass, of the last run that was timed
     const char **labels;    // by op
 };
@@ -41,11 +41,11 @@ static enum dapt_status lower_all(struct dapt_device *device, const struct dapt_
     for (uint32_t i = 0; i < program->op_count; i++) e->labels[i] = program->ops[i].label;
     enum dapt_status status = vk_lower_program(device, program, buffers, &e->passes, &e->scratch);
     if (status == DAPT_OK) status = vk_mark_barriers(device, &e->passes);
-    if (status == DAPT_OK) status = vk_cut_passes(device, &e->passes);
+    if (status == DAPT_OK) status = vk_split_dispatches(device, &e->passes);
     for (uint32_t i = 0; i < e->passes.count && status == DAPT_OK; i++) {
         struct vk_pass *p = &e->passes.at[i];
-        status = vk_pipeline_get(device, p->shader, p->constants, p->constant_count, p->part,
-                                 &p->pipeline);
+        status = vk_pipeline_get(device, p->shader, p->constants, p->constant_count,
+                                 p->dispatch_base, &p->pipeline);
     }
     return status;
 }
@@ -72,7 +72,7 @@ void vk_record_pass(struct dapt_device *d, VkCommandBuffer commands, const struc
     for (uint32_t i = 0; i < p->word_count; i++) push[count++] = p->words[i];
     d->api.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, p->pipeline);
     d->api.CmdPushConstants(commands, d->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, count * 4, push);
-    if (p->part)
+    if (p->dispatch_base)
         d->api.CmdDispatchBase(commands, p->base[0], p->base[1], p->base[2], p->groups[0],
                                p->groups[1], p->groups[2]);
     else
@@ -89,11 +89,11 @@ void vk_record_barrier(struct dapt_device *d, VkCommandBuffer commands) {
                               NULL);
 }
 
-// Passes [begin, end) that make up the next piece.
-static uint32_t piece_end(const struct dapt_device *d, const struct dapt_executable *e,
-                          uint32_t begin) {
-    double sum = 0, limit = d->limits.work > 0 ? d->limits.work : PIECE_WORK;
-    if (e->measured) limit = PIECE_SECONDS * 1e9;
+// The end of the next submission: it has passes [begin, end).
+static uint32_t submission_end(const struct dapt_device *d, const struct dapt_executable *e,
+                               uint32_t begin) {
+    double sum = 0, limit = d->limits.work > 0 ? d->limits.work : SUBMISSION_WORK;
+    if (e->measured) limit = SUBMISSION_SECONDS * 1e9;
     uint32_t i = begin;
     for (; i < e->passes.count; i++) {
         sum += e->measured ? (double)e->nanoseconds[i] : e->passes.at[i].work;
@@ -103,57 +103,59 @@ static uint32_t piece_end(const struct dapt_device *d, const struct dapt_executa
 }
 
 // "operation 3 (layers.0.mlp, gate)" for messages.
-static void describe(const struct dapt_executable *e, struct piece *piece) {
-    const struct vk_pass *first = &e->passes.at[piece->begin],
-                         *last = &e->passes.at[piece->end - 1];
+static void describe(const struct dapt_executable *e, struct submission *submission) {
+    const struct vk_pass *first = &e->passes.at[submission->begin],
+                         *last = &e->passes.at[submission->end - 1];
     const char *labels[] = {e->labels[first->op], e->labels[last->op]};
     for (int i = 0; i < 2; i++)
         if (labels[i] == NULL) labels[i] = "no label";
-    int length = snprintf(piece->what, sizeof piece->what, "operation %u (%.50s, %s)", first->op,
-                          labels[0], vk_shader_rows[first->shader].name);
+    int length = snprintf(submission->what, sizeof submission->what, "operation %u (%.50s, %s)",
+                          first->op, labels[0], vk_shader_rows[first->shader].name);
     if (last != first)
-        snprintf(piece->what + length, sizeof piece->what - (size_t)length,
+        snprintf(submission->what + length, sizeof submission->what - (size_t)length,
                  " to operation %u (%.50s, %s)", last->op, labels[1],
                  vk_shader_rows[last->shader].name);
 }
 
-static enum dapt_status record_piece(struct dapt_device *d, struct dapt_executable *e,
-                                     struct piece *piece) {
-    enum dapt_status status = vk_commands_begin(d, true, &piece->commands);
+static enum dapt_status record_submission(struct dapt_device *d, struct dapt_executable *e,
+                                          struct submission *submission) {
+    enum dapt_status status = vk_commands_begin(d, true, &submission->commands);
     if (status < 0) return status;
-    vk_full_barrier(d, piece->commands);
+    vk_full_barrier(d, submission->commands);
     if (e->timed) {
-        uint32_t from = piece->begin == 0 ? 0 : piece->begin + 1;
-        d->api.CmdResetQueryPool(piece->commands, e->queries, from, piece->end + 1 - from);
-        if (piece->begin == 0)
-            d->api.CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
+        uint32_t from = submission->begin == 0 ? 0 : submission->begin + 1;
+        d->api.CmdResetQueryPool(submission->commands, e->queries, from,
+                                 submission->end + 1 - from);
+        if (submission->begin == 0)
+            d->api.CmdWriteTimestamp(submission->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
                                      e->queries, 0);
     }
-    for (uint32_t i = piece->begin; i < piece->end; i++) {
+    for (uint32_t i = submission->begin; i < submission->end; i++) {
         const struct vk_pass *p = &e->passes.at[i];
-        if (i > piece->begin && (p->barrier || e->timed)) vk_record_barrier(d, piece->commands);
-        vk_record_pass(d, piece->commands, p);
+        if (i > submission->begin && (p->barrier || e->timed))
+            vk_record_barrier(d, submission->commands);
+        vk_record_pass(d, submission->commands, p);
         if (e->timed)
-            d->api.CmdWriteTimestamp(piece->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
+            d->api.CmdWriteTimestamp(submission->commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT,
                                      e->queries, i + 1);
     }
-    vk_full_barrier(d, piece->commands);
-    return vk_commands_end(d, piece->commands);
+    vk_full_barrier(d, submission->commands);
+    return vk_commands_end(d, submission->commands);
 }
 
-static enum dapt_status add_piece(struct dapt_device *d, struct dapt_executable *e,
-                                  struct piece **piece) {
-    if (e->piece_count == e->piece_room) {
-        uint32_t room = 2 * e->piece_room + 4;
-        vk_forget(d, e->pieces, e->piece_room * sizeof *e->pieces);
-        struct piece *larger = realloc(e->pieces, room * sizeof *larger);
+static enum dapt_status add_submission(struct dapt_device *d, struct dapt_executable *e,
+                                       struct submission **submission) {
+    if (e->submission_count == e->submission_room) {
+        uint32_t room = 2 * e->submission_room + 4;
+        vk_forget(d, e->submissions, e->submission_room * sizeof *e->submissions);
+        struct submission *larger = realloc(e->submissions, room * sizeof *larger);
         if (larger == NULL)
             return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a program");
-        memset(larger + e->piece_room, 0, (room - e->piece_room) * sizeof *larger);
-        e->pieces = larger;
-        e->piece_room = room;
+        memset(larger + e->submission_room, 0, (room - e->submission_room) * sizeof *larger);
+        e->submissions = larger;
+        e->submission_room = room;
     }
-    *piece = &e->pieces[e->piece_count++];
+    *submission = &e->submissions[e->submission_count++];
     return DAPT_OK;
 }
 
@@ -167,15 +169,15 @@ static enum dapt_status record(struct dapt_device *d, struct dapt_executable *e)
         VkResult result = d->api.CreateQueryPool(d->handle, &info, NULL, &e->queries);
         if (result != VK_SUCCESS) return vk_fail_call(d, result, "no query pool");
     }
-    e->piece_count = 0;
+    e->submission_count = 0;
     for (uint32_t begin = 0; begin < e->passes.count && status == DAPT_OK;) {
-        struct piece *piece = NULL;
-        status = add_piece(d, e, &piece);
+        struct submission *submission = NULL;
+        status = add_submission(d, e, &submission);
         if (status < 0) break;
-        piece->begin = begin;
-        begin = piece->end = piece_end(d, e, begin);
-        describe(e, piece);
-        status = record_piece(d, e, piece);
+        submission->begin = begin;
+        begin = submission->end = submission_end(d, e, begin);
+        describe(e, submission);
+        status = record_submission(d, e, submission);
     }
     e->recorded = status == DAPT_OK;
     e->scratch_version = d->scratch_version;
@@ -184,7 +186,7 @@ static enum dapt_status record(struct dapt_device *d, struct dapt_executable *e)
 
 // -------------------------------------------------------------------------------- compile, destroy
 
-// Workgroups of products and of attention cover all there is.
+// Matmul and attention need a workgroup for each tile: their shaders do not loop over tiles.
 static bool dispatchable(const struct dapt_device *d, const struct dapt_program *program,
                          const struct dapt_op *op) {
     const uint32_t *most = d->adapter->properties.limits.maxComputeWorkGroupCount;
@@ -228,12 +230,12 @@ bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
         const struct dapt_tensor *t = &program->tensors[index];
         bool cast = op->opcode == DAPT_OP_CAST;
         if (cast ? !in_words(t) : t->dtype != DAPT_F32 && t->dtype != DAPT_I32) return false;
-        // Shaders count elements of one tensor in 31 bits; flat ranges are cut.
+        // Shaders count elements of one tensor in 31 bits; flat ranges are split.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }
     if (!dispatchable(device, program, op)) return false;
     bool attention = op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD;
-    // Loops over tokens that can't be split; only software devices count rounds.
+    // Loops over tokens can't be split; only software devices limit their rounds.
     bool tokens = attention || op->opcode == DAPT_OP_EMBED_GRAD;
     if (tokens && device->adapter->info.kind == DAPT_DEVICE_SOFTWARE &&
         program->tensors[op->inputs[1]].shape[0] > 2 * VK_LOOP_LIMIT - 1)
@@ -258,13 +260,13 @@ enum dapt_status vk_program_compile(struct dapt_device *device, const struct dap
     e->nanoseconds = calloc(e->passes.count + 1u, sizeof *e->nanoseconds);
     if (e->nanoseconds == NULL) {
         status = backend_fail(device->host, DAPT_ERROR_MEMORY,
-                              "vulkan: no memory for a program's clocks");
+                              "vulkan: no memory for a program's timestamps");
         goto done;
     }
     e->timed = device->adapter->timestamp_bits > 0 && e->passes.count < MAX_QUERIES;
     status = record(device, e);
 done:
-    vk_tuner_rest(device);
+    vk_tuner_free_memory(device);
     if (status < 0) {
         vk_program_destroy(device, e);
         return status;
@@ -276,22 +278,23 @@ done:
 void vk_program_destroy(struct dapt_device *device, struct dapt_executable *e) {
     if (e == NULL) return;
     if (device->lost == DAPT_OK && e->ran) vk_wait(device, e->value, 0);
-    for (uint32_t i = 0; i < e->piece_room && !device->hung; i++)
-        if (e->pieces[i].commands != VK_NULL_HANDLE)
-            device->api.FreeCommandBuffers(device->handle, device->pool, 1, &e->pieces[i].commands);
+    for (uint32_t i = 0; i < e->submission_room && !device->hung; i++)
+        if (e->submissions[i].commands != VK_NULL_HANDLE)
+            device->api.FreeCommandBuffers(device->handle, device->pool, 1,
+                                           &e->submissions[i].commands);
     if (e->queries != VK_NULL_HANDLE && !device->hung)
         device->api.DestroyQueryPool(device->handle, e->queries, NULL);
-    vk_forget(device, e->pieces, e->piece_room * sizeof *e->pieces);
-    free(e->pieces);
+    vk_forget(device, e->submissions, e->submission_room * sizeof *e->submissions);
+    free(e->submissions);
     free(e->passes.at);
     free(e->nanoseconds);
     free(e->labels);
     free(e);
 }
 
-// --------------------------------------------------------------------------------- runs and clocks
+// ----------------------------------------------------------------------------------- runs, timings
 
-static enum dapt_status read_clocks(struct dapt_device *d, struct dapt_executable *e) {
+static enum dapt_status read_timestamps(struct dapt_device *d, struct dapt_executable *e) {
     uint32_t count = e->passes.count + 1;
     uint64_t *ticks = calloc(count, sizeof *ticks);
     if (ticks == NULL)
@@ -310,15 +313,15 @@ static enum dapt_status read_clocks(struct dapt_device *d, struct dapt_executabl
     return DAPT_OK;
 }
 
-// After the first run that is known to be done: the clocks are read and go.
+// After the first run that is known to be done: the timestamps are read, and no longer written.
 static enum dapt_status settle(struct dapt_device *d, struct dapt_executable *e) {
     uint64_t now = 0;
-    if (!e->timed || !e->ran || (e->keep_clocks && e->measured)) return DAPT_OK;
+    if (!e->timed || !e->ran || (e->keep_timestamps && e->measured)) return DAPT_OK;
     if (d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &now) != VK_SUCCESS ||
         now < e->value)
         return DAPT_OK;
-    enum dapt_status status = read_clocks(d, e);
-    e->timed = e->keep_clocks;
+    enum dapt_status status = read_timestamps(d, e);
+    e->timed = e->keep_timestamps;
     e->recorded = false;
     return status;
 }
@@ -328,8 +331,8 @@ enum dapt_status vk_program_run(struct dapt_device *device, struct dapt_executab
     if (status == DAPT_OK) status = grow_scratch(device, e->scratch);
     if (status == DAPT_OK && (!e->recorded || e->scratch_version != device->scratch_version))
         status = record(device, e);
-    for (uint32_t i = 0; i < e->piece_count && status == DAPT_OK; i++)
-        status = vk_submit(device, e->pieces[i].commands, e->pieces[i].what);
+    for (uint32_t i = 0; i < e->submission_count && status == DAPT_OK; i++)
+        status = vk_submit(device, e->submissions[i].commands, e->submissions[i].what);
     e->value = device->submitted;
     e->ran = true;
     return status;
@@ -346,11 +349,11 @@ enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *
                             "vulkan: timings of a program that did not run");
     if (e->timed) {
         status = vk_wait(device, e->value, 0);
-        if (status == DAPT_OK) status = read_clocks(device, e);
+        if (status == DAPT_OK) status = read_timestamps(device, e);
     }
     if (status < 0) return status;
     if (!e->timed) e->timed = true, e->recorded = false;  // from the next run on
-    e->keep_clocks = true;
+    e->keep_timestamps = true;
     memset(nanoseconds, 0, e->op_count * sizeof *nanoseconds);
     for (uint32_t i = 0; i < e->passes.count; i++)
         nanoseconds[e->passes.at[i].op] += e->nanoseconds[i];

@@ -1,6 +1,6 @@
-// Shader rows compiled at run time from DAPT_SHADER_DIR, for people who write shaders. It is glslc
-// that compiles, as in the build: one compiler, the same options; and libshaderc of Debian 12 lacks
-// a symbol and can't be loaded.
+// Shaders compiled at run time from DAPT_SHADER_DIR, for people who write shaders. They are
+// compiled by glslc with the options of the build, and not by libshaderc: that of Debian 12 lacks a
+// symbol and can't be loaded.
 #include <errno.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -16,7 +16,8 @@
 
 extern char **environ;
 
-// glslc OPTIONS -DNAME=VALUE... SOURCE -o OUTPUT; what it says goes to stderr. Its exit code, or -1.
+// Runs glslc OPTIONS -DNAME=VALUE... SOURCE -o OUTPUT; its messages go to stderr. Its exit code, or
+// -1.
 static int run_glslc(const char *source, const char *defines, const char *output) {
     char words[256], name[] = "glslc", target[] = "--target-env=vulkan1.2", optimize[] = "-O",
                      to[] = "-o", *rest = NULL;

@@ -1,6 +1,6 @@
-// What the host writes and reads, in order with the runs. Memory that the host sees is touched
-// directly while the device is idle; otherwise data goes through a ring of staging slots, so that
-// copying on one side overlaps with the other.
+// Transfers between host and device, in order with the runs. Memory that the host can map is
+// accessed directly while the device is idle; otherwise data goes through a ring of staging
+// buffers, so that copies by the host and by the device overlap.
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,7 +69,8 @@ enum dapt_status vk_buffer_create(struct dapt_device *d, enum dapt_buffer_role r
                                   struct dapt_buffer **buffer) {
     bool small = role == DAPT_BUFFER_BATCH || role == DAPT_BUFFER_STEP;
     enum vk_memory_kind kind = small ? VK_MEMORY_UPLOAD : VK_MEMORY_DEVICE;
-    // A loss is read where it lies; but in the device's memory, as the update looks at the norm.
+    // Small results are mapped, so that the host reads them in place; they stay in device memory if
+    // it can be mapped, as the optimizer reads the norm.
     if (role == DAPT_BUFFER_RESULT && size <= SMALL_RESULT) kind = VK_MEMORY_UPLOAD;
     enum dapt_status status = vk_memory_create(d, kind, size, role_names[role], buffer);
     if (status < 0) return status;
@@ -121,14 +122,14 @@ enum dapt_status vk_buffer_write(struct dapt_device *d, struct dapt_buffer *buff
 static enum dapt_status read_staged(struct dapt_device *d, struct dapt_buffer *buffer,
                                     uint64_t offset, uint8_t *data, uint64_t size) {
     enum dapt_status status = DAPT_OK;
-    struct slot *flying[SLOTS];
+    struct slot *in_flight[SLOTS];
     uint64_t chunks = (size + SLOT_BYTES - 1) / SLOT_BYTES;
-    // One chunk less than slots in flight: slot_begin() never waits for one that was not yet
-    // collected.
+    // At most SLOTS - 1 chunks are in flight, so that slot_begin() never reuses a slot before its
+    // data was copied out.
     for (uint64_t i = 0; i < chunks + SLOTS - 1 && status == DAPT_OK; i++) {
         if (i >= SLOTS - 1 && i - (SLOTS - 1) < chunks) {
             uint64_t done = i - (SLOTS - 1);
-            struct slot *slot = flying[done % SLOTS];
+            struct slot *slot = in_flight[done % SLOTS];
             status = vk_wait(d, slot->value, 0);
             if (status == DAPT_OK)
                 memcpy(data + done * SLOT_BYTES, slot->memory->mapped,
@@ -142,7 +143,7 @@ static enum dapt_status read_staged(struct dapt_device *d, struct dapt_buffer *b
         d->api.CmdCopyBuffer(slot->commands, vk_buffer_handle(buffer),
                              vk_buffer_handle(slot->memory), 1, &copy);
         status = slot_submit(d, slot, "readback");
-        flying[i % SLOTS] = slot;
+        in_flight[i % SLOTS] = slot;
     }
     return status;
 }

@@ -1,10 +1,10 @@
-// The fastest tile of a product, found by a short measurement and remembered beside the pipelines.
+// Auto-tuning: the fastest tile of a matmul, measured once and remembered beside the pipelines.
 //
-// Products of like size share an answer: sizes count as powers of two, up to what shows the
-// difference between tiles. What is measured takes a few milliseconds a time and, pipelines
-// included, a second in all (vk_limits.tuning); what is left over gets the usual tile, and its turn
-// at the next start. All tiles of a list give the same bits (lower_matmul.c), so that neither chance
-// nor the clock can change a result.
+// Matmuls of similar size share an answer: sizes are rounded up to powers of two, and limited to
+// what shows the difference between tiles. A measurement takes a few milliseconds, all of them a
+// second, pipelines included (vk_limits.tuning). What is left then gets the default tile, and is
+// measured at the next start. All tiles of a list give the same bits (lower_matmul.c), so the
+// choice can't change a result.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,16 +13,16 @@
 
 #include "lower.h"
 
-#define RUN_SECONDS 0.004  // about so long one measurement takes
-#define SMALL_PRODUCT 2e7  // operations; below, the usual tile will do
-#define FIRST_SIZE 256     // m, n and k of what is measured first, to learn how fast the device is
+#define RUN_SECONDS 0.004  // of one measurement, about
+#define SMALL_MATMUL 2e7   // operations; smaller ones get the default tile
+#define FIRST_SIZE 256  // m, n and k of the first measurement, which shows how fast the device is
 #define MAX_ENTRIES 4096
 
-static const struct vk_product largest = {.m = 4096, .n = 2048, .k = 512, .parts = 32};
+static const struct vk_matmul_size largest = {.m = 4096, .n = 2048, .k = 512, .splits = 32};
 
-// What an answer is for: sizes as powers of two, and all else that decides which kernel runs.
+// What an answer is for: sizes as powers of two, and everything else that decides the kernel.
 struct key {
-    uint8_t m, n, k, parts;             // logarithms to base 2
+    uint8_t m, n, k, splits;            // logarithms to base 2
     uint8_t transpose_a, transpose_b;   // bool
     uint8_t aligned_a, aligned_b;       // bool
     uint8_t dtype_a, dtype_b, dtype_c;  // enum dapt_dtype
@@ -44,7 +44,7 @@ struct vk_tuner {
     struct dapt_buffer *memory;
 };
 
-// -------------------------------------------------------------------------------- what is remembered
+// ------------------------------------------------------------------------------ what is remembered
 
 static bool from_source(void) {
     const char *folder = getenv("DAPT_SHADER_DIR");
@@ -52,7 +52,7 @@ static bool from_source(void) {
 }
 
 static uint64_t content_of(const struct dapt_device *d) {
-    static const enum vk_shader shaders[] = {SHADER_MATMUL, SHADER_MATMUL_LANE};
+    static const enum vk_shader shaders[] = {SHADER_MATMUL, SHADER_MATMUL_NO_SHARED};
     const struct vk_limits *l = &d->limits;
     uint32_t limits[] = {l->invocations, l->shared_memory, l->subgroup, l->software,
                          sizeof(struct entry)};
@@ -74,7 +74,7 @@ static struct vk_tuner *tuner_of(struct dapt_device *d) {
     return t;
 }
 
-void vk_tuner_rest(struct dapt_device *d) {
+void vk_tuner_free_memory(struct dapt_device *d) {
     if (d->tuner == NULL) return;
     vk_memory_destroy(d, d->tuner->memory);
     d->tuner->memory = NULL;
@@ -83,7 +83,7 @@ void vk_tuner_rest(struct dapt_device *d) {
 void vk_tuner_close(struct dapt_device *d) {
     struct vk_tuner *t = d->tuner;
     if (t == NULL) return;
-    vk_tuner_rest(d);
+    vk_tuner_free_memory(d);
     if (t->changed && d->lost == DAPT_OK && !from_source())
         vk_cache_write(d, "tiles", t->content, t->entries, t->count * sizeof *t->entries);
     free(t->entries);
@@ -92,15 +92,15 @@ void vk_tuner_close(struct dapt_device *d) {
 }
 
 static int64_t round_size(int64_t size, int64_t most) {
-    return min_i64(vk_power_above(size), most);
+    return min_i64(vk_next_power_of_two(size), most);
 }
 
-static struct vk_product class_of(const struct vk_product *p) {
-    struct vk_product c = *p;
+static struct vk_matmul_size size_class(const struct vk_matmul_size *p) {
+    struct vk_matmul_size c = *p;
     c.m = round_size(p->m, largest.m);
     c.n = round_size(p->n, largest.n);
     c.k = round_size(p->k, largest.k);
-    c.parts = round_size(p->parts, largest.parts);
+    c.splits = round_size(p->splits, largest.splits);
     return c;
 }
 
@@ -110,11 +110,11 @@ static uint8_t log2_of(int64_t power) {
     return bits;
 }
 
-static struct key key_of(const struct vk_product *c) {
+static struct key key_of(const struct vk_matmul_size *c) {
     return (struct key){.m = log2_of(c->m),
                         .n = log2_of(c->n),
                         .k = log2_of(c->k),
-                        .parts = log2_of(c->parts),
+                        .splits = log2_of(c->splits),
                         .transpose_a = c->transpose_a,
                         .transpose_b = c->transpose_b,
                         .aligned_a = c->aligned_a,
@@ -128,16 +128,16 @@ static bool same_key(const struct key *a, const struct key *b) {
     return memcmp(a, b, sizeof *a) == 0;  // twelve bytes, without gaps
 }
 
-// Answers that the list does not offer are none.
-static bool recall(const struct vk_tuner *t, const struct key *key, const struct vk_tile *list,
-                   uint32_t count, uint32_t *number) {
+// False: no answer, or one that is not in the list.
+static bool look_up(const struct vk_tuner *t, const struct key *key, const struct vk_tile *list,
+                    uint32_t count, uint32_t *number) {
     for (uint32_t i = 0; i < t->count; i++)
         for (uint32_t k = 0; same_key(&t->entries[i].key, key) && k < count; k++)
             if (memcmp(&t->entries[i].tile, &list[k], sizeof *list) == 0) return *number = k, true;
     return false;
 }
 
-static void remember(struct vk_tuner *t, const struct key *key, const struct vk_tile *tile) {
+static void insert(struct vk_tuner *t, const struct key *key, const struct vk_tile *tile) {
     if (t->count == t->room) {
         uint32_t room = 2 * t->room + 16;
         struct entry *larger = room > MAX_ENTRIES ? NULL
@@ -150,7 +150,7 @@ static void remember(struct vk_tuner *t, const struct key *key, const struct vk_
     t->changed = true;
 }
 
-// ----------------------------------------------------------------------------------------- measuring
+// --------------------------------------------------------------------------------------- measuring
 
 static double seconds_now(void) {
     struct timespec time;
@@ -158,8 +158,8 @@ static double seconds_now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-static double operations(const struct vk_product *p) {
-    return 2.0 * (double)p->m * (double)p->n * (double)p->k * (double)p->parts;
+static double operations(const struct vk_matmul_size *p) {
+    return 2.0 * (double)p->m * (double)p->n * (double)p->k * (double)p->splits;
 }
 
 static enum dapt_status finish(struct dapt_device *d, VkCommandBuffer commands) {
@@ -174,12 +174,12 @@ static void drop(struct dapt_device *d, VkCommandBuffer commands, enum dapt_stat
         d->api.FreeCommandBuffers(d->handle, d->pool, 1, &commands);
 }
 
-// Memory for operands, of ordinary numbers: zeros would cost less than what comes later.
-static enum dapt_status take_memory(struct dapt_device *d, uint64_t size) {
+// Memory for operands, filled with ordinary numbers: a device may be faster with zeros.
+static enum dapt_status reserve_memory(struct dapt_device *d, uint64_t size) {
     struct vk_tuner *t = d->tuner;
     VkCommandBuffer commands = VK_NULL_HANDLE;
     if (t->memory != NULL && t->memory->size >= size) return DAPT_OK;
-    vk_tuner_rest(d);
+    vk_tuner_free_memory(d);
     enum dapt_status status = vk_memory_create(d, VK_MEMORY_DEVICE, size, "measuring", &t->memory);
     if (status == DAPT_OK) status = vk_commands_begin(d, false, &commands);
     if (status < 0) return status;
@@ -220,30 +220,30 @@ static struct vk_view place(const struct dapt_device *d, uint64_t *at, int64_t r
                             .stride = cols};
 }
 
-static uint64_t place_all(const struct dapt_device *d, const struct vk_product *p,
+static uint64_t place_all(const struct dapt_device *d, const struct vk_matmul_size *p,
                           struct vk_matmul *m, struct vk_view *c) {
     uint64_t size = 0;
-    int64_t k = p->k * p->parts;
+    int64_t k = p->k * p->splits;
     *m = (struct vk_matmul){.transpose_a = p->transpose_a, .transpose_b = p->transpose_b};
     m->a = place(d, &size, p->transpose_a ? k : p->m, p->transpose_a ? p->m : k, p->aligned_a);
     m->b = place(d, &size, p->transpose_b ? p->n : k, p->transpose_b ? k : p->n, p->aligned_b);
-    *c = place(d, &size, p->m * p->parts, p->n, true);
+    *c = place(d, &size, p->m * p->splits, p->n, true);
     m->c = *c;
     m->c.rows = p->m;
     return size;
 }
 
-// Seconds of a product with one tile; a run or two go before, so that clocks rise and caches fill.
-static enum dapt_status measure(struct dapt_device *d, const struct vk_product *p,
+// Seconds of a matmul with one tile; one run goes first, so that clocks rise and caches fill.
+static enum dapt_status measure(struct dapt_device *d, const struct vk_matmul_size *p,
                                 const struct vk_tile *tile, double *seconds) {
     struct vk_passes passes = {NULL, 0, 0};
     struct vk_lowering l = {.device = d, .passes = &passes};
     struct vk_matmul m;
     struct vk_view c;
-    enum dapt_status status = take_memory(d, place_all(d, p, &m, &c));
+    enum dapt_status status = reserve_memory(d, place_all(d, p, &m, &c));
     if (status < 0) return status;
     place_all(d, p, &m, &c);
-    vk_multiply(&l, &m, tile, p->k * p->parts, p->k, &c);
+    vk_matmul_pass(&l, &m, tile, p->k * p->splits, p->k, &c);
     status = l.status;
     struct vk_pass *pass = passes.at;
     if (status == DAPT_OK)
@@ -258,10 +258,10 @@ static enum dapt_status measure(struct dapt_device *d, const struct vk_product *
     return status;
 }
 
-// A size that takes about as long as it should; of equal shape, if smaller. What is small takes
-// large devices longer than it had to, so their rate is learnt anew from size to size.
-static struct vk_product shrink(const struct vk_product *p, double rate) {
-    struct vk_product s = *p;
+// A smaller size of about the same shape, for a measurement of about RUN_SECONDS. Fast devices
+// reach their rate only with larger sizes, so the rate is measured again after each step.
+static struct vk_matmul_size shrink(const struct vk_matmul_size *p, double rate) {
+    struct vk_matmul_size s = *p;
     while (operations(&s) > rate * RUN_SECONDS && (s.m > FIRST_SIZE || s.n > FIRST_SIZE)) {
         if (s.m >= s.n)
             s.m /= 2;
@@ -271,8 +271,8 @@ static struct vk_product shrink(const struct vk_product *p, double rate) {
     return s;
 }
 
-// The number of the fastest; `complete` where the budget sufficed for all.
-static enum dapt_status measure_all(struct dapt_device *d, const struct vk_product *p,
+// The index of the fastest; `complete`: the budget was enough for all of the list.
+static enum dapt_status measure_all(struct dapt_device *d, const struct vk_matmul_size *p,
                                     const struct vk_tile *list, uint32_t count, uint32_t *fastest,
                                     bool *complete) {
     struct vk_tuner *t = d->tuner;
@@ -281,14 +281,14 @@ static enum dapt_status measure_all(struct dapt_device *d, const struct vk_produ
     uint32_t done = 0;
     *fastest = 0;
     if (t->rate == 0) {
-        struct vk_product first = *p;
+        struct vk_matmul_size first = *p;
         first.m = first.n = first.k = FIRST_SIZE;
-        first.parts = 1;
+        first.splits = 1;
         status = measure(d, &first, &list[0], &seconds);
         if (status == DAPT_OK) t->rate = operations(&first) / seconds;
         t->spent = before + seconds_now() - start;
     }
-    struct vk_product size = shrink(p, t->rate), larger = size;
+    struct vk_matmul_size size = shrink(p, t->rate), larger = size;
     do {
         size = larger;
         if (d->limits.software || operations(&size) == operations(p) || status < 0) break;
@@ -307,7 +307,7 @@ static enum dapt_status measure_all(struct dapt_device *d, const struct vk_produ
     const struct vk_tile *tile = &list[*fastest];
     char line[200];
     snprintf(line, sizeof line,
-             "vulkan: products like %lld x %lld x %lld%s%s: tile %u x %u x %u by %u x %u, "
+             "vulkan: matmuls like %lld x %lld x %lld%s%s: tile %u x %u x %u by %u x %u, "
              "%.1f GFLOP/s",
              (long long)p->m, (long long)p->n, (long long)p->k,
              p->transpose_a ? ", a transposed" : "", p->transpose_b ? ", b transposed" : "",
@@ -316,18 +316,18 @@ static enum dapt_status measure_all(struct dapt_device *d, const struct vk_produ
     return DAPT_OK;
 }
 
-uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_product *product,
+uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *size,
                          const struct vk_tile *list, uint32_t count) {
     struct dapt_device *d = l->device;
     struct vk_tuner *t = tuner_of(d);
     uint32_t fastest = 0;
     bool complete = false;
-    if (t == NULL || operations(product) < SMALL_PRODUCT) return 0;
-    struct vk_product like = class_of(product);
-    struct key key = key_of(&like);
-    if (recall(t, &key, list, count, &fastest) || t->spent >= d->limits.tuning) return fastest;
-    enum dapt_status status = measure_all(d, &like, list, count, &fastest, &complete);
-    if (d->lost < 0) l->status = status;  // else the usual tile will do
-    if (complete) remember(t, &key, &list[fastest]);
+    if (t == NULL || operations(size) < SMALL_MATMUL) return 0;
+    struct vk_matmul_size rounded = size_class(size);
+    struct key key = key_of(&rounded);
+    if (look_up(t, &key, list, count, &fastest) || t->spent >= d->limits.tuning) return fastest;
+    enum dapt_status status = measure_all(d, &rounded, list, count, &fastest, &complete);
+    if (d->lost < 0) l->status = status;  // any other error: the default tile will do
+    if (complete) insert(t, &key, &list[fastest]);
     return fastest;
 }

@@ -1,12 +1,11 @@
 // The Vulkan backend: what its files share.
 //
-//   instance.c  libvulkan, the instance, devices  device.c    one open device, waiting, errors
-//   memory.c    blocks of memory, buffers         transfer.c  what the host writes and reads
-//   pipeline.c  shader rows to pipelines          source.c    shaders compiled at run time
-//   cache.c     files that remember               tune.c      the fastest tiles of products
-//   hazard.c    where a barrier is needed         cut.c       dispatches that are too long
-//   program.c   programs recorded, submitted, timed
-//   lower*.c    each op as passes of shaders
+//   instance.c  libvulkan, the instance, devices    device.c          one device, waiting, errors
+//   memory.c    blocks of memory, buffers           transfer.c        reads and writes of the host
+//   pipeline.c  shaders to pipelines                source.c          shaders compiled at run time
+//   cache.c     cache files                         tune.c            the fastest tiles of matmuls
+//   lower*.c    ops as passes of shaders            hazard.c          where a barrier is needed
+//   program.c   programs: recorded, submitted       split_dispatch.c  dispatches that run too long
 //
 // There are no descriptors: shaders get addresses, in push constants, within the 128 bytes that
 // every device has.
@@ -21,7 +20,7 @@ struct dapt_device;
 
 // ------------------------------------------------------------------------------------ the adapters
 
-// What kernels may rely on: the device's, or less where DAPT_VK_LIMITS says so
+// What kernels may rely on: the limits of the device, or lower ones from DAPT_VK_LIMITS
 // ("shared=16384,invocations=128").
 struct vk_limits {
     uint32_t shared_memory;  // bytes of a workgroup
@@ -29,12 +28,13 @@ struct vk_limits {
     uint32_t groups;         // of a dispatch, in each dimension
     uint32_t subgroup;       // asked-for subgroup size; 0: the driver's choice
     uint64_t allocation;     // bytes of one allocation
-    uint64_t memory;         // bytes in all that buffers may take; 0: no limit of ours
-    uint32_t tile;           // of products: the one with this number, from 1; 0: the fastest
-    uint32_t tuning;         // seconds that looking for the fastest may take in all
-    // operations of a dispatch or a submission of them, if it can be cut; 0: no limit
+    uint64_t memory;         // bytes in all that buffers may take; 0: no limit
+    uint32_t tile;           // of matmuls: the one with this number, from 1; 0: the fastest
+    uint32_t tuning;         // seconds that measuring tiles may take in all
+    // operations of one dispatch, or of one submission before any was measured, where it can be
+    // split; 0: no limit
     double work;
-    bool software;  // kernels for a processor that poses as a GPU
+    bool software;  // kernels for a software device: a CPU with a Vulkan driver, such as lavapipe
     bool hidden;    // the host sees no device memory, as on most discrete GPUs
 };
 
@@ -46,7 +46,7 @@ struct vk_adapter {
     VkPhysicalDeviceVulkan12Properties properties12;
     uint32_t subgroup_min, subgroup_max;
     uint32_t queue_family, timestamp_bits;
-    uint32_t sparse_family;  // binds sparse memory: queue_family, or one that may do nothing else
+    uint32_t sparse_family;  // binds sparse memory: queue_family, or a family for nothing else
     bool sparse, float16, subgroup_control, memory_budget, portability;
     uint64_t heap;  // bytes of the largest device-local heap
     struct vk_limits limits;
@@ -71,15 +71,15 @@ struct vk_instance {
     struct vk_adapter adapters[VK_MAX_ADAPTERS];
     char reason[512];  // why there are none
 };
-// Never NULL; as many gives as takes. Nothing is left to the end of the process, when the libraries
-// below may be gone already.
-struct vk_instance *vk_instance_take(const struct dapt_host *host);
-void vk_instance_give(void);
+// Never NULL; counted: the last release closes it. Nothing is left to the end of the process, when
+// the libraries below may be unloaded already.
+struct vk_instance *vk_instance_acquire(const struct dapt_host *host);
+void vk_instance_release(void);
 
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count);
 enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,
                                 struct dapt_device_info *info);
-// Free and total bytes of device memory; free is 0 where nobody knows.
+// Free and total bytes of device memory; free is 0 where it is not known.
 void vk_memory_budget(const struct vk_adapter *adapter, uint64_t *total, uint64_t *available);
 
 // -------------------------------------------------------------------------------------- the device
@@ -98,7 +98,7 @@ struct dapt_buffer {
 
 struct vk_pipeline;
 
-#define VK_FLYING 256  // submissions that messages can name
+#define VK_IN_FLIGHT 256  // the last submissions, which messages can name
 
 struct dapt_device {
     const struct dapt_host *host;
@@ -110,29 +110,29 @@ struct dapt_device {
     VkQueue queue, sparse_queue;
     VkCommandPool pool;
     VkSemaphore timeline;
-    uint64_t submitted;              // value of the timeline after everything submitted so far
-    enum dapt_status lost;           // set once: every later call fails with it
-    const char *running[VK_FLYING];  // what each of the last submissions does, for messages
+    uint64_t submitted;                 // value of the timeline after everything submitted so far
+    enum dapt_status lost;              // set once: every later call fails with it
+    const char *running[VK_IN_FLIGHT];  // what each of the last submissions does, for messages
     double patience;           // seconds without progress after which the device is taken to hang
-    bool hung;                 // what runs on it can't be taken apart
-    struct dapt_device *next;  // of the devices that were left as they were
+    bool hung;                 // nothing that a submission uses may be destroyed
+    struct dapt_device *next;  // of the abandoned devices
 
     VkPhysicalDeviceMemoryProperties memory;
     struct vk_block *blocks;
     uint64_t used;  // bytes in blocks
     struct vk_ring *ring;
-    struct dapt_buffer *scratch;  // of the ops; grows; every program's
+    struct dapt_buffer *scratch;  // of the ops; grows; shared by all programs
     uint32_t scratch_version;
 
     VkPipelineCache cache;
-    struct vk_tuner *tuner;  // NULL until a product was measured or looked up
+    struct vk_tuner *tuner;  // NULL until a matmul was measured or looked up
     VkPipelineLayout layout;
     VkShaderModule modules[SHADER_COUNT];
     struct vk_pipeline *pipelines;  // a list
     bool cache_dirty;
 
-    bool unified;  // the host sees all device memory
-    bool crowded;  // said once that more memory was asked for than was free
+    bool unified;         // the host sees all device memory
+    bool oversubscribed;  // warned once that more memory was asked for than was free
 };
 
 enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
@@ -140,7 +140,8 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
                                 struct dapt_device **device);
 void vk_device_close(struct dapt_device *device);
 enum dapt_status vk_device_wait(struct dapt_device *device, double timeout);
-// Submits one command buffer; *value receives what the timeline will then read.
+// Submits one command buffer; when it is done the timeline reads device->submitted. `what` is named
+// in messages.
 enum dapt_status vk_submit(struct dapt_device *device, VkCommandBuffer commands, const char *what);
 // Waits until the timeline reads `value`; timeout in seconds, 0: as long as the timeline moves.
 enum dapt_status vk_wait(struct dapt_device *device, uint64_t value, double timeout);
@@ -151,7 +152,7 @@ bool vk_idle(struct dapt_device *device);
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what);
 const char *vk_result_name(VkResult result);
 uint64_t vk_hash(const void *data, size_t size);  // FNV-1a
-// Messages name nothing any more that lies in these bytes.
+// Forgets the names of submissions that lie in these bytes: their memory will be freed.
 void vk_forget(struct dapt_device *device, const void *begin, size_t size);
 void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, const char *name);
 // Command buffers of the device's pool, begun and ended. `reusable`: submitted more than once.
@@ -185,10 +186,10 @@ void vk_transfer_close(struct dapt_device *device);
 
 #define VK_MAX_CONSTANTS 24
 
-// A shader with its specialization constants; made once, kept for the device's life. `part`: for
-// dispatches of some of the workgroups.
+// A shader with its specialization constants; made once, kept for the device's life.
+// `dispatch_base`: for vkCmdDispatchBase, which runs some of the workgroups.
 enum dapt_status vk_pipeline_get(struct dapt_device *device, enum vk_shader shader,
-                                 const uint32_t *constants, uint32_t count, bool part,
+                                 const uint32_t *constants, uint32_t count, bool dispatch_base,
                                  VkPipeline *pipeline);
 // source.c: the shader compiled from DAPT_SHADER_DIR, the caller's to free; NULL where that is not
 // set.
@@ -197,17 +198,17 @@ enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader sha
 enum dapt_status vk_pipeline_open(struct dapt_device *device);
 void vk_pipeline_close(struct dapt_device *device);
 
-// cache.c: files in $XDG_CACHE_HOME/dapt or ~/.cache/dapt that hold what this device and driver gave.
-// `content` tells apart what else must be the same; whatever does not fit to the byte is a miss.
+// cache.c: files in $XDG_CACHE_HOME/dapt or ~/.cache/dapt of what depends on this device and
+// driver. `content` is a hash of all else that must be the same; any difference is a miss.
 // DAPT_VK_CACHE=0: nothing is read or written.
 void *vk_cache_read(const struct dapt_device *device, const char *kind, uint64_t content,
                     size_t *size);  // the caller's to free; NULL: a miss
 void vk_cache_write(const struct dapt_device *device, const char *kind, uint64_t content,
                     const void *data, size_t size);  // whole or not at all; no error if not
 
-// tune.c: what was measured is remembered when the device is closed; the memory that measuring
-// took is given back by rest.
-void vk_tuner_rest(struct dapt_device *device);
+// tune.c: measurements are written to the cache when the device is closed; vk_tuner_free_memory()
+// frees the memory that they used.
+void vk_tuner_free_memory(struct dapt_device *device);
 void vk_tuner_close(struct dapt_device *device);
 
 // ---------------------------------------------------------------------------------------- programs

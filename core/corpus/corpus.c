@@ -247,6 +247,10 @@ void dapt_corpus_close(struct dapt_corpus **corpus) {
     *corpus = NULL;
 }
 
+const struct dapt_objective *dapt_corpus_objective(const struct dapt_corpus *corpus) {
+    return corpus->objective;
+}
+
 const struct dapt_corpus_report *dapt_corpus_report(const struct dapt_corpus *corpus) {
     return &corpus->report;
 }

@@ -79,6 +79,8 @@ enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
                                   struct dapt_corpus **corpus);
 void dapt_corpus_close(struct dapt_corpus **corpus);
 const struct dapt_corpus_report *dapt_corpus_report(const struct dapt_corpus *corpus);
+// The one of its options.
+const struct dapt_objective *dapt_corpus_objective(const struct dapt_corpus *corpus);
 // "1,204 documents, 2.0 M tokens, 7,904 sequences of 256, 0.4 % cut"
 enum dapt_status dapt_corpus_describe(const struct dapt_corpus *corpus, struct dapt_string *line);
 // What the documents of the shard hold, for figures by document: number `document` of report->documents.

@@ -20,7 +20,7 @@ enum dapt_status dapt_tokenizer_encode_on(struct dapt_tokenizer *tokenizer, unsi
 // Adds all that decides which ids a text becomes.
 void dapt_tokenizer_hash(const struct dapt_tokenizer *tokenizer, struct dapt_hasher *hasher);
 
-// ---------------------------------------------------------------------------------------- inputs.c
+// --------------------------------------------------------------------------------------- sources.c
 // How a file is recognised without reading it.
 struct dapt_stamp {
     uint64_t size, device, inode;
@@ -153,7 +153,7 @@ enum dapt_status dapt_ingest(const struct dapt_inputs *inputs, struct dapt_shard
 // Are so many bad records among `records` too many?
 bool dapt_too_many_bad(uint64_t bad, uint64_t records, double share);
 
-// ------------------------------------------------------------------------------------------ plan.c
+// --------------------------------------------------------------------------------------- packing.c
 // A run of tokens of one document, or of all documents, in one sequence.
 struct dapt_part {
     uint64_t begin;  // token

@@ -159,6 +159,10 @@ enum dapt_objective_kind dapt_objective_kind(const struct dapt_objective *object
     return objective ? objective->options.kind : DAPT_OBJECTIVE_CAUSAL;
 }
 
+const char *dapt_objective_name(enum dapt_objective_kind kind) {
+    return kind == DAPT_OBJECTIVE_MASKED ? "masked" : "causal";
+}
+
 // ------------------------------------------------------------------------------------ what is asked
 
 static void apply_causal(const struct dapt_span *s, struct dapt_batch *batch) {

@@ -20,7 +20,8 @@ enum dapt_status dapt_objective_create(const struct dapt_objective_options *opti
                                        struct dapt_objective **objective);
 void dapt_objective_destroy(struct dapt_objective **objective);
 enum dapt_objective_kind dapt_objective_kind(
-    const struct dapt_objective *objective);  // NULL: causal
+    const struct dapt_objective *objective);                     // NULL: causal
+const char *dapt_objective_name(enum dapt_objective_kind kind);  // "causal", "masked"
 
 // Tokens of one text that lie one behind the other in a row of a batch.
 struct dapt_span {

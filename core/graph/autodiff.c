@@ -297,6 +297,11 @@ static void cast(struct state *s, const struct dapt_op *op, dapt_value dy) {
 
 static void scale(struct state *s, const struct dapt_op *op, dapt_value dy) {
     dapt_value pending;
+    if (op->u.scale.softcap != 0) {
+        s->g->status = dapt_fail(DAPT_ERROR_INTERNAL,
+                                 "autodiff: a scale with a softcap has no gradient");
+        return;
+    }
     struct dapt_op d = {.opcode = DAPT_OP_SCALE, .inputs = {dy}, .u.scale = op->u.scale};
     d.outputs[0] = overwrite(s, op->inputs[0], &pending);
     dapt_graph_op(s->g, &d);
@@ -393,8 +398,7 @@ static enum dapt_status prepare(struct state *s, bool accumulate) {
     list_views(s);
     for (size_t v = 0; v < s->count; v++) {
         s->place[v] = s->alias_of[v] = DAPT_NONE;
-        bool param = g->storages[g->values[v].tensor.buffer].role == DAPT_BUFFER_PARAM &&
-                     g->values[v].parent == DAPT_NONE;
+        bool param = g->storages[g->values[v].tensor.buffer].role == DAPT_BUFFER_PARAM;
         s->written[v] = param && accumulate;
     }
     for (size_t k = 0; k < g->op_count; k++) {

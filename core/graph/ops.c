@@ -45,7 +45,7 @@ static const struct dapt_op_info table[DAPT_OP_COUNT] = {
         {{"dx", "NC", STR | ADD}, {"dweight", "C", OPT | ADD, GRA},
          {"dbias", "C", OPT | ADD, GRA}}, 0, 14},
     [DAPT_OP_ROPE] = {"rope",
-        {{"x", "NHD", STR}, {"table", "PR", 0, STA}, {"positions", "N", 0, IDX}},
+        {{"x", "NHD", STR}, {"table", "PR", STR, STA}, {"positions", "N", 0, IDX}},
         {{"y", "NHD", STR}}, 1, 3},
     [DAPT_OP_ATTENTION] = {"attention",
         {{"q", "NHD", STR}, {"k", "MGD", STR}, {"v", "MGD", STR}, {"first", "N", 0, IDX},
@@ -245,11 +245,10 @@ static enum dapt_status check_operand(const struct dapt_op *op, const struct dap
     return DAPT_OK;
 }
 
-static const char *input_shape(const struct dapt_op *op, const struct dapt_op_info *info,
-                               uint32_t i) {
+const char *dapt_op_input_shape(const struct dapt_op *op, uint32_t i) {
     if (op->opcode == DAPT_OP_MATMUL && i == 0 && op->u.matmul.transpose_a) return "KM";
     if (op->opcode == DAPT_OP_MATMUL && i == 1 && op->u.matmul.transpose_b) return "NK";
-    return info->in[i].shape;
+    return table[op->opcode].in[i].shape;
 }
 
 // What the letters can't say.
@@ -261,6 +260,11 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
         if (s['R'] % 2 || s['R'] > s['D'])
             return fail_operand(op, &info->in[1],
                                 "must be an even number of columns, at most the head size");
+        break;
+    case DAPT_OP_LAYER_NORM:
+    case DAPT_OP_LAYER_NORM_GRAD:
+        if (op->u.norm.weight_offset != 0)
+            return fail_operand(op, &info->in[1], "takes no offset in a layer norm");
         break;
     case DAPT_OP_ATTENTION:
     case DAPT_OP_ATTENTION_GRAD:
@@ -315,7 +319,7 @@ enum dapt_status dapt_op_check(const struct dapt_op *op, const struct dapt_tenso
     struct binding binding = {0};
     uint32_t inputs = dapt_op_input_count(info), outputs = dapt_op_output_count(info);
     for (uint32_t i = 0; i < inputs; i++) {
-        enum dapt_status status = check_operand(op, &info->in[i], input_shape(op, info, i),
+        enum dapt_status status = check_operand(op, &info->in[i], dapt_op_input_shape(op, i),
                                                 op->inputs[i], tensors, tensor_count, &binding);
         if (status) return status;
     }
@@ -338,7 +342,7 @@ enum dapt_status dapt_op_output_shape(const struct dapt_op *op, const struct dap
     struct binding b = {0};
     for (uint32_t i = 0; i < dapt_op_input_count(info); i++)
         if (op->inputs[i] != DAPT_NONE &&
-            !match(&b, input_shape(op, info, i), &tensors[op->inputs[i]]))
+            !match(&b, dapt_op_input_shape(op, i), &tensors[op->inputs[i]]))
             return fail_operand(op, &info->in[i], "does not fit the shapes before it");
     const char *letters = info->out[output].shape;
     const struct dapt_tensor *like = letters[0] == '~' ? &b.rows : &b.equal;

@@ -55,6 +55,8 @@ struct dapt_op_info {
 const struct dapt_op_info *dapt_op_info(enum dapt_opcode opcode);
 uint32_t dapt_op_input_count(const struct dapt_op_info *info);
 uint32_t dapt_op_output_count(const struct dapt_op_info *info);
+// The letters of inputs[i], as the op's transposes turn them.
+const char *dapt_op_input_shape(const struct dapt_op *op, uint32_t i);
 
 int64_t dapt_tensor_count(const struct dapt_tensor *tensor);  // elements
 // Bytes from its first to behind its last element.

@@ -227,7 +227,7 @@ static enum dapt_status check_best(struct dapt_config *config) {
 // What no field can say alone.
 static enum dapt_status check_together(struct dapt_config *config) {
     uint32_t batch = config->train.batch, micro = config->train.micro_batch;
-    if (micro > 0 && batch % micro != 0) {
+    if (micro > 0 && micro != DAPT_AUTO && batch % micro != 0) {
         return dapt_json_fail(place(config, "train.micro_batch"),
                               "expected a divisor of train.batch (%u), got %u", batch, micro);
     }

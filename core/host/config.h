@@ -28,6 +28,8 @@ struct dapt_eval_set {
     struct dapt_data_list data;
 };
 
+#define DAPT_AUTO UINT32_MAX  // a number that dapt chooses
+
 struct dapt_config {
     struct dapt_arena arena;
     struct dapt_json *json;  // what was read; `options` below point into it
@@ -62,7 +64,7 @@ struct dapt_config {
     } data;
 
     struct {
-        uint32_t batch, micro_batch;  // sequences a step; at a time (0: batch)
+        uint32_t batch, micro_batch;  // sequences a step; at a time (0: batch, or DAPT_AUTO)
         uint64_t steps, tokens;       // exactly one of steps, tokens and epochs is not 0
         double epochs;
         uint64_t seed;
@@ -97,6 +99,7 @@ struct dapt_config {
     struct {
         const char *name;
         const char *device;  // number, name or UUID; NULL: the best
+        uint64_t memory;     // bytes that "auto" may take; 0: what is free
         uint32_t threads;
     } backend;
     const char *const *plugins;  // folders, NULL-terminated, absolute

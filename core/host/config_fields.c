@@ -29,8 +29,10 @@ static const char *const save_dtypes[] = {[DAPT_SAVE_MODEL] = "model",
                                           [DAPT_SAVE_BF16] = "bfloat16",
                                           [DAPT_SAVE_F16] = "float16",
                                           NULL};
-static const char *const recomputes[] = {
-    [DAPT_RECOMPUTE_NONE] = "none", [DAPT_RECOMPUTE_BLOCK] = "block", NULL};
+static const char *const recomputes[] = {[DAPT_RECOMPUTE_NONE] = "none",
+                                         [DAPT_RECOMPUTE_BLOCK] = "block",
+                                         [DAPT_RECOMPUTE_AUTO] = "auto",
+                                         NULL};
 
 #define MANY 1e12  // steps and tokens; all smaller integers are exact in a double
 
@@ -76,8 +78,10 @@ const struct dapt_field dapt_fields[] = {
           "share of records that may be unreadable before the run stops"),
 
     RANGE(U32, KEPT, "train.batch", train.batch, "8", 1, 65536, "sequences of an optimizer step"),
-    RANGE(U32, FREE, "train.micro_batch", train.micro_batch, "0", 0, 65536,
-          "sequences in memory at a time, a divisor of train.batch; 0: all of them"),
+    RANGE(U32_AUTO, FREE, "train.micro_batch", train.micro_batch, "0", 0, 65536,
+          "sequences in memory at a time, a divisor of train.batch; 0: all of them; \"auto\": as "
+          "many "
+          "as the memory takes"),
     RANGE(U64, FREE, "train.steps", train.steps, NULL, 1, MANY,
           "optimizer steps; one of steps, tokens and epochs is given"),
     RANGE(AMOUNT, FREE, "train.tokens", train.tokens, NULL, 1, MANY,
@@ -100,7 +104,7 @@ const struct dapt_field dapt_fields[] = {
           "{\"plugin\": \"cosine\", options of the plugin}; the plugins there are:"),
     CHOICE(KEPT, "train.objective.kind", train.objective.kind, "\"auto\"", objectives,
            "causal: each token from those before it; masked: hidden tokens from all others; auto: "
-           "as the model was made for"),
+           "as the model was made for, masked for BERT and its like, causal for all others"),
     RANGE(
         NUMBER, KEPT, "train.objective.rate", train.objective.rate, "0.15", 0.001, 1,
         "masked: share of the tokens that are predicted (of these 80 % are hidden, 10 % replaced)"),
@@ -124,7 +128,8 @@ const struct dapt_field dapt_fields[] = {
     OTHER(STRING, FREE, "train.best", train.best, NULL,
           "name in data.eval that decides which checkpoint is the best; default: the first"),
     CHOICE(FREE, "train.recompute", train.recompute, "\"none\"", recomputes,
-           "block: keep only each block's input, compute the rest again"),
+           "block: keep only each block's input, compute the rest again; auto: where it is needed "
+           "for a micro-batch that keeps the device busy"),
     RANGE(U32, FREE, "train.max_bad_steps", train.max_bad_steps, "10", 1, 1000000,
           "non-finite steps in a row before the run stops"),
 
@@ -138,6 +143,8 @@ const struct dapt_field dapt_fields[] = {
           "which device: its number in the backend, its name or a part of it, or its UUID; "
           "default: the "
           "best one, a software device only where it or its backend is named"),
+    RANGE(AMOUNT, FREE, "backend.memory", backend.memory, "0", 0, 1e15,
+          "bytes that \"auto\" may plan with (\"12G\"); 0: what the device has free"),
     RANGE(U32, FREE, "backend.threads", backend.threads, "0", 0, 1024,
           "of the cpu backend and of reading; 0: one for each processor"),
     OTHER(PATHS, FREE, "plugins", plugins, "[]", "folders with further plugins"),

@@ -6,6 +6,7 @@
 
 enum dapt_field_type {
     DAPT_FIELD_U32,
+    DAPT_FIELD_U32_AUTO,  // or "auto": DAPT_AUTO
     DAPT_FIELD_U64,
     DAPT_FIELD_AMOUNT,  // uint64_t; "50M"
     DAPT_FIELD_NUMBER,  // double

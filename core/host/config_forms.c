@@ -40,6 +40,22 @@ static enum dapt_status write_u32(const struct dapt_config *config, const struct
     return dapt_string_format(out, "%u", *(uint32_t *)slot(config, field));
 }
 
+static enum dapt_status read_u32_auto(struct dapt_config *config, const struct dapt_field *field,
+                                      const struct dapt_json *value) {
+    const char *text;
+    if (dapt_json_kind(value) != DAPT_JSON_STRING) return read_u32(config, field, value);
+    if (dapt_json_string(value, &text) || strcmp(text, "auto") != 0)
+        return fail_expected(value, "a whole number or \"auto\"");
+    *(uint32_t *)slot(config, field) = DAPT_AUTO;
+    return DAPT_OK;
+}
+
+static enum dapt_status write_u32_auto(const struct dapt_config *config,
+                                       const struct dapt_field *field, struct dapt_string *out) {
+    bool chosen = *(uint32_t *)slot(config, field) == DAPT_AUTO;
+    return chosen ? dapt_json_write_string(out, "auto") : write_u32(config, field, out);
+}
+
 static enum dapt_status read_u64(struct dapt_config *config, const struct dapt_field *field,
                                  const struct dapt_json *value) {
     int64_t integer;
@@ -541,6 +557,8 @@ static enum dapt_status write_eval(const struct dapt_config *config, const struc
 
 const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
     [DAPT_FIELD_U32] = {read_u32, write_u32, "integer", "\"type\": \"integer\""},
+    [DAPT_FIELD_U32_AUTO] = {read_u32_auto, write_u32_auto, "integer or \"auto\"",
+                             "\"anyOf\": [{\"type\": \"integer\"}, {\"const\": \"auto\"}]"},
     [DAPT_FIELD_U64] = {read_u64, write_u64, "integer", "\"type\": \"integer\""},
     [DAPT_FIELD_AMOUNT] =
         {read_amount, write_u64, "integer or \"50M\"",

@@ -1,6 +1,7 @@
 // The table of functions that plugins and backends receive.
 #include "host/input.h"
 #include "host/module.h"
+#include "host/module_dir.h"
 
 static void host_log(const struct dapt_host *host, enum dapt_log_level level, const char *line) {
     (void)host;
@@ -38,4 +39,8 @@ static const struct dapt_host table = {
 
 const struct dapt_host *dapt_host(void) {
     return &table;
+}
+
+const char *dapt_version(void) {
+    return DAPT_VERSION;
 }

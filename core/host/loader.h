@@ -49,6 +49,7 @@ struct dapt_hash dapt_modules_content(const struct dapt_modules *modules,
 
 // The host table that plugins and backends receive; it lives as long as the program.
 const struct dapt_host *dapt_host(void);
+DAPT_EXPORT const char *dapt_version(void);  // as dapt.h declares it
 
 // Options for one use of a plugin: `json` (an object; members named in `skip`, NULL-terminated, belong to others) checked
 // against the table; unknown names and wrong types are errors that name key, line and column. NULL json: all defaults.

@@ -13,10 +13,8 @@ static const struct dapt_exchange_family families[] = {
     {.architecture = "llama", .type = "mistral", .paired = true},
     {.architecture = "qwen2", .type = "qwen2"},
     {.architecture = "qwen3", .type = "qwen3"},
-    {.architecture = "gemma2", .type = "gemma2", .norm_offset = true,
-     .window_pattern = 2, .odd_layers = 46},
-    {.architecture = "gemma3", .type = "gemma3_text", .norm_offset = true,
-     .window_pattern = 6, .odd_layers = 62},
+    {.architecture = "gemma2", .type = "gemma2", .odd_layers = 46},
+    {.architecture = "gemma3", .type = "gemma3_text", .odd_layers = 62},
     {.architecture = "gpt2", .type = "gpt2"},
     {.architecture = "phi3", .type = "phi3"},
     {.architecture = "smollm3", .type = "smollm3", .paired = true},
@@ -31,7 +29,6 @@ static const struct dapt_exchange_family families[] = {
 #define KEY(member) offsetof(struct dapt_family, keys.member)
 #define COUNT(there, here) .gguf = there, .kind = DAPT_EXCHANGE_COUNT, .member = KEY(here)
 #define REAL(there, here) .gguf = there, .kind = DAPT_EXCHANGE_REAL, .member = KEY(here)
-#define ONLY(there, here) .gguf = there, .kind = DAPT_EXCHANGE_REAL, .name = here
 const struct dapt_exchange_key dapt_exchange_keys[] = {
     {COUNT("block_count", layers), .needed = true},
     {COUNT("context_length", positions), .needed = true},
@@ -44,9 +41,9 @@ const struct dapt_exchange_key dapt_exchange_keys[] = {
     {REAL("embedding_scale", embedding_scale), .fallback = 1},
     {REAL("residual_scale", residual_scale), .fallback = 1},
     {REAL("logit_scale", logit_divisor), .fallback = 1},
-    {ONLY("attn_logit_softcapping", "attn_logit_softcapping"), .only = {"gemma2"}},
-    {ONLY("final_logit_softcapping", "final_logit_softcapping"), .only = {"gemma2", "gemma3_text"}},
-    {ONLY("rope.freq_base_swa", "rope_local_base_freq"), .only = {"gemma3_text"}},
+    {REAL("attn_logit_softcapping", attention_cap)},
+    {REAL("final_logit_softcapping", logit_cap)},
+    {REAL("rope.freq_base_swa", local_theta)},
     {.gguf = NULL},
 };
 
@@ -143,14 +140,9 @@ const struct dapt_exchange_family *dapt_exchange_of_type(const char *type) {
 
 const char *dapt_exchange_name(const struct dapt_exchange_key *key,
                                const struct dapt_family *family) {
-    if (key->member) {
-        const char *name;
-        memcpy(&name, (const char *)family + key->member, sizeof name);
-        return name;
-    }
-    for (int i = 0; i < 2 && key->only[i]; i++)
-        if (strcmp(key->only[i], family->type) == 0) return key->name;
-    return NULL;
+    const char *name;
+    memcpy(&name, (const char *)family + key->member, sizeof name);
+    return name;
 }
 
 void dapt_exchange_tensor(enum dapt_slot slot, uint32_t layer, char text[DAPT_EXCHANGE_NAME]) {
@@ -184,7 +176,7 @@ struct dapt_exchange_order dapt_exchange_order_of(const struct dapt_model *m,
          qkv = slot == DAPT_SLOT_QKV || slot == DAPT_SLOT_QKV_BIAS;
     struct dapt_exchange_order o = {
         .transposed = p->rank == 2 && m->family->input_major && slot >= DAPT_SLOT_FIRST_OF_LAYER,
-        .offset = family->norm_offset && is_norm(slot) ? 1.0f : 0.0f};
+        .offset = is_norm(slot) ? m->family->norm_offset : 0};
     if (family->paired && (q || k)) {
         o.blocks = q ? m->heads : m->kv_heads;
         o.parts = 2;

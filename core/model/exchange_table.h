@@ -8,8 +8,6 @@ struct dapt_exchange_family {
     const char *architecture;  // "general.architecture"
     const char *type;  // "model_type"; the first row of an architecture is what a file is taken for
     bool paired;       // GGUF has the rows of q and k that turn together side by side
-    bool norm_offset;  // GGUF's norms are 1 more
-    uint32_t window_pattern;  // each so-manieth layer has no window; 0: layers are alike
     // Models with so many layers scale q.k by hidden / heads, the others by the head size; 0: the
     // family has no such key.
     uint32_t odd_layers;
@@ -23,9 +21,7 @@ enum dapt_exchange_kind { DAPT_EXCHANGE_COUNT, DAPT_EXCHANGE_REAL, DAPT_EXCHANGE
 struct dapt_exchange_key {
     const char *gguf;
     enum dapt_exchange_kind kind;
-    size_t member;     // offset of the name in struct dapt_family; 0: `name`
-    const char *name;  // in config.json; of the types that `only` names
-    const char *only[2];
+    size_t member;  // offset of the name in struct dapt_family
     bool needed;
     double fallback;  // of a real that config.json leaves out; 0: it is left out too
 };

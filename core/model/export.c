@@ -65,7 +65,7 @@ static void put_sizes(struct export *ex) {
         ex,
         m->family->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
         (double)m->norm_eps);
-    if (m->rope.size) put_u32(ex, "rope.dimension_count", m->rope.size);
+    if (m->ropes[0].size) put_u32(ex, "rope.dimension_count", m->ropes[0].size);
     if (m->family->keys.parallel)
         dapt_gguf_put_bool(&ex->keys, key_of(ex, "use_parallel_residual"), m->parallel);
 }
@@ -85,21 +85,20 @@ static enum dapt_status put_reals(struct export *ex) {
 // The factor of q.k that llama.cpp takes is the root of this.
 static enum dapt_status check_scale(const struct export *ex) {
     const struct dapt_model *m = ex->model;
-    const struct dapt_json *value = dapt_json_member(m->config, "query_pre_attn_scalar");
+    const char *key = m->family->keys.query_scale;
     double expected = m->layers == ex->row->odd_layers ? m->hidden / m->heads : m->head_size,
-           given = 256;
-    if (!ex->row->odd_layers) return DAPT_OK;
-    enum dapt_status status = dapt_json_get_number(m->config, "query_pre_attn_scalar", &given);
+           given = m->family->query_scale;
+    if (!key) return DAPT_OK;
+    enum dapt_status status = dapt_json_get_number(m->config, key, &given);
     if (!status && given != expected)
-        status = dapt_json_fail(value ? value : m->config,
-                                "query_pre_attn_scalar %g: llama.cpp takes %g for such a model",
-                                given, expected);
+        status = dapt_json_fail(m->config, "%s %g: llama.cpp takes %g for such a model", key, given,
+                                expected);
     return status;
 }
 
 static enum dapt_status put_windows(struct export *ex) {
     const struct dapt_model *m = ex->model;
-    uint32_t pattern = ex->row->window_pattern;
+    uint32_t pattern = m->family->window_interval;
     bool phi = strcmp(ex->row->type, "phi3") == 0;
     int32_t size = 0;
     for (uint32_t l = 0; l < m->layers; l++)
@@ -165,7 +164,7 @@ static enum dapt_status put_llama3(struct export *ex, const struct dapt_json *ro
     if (!status) status = dapt_json_get_number(rope, "low_freq_factor", &low);
     if (!status) status = dapt_json_get_number(rope, "high_freq_factor", &high);
     if (!status) status = dapt_json_get_number(rope, "original_max_position_embeddings", &original);
-    uint32_t size = ex->model->rope.size;
+    uint32_t size = ex->model->ropes[0].size;
     if (!status) status = add_factors(ex, "rope_freqs.weight", size / 2, NULL);
     if (!status)
         dapt_exchange_llama3(size, theta, factor, low, high, original, ex->extras[0].values);
@@ -174,14 +173,14 @@ static enum dapt_status put_llama3(struct export *ex, const struct dapt_json *ro
 
 static enum dapt_status put_longrope(struct export *ex, const struct dapt_json *rope) {
     const struct dapt_model *m = ex->model;
-    double original = m->rope.limit;
-    enum dapt_status status = add_factors(ex, "rope_factors_long.weight", m->rope.size / 2,
+    double original = m->ropes[0].limit;
+    enum dapt_status status = add_factors(ex, "rope_factors_long.weight", m->ropes[0].size / 2,
                                           dapt_json_member(rope, "long_factor"));
     if (!status)
-        status = add_factors(ex, "rope_factors_short.weight", m->rope.size / 2,
+        status = add_factors(ex, "rope_factors_short.weight", m->ropes[0].size / 2,
                              dapt_json_member(rope, "short_factor"));
     put_u32(ex, "rope.scaling.original_context_length", (uint64_t)original);
-    put_f32(ex, "rope.scaling.attn_factor", (double)m->rope.scale);
+    put_f32(ex, "rope.scaling.attn_factor", (double)m->ropes[0].scale);
     return status;
 }
 
@@ -191,7 +190,7 @@ static enum dapt_status put_rope(struct export *ex) {
     const char *key = m->family->keys.rope_theta ? m->family->keys.rope_theta : "rope_theta",
                *type = "default";
     double theta = m->family->rope_theta ? m->family->rope_theta : 10000, factor = 1, original = 0;
-    if (!m->rope.size) return DAPT_OK;
+    if (!m->ropes[0].size) return DAPT_OK;
     enum dapt_status status = dapt_json_get_number(c, key, &theta);
     if (!status) status = dapt_json_get_number(rope, "rope_theta", &theta);
     if (!status) status = dapt_json_get_string(rope, "type", &type);

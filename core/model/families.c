@@ -28,11 +28,12 @@
     [DAPT_SLOT_DOWN_BIAS] = "layers.%u.mlp.down_proj.bias"
 #define LLAMA_NAMES LLAMA_ENDS, LLAMA_NORMS, LLAMA_QKV, LLAMA_MLP
 
-#define LLAMA_SIZES \
+#define LLAMA_KEYS_OF(activation_key) \
     .hidden = "hidden_size", .layers = "num_hidden_layers", .heads = "num_attention_heads", \
     .kv_heads = "num_key_value_heads", .head_size = "head_dim", \
     .feed_forward = "intermediate_size", .positions = "max_position_embeddings", \
-    .activation = "hidden_act"
+    .activation = activation_key
+#define LLAMA_SIZES LLAMA_KEYS_OF("hidden_act")
 #define LLAMA_KEYS LLAMA_SIZES, .eps = "rms_norm_eps"
 
 static const char *const rotary_buffers[] = {".rotary_emb.inv_freq", NULL};
@@ -44,6 +45,60 @@ static const char *const rotary_buffers[] = {".rotary_emb.inv_freq", NULL};
 static const char *const neox_buffers[] = {".attention.bias", ".attention.masked_bias",
                                            ".rotary_emb.inv_freq", NULL};
 static const char *const gpt2_buffers[] = {".attn.bias", ".attn.masked_bias", NULL};
+
+#define GEMMA_KEYS \
+    LLAMA_KEYS_OF("hidden_activation"), .eps = "rms_norm_eps", \
+    .attention_bias = "attention_bias", .window = "sliding_window", \
+    .query_scale = "query_pre_attn_scalar", .logit_cap = "final_logit_softcapping"
+#define GEMMA_PARTS \
+    .activation = "gelu_pytorch_tanh", .eps = 1e-6, .kv_heads = 4, .head_size = 256, \
+    .window = 4096, .query_scale = 256, .tied = true, .norm_offset = 1, .root_embedding = true, \
+    .bias_qkv = DAPT_BIAS_CONFIG, .bias_out = DAPT_BIAS_CONFIG, .gated = true, \
+    .prefix = "model.", .buffers = rotary_buffers
+#define GEMMA_NORMS \
+    [DAPT_SLOT_NORM1] = "layers.%u.input_layernorm.weight", \
+    [DAPT_SLOT_POST_NORM1] = "layers.%u.post_attention_layernorm.weight", \
+    [DAPT_SLOT_NORM2] = "layers.%u.pre_feedforward_layernorm.weight", \
+    [DAPT_SLOT_POST_NORM2] = "layers.%u.post_feedforward_layernorm.weight"
+// Beside buffers what the masked objective does not use: the part that tells whether two sentences
+// follow each other, and in a head of its own the bias of a tied one.
+static const char *const bert_buffers[] = {
+    ".position_ids", ".token_type_ids",
+    "pooler.dense.weight", "pooler.dense.bias",
+    "cls.seq_relationship.weight", "cls.seq_relationship.bias",
+    "cls.predictions.bias", "lm_head.bias", NULL};
+#define BERT_PARTS \
+    .keys = {.hidden = "hidden_size", .layers = "num_hidden_layers", \
+             .heads = "num_attention_heads", .feed_forward = "intermediate_size", \
+             .positions = "max_position_embeddings", .eps = "layer_norm_eps", \
+             .activation = "hidden_act"}, \
+    .activation = "gelu", .eps = 1e-12, .positions = 512, .types = 2, .tied = true, \
+    .bias_qkv = DAPT_BIAS_ALWAYS, .bias_out = DAPT_BIAS_ALWAYS, .bias_mlp = DAPT_BIAS_ALWAYS, \
+    .masked = true, .layer_norm = true, .learned_positions = true, .buffers = bert_buffers
+#define BERT_NAMES \
+    [DAPT_SLOT_EMBED] = "embeddings.word_embeddings.weight", \
+    [DAPT_SLOT_POSITION] = "embeddings.position_embeddings.weight", \
+    [DAPT_SLOT_TYPE] = "embeddings.token_type_embeddings.weight", \
+    [DAPT_SLOT_EMBED_NORM] = "embeddings.LayerNorm.weight", \
+    [DAPT_SLOT_EMBED_NORM_BIAS] = "embeddings.LayerNorm.bias", \
+    [DAPT_SLOT_Q] = "encoder.layer.%u.attention.self.query.weight", \
+    [DAPT_SLOT_Q_BIAS] = "encoder.layer.%u.attention.self.query.bias", \
+    [DAPT_SLOT_K] = "encoder.layer.%u.attention.self.key.weight", \
+    [DAPT_SLOT_K_BIAS] = "encoder.layer.%u.attention.self.key.bias", \
+    [DAPT_SLOT_V] = "encoder.layer.%u.attention.self.value.weight", \
+    [DAPT_SLOT_V_BIAS] = "encoder.layer.%u.attention.self.value.bias", \
+    [DAPT_SLOT_OUT] = "encoder.layer.%u.attention.output.dense.weight", \
+    [DAPT_SLOT_OUT_BIAS] = "encoder.layer.%u.attention.output.dense.bias", \
+    [DAPT_SLOT_SUM_NORM1] = "encoder.layer.%u.attention.output.LayerNorm.weight", \
+    [DAPT_SLOT_SUM_NORM1_BIAS] = "encoder.layer.%u.attention.output.LayerNorm.bias", \
+    [DAPT_SLOT_UP] = "encoder.layer.%u.intermediate.dense.weight", \
+    [DAPT_SLOT_UP_BIAS] = "encoder.layer.%u.intermediate.dense.bias", \
+    [DAPT_SLOT_DOWN] = "encoder.layer.%u.output.dense.weight", \
+    [DAPT_SLOT_DOWN_BIAS] = "encoder.layer.%u.output.dense.bias", \
+    [DAPT_SLOT_SUM_NORM2] = "encoder.layer.%u.output.LayerNorm.weight", \
+    [DAPT_SLOT_SUM_NORM2_BIAS] = "encoder.layer.%u.output.LayerNorm.bias", \
+    [DAPT_SLOT_HEAD] = "decoder.weight", [DAPT_SLOT_HEAD_BIAS] = "bias", \
+    [DAPT_SLOT_HEAD_OWN_BIAS] = "decoder.bias"
 
 // Defaults are those of the configuration classes in transformers 5.12.
 static const struct dapt_family families[] = {
@@ -213,12 +268,61 @@ static const struct dapt_family families[] = {
         .bias_qkv = DAPT_BIAS_CONFIG, .bias_out = DAPT_BIAS_CONFIG, .bias_mlp = DAPT_BIAS_CONFIG,
         .gated = true, .prefix = "model.", .names = {LLAMA_NAMES}, .buffers = rotary_buffers,
     },
+    {   // checked with transformers 5.12.1
+        .type = "gemma2", .architecture = "Gemma2ForCausalLM",
+        .keys = {GEMMA_KEYS, .attention_cap = "attn_logit_softcapping"},
+        GEMMA_PARTS, .positions = 8192, .window_interval = 2, .attention_cap = 50,
+        .logit_cap = 30,
+        .names = {LLAMA_ENDS, LLAMA_QKV, LLAMA_MLP, GEMMA_NORMS},
+    },
+    {   // checked with transformers 5.12.1
+        .type = "gemma3_text", .architecture = "Gemma3ForCausalLM",
+        .keys = {GEMMA_KEYS, .window_interval = "sliding_window_pattern",
+                 .local_theta = "rope_local_base_freq"},
+        GEMMA_PARTS, .positions = 131072, .window_interval = 6,
+        .rope_theta = 1000000, .local_theta = 10000, .qk_norm = DAPT_QK_NORM_HEAD,
+        .names = {LLAMA_ENDS, LLAMA_QKV, LLAMA_MLP, GEMMA_NORMS,
+                  [DAPT_SLOT_Q_NORM] = "layers.%u.self_attn.q_norm.weight",
+                  [DAPT_SLOT_K_NORM] = "layers.%u.self_attn.k_norm.weight"},
+    },
+    {   // checked with transformers 5.12.1
+        .type = "bert", .architecture = "BertForMaskedLM", BERT_PARTS,
+        .prefix = "bert.", .head_prefix = "cls.predictions.",
+        .names = {BERT_NAMES,
+                  [DAPT_SLOT_HEAD_DENSE] = "transform.dense.weight",
+                  [DAPT_SLOT_HEAD_DENSE_BIAS] = "transform.dense.bias",
+                  [DAPT_SLOT_HEAD_NORM] = "transform.LayerNorm.weight",
+                  [DAPT_SLOT_HEAD_NORM_BIAS] = "transform.LayerNorm.bias"},
+    },
+    {   // checked with transformers 5.12.1
+        .type = "roberta", .architecture = "RobertaForMaskedLM", BERT_PARTS,
+        .pad = 1, .head_activation = "gelu", .prefix = "roberta.", .head_prefix = "lm_head.",
+        .names = {BERT_NAMES,
+                  [DAPT_SLOT_HEAD_DENSE] = "dense.weight",
+                  [DAPT_SLOT_HEAD_DENSE_BIAS] = "dense.bias",
+                  [DAPT_SLOT_HEAD_NORM] = "layer_norm.weight",
+                  [DAPT_SLOT_HEAD_NORM_BIAS] = "layer_norm.bias"},
+    },
 };
 // clang-format on
+
+// A model of ours inside of something else, and how to get at it (transformers 5.12.1).
+static enum dapt_status fail_wrapped(const char *type) {
+    if (strcmp(type, "gemma3") != 0) return DAPT_OK;
+    return dapt_fail(
+        DAPT_ERROR_UNSUPPORTED,
+        "model_type \"gemma3\" reads images too, which is not built; its text part is a "
+        "\"gemma3_text\" model, which Python with transformers takes out: "
+        "m = AutoModelForImageTextToText.from_pretrained(FOLDER); "
+        "t = Gemma3ForCausalLM(m.config.text_config); "
+        "t.model, t.lm_head = m.model.language_model, m.lm_head; "
+        "t.save_pretrained(TEXT)");
+}
 
 const struct dapt_family *dapt_family_find(const char *type) {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
         if (strcmp(families[i].type, type) == 0) return &families[i];
+    if (fail_wrapped(type)) return NULL;
     char known[512];
     size_t used = 0;
     for (size_t i = 0; i < sizeof families / sizeof *families && used < sizeof known; i++)

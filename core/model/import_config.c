@@ -167,13 +167,12 @@ static void put_heads(struct import *im) {
     else if (rotary != head && !f->learned_positions)
         fail(im, "%srope.dimension_count is %" PRId64 ", expected that of heads, %" PRId64,
              im->prefix, rotary, head);
-    if (im->row->odd_layers)
-        real(im, "query_pre_attn_scalar",
-             (double)(im->layers == im->row->odd_layers ? plain : head));
+    if (f->keys.query_scale)
+        real(im, f->keys.query_scale, (double)(im->layers == im->row->odd_layers ? plain : head));
 }
 
 static void put_windows(struct import *im) {
-    int64_t size = 0, pattern = im->row->window_pattern;
+    int64_t size = 0, pattern = im->family->window_interval;
     bool given = count_of(im, "attention.sliding_window", 0, &size);
     if (given && size && !im->family->keys.window)
         fail(im, "%sattention.sliding_window is %" PRId64 ": %s models with windows are not built",
@@ -186,7 +185,7 @@ static void put_windows(struct import *im) {
             put(im, "null");
     }
     count_of(im, "attention.sliding_window_pattern", 1, &pattern);
-    if (!im->row->window_pattern) return;
+    if (!im->family->window_interval) return;
     name(im, "layer_types");
     for (int64_t l = 0; l < im->layers; l++)
         put(im, "%s\"%s_attention\"", l ? ", " : "[", (l + 1) % pattern ? "sliding" : "full");

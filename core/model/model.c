@@ -87,6 +87,15 @@ static enum dapt_status read_id(const struct dapt_model *m, const struct dapt_js
     return status;
 }
 
+static enum dapt_status read_activation(const struct dapt_model *m, const char *name,
+                                        enum dapt_activation *activation) {
+    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
+        if (strcmp(activations[i].name, name) == 0) *activation = activations[i].kind;
+    return *activation ? DAPT_OK
+                       : dapt_json_fail(dapt_json_member(m->config, m->family->keys.activation),
+                                        "activation \"%.32s\" is not known", name);
+}
+
 static enum dapt_status read_parts(struct dapt_model *m) {
     const struct dapt_family *f = m->family;
     const struct dapt_json *c = m->config;
@@ -97,16 +106,46 @@ static enum dapt_status read_parts(struct dapt_model *m) {
     if (!status) status = read_bias(m, f->bias_qkv, f->keys.attention_bias, &m->bias_qkv);
     if (!status) status = read_bias(m, f->bias_out, f->keys.attention_bias, &m->bias_out);
     if (!status) status = read_bias(m, f->bias_mlp, f->keys.mlp_bias, &m->bias_mlp);
-    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
-        if (strcmp(activations[i].name, name) == 0) m->activation = activations[i].kind;
-    if (!status && !m->activation)
-        status = dapt_json_fail(dapt_json_member(c, f->keys.activation),
-                                "activation \"%.32s\" is not known", name);
+    if (!status) status = read_activation(m, name, &m->activation);
+    if (!status)
+        status = read_activation(m, f->head_activation ? f->head_activation : name,
+                                 &m->head_activation);
     // Llama 3 has a list of the latter; the first ends a text.
     const struct dapt_json *ends = dapt_json_member(c, "eos_token_id");
     if (dapt_json_kind(ends) == DAPT_JSON_ARRAY) ends = dapt_json_at(ends, 0);
     if (!status) status = read_id(m, dapt_json_member(c, "bos_token_id"), &m->bos);
     return status ? status : read_id(m, ends, &m->eos);
+}
+
+// What only encoders have; decoders may carry these keys without meaning anything by them.
+static enum dapt_status read_encoder(struct dapt_model *m) {
+    const struct dapt_family *f = m->family;
+    const struct dapt_json *c = m->config;
+    const char *positions = "absolute";
+    int64_t pad = f->pad;
+    bool decoder = false;
+    m->masked = f->masked;
+    m->types = f->types;
+    if (!f->masked) return DAPT_OK;
+    enum dapt_status status = get_count(c, "type_vocab_size", 1u << 16, &m->types);
+    if (!status) status = dapt_json_get_bool(c, "is_decoder", &decoder);
+    if (!status && decoder)
+        status = dapt_json_fail(dapt_json_member(c, "is_decoder"),
+                                "only false is supported: %s models are trained as encoders",
+                                f->type);
+    if (!status) status = dapt_json_get_string(c, "position_embedding_type", &positions);
+    if (!status && strcmp(positions, "absolute") != 0)
+        status = dapt_json_fail(dapt_json_member(c, "position_embedding_type"),
+                                "only \"absolute\" is supported");
+    if (status || !f->pad) return status;
+    status = dapt_json_get_integer(c, "pad_token_id", 0, 1 << 24, &pad);
+    m->first_position = (uint32_t)pad + 1;
+    if (!status && m->first_position >= m->max_positions)
+        status = dapt_json_fail(dapt_json_member(c, f->keys.positions),
+                                "is %u, but positions begin behind pad_token_id, which is %u",
+                                m->max_positions, m->first_position - 1);
+    m->max_positions -= m->first_position;
+    return status;
 }
 
 // Keys that change the result in a way that is not built: they must be absent or have the value
@@ -115,11 +154,9 @@ static enum dapt_status refuse_others(const struct dapt_model *m) {
     static const struct {
         const char *key;
         bool fine;
-    } flags[] = {{"scale_attn_weights", true},
-                 {"scale_attn_by_inverse_layer_idx", false},
-                 {"add_cross_attention", false},
-                 {"is_encoder_decoder", false},
-                 {"qk_layernorm", false}};
+    } flags[] = {{"scale_attn_weights", true},   {"scale_attn_by_inverse_layer_idx", false},
+                 {"add_cross_attention", false}, {"is_encoder_decoder", false},
+                 {"qk_layernorm", false},        {"use_bidirectional_attention", false}};
     const struct dapt_json *c = m->config;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         bool value = flags[i].fine;
@@ -134,8 +171,9 @@ static enum dapt_status refuse_others(const struct dapt_model *m) {
         return dapt_json_fail(
             quantized,
             "a quantized model can't be trained: take the folder of the unquantized one");
-    static const char *const dropouts[] = {"resid_pdrop", "embd_pdrop", "attn_pdrop",
-                                           "attention_dropout"};
+    static const char *const dropouts[] = {"resid_pdrop",         "embd_pdrop",
+                                           "attn_pdrop",          "attention_dropout",
+                                           "hidden_dropout_prob", "attention_probs_dropout_prob"};
     for (size_t i = 0; i < sizeof dropouts / sizeof *dropouts; i++) {
         double p = 0;
         if (!dapt_json_get_number(c, dropouts[i], &p) && p > 0) {
@@ -157,18 +195,38 @@ static enum dapt_status read_scale(const struct dapt_model *m, const char *key, 
     return status;
 }
 
+// A softcap: the default where the key is missing, none where it is null.
+static enum dapt_status read_cap(const struct dapt_model *m, const char *key, const char *name,
+                                 double missing, float *cap) {
+    const struct dapt_json *value = dapt_json_member(m->config, name);
+    if (!key && dapt_json_kind(value) != DAPT_JSON_NULL)
+        return dapt_json_fail(value, "models of type \"%s\" have no such cap: expected null",
+                              m->family->type);
+    *cap = value ? 0 : (float)missing;
+    return read_scale(m, key, cap);
+}
+
 static enum dapt_status read_scales(struct dapt_model *m) {
     const struct dapt_family *f = m->family;
-    float divisor = 1;
-    m->embedding_scale = m->residual_scale = 1;
+    float divisor = 1, query = (float)f->query_scale;
+    m->embedding_scale = f->root_embedding ? sqrtf((float)m->hidden) : 1;
+    m->residual_scale = 1;
     // A family with a key of its own for it takes 1 where the key is not there.
     m->attention_scale = f->keys.attention_scale ? 1 : 1.0f / sqrtf((float)m->head_size);
     m->parallel = f->parallel;
     enum dapt_status status = read_scale(m, f->keys.embedding_scale, &m->embedding_scale);
     if (!status) status = read_scale(m, f->keys.attention_scale, &m->attention_scale);
+    if (!status) status = read_scale(m, f->keys.query_scale, &query);
+    if (query > 0) m->attention_scale = (float)(1 / sqrt(query));
     if (!status) status = read_scale(m, f->keys.residual_scale, &m->residual_scale);
     if (!status) status = read_scale(m, f->keys.logit_divisor, &divisor);
     m->logit_scale = 1 / divisor;
+    if (!status)
+        status = read_cap(m, f->keys.attention_cap, "attn_logit_softcapping", f->attention_cap,
+                          &m->attention_cap);
+    if (!status)
+        status = read_cap(m, f->keys.logit_cap, "final_logit_softcapping", f->logit_cap,
+                          &m->logit_cap);
     if (!status && f->keys.parallel)
         status = dapt_json_get_bool(m->config, f->keys.parallel, &m->parallel);
     return status;
@@ -207,17 +265,23 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     bool use = !f->keys.use_window;
     enum dapt_status status = use ? DAPT_OK : dapt_json_get_bool(c, f->keys.use_window, &use);
     const struct dapt_json *window = dapt_json_member(c, f->keys.window);
-    // Qwen: only layers from max_window_layers on. SmolLM3: only layers that do not turn. The others: all.
+    // Qwen: only layers from max_window_layers on. SmolLM3: only layers that do not turn. Gemma:
+    // all but each so-manieth. The others: all.
     bool still = f->keys.rope_layers != NULL, from = f->keys.use_window && !still;
-    int64_t size = f->window, first = from ? 28 : 0;
+    int64_t size = f->window, first = from ? 28 : 0, interval = f->window_interval;
     if (dapt_json_kind(window) == DAPT_JSON_NULL && (window || !f->window)) use = false;
+    if (!use && interval)
+        return dapt_json_fail(window, "is null, expected the window of sliding layers");
     if (!status) status = dapt_json_get_integer(c, f->keys.window, 1, INT32_MAX, &size);
+    if (!status && f->keys.window_interval)
+        status = dapt_json_get_integer(c, f->keys.window_interval, 1, 4096, &interval);
     if (!status && from)
         status = dapt_json_get_integer(c, "max_window_layers", 0, INT32_MAX, &first);
     if (!status && dapt_json_kind(types) == DAPT_JSON_ARRAY && dapt_json_count(types) != m->layers)
         status = dapt_json_fail(types, "expected %u entries, one a layer", m->layers);
     for (uint32_t l = 0; l < m->layers && !status; l++) {
-        bool slides = use && l >= first && (!still || m->unrotated[l]);
+        bool slides = use && l >= first && (!still || m->unrotated[l]) &&
+                      (!interval || (l + 1) % interval);
         if (dapt_json_kind(types) == DAPT_JSON_ARRAY) {
             const char *type = "";
             status = dapt_json_string(dapt_json_at(types, l), &type);
@@ -226,7 +290,7 @@ static enum dapt_status read_windows(struct dapt_model *m) {
                 status = dapt_json_fail(dapt_json_at(types, l),
                                         "expected \"full_attention\" or \"sliding_attention\"");
             bool typed = use && strcmp(type, "sliding_attention") == 0;
-            if (!status && typed != slides && !f->keys.use_window)
+            if (!status && typed != slides && !f->keys.use_window && !interval)
                 status = dapt_json_fail(dapt_json_at(types, l),
                                         "layers of model_type \"%s\" are all alike, and \"%s\" is "
                                         "%s: this is another model",
@@ -238,7 +302,28 @@ static enum dapt_status read_windows(struct dapt_model *m) {
     return status;
 }
 
-static enum dapt_status read_rope(struct dapt_model *m) {
+// The tables of layers that see everything and of those with a window, as far as there are any.
+static enum dapt_status read_ropes_by_type(struct dapt_model *m, struct dapt_rope_options options) {
+    static const char *const types[DAPT_ROPES] = {"full_attention", "sliding_attention"};
+    enum dapt_status status = DAPT_OK;
+    uint32_t count = 0;
+    for (int local = 0; local < DAPT_ROPES && !status; local++) {
+        bool any = false;
+        for (uint32_t l = 0; l < m->layers; l++) {
+            if ((m->windows[l] != 0) != local) continue;
+            m->rope_of[l] = count;
+            any = true;
+        }
+        options.layer_type = types[local];
+        options.local = local;
+        if (local) options.theta = m->family->local_theta;
+        if (local) options.theta_key = m->family->keys.local_theta;
+        if (any) status = dapt_rope_read(m->config, &options, &m->arena, &m->ropes[count++]);
+    }
+    return status;
+}
+
+static enum dapt_status read_ropes(struct dapt_model *m) {
     const struct dapt_rope_options options = {.head_size = m->head_size,
                                               .max_positions = m->max_positions,
                                               .theta = m->family->rope_theta,
@@ -246,8 +331,11 @@ static enum dapt_status read_rope(struct dapt_model *m) {
                                               .share = m->family->rope_share,
                                               .share_key = m->family->keys.rope_share,
                                               .theta_key = m->family->keys.rope_theta};
+    m->rope_of = dapt_arena_alloc(&m->arena, m->layers * sizeof *m->rope_of);
+    if (!m->rope_of) return DAPT_ERROR_MEMORY;
     if (m->family->learned_positions) return DAPT_OK;
-    return dapt_rope_read(m->config, &options, &m->arena, &m->rope);
+    if (m->family->local_theta > 0) return read_ropes_by_type(m, options);
+    return dapt_rope_read(m->config, &options, &m->arena, &m->ropes[0]);
 }
 
 // ----------------------------------------------------------------------------------------- opening
@@ -268,11 +356,12 @@ enum dapt_status dapt_model_from_json(struct dapt_json *config, struct dapt_mode
         status = dapt_json_fail(type, "%s", dapt_error());
     if (!status) status = read_sizes(m);
     if (!status) status = read_parts(m);
+    if (!status) status = read_encoder(m);
     if (!status) status = refuse_others(m);
     if (!status) status = read_scales(m);
     if (!status) status = read_unrotated(m);
     if (!status) status = read_windows(m);
-    if (!status) status = read_rope(m);
+    if (!status) status = read_ropes(m);
     if (!status) status = dapt_slots_place(m);
     if (status) dapt_model_close(&m);
     *model = m;
@@ -341,16 +430,19 @@ enum dapt_status dapt_model_hash(const struct dapt_model *m, struct dapt_hash *h
     enum dapt_status status = dapt_hasher_create(&hasher);
     if (status) return status;
     const uint64_t numbers[] = {m->layers,     m->hidden,       m->heads,    m->kv_heads,
-                                m->head_size,  m->feed_forward, m->vocab,    m->rope.size,
+                                m->head_size,  m->feed_forward, m->vocab,    m->ropes[0].size,
                                 m->tied,       m->bias_qkv,     m->bias_out, m->bias_mlp,
                                 m->activation, m->weight_count};
     dapt_hasher_add_string(hasher, m->family->type);
     dapt_hasher_add(hasher, numbers, sizeof numbers);
     dapt_hasher_add(hasher, &m->norm_eps, sizeof m->norm_eps);
     dapt_hasher_add(hasher, m->windows, m->layers * sizeof *m->windows);
-    dapt_hasher_add(hasher, m->rope.frequency, m->rope.size / 2 * sizeof *m->rope.frequency);
-    if (m->rope.size && m->rope.scale != 1)
-        dapt_hasher_add(hasher, &m->rope.scale, sizeof m->rope.scale);
+    for (int i = 0; i < DAPT_ROPES; i++) {
+        const struct dapt_rope *rope = &m->ropes[i];
+        dapt_hasher_add(hasher, rope->frequency, rope->size / 2 * sizeof *rope->frequency);
+        if (rope->size && rope->scale != 1)
+            dapt_hasher_add(hasher, &rope->scale, sizeof rope->scale);
+    }
     if (m->family->keys.parallel) dapt_hasher_add(hasher, &m->parallel, sizeof m->parallel);
     if (m->unrotated) dapt_hasher_add(hasher, m->unrotated, m->layers * sizeof *m->unrotated);
     if (m->family->keys.attention_scale) {
@@ -358,6 +450,11 @@ enum dapt_status dapt_model_hash(const struct dapt_model *m, struct dapt_hash *h
                                 m->logit_scale};
         dapt_hasher_add(hasher, scales, sizeof scales);
     }
+    if (m->family->keys.query_scale) {
+        const float caps[] = {m->attention_scale, m->attention_cap, m->logit_cap};
+        dapt_hasher_add(hasher, caps, sizeof caps);
+    }
+    if (m->first_position) dapt_hasher_add(hasher, &m->first_position, sizeof m->first_position);
     *hash = dapt_hasher_value(hasher);
     dapt_hasher_destroy(&hasher);
     return DAPT_OK;
@@ -368,13 +465,13 @@ double dapt_model_flops(const struct dapt_model *m, uint32_t length) {
     for (size_t i = 0; i < (size_t)m->parameter_count; i++) {
         const struct dapt_parameter *p = &m->parameters[i];
         bool table = i == m->slots[DAPT_SLOT_EMBED] || i == m->slots[DAPT_SLOT_POSITION] ||
-                     i == m->slots[DAPT_SLOT_HEAD];
+                     i == m->slots[DAPT_SLOT_TYPE] || i == m->slots[DAPT_SLOT_HEAD];
         if (p->rank == 2 && !table) matrices += (double)p->count;
     }
     double attention = 0;
     for (uint32_t l = 0; l < m->layers; l++) {
-        double seen = m->windows[l] && (uint32_t)m->windows[l] < length ? m->windows[l]
-                                                                        : length / 2.0;
+        double seen = m->masked ? length : length / 2.0;
+        if (m->windows[l] && (uint32_t)m->windows[l] < length) seen = m->windows[l];
         attention += 4 * seen * m->heads * m->head_size;
     }
     return 2 * (matrices + head) + attention;

@@ -36,9 +36,18 @@ struct dapt_parameter_group {
 enum dapt_slot {
     DAPT_SLOT_EMBED,
     DAPT_SLOT_POSITION,
+    DAPT_SLOT_TYPE,  // of tokens: all have the first
+    DAPT_SLOT_EMBED_NORM,
+    DAPT_SLOT_EMBED_NORM_BIAS,
     DAPT_SLOT_FINAL_NORM,
     DAPT_SLOT_FINAL_NORM_BIAS,
     DAPT_SLOT_HEAD,
+    DAPT_SLOT_HEAD_DENSE,  // with an activation behind it
+    DAPT_SLOT_HEAD_DENSE_BIAS,
+    DAPT_SLOT_HEAD_NORM,
+    DAPT_SLOT_HEAD_NORM_BIAS,
+    DAPT_SLOT_HEAD_BIAS,      // of the logits, where the head is tied
+    DAPT_SLOT_HEAD_OWN_BIAS,  // where it is not
     DAPT_SLOT_FIRST_OF_LAYER,
     DAPT_SLOT_NORM1 = DAPT_SLOT_FIRST_OF_LAYER,
     DAPT_SLOT_NORM1_BIAS,
@@ -67,10 +76,15 @@ enum dapt_slot {
     DAPT_SLOT_DOWN_BIAS,
     DAPT_SLOT_POST_NORM2,  // of what the feed-forward part adds
     DAPT_SLOT_POST_NORM2_BIAS,
+    DAPT_SLOT_SUM_NORM1,  // of the stream with what attention added
+    DAPT_SLOT_SUM_NORM1_BIAS,
+    DAPT_SLOT_SUM_NORM2,  // with what the feed-forward part added
+    DAPT_SLOT_SUM_NORM2_BIAS,
     DAPT_SLOT_COUNT
 };
 
 #define DAPT_GROUPS 3
+#define DAPT_ROPES 2  // tables of rotary positions that a model may have
 
 struct dapt_model {
     const struct dapt_family *family;
@@ -79,8 +93,14 @@ struct dapt_model {
     const char *folder;                // where it came from; NULL for new weights
     struct dapt_model_origin *origin;  // what dapt_model_keep() read; NULL: it was not called
 
-    uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab, max_positions;
-    struct dapt_rope rope;  // of all layers; size 0: learned positions
+    uint32_t layers, hidden, heads, kv_heads, head_size, feed_forward, vocab;
+    uint32_t max_positions;   // of a text
+    uint32_t first_position;  // rows of the positions' table before that of a text's first token
+    uint32_t types;           // of tokens; 0: there is no table of them
+    // Those in use: of all layers, or of those that see everything and those with a window. The
+    // first has size 0: learned positions.
+    struct dapt_rope ropes[DAPT_ROPES];
+    uint32_t *rope_of;  // [layers] which one
     float norm_eps;
     float init_range;  // deviation of new weights
     int32_t *windows;  // [layers] sliding window of each layer, 0: none
@@ -90,7 +110,9 @@ struct dapt_model {
     bool *unrotated;  // [layers] whose q and k do not turn; NULL: all turn
     // Factors of the embedding, of q.k, of what a layer adds, of the logits.
     float embedding_scale, attention_scale, residual_scale, logit_scale;
-    enum dapt_activation activation;
+    float attention_cap, logit_cap;  // softcaps of q.k and of the logits; 0: none
+    enum dapt_activation activation, head_activation;
+    bool masked;       // made to predict hidden tokens from all others, not the next one
     int64_t bos, eos;  // of config.json; -1: none
 
     // Flat buffer: trained parameters that decay, the other trained ones, frozen ones. Those that one matmul uses
@@ -194,7 +216,9 @@ struct dapt_model_build {
 // each new token goes to, all different; `pick` [1]: the row whose logits are wanted.
 struct dapt_model_io {
     dapt_value ids, targets, positions, first, last, rows, pick;
-    dapt_value rope;  // [places, rope.size] in the constant buffer: dapt_rope_table()
+    // [places, ropes[i].size] in the constant buffer, side by side, so that a table of fewer places
+    // is the beginning of one of more: dapt_rope_table()
+    dapt_value ropes[DAPT_ROPES];
     dapt_value losses, loss_sum, logits;
 };
 enum dapt_status dapt_model_graph(const struct dapt_model *model,

@@ -26,14 +26,28 @@ static enum dapt_status need(const struct settings *s, const char *type, const c
                           key);
 }
 
-// The object with the settings: of this type of layers where it has an object for each.
-static const struct dapt_json *find_settings(const struct dapt_json *config,
-                                             const char *layer_type) {
+// The object with the settings. Of one type of layers: "rope_parameters" has an object for each,
+// and the "rope_scaling" of older files is of those that see everything; what stands otherwise
+// there transformers passes over.
+static enum dapt_status find_settings(const struct dapt_json *config,
+                                      const struct dapt_rope_options *options,
+                                      const struct dapt_json **from) {
     const struct dapt_json *scaling = dapt_json_member(config, "rope_scaling"),
                            *parameters = dapt_json_member(config, "rope_parameters");
-    const struct dapt_json *from = holds(scaling) ? scaling : holds(parameters) ? parameters : NULL;
-    const struct dapt_json *own = layer_type ? dapt_json_member(from, layer_type) : NULL;
-    return holds(own) ? own : from;
+    *from = holds(scaling) ? scaling : holds(parameters) ? parameters : NULL;
+    if (!options->layer_type) return DAPT_OK;
+    if (holds(scaling) && holds(parameters))
+        return dapt_json_fail(scaling, "stands beside rope_parameters: expected one of them");
+    if (holds(scaling) && !is_given(scaling, "rope_type"))
+        return dapt_json_fail(scaling, "the key \"rope_type\" is missing");
+    if (holds(parameters) && !is_given(parameters, "full_attention") &&
+        !is_given(parameters, "sliding_attention"))
+        return dapt_json_fail(parameters,
+                              "expected \"full_attention\" and \"sliding_attention\", "
+                              "each with settings of its own");
+    if (holds(parameters)) *from = dapt_json_member(parameters, options->layer_type);
+    if (holds(scaling) && options->local) *from = NULL;
+    return DAPT_OK;
 }
 
 static enum dapt_status read_share(struct settings *s, const char *type) {
@@ -197,12 +211,12 @@ static const struct {
 enum dapt_status dapt_rope_read(const struct dapt_json *config,
                                 const struct dapt_rope_options *options, struct dapt_arena *arena,
                                 struct dapt_rope *rope) {
-    struct settings s = {
-        .config = config, .from = find_settings(config, options->layer_type), .options = options};
+    struct settings s = {.config = config, .options = options};
     const char *name = "default";
     size_t type = 0;
     *rope = (struct dapt_rope){.scale = 1};
-    enum dapt_status status = dapt_json_get_string(s.from, "type", &name);
+    enum dapt_status status = find_settings(config, options, &s.from);
+    if (!status) status = dapt_json_get_string(s.from, "type", &name);
     if (!status) status = dapt_json_get_string(s.from, "rope_type", &name);
     if (status) return status;
     while (type < TYPES && strcmp(types[type].name, name) != 0) type++;
@@ -230,12 +244,13 @@ enum dapt_status dapt_rope_read(const struct dapt_json *config,
     return types[type].apply(&s, rope);
 }
 
-void dapt_rope_table(const struct dapt_rope *rope, uint32_t positions, float *table) {
+void dapt_rope_table(const struct dapt_rope *rope, uint32_t positions, uint32_t stride,
+                     float *table) {
     uint32_t half = rope->size / 2;
     for (uint32_t p = 0; p < positions; p++)
         for (uint32_t i = 0; i < half; i++) {
             float angle = (float)p * rope->frequency[i];
-            table[(size_t)p * rope->size + i] = (float)cos((double)angle) * rope->scale;
-            table[(size_t)p * rope->size + half + i] = (float)sin((double)angle) * rope->scale;
+            table[(size_t)p * stride + i] = (float)cos((double)angle) * rope->scale;
+            table[(size_t)p * stride + half + i] = (float)sin((double)angle) * rope->scale;
         }
 }

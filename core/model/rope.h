@@ -24,6 +24,7 @@ struct dapt_rope_options {
     // the top has none. 0: of others
     uint32_t original;
     const char *layer_type;  // "full_attention", "sliding_attention"; NULL: all layers are alike
+    bool local;  // of layer_type: what the file does not say by type is said of the other layers
 };
 
 // Reads the settings of one type of layers. They stand in "rope_scaling", where that holds anything,
@@ -34,6 +35,8 @@ struct dapt_rope_options {
 enum dapt_status dapt_rope_read(const struct dapt_json *config,
                                 const struct dapt_rope_options *options, struct dapt_arena *arena,
                                 struct dapt_rope *rope);
-// Fills table [positions, size]: cosines of the pairs, then sines (DAPT_OP_ROPE).
-void dapt_rope_table(const struct dapt_rope *rope, uint32_t positions, float *table);
+// Fills table [positions, size]: cosines of the pairs, then sines (DAPT_OP_ROPE). Neighbouring
+// positions lie `stride` elements apart.
+void dapt_rope_table(const struct dapt_rope *rope, uint32_t positions, uint32_t stride,
+                     float *table);
 #endif

@@ -6,7 +6,20 @@
 #include "model/families.h"
 
 // What a dimension is as long as.
-enum extent { NONE, HIDDEN, VOCAB, POSITIONS, QUERY, KEY, QKV, FEED, GATE_UP, Q_NORM, K_NORM };
+enum extent {
+    NONE,
+    HIDDEN,
+    VOCAB,
+    POSITIONS,
+    TYPES,
+    QUERY,
+    KEY,
+    QKV,
+    FEED,
+    GATE_UP,
+    Q_NORM,
+    K_NORM
+};
 
 static uint64_t extent(const struct dapt_model *m, enum extent extent) {
     uint64_t q = (uint64_t)m->heads * m->head_size, kv = (uint64_t)m->kv_heads * m->head_size;
@@ -14,7 +27,8 @@ static uint64_t extent(const struct dapt_model *m, enum extent extent) {
     const uint64_t extents[] = {
         [HIDDEN] = m->hidden,
         [VOCAB] = m->vocab,
-        [POSITIONS] = m->max_positions,
+        [POSITIONS] = (uint64_t)m->first_position + m->max_positions,
+        [TYPES] = m->types,
         [QUERY] = q,
         [KEY] = kv,
         [QKV] = q + 2 * kv,
@@ -27,10 +41,11 @@ static uint64_t extent(const struct dapt_model *m, enum extent extent) {
 }
 
 // When a tensor that the family has is there.
-enum condition { ALWAYS, UNTIED, BIAS_QKV, BIAS_OUT, BIAS_MLP, OWN_NORM };
+enum condition { ALWAYS, TIED, UNTIED, BIAS_QKV, BIAS_OUT, BIAS_MLP, OWN_NORM };
 
 static bool holds(const struct dapt_model *m, enum condition condition) {
     switch (condition) {
+    case TIED: return m->tied;
     case UNTIED: return !m->tied;
     case BIAS_QKV: return m->bias_qkv;
     case BIAS_OUT: return m->bias_out;
@@ -51,9 +66,18 @@ static const struct rule {
 } rules[DAPT_SLOT_COUNT] = {
     [DAPT_SLOT_EMBED] = {"embed", .rows = VOCAB, .cols = HIDDEN},
     [DAPT_SLOT_POSITION] = {"embed_positions", .rows = POSITIONS, .cols = HIDDEN},
+    [DAPT_SLOT_TYPE] = {"embed_types", .rows = TYPES, .cols = HIDDEN},
+    [DAPT_SLOT_EMBED_NORM] = {"embed_norm", .rows = HIDDEN, .fill = 1},
+    [DAPT_SLOT_EMBED_NORM_BIAS] = {"embed_norm.bias", .rows = HIDDEN},
     [DAPT_SLOT_FINAL_NORM] = {"final_norm", .rows = HIDDEN, .fill = 1},
     [DAPT_SLOT_FINAL_NORM_BIAS] = {"final_norm.bias", .rows = HIDDEN},
     [DAPT_SLOT_HEAD] = {"head", .rows = VOCAB, .cols = HIDDEN, .when = UNTIED},
+    [DAPT_SLOT_HEAD_DENSE] = {"head.dense", .rows = HIDDEN, .cols = HIDDEN},
+    [DAPT_SLOT_HEAD_DENSE_BIAS] = {"head.dense.bias", .rows = HIDDEN},
+    [DAPT_SLOT_HEAD_NORM] = {"head.norm", .rows = HIDDEN, .fill = 1},
+    [DAPT_SLOT_HEAD_NORM_BIAS] = {"head.norm.bias", .rows = HIDDEN},
+    [DAPT_SLOT_HEAD_BIAS] = {"head.bias", .rows = VOCAB, .when = TIED},
+    [DAPT_SLOT_HEAD_OWN_BIAS] = {"head.bias", .rows = VOCAB, .when = UNTIED},
     [DAPT_SLOT_NORM1] = {"norm1", .rows = HIDDEN, .fill = 1},
     [DAPT_SLOT_NORM1_BIAS] = {"norm1.bias", .rows = HIDDEN},
     [DAPT_SLOT_QKV] = {"attention.qkv", .rows = QKV, .cols = HIDDEN},
@@ -81,12 +105,21 @@ static const struct rule {
     [DAPT_SLOT_DOWN_BIAS] = {"mlp.down.bias", .rows = HIDDEN, .when = BIAS_MLP},
     [DAPT_SLOT_POST_NORM2] = {"post_norm2", .rows = HIDDEN, .fill = 1},
     [DAPT_SLOT_POST_NORM2_BIAS] = {"post_norm2.bias", .rows = HIDDEN},
+    [DAPT_SLOT_SUM_NORM1] = {"sum_norm1", .rows = HIDDEN, .fill = 1},
+    [DAPT_SLOT_SUM_NORM1_BIAS] = {"sum_norm1.bias", .rows = HIDDEN},
+    [DAPT_SLOT_SUM_NORM2] = {"sum_norm2", .rows = HIDDEN, .fill = 1},
+    [DAPT_SLOT_SUM_NORM2_BIAS] = {"sum_norm2.bias", .rows = HIDDEN},
 };
+
+const char *dapt_slot_prefix(const struct dapt_family *family, enum dapt_slot slot) {
+    if (slot < DAPT_SLOT_HEAD || slot > DAPT_SLOT_HEAD_OWN_BIAS) return family->prefix;
+    return family->head_prefix ? family->head_prefix : "";
+}
 
 static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot, uint32_t row) {
     struct dapt_parameter *p = &m->parameters[m->parameter_count];
-    const char *prefix = slot == DAPT_SLOT_HEAD ? "" : m->family->prefix,
-               *rest = m->family->names[slot], *mark = strstr(rest, "%u");
+    const char *prefix = dapt_slot_prefix(m->family, slot), *rest = m->family->names[slot],
+               *mark = strstr(rest, "%u");
     p->name = mark ? dapt_arena_format(&m->arena, "%s%.*s%u%s", prefix, (int)(mark - rest), rest,
                                        row - 1, mark + 2)
                    : dapt_arena_format(&m->arena, "%s%s", prefix, rest);
@@ -99,7 +132,7 @@ static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot,
     p->shape[1] = cols && swap ? rows : cols;
     p->count = cols ? rows * cols : rows;
     p->trained = true;
-    p->init_fill = rule->fill;
+    p->init_fill = rule->fill * (1 - m->family->norm_offset);
     p->init_scale = cols ? m->init_range : 0;
     // What adds to the residual stream starts smaller, so that its sum does not grow with depth
     // (Radford et al. 2019).

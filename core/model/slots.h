@@ -4,6 +4,9 @@
 #define DAPT_MODEL_SLOTS_H
 #include "model/model.h"
 
+struct dapt_family;
+// What comes before a family's name of a slot in the full name of a tensor.
+const char *dapt_slot_prefix(const struct dapt_family *family, enum dapt_slot slot);
 // Lists the parameters of a model whose numbers are read, and lays them out.
 enum dapt_status dapt_slots_place(struct dapt_model *model);
 // Lays them out anew: groups, offsets, counts. After a change of what is trained.

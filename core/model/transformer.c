@@ -82,20 +82,33 @@ static dapt_value scaled(struct builder *x, dapt_value in, float factor) {
         x, (struct dapt_op){.opcode = DAPT_OP_SCALE, .inputs = {in}, .u.scale.factor = factor});
 }
 
-static dapt_value activated(struct builder *x, dapt_value in) {
+static dapt_value activated(struct builder *x, dapt_value in, enum dapt_activation kind) {
     return make(
-        x, (struct dapt_op){
-               .opcode = DAPT_OP_ACTIVATE, .inputs = {in}, .u.activation.kind = x->m->activation});
+        x, (struct dapt_op){.opcode = DAPT_OP_ACTIVATE, .inputs = {in}, .u.activation.kind = kind});
 }
 
 static dapt_value embed(struct builder *x, dapt_value table, dapt_value rows) {
     return make(x, (struct dapt_op){.opcode = DAPT_OP_EMBED, .inputs = {table, rows}});
 }
 
+// Rows [begin, begin + count) of a table. The others are views that nobody reads: their gradient is
+// zero.
+static dapt_value rows_of(struct builder *x, enum dapt_slot slot, int64_t begin, int64_t count) {
+    const struct dapt_parameter *p = &x->m->parameters[x->m->slots[slot]];
+    int64_t rows = (int64_t)p->shape[0], columns = (int64_t)p->shape[1], end = begin + count;
+    dapt_value whole = parameter(x, slot, 1);
+    if (count == rows) return whole;
+    dapt_value stack = reshape3(x, whole, 1, rows, columns);
+    if (begin > 0) dapt_graph_slice(x->g, stack, 0, begin);
+    if (end < rows) dapt_graph_slice(x->g, stack, end, rows - end);
+    return reshape2(x, dapt_graph_slice(x->g, stack, begin, count), count, columns);
+}
+
 static dapt_value rms_norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
     return make(x, (struct dapt_op){.opcode = DAPT_OP_RMS_NORM,
                                     .inputs = {in, parameter(x, slot, 1)},
-                                    .u.norm.eps = x->m->norm_eps});
+                                    .u.norm = {.eps = x->m->norm_eps,
+                                               .weight_offset = x->m->family->norm_offset}});
 }
 
 // A norm over each row; the row itself where the layer has no such norm.
@@ -108,14 +121,18 @@ static dapt_value norm(struct builder *x, dapt_value in, enum dapt_slot slot) {
                                     .u.norm.eps = x->m->norm_eps});
 }
 
+// An op whose output takes the place of a value.
+static dapt_value in_place(struct builder *x, dapt_value value, struct dapt_op op) {
+    op.outputs[0] = dapt_graph_alias(x->g, value);
+    dapt_graph_op(x->g, &op);
+    return op.outputs[0];
+}
+
 static dapt_value rope(struct builder *x, dapt_value in) {
-    bool turns = x->m->rope.size && !(x->m->unrotated && x->m->unrotated[x->row - 1]);
-    if (!turns) return in;
-    dapt_value y = dapt_graph_alias(x->g, in);
-    dapt_graph_op(x->g, &(struct dapt_op){.opcode = DAPT_OP_ROPE,
-                                          .inputs = {in, x->io->rope, x->io->positions},
-                                          .outputs = {y}});
-    return y;
+    dapt_value table = x->io->ropes[x->m->rope_of[x->row - 1]];
+    if (table == NONE || (x->m->unrotated && x->m->unrotated[x->row - 1])) return in;
+    return in_place(
+        x, in, (struct dapt_op){.opcode = DAPT_OP_ROPE, .inputs = {in, table, x->io->positions}});
 }
 
 // ---------------------------------------------------------------------------------------- attention
@@ -185,7 +202,8 @@ static dapt_value attention(struct builder *x, dapt_value in) {
                                             .inputs = {q, k, v, x->io->first, x->io->last},
                                             .u.attention = {.sequences = (int32_t)x->b->sequences,
                                                             .window = m->windows[x->row - 1],
-                                                            .scale = m->attention_scale}});
+                                                            .scale = m->attention_scale,
+                                                            .softcap = m->attention_cap}});
     return project(x, reshape2(x, y, x->n, (int64_t)m->heads * m->head_size), DAPT_SLOT_OUT,
                    DAPT_SLOT_OUT_BIAS, 1);
 }
@@ -213,7 +231,8 @@ static dapt_value gated(struct builder *x, dapt_value in) {
 static dapt_value feed_forward(struct builder *x, dapt_value in) {
     dapt_value y = x->m->family->gated
                        ? gated(x, in)
-                       : activated(x, project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1));
+                       : activated(x, project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1),
+                                   x->m->activation);
     return project(x, y, DAPT_SLOT_DOWN, DAPT_SLOT_DOWN_BIAS, 1);
 }
 
@@ -227,26 +246,63 @@ static dapt_value layer(struct builder *x, dapt_value stream) {
     label(x, "attention");
     dapt_value in = norm(x, stream, DAPT_SLOT_NORM1),
                change = norm(x, attention(x, in), DAPT_SLOT_POST_NORM1),
-               next = add(x, scaled(x, change, factor), stream);
+               sum = add(x, scaled(x, change, factor), stream),
+               next = norm(x, sum, DAPT_SLOT_SUM_NORM1);
     label(x, "mlp");
     if (!x->m->parallel)
         in = norm(x, next, DAPT_SLOT_NORM2);
     else if (has(x, DAPT_SLOT_NORM2))
         in = norm(x, stream, DAPT_SLOT_NORM2);
     change = norm(x, feed_forward(x, in), DAPT_SLOT_POST_NORM2);
-    return add(x, scaled(x, change, factor), next);
+    return norm(x, add(x, scaled(x, change, factor), next), DAPT_SLOT_SUM_NORM2);
 }
 
 // ------------------------------------------------------------------------------------ the whole model
+
+static dapt_value embeddings(struct builder *x, dapt_value table) {
+    const struct dapt_model *m = x->m;
+    dapt_value h = scaled(x, embed(x, table, x->io->ids), m->embedding_scale);
+    if (has(x, DAPT_SLOT_POSITION)) {
+        dapt_value positions = rows_of(x, DAPT_SLOT_POSITION, m->first_position, m->max_positions);
+        h = add(x, h, embed(x, positions, x->io->positions));
+    }
+    if (has(x, DAPT_SLOT_TYPE)) {
+        dapt_value type = dapt_graph_reshape(x->g, rows_of(x, DAPT_SLOT_TYPE, 0, 1), 1,
+                                             (int64_t[]){m->hidden});
+        h = make(x, (struct dapt_op){.opcode = DAPT_OP_ADD_BIAS, .inputs = {h, type}});
+    }
+    return norm(x, h, DAPT_SLOT_EMBED_NORM);
+}
+
+// What the logits are made of: what a masked model's head does before its table.
+static dapt_value head_input(struct builder *x, dapt_value h) {
+    if (!has(x, DAPT_SLOT_HEAD_DENSE)) return norm(x, h, DAPT_SLOT_FINAL_NORM);
+    h = project(x, h, DAPT_SLOT_HEAD_DENSE, DAPT_SLOT_HEAD_DENSE_BIAS, 1);
+    return norm(x, activated(x, h, x->m->head_activation), DAPT_SLOT_HEAD_NORM);
+}
 
 static dapt_value batch_input(struct builder *x, int64_t n, const char *name) {
     return dapt_graph_input(x->g, DAPT_BUFFER_BATCH, DAPT_GRAPH_NEXT, DAPT_I32, 1, &n, name);
 }
 
+static void rope_inputs(struct builder *x) {
+    int64_t shape[2] = {x->b->mode == DAPT_MODEL_DECODE ? x->b->capacity : x->b->length, 0}, at = 0;
+    for (int i = 0; i < DAPT_ROPES; i++) shape[1] += x->m->ropes[i].size;
+    dapt_value all = NONE;
+    if (shape[1])
+        all = dapt_graph_input(x->g, DAPT_BUFFER_CONSTANT, DAPT_GRAPH_NEXT, DAPT_F32, 2, shape,
+                               "rope");
+    for (int i = 0; i < DAPT_ROPES; i++) {
+        int64_t size = x->m->ropes[i].size;
+        x->io->ropes[i] = size ? dapt_graph_slice(x->g, all, at, size) : NONE;
+        at += size;
+    }
+}
+
 static void inputs(struct builder *x) {
     struct dapt_model_io *io = x->io;
     *io = (struct dapt_model_io){
-        .rows = NONE, .pick = NONE, .rope = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
+        .rows = NONE, .pick = NONE, .losses = NONE, .loss_sum = NONE, .logits = NONE};
     io->ids = batch_input(x, x->n, "ids");
     io->targets = batch_input(x, x->n, "targets");
     io->positions = batch_input(x, x->n, "positions");
@@ -256,21 +312,16 @@ static void inputs(struct builder *x) {
         io->rows = batch_input(x, x->n, "rows");
         io->pick = batch_input(x, 1, "pick");
     }
-    if (x->m->rope.size) {
-        int64_t shape[2] = {x->b->mode == DAPT_MODEL_DECODE ? x->b->capacity : x->b->length,
-                            x->m->rope.size};
-        io->rope = dapt_graph_input(x->g, DAPT_BUFFER_CONSTANT, DAPT_GRAPH_NEXT, DAPT_F32, 2, shape,
-                                    "rope");
-    }
+    rope_inputs(x);
 }
 
 // Evaluation reads every place's loss; training only their sum.
-static enum dapt_status loss(struct builder *x, dapt_value h, dapt_value head) {
+static enum dapt_status loss(struct builder *x, dapt_value h, dapt_value head, dapt_value bias) {
     struct dapt_model_io *io = x->io;
     bool train = x->b->mode == DAPT_MODEL_TRAIN;
     const struct dapt_op op = {.opcode = DAPT_OP_LM_LOSS,
-                               .inputs = {h, head, NONE, io->targets},
-                               .u.lm.scale = x->m->logit_scale};
+                               .inputs = {h, head, bias, io->targets},
+                               .u.lm = {.scale = x->m->logit_scale, .softcap = x->m->logit_cap}};
     io->losses = dapt_graph_make(x->g, train ? DAPT_BUFFER_WORK : DAPT_BUFFER_RESULT, &op);
     if (!train) return x->g->status;
     io->loss_sum = dapt_graph_make(
@@ -282,13 +333,21 @@ static enum dapt_status loss(struct builder *x, dapt_value h, dapt_value head) {
     return dapt_graph_autodiff(x->g, io->losses, seed, x->b->accumulate);
 }
 
-static enum dapt_status logits(struct builder *x, dapt_value h, dapt_value head) {
+static enum dapt_status logits(struct builder *x, dapt_value h, dapt_value head, dapt_value bias) {
     if (x->b->mode == DAPT_MODEL_DECODE) h = embed(x, h, x->io->pick);
     h = scaled(x, h, x->m->logit_scale);
-    x->io->logits = dapt_graph_make(x->g, DAPT_BUFFER_RESULT,
-                                    &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
-                                                      .inputs = {h, head, NONE, NONE},
-                                                      .u.matmul.transpose_b = true});
+    dapt_value y = dapt_graph_make(x->g, DAPT_BUFFER_RESULT,
+                                   &(struct dapt_op){.opcode = DAPT_OP_MATMUL,
+                                                     .inputs = {h, head, NONE, NONE},
+                                                     .u.matmul.transpose_b = true});
+    if (bias != NONE)
+        y = in_place(x, y, (struct dapt_op){.opcode = DAPT_OP_ADD_BIAS, .inputs = {y, bias}});
+    if (x->m->logit_cap > 0)
+        y = in_place(x, y,
+                     (struct dapt_op){.opcode = DAPT_OP_SCALE,
+                                      .inputs = {y},
+                                      .u.scale = {.factor = 1, .softcap = x->m->logit_cap}});
+    x->io->logits = y;
     return x->g->status;
 }
 
@@ -303,19 +362,24 @@ static enum dapt_status check_used(const struct builder *x) {
     return x->g->status;
 }
 
-static enum dapt_status check_length(const struct dapt_model *m,
-                                     const struct dapt_model_build *build) {
+static enum dapt_status check_build(const struct dapt_model *m,
+                                    const struct dapt_model_build *build) {
+    if (m->masked && build->mode == DAPT_MODEL_DECODE)
+        return dapt_fail(DAPT_ERROR_UNSUPPORTED,
+                         "a %s model predicts hidden tokens: it can't go on with a text",
+                         m->family->type);
     if (m->family->learned_positions && build->length > m->max_positions)
         return dapt_fail(DAPT_ERROR_INVALID,
                          "sequences of %u tokens: the model has positions for %u", build->length,
                          m->max_positions);
     uint32_t longest = build->capacity > build->length ? build->capacity : build->length;
-    if (m->rope.limit && longest > m->rope.limit)
-        return dapt_fail(
-            DAPT_ERROR_UNSUPPORTED,
-            "sequences of %u tokens: the model's rope settings hold other frequencies for "
-            "more than %u, which are not built",
-            longest, m->rope.limit);
+    for (int i = 0; i < DAPT_ROPES; i++)
+        if (m->ropes[i].limit && longest > m->ropes[i].limit)
+            return dapt_fail(
+                DAPT_ERROR_UNSUPPORTED,
+                "sequences of %u tokens: the model's rope settings hold other frequencies for "
+                "more than %u, which are not built",
+                longest, m->ropes[i].limit);
     return DAPT_OK;
 }
 
@@ -329,26 +393,25 @@ enum dapt_status dapt_model_graph(const struct dapt_model *model,
                         .n = (int64_t)build->sequences * build->length,
                         .places = (int64_t)build->capacity +
                                   build->length};  // padding rows of a chunk go behind the cache
-    enum dapt_status status = check_length(model, build);
+    enum dapt_status status = check_build(model, build);
     if (status) return status;
     x.used = dapt_arena_alloc(&graph->arena, model->parameter_count * sizeof *x.used);
     if (!x.used) return DAPT_ERROR_MEMORY;
     graph->precision = build->precision;
     inputs(&x);
     graph->label = "embedding";
-    dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1),
-               position = parameter(&x, DAPT_SLOT_POSITION, 1);
+    dapt_value table = parameter(&x, DAPT_SLOT_EMBED, 1);
     dapt_value head = model->tied ? table : parameter(&x, DAPT_SLOT_HEAD, 1);
-    dapt_value h = scaled(&x, embed(&x, table, io->ids), model->embedding_scale);
-    if (position != NONE) h = add(&x, h, embed(&x, position, io->positions));
+    dapt_value h = embeddings(&x, table);
     for (uint32_t l = 0; l < model->layers && !graph->status; l++) {
         x.row = graph->block = l + 1;
         h = layer(&x, h);
     }
     x.row = graph->block = 0;
     graph->label = "head";
-    h = norm(&x, h, DAPT_SLOT_FINAL_NORM);
+    h = head_input(&x, h);
+    dapt_value bias = parameter(&x, model->tied ? DAPT_SLOT_HEAD_BIAS : DAPT_SLOT_HEAD_OWN_BIAS, 1);
     if (check_used(&x)) return graph->status;
     bool scores = build->mode == DAPT_MODEL_LOSS || build->mode == DAPT_MODEL_TRAIN;
-    return scores ? loss(&x, h, head) : logits(&x, h, head);
+    return scores ? loss(&x, h, head, bias) : logits(&x, h, head, bias);
 }

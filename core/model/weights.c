@@ -7,12 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cjson/cJSON.h>
-
 #include "base/rng.h"
 #include "base/threads.h"
 #include "model/families.h"
 #include "model/model.h"
+#include "model/slots.h"
 
 #define PIECE ((uint64_t)1 << 20)  // elements converted at a time
 
@@ -27,9 +26,34 @@ static bool is_buffer(const struct dapt_family *family, const char *name) {
     return false;
 }
 
-const struct dapt_parameter *dapt_model_find(const struct dapt_model *m, const char *name) {
-    const char *prefix = m->family->prefix, *head = m->family->names[DAPT_SLOT_HEAD];
-    if (m->tied && strcmp(name, head) == 0) return &m->parameters[m->slots[DAPT_SLOT_EMBED]];
+// What old files of BERT call "LayerNorm.gamma" and "LayerNorm.beta".
+static const char *norm_name(const char *name, char text[512]) {
+    bool gamma = ends_with(name, "LayerNorm.gamma");
+    if (!gamma && !ends_with(name, "LayerNorm.beta")) return name;
+    snprintf(text, 512, "%.*s%s", (int)(strrchr(name, '.') - name), name,
+             gamma ? ".weight" : ".bias");
+    return text;
+}
+
+// The parameter that a tied head's tensor stands for under the name of one of its own.
+static const struct dapt_parameter *find_tied(const struct dapt_model *m, const char *name) {
+    static const enum dapt_slot ties[][2] = {{DAPT_SLOT_HEAD, DAPT_SLOT_EMBED},
+                                             {DAPT_SLOT_HEAD_OWN_BIAS, DAPT_SLOT_HEAD_BIAS}};
+    const char *prefix = dapt_slot_prefix(m->family, DAPT_SLOT_HEAD);
+    size_t length = strlen(prefix);
+    for (size_t i = 0; m->tied && i < sizeof ties / sizeof *ties; i++) {
+        const char *own = m->family->names[ties[i][0]];
+        if (own && strncmp(name, prefix, length) == 0 && strcmp(name + length, own) == 0)
+            return &m->parameters[m->slots[ties[i][1]]];
+    }
+    return NULL;
+}
+
+const struct dapt_parameter *dapt_model_find(const struct dapt_model *m, const char *given) {
+    char text[512];
+    const char *prefix = m->family->prefix, *name = norm_name(given, text);
+    const struct dapt_parameter *tied = find_tied(m, name);
+    if (tied) return tied;
     for (size_t i = 0; i < m->parameter_count; i++) {
         const char *full = m->parameters[i].name;
         if (strcmp(full, name) == 0) return &m->parameters[i];
@@ -445,28 +469,35 @@ static enum dapt_status save_weights(const struct dapt_model *m, const char *fol
     return status;
 }
 
-// The config.json of new weights, or of a model that is written in another dtype than it had.
+// The config.json of new weights, or of a model that is written in another dtype than it had: a
+// member a line, with numbers as they were written (transformers may refuse 30 where 30.0 stood).
 // transformers chooses the class by "architectures"; it may be left to the family.
 static enum dapt_status save_config(const struct dapt_model *m, const char *path) {
-    const struct dapt_model_origin *o = m->origin;
-    enum dapt_save_dtype dtype = o ? o->dtype : DAPT_SAVE_MODEL;
+    const struct dapt_json *config = m->config;
+    enum dapt_save_dtype dtype = m->origin ? m->origin->dtype : DAPT_SAVE_MODEL;
+    bool named = dapt_json_kind(dapt_json_member(config, "architectures")) == DAPT_JSON_ARRAY,
+         newer = dapt_json_member(config, "dtype") != NULL;
     struct dapt_string text = {0};
-    enum dapt_status status = dapt_json_write(m->config, &text);
-    cJSON *config = status ? NULL : cJSON_ParseWithLength(text.data, text.length);
-    if (!status && !cJSON_IsObject(config)) status = DAPT_ERROR_MEMORY;
-    if (!status && !cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(config, "architectures")))
-        cJSON_AddItemToObject(config, "architectures",
-                              cJSON_CreateStringArray(&m->family->architecture, 1));
-    if (!status && dtype != DAPT_SAVE_MODEL) {
-        bool newer = cJSON_HasObjectItem(config, "dtype");
-        cJSON_DeleteItemFromObjectCaseSensitive(config, "dtype");
-        cJSON_DeleteItemFromObjectCaseSensitive(config, "torch_dtype");
-        cJSON_AddStringToObject(config, newer ? "dtype" : "torch_dtype", save_dtypes[dtype].name);
+    enum dapt_status status = DAPT_OK;
+    for (size_t i = 0; !status && i < dapt_json_count(config); i++) {
+        const struct dapt_json *member = dapt_json_at(config, i);
+        const char *name = dapt_json_name(member);
+        bool retyped = dtype != DAPT_SAVE_MODEL &&
+                       (strcmp(name, "dtype") == 0 || strcmp(name, "torch_dtype") == 0);
+        if (retyped || (!named && strcmp(name, "architectures") == 0)) continue;
+        status = dapt_string_add(&text, text.length ? ",\n  " : "{\n  ", 4);
+        if (!status) status = dapt_json_write_string(&text, name);
+        if (!status) status = dapt_string_add(&text, ": ", 2);
+        if (!status) status = dapt_json_write(member, &text);
     }
-    char *made = status ? NULL : cJSON_Print(config);
-    if (!status) status = made ? dapt_file_write(path, made, strlen(made)) : DAPT_ERROR_MEMORY;
-    cJSON_free(made);
-    cJSON_Delete(config);
+    if (!status && !named)
+        status = dapt_string_format(&text, ",\n  \"architectures\": [\"%s\"]",
+                                    m->family->architecture);
+    if (!status && dtype != DAPT_SAVE_MODEL)
+        status = dapt_string_format(&text, ",\n  \"%s\": \"%s\"", newer ? "dtype" : "torch_dtype",
+                                    save_dtypes[dtype].name);
+    if (!status) status = dapt_string_add(&text, "\n}\n", 3);
+    if (!status) status = dapt_file_write(path, text.data, text.length);
     dapt_string_free(&text);
     return status;
 }

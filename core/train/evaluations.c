@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "base/threads.h"
-#include "train/evaluate.h"
+#include "infer/evaluate.h"
 #include "train/trainer.h"
 
 bool dapt_trainer_evaluation_due(const struct dapt_trainer *t) {

@@ -61,6 +61,7 @@ static const struct field {
     {"device", TEXT, AT(device), START},
     {"threads", COUNT, AT(threads), START},
     {"family", TEXT, AT(family), START},
+    {"objective", TEXT, AT(objective), START},
     {"parameters", COUNT, AT(parameters), START},
     {"trained_parameters", COUNT, AT(trained_parameters), START},
     {"memory", COUNT, AT(memory), START},
@@ -71,6 +72,7 @@ static const struct field {
     {"corpora", CORPORA, AT(setup), START},
 
     {"set", TEXT, AT(set.name), EVALUATION | ROUNDING},
+    {"masked", FLAG, AT(set.masked), EVALUATION},
     {"dtype", TEXT, AT(dtype), ROUNDING},
     {"nats_per_token", NUMBER, AT(set.nats_per_token), EVALUATION},
     {"perplexity", NUMBER, AT(set.perplexity), EVALUATION},

@@ -48,7 +48,7 @@ struct dapt_event {
     size_t pass_count;
     // The start: the setup for its corpora.
     const struct dapt_setup *setup;
-    const char *version, *backend, *device, *family, *config, *data;
+    const char *version, *backend, *device, *family, *objective, *config, *data;
     uint64_t threads, parameters, trained_parameters, memory, tokens_per_step;
 };
 

@@ -114,15 +114,3 @@ enum dapt_status dapt_metrics_sync(struct dapt_metrics *metrics) {
     if (fdatasync(metrics->fd) == 0 || errno == EINVAL || errno == ENOTSUP) return DAPT_OK;
     return dapt_fail_errno("%s: cannot be written to the disk", metrics->path);
 }
-
-void dapt_json_add_number(cJSON *object, const char *key, double value) {
-    if (isfinite(value))
-        cJSON_AddNumberToObject(object, key, value);
-    else
-        cJSON_AddNullToObject(object, key);
-}
-
-bool dapt_json_has_text(const cJSON *object, const char *key, const char *text) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
-}

@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 
 #include "base/memory.h"
+#include "host/json_tree.h"
 
 struct dapt_metrics;
 // Opens (or makes) the file for appending. A last line without its end, left by a power cut, is
@@ -21,9 +22,4 @@ cJSON *dapt_metrics_event(const char *event);
 enum dapt_status dapt_metrics_add(struct dapt_metrics *metrics, cJSON *object);
 // what was added is on the disk
 enum dapt_status dapt_metrics_sync(struct dapt_metrics *metrics);
-
-// A number that JSON may not have (not finite) becomes null.
-void dapt_json_add_number(cJSON *object, const char *key, double value);
-// Whether the object has this very text under `key`.
-bool dapt_json_has_text(const cJSON *object, const char *key, const char *text);
 #endif

@@ -147,10 +147,11 @@ static void show_evaluation(const struct dapt_console *console,
                      e->bits_per_byte - e->bits_before);
         }
         snprintf(line, sizeof line,
-                 "step %llu  evaluation of %-12s %s nats/token  perplexity %s  %s bits/byte%s",
+                 "step %llu  evaluation of %-12s %s nats/token  perplexity %s  %s bits/byte%s%s",
                  (unsigned long long)event->step, e->name, figure("%.4f", e->nats_per_token, &nats),
                  dapt_text_perplexity(e->perplexity, perplexity),
-                 figure("%.4f", e->bits_per_byte, &bits), change);
+                 figure("%.4f", e->bits_per_byte, &bits), e->masked ? " of hidden tokens" : "",
+                 change);
         print_line(console, line);
     }
 }
@@ -207,6 +208,8 @@ static void show_end(const struct dapt_console *console, const struct dapt_train
                  dapt_text_perplexity(e->perplexity, t[6].text));
         print_row(console, width, e->name, (const char *const[]){bits, nats, perplexity});
     }
+    if (event->evaluation_count > 0 && event->evaluations[0].masked)
+        print_line(console, DAPT_MASKED_FIGURES);
     for (const char *text = event->text; text && *text;) {
         char line[1024];
         int length = (int)strcspn(text, "\n");

@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "base/hash.h"
-#include "train/checkpoint.h"
-#include "train/course.h"
+#include "checkpoint/checkpoint.h"
+#include "train/fingerprint.h"
+#include "train/fit.h"
 #include "train/trainer.h"
 
 // ----------------------------------------------------------------------------------------- record
@@ -67,6 +68,12 @@ static void add_modules(const struct dapt_trainer *t, cJSON *record) {
     }
 }
 
+static void add_fit(const struct dapt_trainer *t, cJSON *record) {
+    cJSON *fit = cJSON_AddObjectToObject(record, "fit");
+    cJSON_AddNumberToObject(fit, "micro_batch", t->setup.micro);
+    cJSON_AddBoolToObject(fit, "recompute", t->setup.recompute == DAPT_RECOMPUTE_BLOCK);
+}
+
 // No times and no paths: a run that was killed and resumed leaves the same record as one that was
 // not.
 cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
@@ -93,10 +100,13 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     if (t->setup.replay) cJSON_AddStringToObject(record, "replay", t->replay_hash);
     cJSON_AddStringToObject(record, "model", t->model_hash);
     cJSON_AddStringToObject(record, "schedule", t->schedule_hash);
-    cJSON_AddStringToObject(record, "config", t->course_hash);
-    cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->course, true));
+    cJSON_AddStringToObject(record, "objective",
+                            dapt_objective_name(dapt_objective_kind(t->setup.objective)));
+    cJSON_AddStringToObject(record, "config", t->fingerprint_hash);
+    cJSON_AddItemToObject(record, "course", cJSON_Duplicate(t->fingerprint, true));
     cJSON_AddItemToObject(record, "tokenizer",
                           t->tokenizer ? cJSON_Duplicate(t->tokenizer, true) : cJSON_CreateNull());
+    if (dapt_fit_asked(t->config)) add_fit(t, record);
     add_step(record, "evaluated", t->evaluated);
     add_evaluations(t, record);
     add_step(record, "best", t->best);
@@ -108,6 +118,29 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
 }
 
 // ----------------------------------------------------------------------------------------- resume
+
+void dapt_trainer_fit(const struct dapt_trainer *t, struct dapt_fit *fit) {
+    struct dapt_arena arena = {0};
+    uint64_t *steps = NULL;
+    size_t count = 0;
+    cJSON *record = NULL;
+    if (!dapt_run_folder_steps(&t->run, &steps, &count) && count) {
+        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[count - 1]);
+        if (folder) dapt_checkpoint_record(folder, &record);
+    }
+    const cJSON *found = cJSON_GetObjectItemCaseSensitive(record, "fit");
+    const cJSON *micro = cJSON_GetObjectItemCaseSensitive(found, "micro_batch");
+    double number = cJSON_IsNumber(micro) ? micro->valuedouble : 0;
+    // A step of another size has other divisors.
+    if (number >= 1 && number <= t->config->train.batch && !fmod(t->config->train.batch, number)) {
+        bool block = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(found, "recompute"));
+        fit->micro = (uint32_t)number;
+        fit->recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE;
+    }
+    cJSON_Delete(record);
+    free(steps);
+    dapt_arena_free(&arena);
+}
 
 static enum dapt_status read_count(const cJSON *record, const char *key, uint64_t *value) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(record, key);
@@ -192,11 +225,11 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
         return dapt_fail(DAPT_ERROR_INVALID,
                          "run.json: its format is not \"dapt.run/1\": written by another version");
     }
-    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
-    if (!cJSON_IsObject(course)) {
+    const cJSON *then = cJSON_GetObjectItemCaseSensitive(record, "course");
+    if (!cJSON_IsObject(then)) {
         return dapt_fail(DAPT_ERROR_INVALID, "run.json: \"course\" is not an object");
     }
-    enum dapt_status status = dapt_course_compare(course, t->course, t->setup.modules);
+    enum dapt_status status = dapt_fingerprint_compare(then, t->fingerprint, t->setup.modules);
     if (!status && !dapt_json_has_text(record, "model", t->model_hash)) {
         status = dapt_fail(DAPT_ERROR_INVALID,
                            "the model's config.json means another model than when the checkpoint "
@@ -215,7 +248,7 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
             "data.replay.from holds other text, or is tokenised otherwise, than when "
             "the checkpoint was written; start another run folder for it");
     if (!status) status = read_count(record, "steps", &steps);
-    if (!status) status = dapt_course_steps(steps, t->setup.steps, t->options->sets);
+    if (!status) status = dapt_fingerprint_steps(steps, t->setup.steps, t->options->sets);
     if (!status) status = check_schedule(t, record, steps);
     if (!status) status = read_count(record, "step", &t->step);
     if (!status) status = read_count(record, "updates", &t->updates);

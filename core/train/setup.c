@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/checkpoint.h"
-#include "train/choose.h"
+#include "checkpoint/checkpoint.h"
+#include "device/select.h"
+#include "train/fit.h"
 
 // ------------------------------------------------------------------------------------------ model
 
@@ -159,14 +160,27 @@ static void tell_cache(const struct dapt_config *config, const struct dapt_repor
     dapt_arena_free(&arena);
 }
 
-// "auto": what the model was made for; of the families so far all were made for causal.
+// "auto": what the model was made for.
 static enum dapt_objective_kind objective_kind(const struct dapt_setup *setup) {
     enum dapt_objective_kind kind = setup->config->train.objective.kind;
-    return kind == DAPT_OBJECTIVE_AUTO ? DAPT_OBJECTIVE_CAUSAL : kind;
+    if (kind != DAPT_OBJECTIVE_AUTO) return kind;
+    return setup->model->masked ? DAPT_OBJECTIVE_MASKED : DAPT_OBJECTIVE_CAUSAL;
 }
 
-static enum dapt_status open_objective(struct dapt_setup *setup) {
+static enum dapt_status open_objective(struct dapt_setup *setup,
+                                       const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
+    bool masked = objective_kind(setup) == DAPT_OBJECTIVE_MASKED;
+    if (setup->model->masked && !masked)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "train.objective.kind is \"causal\", but a %s model predicts hidden "
+                         "tokens: set it to \"masked\" or \"auto\"",
+                         dapt_setup_family(setup->model));
+    if (masked)
+        dapt_report_note(reporter,
+                         "objective       masked: %g %% of the tokens are predicted, from all "
+                         "others of their text",
+                         100 * config->train.objective.rate);
     const struct dapt_objective_options options = {
         .kind = objective_kind(setup),
         .rate = config->train.objective.rate,
@@ -196,7 +210,7 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
                  " entries",
                  vocab, setup->model->vocab);
     }
-    if (!status) status = open_objective(setup);
+    if (!status) status = open_objective(setup, reporter);
     if (!status)
         status = open_corpus(setup, reporter, "domain", &config->data.domain, 0, &setup->domain);
     if (!status && config->data.replay.from.count > 0)
@@ -223,7 +237,6 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
     uint64_t sequences = dapt_corpus_report(setup->domain)->sequences;
     uint64_t step_tokens = (uint64_t)config->train.batch * config->data.sequence;
     double steps = 0;
-    setup->micro = config->train.micro_batch ? config->train.micro_batch : config->train.batch;
     if (setup->micro == 0 || config->train.batch % setup->micro != 0) {
         return dapt_fail(DAPT_ERROR_INVALID,
                          "train.micro_batch is %" PRIu32
@@ -322,7 +335,7 @@ static enum dapt_status open_device(struct dapt_setup *setup,
     struct dapt_device_wish wish = {.backend = config->backend.name,
                                     .device = config->backend.device,
                                     .threads = config->backend.threads};
-    enum dapt_status status = dapt_choose_device(setup->modules, &wish, &setup->device);
+    enum dapt_status status = dapt_select_device(setup->modules, &wish, &setup->device);
     if (status) return status;
     const struct dapt_device_info *info = dapt_device_info(setup->device);
     char threads[48] = "";
@@ -332,18 +345,36 @@ static enum dapt_status open_device(struct dapt_setup *setup,
     return DAPT_OK;
 }
 
-static enum dapt_status open_engine(struct dapt_setup *setup,
-                                    const struct dapt_reporter *reporter) {
+static struct dapt_engine_options engine_options(const struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
-    struct dapt_engine_options options = {
+    return (struct dapt_engine_options){
         .train = true,
         .sequences = setup->micro,
         .length = config->data.sequence,
-        .recompute = config->train.recompute,
+        .recompute = setup->recompute,
         .beta1 = (float)config->train.optimizer.beta1,
         .beta2 = (float)config->train.optimizer.beta2,
         .eps = (float)config->train.optimizer.eps,
         .decay_all = config->train.optimizer.decay == DAPT_DECAY_ALL};
+}
+
+// Micro-batch and recomputation: as configured, as before in this run, or what the memory takes.
+static enum dapt_status choose_fit(struct dapt_setup *setup, const struct dapt_fit *fit,
+                                   const struct dapt_reporter *reporter) {
+    const struct dapt_config *config = setup->config;
+    uint32_t micro = config->train.micro_batch;
+    setup->micro = micro && micro != DAPT_AUTO ? micro : config->train.batch;
+    setup->recompute = config->train.recompute;
+    if (!dapt_fit_asked(config)) return DAPT_OK;
+    if (!fit || !fit->micro) return dapt_fit_choose(setup, engine_options(setup), reporter);
+    if (micro == DAPT_AUTO) setup->micro = fit->micro;
+    if (config->train.recompute == DAPT_RECOMPUTE_AUTO) setup->recompute = fit->recompute;
+    return DAPT_OK;
+}
+
+static enum dapt_status open_engine(struct dapt_setup *setup,
+                                    const struct dapt_reporter *reporter) {
+    struct dapt_engine_options options = engine_options(setup);
     enum dapt_status status = dapt_engine_create(setup->model, setup->device, &options,
                                                  &setup->engine);
     if (!status) tell_memory(setup, reporter);
@@ -408,7 +439,7 @@ enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct
 // ------------------------------------------------------------------------------------------ setup
 
 // What is cheap to find wrong comes first: the device before hours of tokenising.
-static enum dapt_status open_all(const struct dapt_config *config,
+static enum dapt_status open_all(const struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, bool device,
                                  struct dapt_setup *setup) {
     *setup = (struct dapt_setup){.config = config};
@@ -417,6 +448,8 @@ static enum dapt_status open_all(const struct dapt_config *config,
     if (!status) status = open_model(setup, reporter);
     if (!status && device) status = open_device(setup, reporter);
     if (!status) status = open_data(setup, reporter);
+    if (!status && device) status = choose_fit(setup, fit, reporter);
+    if (!device) setup->micro = config->train.batch;
     if (!status) status = plan_steps(setup);
     return status ? status : open_mix(setup);
 }
@@ -424,12 +457,12 @@ static enum dapt_status open_all(const struct dapt_config *config,
 enum dapt_status dapt_setup_open_data(const struct dapt_config *config,
                                       const struct dapt_reporter *reporter,
                                       struct dapt_setup *setup) {
-    return open_all(config, reporter, false, setup);
+    return open_all(config, NULL, reporter, false, setup);
 }
 
-enum dapt_status dapt_setup_open(const struct dapt_config *config,
+enum dapt_status dapt_setup_open(const struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup) {
-    enum dapt_status status = open_all(config, reporter, true, setup);
+    enum dapt_status status = open_all(config, fit, reporter, true, setup);
     if (!status) status = open_engine(setup, reporter);
     if (!status) tell_plan(setup, reporter);
     return status;

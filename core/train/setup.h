@@ -4,7 +4,7 @@
 #include "base/crash.h"
 #include "corpus/mix.h"
 #include "corpus/objective.h"
-#include "train/engine.h"
+#include "engine/engine.h"
 #include "train/report.h"
 
 struct dapt_setup {
@@ -23,11 +23,17 @@ struct dapt_setup {
     struct dapt_options *schedule_options;
     struct dapt_mix *mix;  // of domain and replay, over the whole run
     uint32_t micro;        // sequences of a micro-batch
-    uint32_t micros;       // micro-batches of a step
-    uint64_t steps;        // of the whole run
+    enum dapt_recompute recompute;
+    uint32_t micros;  // micro-batches of a step
+    uint64_t steps;   // of the whole run
+};
+// What an earlier part of the run chose for "auto": a resume takes the same, so that its bits are.
+struct dapt_fit {
+    uint32_t micro;  // 0: nothing is known
+    enum dapt_recompute recompute;
 };
 // Opens all of it, telling what was found. A half-open setup is closed by dapt_setup_close too.
-enum dapt_status dapt_setup_open(const struct dapt_config *config,
+enum dapt_status dapt_setup_open(const struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup);
 // All but device and engine.
 enum dapt_status dapt_setup_open_data(const struct dapt_config *config,

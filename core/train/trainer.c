@@ -9,8 +9,8 @@
 
 #include "base/hash.h"
 #include "base/threads.h"
-#include "train/checkpoint.h"
-#include "train/course.h"
+#include "checkpoint/checkpoint.h"
+#include "train/fingerprint.h"
 
 #define RETRY_SECONDS 60.0  // until a checkpoint that failed is tried again
 
@@ -234,20 +234,22 @@ static void tell_start(struct dapt_trainer *t) {
     uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0}, total = 0;
     dapt_engine_memory(t->setup.engine, bytes);
     for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
-    dapt_trainer_tell(t, t->step ? DAPT_EVENT_RESUME : DAPT_EVENT_START,
-                      &(struct dapt_event){.version = dapt_version(),
-                                           .backend = dapt_device_backend(t->setup.device)->name,
-                                           .device = info->name,
-                                           .threads = info->threads,
-                                           .family = dapt_setup_family(t->setup.model),
-                                           .parameters = t->setup.model->weight_count,
-                                           .trained_parameters = dapt_model_trained(t->setup.model),
-                                           .memory = total,
-                                           .tokens_per_step = (uint64_t)t->config->train.batch *
-                                                              t->config->data.sequence,
-                                           .config = t->course_hash,
-                                           .data = t->data_hash,
-                                           .setup = &t->setup});
+    dapt_trainer_tell(
+        t, t->step ? DAPT_EVENT_RESUME : DAPT_EVENT_START,
+        &(struct dapt_event){
+            .version = dapt_version(),
+            .backend = dapt_device_backend(t->setup.device)->name,
+            .device = info->name,
+            .threads = info->threads,
+            .family = dapt_setup_family(t->setup.model),
+            .objective = dapt_objective_name(dapt_objective_kind(t->setup.objective)),
+            .parameters = t->setup.model->weight_count,
+            .trained_parameters = dapt_model_trained(t->setup.model),
+            .memory = total,
+            .tokens_per_step = (uint64_t)t->config->train.batch * t->config->data.sequence,
+            .config = t->fingerprint_hash,
+            .data = t->data_hash,
+            .setup = &t->setup});
 }
 
 // Someone asked to stop: what was trained is written, and how to go on is said.
@@ -343,6 +345,7 @@ static enum dapt_status open_metrics(struct dapt_trainer *t) {
 
 static enum dapt_status make_batches(struct dapt_trainer *t) {
     size_t evals = t->config->data.eval_count;
+    bool masked = dapt_objective_kind(t->setup.objective) == DAPT_OBJECTIVE_MASKED;
     enum dapt_status status = DAPT_OK;
     t->batches = dapt_alloc(t->setup.micros, sizeof *t->batches);
     t->evaluations = dapt_alloc(evals ? evals : 1, sizeof *t->evaluations);
@@ -353,7 +356,8 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
                                                      .perplexity = NAN,
                                                      .bits_per_byte = NAN,
                                                      .nats_before = NAN,
-                                                     .bits_before = NAN};
+                                                     .bits_before = NAN,
+                                                     .masked = masked};
     }
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         status = dapt_batch_create(t->setup.micro, t->config->data.sequence, &t->batches[i]);
@@ -373,16 +377,18 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     if (!status) dapt_hash_text(hash, t->model_hash);
     if (!status) status = dapt_setup_schedule_hash(&t->setup, &hash);
     if (!status) dapt_hash_text(hash, t->schedule_hash);
-    if (!status) status = dapt_course_create(t->config, &t->course);
-    if (!status) status = dapt_course_hash(t->course, t->course_hash);
-    return status ? status : dapt_course_tokenizer(t->config, &t->tokenizer);
+    if (!status) status = dapt_fingerprint_create(t->config, &t->fingerprint);
+    if (!status) status = dapt_fingerprint_hash(t->fingerprint, t->fingerprint_hash);
+    return status ? status : dapt_fingerprint_tokenizer(t->config, &t->tokenizer);
 }
 
 static enum dapt_status begin(struct dapt_trainer *t) {
     bool plan_only = t->options->plan_only;
     enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
     if (!status) status = plan_only ? look_at_run(t) : open_run(t);
-    if (!status) status = dapt_setup_open(t->config, &t->reporter, &t->setup);
+    struct dapt_fit fit = {0};
+    if (!status && t->options->resume) dapt_trainer_fit(t, &fit);
+    if (!status) status = dapt_setup_open(t->config, &fit, &t->reporter, &t->setup);
     if (!status) t->config->modules = t->setup.modules;
     if (!status) status = make_batches(t);
     if (status || plan_only) return status ? status : dapt_trainer_plan(t);
@@ -406,7 +412,7 @@ static void finish(struct dapt_trainer *t) {
     dapt_setup_close(&t->setup);
     if (!t->accepted) dapt_run_folder_discard(&t->run);
     dapt_run_folder_close(&t->run);
-    cJSON_Delete(t->course);
+    cJSON_Delete(t->fingerprint);
     cJSON_Delete(t->tokenizer);
     dapt_config_free(&t->config);
 }

@@ -3,7 +3,7 @@
 #define DAPT_TRAIN_TRAINER_H
 #include "train/event.h"
 #include "train/metrics.h"
-#include "train/runfolder.h"
+#include "checkpoint/runfolder.h"
 #include "train/setup.h"
 
 #define DAPT_NEVER UINT64_MAX
@@ -17,8 +17,8 @@ struct dapt_trainer {
     struct dapt_setup setup;
     struct dapt_run_folder run;
     struct dapt_metrics *metrics;
-    cJSON *course, *tokenizer;  // see course.h
-    char course_hash[33], data_hash[33], model_hash[33], schedule_hash[33];
+    cJSON *fingerprint, *tokenizer;  // see fingerprint.h
+    char fingerprint_hash[33], data_hash[33], model_hash[33], schedule_hash[33];
     char replay_hash[33];                 // "": no replay
     struct dapt_batch **batches;          // [setup.micros] of one step
     struct dapt_evaluation *evaluations;  // [config->data.eval_count], the last ones
@@ -49,14 +49,17 @@ bool dapt_trainer_evaluation_due(const struct dapt_trainer *trainer);
 enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *trainer);
 // resume.c: the trainer's part of run.json; NULL: no memory.
 cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
-// Finds the newest whole checkpoint, checks that it belongs to this course, restores it, and sets
+// Finds the newest whole checkpoint, checks that it belongs to this run, restores it, and sets
 // RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when
 // there is none.
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *trainer);
+// What the newest checkpoint says was chosen for "auto"; micro 0: nothing. Whether that checkpoint is
+// whole is the resume's business.
+void dapt_trainer_fit(const struct dapt_trainer *trainer, struct dapt_fit *fit);
 // plan.c: tells how long the run would take and what its checkpoints need, by timing one micro-batch,
 // an update and one batch of an evaluation; fills options->plan. The weights stay what they were.
 enum dapt_status dapt_trainer_plan(struct dapt_trainer *trainer);
-// verdict.c: tells how the run ended: what was done, the best checkpoint by name, each set
+// summary.c: tells how the run ended: what was done, the best checkpoint by name, each set
 // better or WORSE than before training, passes over each source.
 void dapt_trainer_end(struct dapt_trainer *trainer);
 // event.c: adds what happened at the step that the trainer is at to metrics.jsonl, and reports it.
@@ -65,7 +68,7 @@ void dapt_trainer_tell(struct dapt_trainer *trainer, enum dapt_event_kind kind,
                        struct dapt_event *event);
 // Tells what failed without ending the run.
 void dapt_trainer_trouble(struct dapt_trainer *trainer, const char *text);
-// onward.c: appends the command that goes on with this run: with the same --set, else it could mean
+// recovery.c: appends the command that goes on with this run: with the same --set, else it could mean
 // another one.
 enum dapt_status dapt_trainer_command(const struct dapt_trainer *trainer, struct dapt_string *text);
 // The device failed (its reason is the last one recorded): tells it, and says which checkpoint there

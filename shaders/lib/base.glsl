@@ -1,6 +1,10 @@
-// What every shader begins with: memory by address, the workgroup's shape in constants 0 and 1,
-// numbers. A shader's own constants begin at 2; its push constants are addresses first, then words,
-// within 128 bytes.
+// What every shader includes: memory by address, the shape of the workgroup in constants 0 and 1,
+// safe functions of floats. The constants of a shader itself begin at 2; its push constants are
+// addresses first, then 32-bit words, 128 bytes at most.
+//
+// Letters of shapes, as in dapt/backend.h: N rows (batch x time), C channels, V vocabulary, H
+// heads, G key heads, D head size, P positions; M, N, K of a matmul. Tensors are row-major;
+// stride_x is the distance of rows of x in elements.
 #extension GL_EXT_buffer_reference : require
 #extension GL_EXT_buffer_reference_uvec2 : require
 #extension GL_EXT_control_flow_attributes : require
@@ -24,25 +28,25 @@ bool is_nan(float x) {
     return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
-// Built-in functions need not pass on what is not a number.
+// exp and log that keep NaN: the built-in functions need not.
 float safe_exp(float x) {
     return is_nan(x) ? x : exp(x);
 }
 float safe_log(float x) {
     return is_nan(x) ? x : log(x);
 }
-// Built-in tanh may overflow for large and cancel for small arguments.
+// The built-in tanh may overflow for large arguments and cancel for small ones.
 float safe_tanh(float x) {
     float t = safe_exp(-2.0 * abs(x)), square = x * x;
     float small = x * (1.0 - square * (0.33333333 - square * (0.13333333 - square * (0.053968254 - square * 0.021869489))));
     return square < 0.0625 ? small : sign(x) * (1.0 - t) / (1.0 + t);
 }
 
-float cap(float x, float limit) {
-    return limit > 0.0 ? limit * safe_tanh(x / limit) : x;
+float softcap(float x, float cap) {
+    return cap > 0.0 ? cap * safe_tanh(x / cap) : x;
 }
-// d cap / dx, from what cap() returned.
-float cap_slope(float capped, float limit) {
-    float t = capped / limit;
-    return limit > 0.0 ? 1.0 - t * t : 1.0;
+// d softcap / dx, from what softcap() returned.
+float softcap_grad(float capped, float cap) {
+    float t = capped / cap;
+    return cap > 0.0 ? 1.0 - t * t : 1.0;
 }

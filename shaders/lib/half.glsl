@@ -1,5 +1,5 @@
-// Sixteen-bit floats as bits, on any device: by integers, as built-in conversions may round or flush
-// as they like. The same functions as in backends/common/half.h.
+// Conversions of float16 and bfloat16, with integers alone: the built-in ones may round
+// differently, and flush denormals. The same functions as in backends/common/half.h.
 #define F32 0u
 #define F16 1u
 #define BF16 2u

@@ -15,7 +15,14 @@ ROOMS = {
     "graph": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format"},
     "model": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph"},
     "corpus": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph"},
-    "train": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus"},
+    "engine": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "model", "corpus"},
+    "checkpoint": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "model", "corpus", "engine"},
+    "device": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint"},
+    "infer": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device"},
+    "train": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device",
+              "infer"},
+    "api": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device",
+            "infer", "train"},
 }
 PUBLIC = {
     "dapt/plugin.h": set(),

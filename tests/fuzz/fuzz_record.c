@@ -7,7 +7,7 @@
 
 #include "base/hash.h"
 #include "fuzz.h"
-#include "train/checkpoint.h"
+#include "checkpoint/checkpoint.h"
 
 #define FOLDER "step-000002"
 #define FILES 3

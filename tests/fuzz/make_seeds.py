@@ -44,7 +44,15 @@ def models():
     put("model", "qwen3", {**llama, "model_type": "qwen3", "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}})
     for name in "olmo2", "phi3", "smollm3", "stablelm", "granite", "starcoder2":
         put("model", name, {**llama, "model_type": name, "partial_rotary_factor": 1.0})
+    put("model", "gemma2", {**llama, "model_type": "gemma2", "head_dim": 4, "query_pre_attn_scalar": 4, "sliding_window": 4,
+                            "attn_logit_softcapping": None, "final_logit_softcapping": 30.0})
+    put("model", "gemma3_text", {**llama, "model_type": "gemma3_text", "head_dim": 4, "sliding_window": 4,
+                                 "sliding_window_pattern": 2, "rope_theta": 1e6, "rope_local_base_freq": 1e4,
+                                 "rope_scaling": {"rope_type": "linear", "factor": 8.0}})
     put("model", "gpt_neox", {**llama, "model_type": "gpt_neox", "rotary_pct": 0.5, "use_parallel_residual": True})
+    for name in "bert", "roberta":
+        put("model", name, {**llama, "model_type": name, "type_vocab_size": 2, "pad_token_id": 1, "is_decoder": False,
+                            "position_embedding_type": "absolute", "layer_norm_eps": 1e-12})
 
 
 def safetensors(tensors, data, metadata=None):

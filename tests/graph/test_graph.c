@@ -26,6 +26,8 @@ static const char *const configs[] = {
     "{\"model_type\":\"mistral\"," SIZES ",\"num_key_value_heads\":2,\"sliding_window\":8}",
     "{\"model_type\":\"qwen2\"," SIZES ",\"num_key_value_heads\":2}",
     "{\"model_type\":\"qwen3\"," SIZES ",\"num_key_value_heads\":2,\"head_dim\":16}",
+    "{\"model_type\":\"bert\"," SIZES ",\"type_vocab_size\":3}",
+    "{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":4}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 
@@ -122,7 +124,7 @@ static void every_mode_gives_a_valid_program(void **state) {
     (void)state;
     for (size_t c = 0; c < CONFIGS; c++) {
         struct dapt_model *model = model_of(configs[c]);
-        for (int mode = 0; mode <= DAPT_MODEL_DECODE; mode++)
+        for (int mode = 0; mode <= (model->masked ? DAPT_MODEL_LOGITS : DAPT_MODEL_DECODE); mode++)
             for (int variant = 0; variant < 5 * 8; variant++) {
                 precision = (enum dapt_precision)((variant / 8 + 1) / 2);
                 bridged = variant / 8 % 2 == 1;
@@ -178,12 +180,18 @@ static void every_parameter_gets_a_gradient(void **state) {
                         written[e] = 1;
                     }
                 }
-            for (size_t p = 0; p < model->parameter_count; p++)
-                for (uint64_t e = 0; e < model->parameters[p].count; e++) {
+            for (size_t p = 0; p < model->parameter_count; p++) {
+                uint64_t begin = 0, end = model->parameters[p].count;
+                // To rows of tables that nothing reads, which are zero, nothing is added.
+                if (accumulate && p == model->slots[DAPT_SLOT_TYPE]) end = model->hidden;
+                if (accumulate && p == model->slots[DAPT_SLOT_POSITION])
+                    begin = (uint64_t)model->first_position * model->hidden;
+                for (uint64_t e = begin; e < end; e++) {
                     if (written[model->parameters[p].offset + e] != 1)
                         fail_msg("config %zu: %s has no gradient", c, model->parameters[p].name);
                     written[model->parameters[p].offset + e] = 2;
                 }
+            }
             for (uint64_t e = 0; e < model->flat_count; e++) assert_int_not_equal(written[e], 1);
             free(written);
             dapt_graph_destroy(&g);
@@ -294,6 +302,28 @@ static void a_sum_is_not_moved_over_what_it_touches(void **state) {
         assert_int_equal(count_ops(g, DAPT_OP_ADD), variant == 0 ? 0 : 1);
         dapt_graph_destroy(&g);
     }
+}
+
+// What is capped is not differentiated: a gradient that leaves the cap out would look like one.
+static void a_cap_is_not_differentiated(void **state) {
+    (void)state;
+    struct dapt_graph *g = dapt_graph_create();
+    dapt_value w = dapt_graph_input(g, DAPT_BUFFER_PARAM, 0, DAPT_F32, 2, (int64_t[]){4, 4}, "w"),
+               targets = dapt_graph_input(g, DAPT_BUFFER_BATCH, DAPT_GRAPH_NEXT, DAPT_I32, 1,
+                                          (int64_t[]){4}, "targets"),
+               seed = dapt_graph_input(g, DAPT_BUFFER_STEP, 0, DAPT_F32, 1, (int64_t[]){1}, "seed");
+    dapt_value capped = dapt_graph_make(
+        g, DAPT_BUFFER_WORK,
+        &(struct dapt_op){
+            .opcode = DAPT_OP_SCALE, .inputs = {w}, .u.scale = {.factor = 1, .softcap = 2}});
+    dapt_value loss = dapt_graph_make(
+        g, DAPT_BUFFER_WORK,
+        &(struct dapt_op){
+            .opcode = DAPT_OP_LM_LOSS, .inputs = {capped, w, DAPT_NONE, targets}, .u.lm.scale = 1});
+    assert_int_equal(g->status, DAPT_OK);
+    assert_int_equal(dapt_graph_autodiff(g, loss, seed, false), DAPT_ERROR_INTERNAL);
+    assert_non_null(strstr(dapt_error(), "softcap"));
+    dapt_graph_destroy(&g);
 }
 
 // A tensor that the family names and nothing builds with would be loaded and saved, but not trained.
@@ -424,6 +454,7 @@ int main(void) {
         cmocka_unit_test(time_follows_the_layers),
         cmocka_unit_test(fusion_leaves_no_separate_op),
         cmocka_unit_test(a_sum_is_not_moved_over_what_it_touches),
+        cmocka_unit_test(a_cap_is_not_differentiated),
         cmocka_unit_test(a_parameter_that_nothing_uses_is_named),
         cmocka_unit_test(what_no_cast_helps_is_named),
         cmocka_unit_test(bad_operands_are_refused),

@@ -12,7 +12,7 @@
 
 #include "base/rng.h"
 #include "model/families.h"
-#include "train/engine.h"
+#include "engine/engine.h"
 
 #define SIZES                                                                                      \
     "\"hidden_size\":24,\"intermediate_size\":36,\"num_hidden_layers\":2,\"num_attention_heads\":" \
@@ -39,6 +39,16 @@ static const char *const configs[] = {
     "{\"model_type\":\"granite\"," SIZES
     ",\"embedding_multiplier\":3,\"attention_multiplier\":0.3,\"residual_multiplier\":0.4,\"logits_"
     "scaling\":2.5}",
+    "{\"model_type\":\"gemma2\"," SIZES
+    ",\"num_key_value_heads\":2,\"head_dim\":10,\"sliding_window\":5,\"query_pre_attn_scalar\":7,"
+    "\"attn_logit_softcapping\":0.7,\"final_logit_softcapping\":2}",
+    "{\"model_type\":\"gemma3_text\"," SIZES
+    ",\"num_key_value_heads\":2,\"head_dim\":10,\"sliding_window\":5,\"sliding_window_pattern\":2,"
+    "\"rope_theta\":500,\"query_pre_attn_scalar\":20,\"rope_local_base_freq\":20,\"final_logit_"
+    "softcapping\":2}",
+    "{\"model_type\":\"bert\"," SIZES ",\"type_vocab_size\":3}",
+    "{\"model_type\":\"bert\"," SIZES ",\"tie_word_embeddings\":false,\"type_vocab_size\":1}",
+    "{\"model_type\":\"roberta\"," SIZES ",\"pad_token_id\":4}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 
@@ -160,14 +170,18 @@ static void gradients_match_central_differences(void **state) {
               *values = read_state(&f, DAPT_STATE_PARAM);
         for (size_t p = 0; p < f.model->parameter_count; p++) {
             const struct dapt_parameter *q = &f.model->parameters[p];
-            float *moved = malloc(q->count * sizeof *moved);
             double expected = 0, size = 0, slope[2];
             // The direction of the gradient with half of it at random: a large slope, and every
             // element takes part.
             for (uint64_t i = 0; i < q->count; i++)
                 size += (double)gradient[q->offset + i] * gradient[q->offset + i];
             size = sqrt(size / (double)q->count);
+            if (strstr(q->name, "self.key.bias")) {  // softmax does not see it: rounding
+                assert_true(size * sqrt((double)q->count) < 1e-6 * r.norm);
+                continue;
+            }
             if (!(size > 0)) fail_msg("config %zu: %s: the gradient is zero", c, q->name);
+            float *moved = malloc(q->count * sizeof *moved);
             for (int half = 0; half < 2; half++) {
                 double loss[2], step_size = (half ? 0.006 : 0.012) / sqrt((double)q->count);
                 for (int side = 0; side < 2; side++) {
@@ -198,6 +212,31 @@ static void gradients_match_central_differences(void **state) {
         dapt_batch_destroy((struct dapt_batch **)&b);
         unmake(&f);
     }
+}
+
+// What is told before anything is allocated is what is taken.
+static void memory_is_as_estimated(void **state) {
+    (void)state;
+    for (size_t c = 0; c < CONFIGS; c++)
+        for (int block = 0; block < 2; block++) {
+            struct dapt_engine_options options = {
+                .train = true,
+                .sequences = 3,
+                .length = LENGTH,
+                .recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE};
+            struct fixture f = make(configs[c], 3, options.recompute, 0);
+            struct dapt_batch *b = random_batch(3, c);
+            uint64_t told[DAPT_BUFFER_ROLE_COUNT], taken[DAPT_BUFFER_ROLE_COUNT];
+            mean_loss(&f, b);
+            MUST(dapt_engine_estimate(f.model, f.device, &options, told));
+            dapt_engine_memory(f.engine, taken);
+            for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT; r++)
+                if (told[r] != taken[r])
+                    fail_msg("config %zu, role %d: %llu bytes told, %llu taken", c, r,
+                             (unsigned long long)told[r], (unsigned long long)taken[r]);
+            dapt_batch_destroy(&b);
+            unmake(&f);
+        }
 }
 
 static void same_bits(const float *a, const float *b, uint64_t count, const char *what) {
@@ -294,9 +333,17 @@ static void generation_matches_the_full_pass(void **state) {
         float *all = calloc((size_t)LENGTH * 50, sizeof *all), one[50];
         MUST(dapt_engine_logits(f.engine, b, all));
         MUST(dapt_engine_decode_start(f.engine, 40));
+        if (f.model->masked) {
+            assert_int_equal(dapt_engine_decode(f.engine, ids, 5, 0, one), DAPT_ERROR_UNSUPPORTED);
+            free(all);
+            dapt_batch_destroy(&b);
+            unmake(&f);
+            continue;
+        }
         for (uint32_t at = 0;
              at < LENGTH;) {  // a prompt in one go, then token by token, then a few at once
             uint32_t n = at == 0 ? 5 : at == 10 ? 3 : 1;
+            if (at == 10) mean_loss(&f, b);  // its program shares buffers with these
             MUST(dapt_engine_decode(f.engine, ids + at, n, at, one));
             at += n;
             for (int v = 0; v < 50; v++)
@@ -517,6 +564,7 @@ static void an_infinite_loss_changes_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_match_central_differences),
+        cmocka_unit_test(memory_is_as_estimated),
         cmocka_unit_test(recompute_and_threads_change_no_bit),
         cmocka_unit_test(micro_batches_add_up),
         cmocka_unit_test(generation_matches_the_full_pass),

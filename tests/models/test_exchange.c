@@ -36,6 +36,12 @@ static const char *const configs[] = {
     "{\"model_type\":\"granite\"," GROUPED
     ",\"embedding_multiplier\":12.0,\"attention_multiplier\":0.125,\"residual_multiplier\":0.25,"
     "\"logits_scaling\":8.0}",
+    "{\"model_type\":\"gemma2\"," GROUPED
+    ",\"head_dim\":32,\"query_pre_attn_scalar\":32,\"sliding_window\":16,"
+    "\"attn_logit_softcapping\":50.0,\"final_logit_softcapping\":30.0}",
+    "{\"model_type\":\"gemma3_text\"," GROUPED
+    ",\"head_dim\":16,\"query_pre_attn_scalar\":16,\"sliding_window\":16,"
+    "\"rope_local_base_freq\":20000.0,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8.0}}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 

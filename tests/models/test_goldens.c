@@ -12,11 +12,11 @@
 
 #include "base/files.h"
 #include "format/safetensors.h"
-#include "train/verify.h"
+#include "infer/verify.h"
 
-static const char *const families[] = {"gpt2",  "llama",   "llama3_rope_tied", "mistral_window",
-                                       "qwen2", "qwen3",   "smollm3",          "phi3",
-                                       "olmo2", "gpt_neox"};
+static const char *const families[] = {
+    "gpt2", "llama", "llama3_rope_tied", "mistral_window", "qwen2",  "qwen3", "smollm3",
+    "phi3", "olmo2", "gpt_neox",         "gemma2",         "gemma3", "bert",  "roberta"};
 static struct dapt_modules *modules;
 static struct dapt_arena arena;
 static const char *goldens;
@@ -64,7 +64,9 @@ static void test_families(void **state) {
 // Small goldens of our own, which are there without the optional test data.
 static void test_own(void **state) {
     (void)state;
-    static const char *const own[] = {"starcoder2", "stablelm", "granite", "smollm3_window"};
+    static const char *const own[] = {"starcoder2",     "stablelm",      "granite",
+                                      "smollm3_window", "gemma2_capped", "gemma3_local",
+                                      "bert_own_head",  "roberta_relu"};
     const char *source = getenv("DAPT_TEST_SOURCE");
     if (!source) {
         print_message("skipped: DAPT_TEST_SOURCE is not set\n");

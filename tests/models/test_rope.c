@@ -149,6 +149,43 @@ static void test_types_and_shares(void **state) {
     dapt_arena_free(&arena);
 }
 
+// Layers with a window: older files have a key for their base alone, and what scales is said of
+// the others. The numbers are what transformers 5.12.1 makes of a Gemma3TextConfig.
+static void test_local_layers(void **state) {
+    (void)state;
+#define LINEAR "{\"rope_type\":\"linear\",\"factor\":8}"
+    static const struct {
+        const char *config;
+        float second[2];  // frequency of layers that see everything, of local ones; 0: an error
+    } files[] = {
+        {"{}", {0.0316227766f, 0.1f}},
+        {"{\"rope_theta\":5e5,\"rope_local_base_freq\":500,\"rope_scaling\":" LINEAR "}",
+         {0.00470074592f, 0.21147424f}},
+        {"{\"rope_parameters\":{\"full_attention\":" LINEAR "},\"rope_theta\":5e5}",
+         {0.00470074592f, 0.1f}},
+        {"{\"rope_parameters\":{\"sliding_attention\":" LINEAR "}}", {0.0316227766f, 0.0125f}},
+        {"{\"rope_scaling\":" LINEAR ",\"rope_parameters\":{\"full_attention\":{}}}", {0}},
+        {"{\"rope_scaling\":{\"type\":\"linear\",\"factor\":8}}", {0}},
+        {"{\"rope_parameters\":{\"rope_theta\":700}}", {0}},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        for (int local = 0; local < 2; local++) {
+            struct dapt_arena arena = {0};
+            struct dapt_rope rope;
+            struct dapt_rope_options options = whole;
+            options.layer_type = local ? "sliding_attention" : "full_attention";
+            options.local = local;
+            options.theta = local ? 1e4 : 1e6;
+            options.theta_key = local ? "rope_local_base_freq" : NULL;
+            float second = files[i].second[local];
+            enum dapt_status status = read_rope(files[i].config, &options, &arena, &rope);
+            if ((second == 0) != (status != DAPT_OK))
+                fail_msg("%s: %s", files[i].config, status ? dapt_error() : "was taken");
+            if (!status) assert_true(fabsf(rope.frequency[1] - second) <= 2e-6f * second);
+            dapt_arena_free(&arena);
+        }
+}
+
 static void test_refused(void **state) {
     (void)state;
     static const struct {
@@ -183,6 +220,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_combinations),
         cmocka_unit_test(test_types_and_shares),
+        cmocka_unit_test(test_local_layers),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,8 +14,8 @@
 #include <cjson/cJSON.h>
 
 #include "base/files.h"
-#include "train/generate.h"
-#include "train/session.h"
+#include "infer/generate.h"
+#include "infer/session.h"
 
 static struct dapt_modules *modules;
 static struct dapt_arena arena;

@@ -1,142 +1,101 @@
-// Attention and its gradient on every device, and a chain of ops.
+// Attention on operands of special values, and a chain of ops.
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
 
+#include "base/rng.h"
 #include "bed.h"
 
-#define SHAPE(...)      \
-    (const int64_t[]) { \
-        __VA_ARGS__     \
-    }
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
-struct attention_case {
-    int64_t sequences, query_rows, key_rows, heads, groups, size, gap;
-    int32_t window;
-    float softcap;
-    // 0: causal, 1: all, 2: documents, 3: documents and rows that see nothing, 4: a cache filled
-    // in part
-    int mask;
-    int poison;  // operand with a NaN in a row of the middle: q, k or v, counted from 1
-};
-
-static void set_ranges(const struct attention_case *a, int32_t *first, int32_t *last) {
-    for (int64_t n = 0; n < a->sequences * a->query_rows; n++) {
-        int32_t t = (int32_t)(n % a->query_rows + a->key_rows - a->query_rows),
-                document = a->mask >= 2 ? 23 : 1 << 20;
-        first[n] = t / document * document;
-        last[n] = a->mask == 1 ? (int32_t)a->key_rows - 1 : t;
-        if (a->mask == 3 && n % 5 == 2) first[n] = 3, last[n] = 2;
-        if (a->mask == 4) first[n] = 0, last[n] = (int32_t)(a->key_rows / 2 + n % a->query_rows);
-    }
-}
-
-static void begin_attention(const struct attention_case *a, struct op_case *k, int first_operand) {
-    k->op.u.attention.sequences = (int32_t)a->sequences;
-    k->op.u.attention.window = a->window;
-    k->op.u.attention.softcap = a->softcap;
-    k->op.u.attention.scale = 1 / sqrtf((float)a->size);
-    int64_t n = a->sequences * a->query_rows, m = a->sequences * a->key_rows;
-    case_input(k, first_operand, a->gap, 3, SHAPE(n, a->heads, a->size));
-    case_input(k, first_operand + 1, 2 * a->gap, 3, SHAPE(m, a->groups, a->size));
-    case_input(k, first_operand + 2, a->gap, 3, SHAPE(m, a->groups, a->size));
-}
-
-static void check_attention(const struct attention_case *a) {
-    int64_t n = a->sequences * a->query_rows, m = a->sequences * a->key_rows;
-    char name[160];
-    snprintf(
-        name, sizeof name,
-        "attention %lld x %lld/%lld, heads %lld/%lld x %lld, window %d, cap %g, mask %d, NaN %d",
-        (long long)a->sequences, (long long)a->query_rows, (long long)a->key_rows,
-        (long long)a->heads, (long long)a->groups, (long long)a->size, a->window,
-        (double)a->softcap, a->mask, a->poison);
-    struct op_case k, g;
-    case_begin(&k, DAPT_OP_ATTENTION, name);
-    begin_attention(a, &k, 0);
-    int32_t *first = case_indices(&k, 3, n, 2), *last = case_indices(&k, 4, n, 2);
-    set_ranges(a, first, last);
-    case_output(&k, 0, a->gap, 3, SHAPE(n, a->heads, a->size));
-    case_output(&k, 1, 0, 2, SHAPE(n, a->heads));
-    k.poisoned = a->poison > 0;
-    int64_t heads = a->poison >= 2 ? a->groups : a->heads;
-    int64_t rows = a->poison >= 2 ? a->key_rows : a->query_rows;
-    int64_t poisoned = (rows / 2 * heads + heads - 1) * a->size + a->size / 2;
-    if (a->poison > 0) k.in[a->poison - 1].f[poisoned] = NAN;
-
-    // The gradient of the same, from the reference's result.
-    case_begin(&g, DAPT_OP_ATTENTION_GRAD, name);
-    case_input(&g, 0, a->gap, 3, SHAPE(n, a->heads, a->size));
-    begin_attention(a, &g, 1);
-    case_input(&g, 4, a->gap, 3, SHAPE(n, a->heads, a->size));
-    case_input(&g, 5, 0, 2, SHAPE(n, a->heads));
-    for (int i = 0; i < 3; i++)
-        for (int64_t e = 0; e < operand_count(&k.in[i]); e++) g.in[1 + i].f[e] = k.in[i].f[e];
+void attention_results(struct op_case *grad) {
     double *outputs[DAPT_OP_OUTPUTS];
-    case_reference(&k, outputs);
+    struct op_case forward = {.op = grad->op, .in_place = -1};
+    forward.op.opcode = DAPT_OP_ATTENTION;
+    for (int i = 0; i < 3; i++) forward.in[i] = grad->in[1 + i];
     for (int i = 0; i < 2; i++) {
-        for (int64_t e = 0; e < operand_count(&k.out[i]); e++)
-            g.in[4 + i].f[e] = (float)outputs[i][e];
+        forward.in[3 + i] = grad->in[6 + i];
+        forward.out[i] = grad->in[4 + i];
+    }
+    case_reference(&forward, outputs);
+    for (int i = 0; i < 2; i++) {
+        for (int64_t e = 0; e < operand_count(&forward.out[i]); e++)
+            grad->in[4 + i].f[e] = (float)outputs[i][e];
         free(outputs[i]);
     }
-    set_ranges(a, case_indices(&g, 6, n, 2), case_indices(&g, 7, n, 2));
-    case_output(&g, 0, a->gap, 3, SHAPE(n, a->heads, a->size));
-    case_output(&g, 1, a->gap, 3, SHAPE(m, a->groups, a->size));
-    case_output(&g, 2, 0, 3, SHAPE(m, a->groups, a->size));
-    g.poisoned = k.poisoned;
-    g.spreads = true;  // of a gradient that is not finite nothing is used
-    if (a->window == 1)
-        g.tolerance = 1e-3;  // one key: the true gradient is 0, a difference of two roundings
-    case_check(&k);
-    case_check(&g);
 }
 
-void test_attention(void **state) {
+struct poisoned {
+    uint32_t sequences, query_rows, key_rows, heads, groups, size, gap;
+    int32_t window;
+    float softcap;
+    enum dapt_case_sight sight;
+    int operand;  // with a NaN in a row of the middle: q, k or v
+};
+
+static void check_poisoned(const struct poisoned *p, bool grad) {
+    const struct dapt_case_shape shape = {.size = {['N'] = p->sequences * p->query_rows,
+                                                   ['M'] = p->sequences * p->key_rows,
+                                                   ['Q'] = p->sequences,
+                                                   ['H'] = p->heads,
+                                                   ['G'] = p->groups,
+                                                   ['D'] = p->size},
+                                          .sight = p->sight};
+    const struct dapt_case_row row = {
+        .op = {.opcode = grad ? DAPT_OP_ATTENTION_GRAD : DAPT_OP_ATTENTION,
+               .u.attention = {.window = p->window, .softcap = p->softcap}}};
+    struct op_case k;
+    case_open(&k, &(struct dapt_case){&row, &shape}, "not a number");
+    k.gap = p->gap;
+    uint32_t heads = p->operand ? p->groups : p->heads,
+             rows = p->operand ? p->key_rows : p->query_rows;
+    k.in[p->operand + grad].f[(rows / 2 * heads + heads - 1) * p->size + p->size / 2] = NAN;
+    if (grad) attention_results(&k);
+    k.poisoned = true;
+    k.spreads = grad;  // of a gradient that is not finite nothing is used
+    case_check(&k);
+    case_close(&k);
+}
+
+// A NaN stays where it is seen: causal, in documents, in a window, under a cap, for few queries.
+void test_attention_poisoned(void **state) {
     (void)state;
-    static const struct attention_case table[] = {
-        {1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0},       {2, 9, 9, 2, 1, 8, 0, 0, 0, 0, 0},
-        {2, 65, 65, 4, 2, 8, 3, 0, 0, 0, 0},     {1, 150, 150, 2, 2, 48, 0, 0, 0, 0, 0},
-        {1, 130, 130, 2, 1, 64, 5, 37, 0, 0, 0}, {2, 70, 70, 3, 3, 20, 0, 0, 2, 0, 0},
-        {1, 129, 129, 1, 1, 128, 0, 0, 0, 1, 0}, {2, 100, 100, 2, 2, 16, 1, 0, 0, 2, 0},
-        {2, 100, 100, 4, 2, 13, 0, 17, 3, 3, 0}, {1, 64, 64, 2, 1, 32, 0, 1, 0, 0, 0},
-        {1, 40, 170, 2, 1, 24, 0, 0, 0, 0, 0},   {3, 1, 200, 4, 2, 40, 2, 0, 0, 4, 0},
-        {2, 3, 131, 4, 1, 64, 0, 50, 4, 4, 0},   {1, 1, 1000, 2, 2, 8, 0, 0, 0, 0, 0},
-        {2, 4, 64, 3, 3, 33, 1, 0, 0, 3, 0},     {8, 130, 130, 4, 2, 8, 0, 0, 0, 0, 0},
-        {4, 70, 70, 8, 4, 12, 2, 20, 2, 3, 0},   {16, 33, 33, 1, 1, 64, 1, 0, 0, 2, 0},
+    enum { Q, K, V };
+    static const struct poisoned table[] = {
+        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_CAUSAL, Q},
+        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, K},
+        {8, 70, 70, 2, 2, 16, 0, 0, 0, DAPT_SIGHT_CAUSAL, V},
+        {1, 2, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_CAUSAL, K},
+        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, V},
+        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, Q},
+        {9, 70, 70, 4, 2, 13, 1, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, K},
+        {9, 70, 70, 4, 2, 20, 0, 11, 0, DAPT_SIGHT_CAUSAL, V},
+        {2, 90, 90, 2, 1, 16, 0, 0, 2, DAPT_SIGHT_LONG_DOCUMENTS, V},
+        {2, 90, 90, 2, 1, 16, 0, 0, 2, DAPT_SIGHT_LONG_DOCUMENTS, K},
+        {1, 40, 170, 2, 1, 24, 0, 0, 0, DAPT_SIGHT_CACHE, V},
+        {3, 3, 131, 2, 1, 24, 0, 0, 0, DAPT_SIGHT_CACHE, V},
+        {1, 40, 170, 2, 1, 64, 0, 0, 0, DAPT_SIGHT_HOLES, Q},
+        {1, 130, 130, 1, 1, 64, 0, 0, 0, DAPT_SIGHT_WHOLE, V},
     };
-    // A NaN stays where it is seen: causal, in documents, in a window, under a cap, for few queries.
-    static const struct attention_case poisoned[] = {
-        {1, 90, 90, 2, 1, 16, 0, 0, 0, 0, 1},  {1, 90, 90, 2, 1, 16, 0, 0, 0, 2, 2},
-        {8, 70, 70, 2, 2, 16, 0, 0, 0, 0, 3},  {1, 2, 90, 2, 1, 16, 0, 0, 0, 0, 2},
-        {1, 90, 90, 2, 1, 16, 0, 0, 0, 2, 3},  {1, 90, 90, 2, 1, 16, 0, 0, 0, 2, 1},
-        {9, 70, 70, 4, 2, 13, 1, 0, 0, 2, 2},  {9, 70, 70, 4, 2, 20, 0, 11, 0, 0, 3},
-        {2, 90, 90, 2, 1, 16, 0, 0, 2, 2, 3},  {2, 90, 90, 2, 1, 16, 0, 0, 2, 2, 2},
-        {1, 40, 170, 2, 1, 24, 0, 0, 0, 4, 3}, {3, 3, 131, 2, 1, 24, 0, 0, 0, 4, 3},
-        {1, 40, 170, 2, 1, 64, 0, 0, 0, 3, 1}, {1, 130, 130, 1, 1, 64, 0, 0, 0, 1, 3},
-    };
-    for (size_t i = 0; i < COUNT_OF(table); i++) check_attention(&table[i]);
-    for (size_t i = 0; i < COUNT_OF(poisoned); i++) check_attention(&poisoned[i]);
+    for (size_t i = 0; i < COUNT_OF(table); i++)
+        for (int grad = 0; grad < 2; grad++) check_poisoned(&table[i], grad);
 }
 
 // Large scores, where a softmax that does not subtract the maximum would fail.
 void test_attention_large(void **state) {
     (void)state;
+    const struct dapt_case_shape shape = {
+        .size = {['N'] = 100, ['M'] = 100, ['Q'] = 1, ['H'] = 1, ['G'] = 1, ['D'] = 16},
+        .sight = DAPT_SIGHT_CAUSAL};
+    const struct dapt_case_row row = {.op = {.opcode = DAPT_OP_ATTENTION}, .tolerance = 1e-3};
     struct op_case k;
-    case_begin(&k, DAPT_OP_ATTENTION, "attention, large scores");
-    const struct attention_case a = {1, 100, 100, 1, 1, 16, 0, 0, 0, 0, 0};
-    begin_attention(&a, &k, 0);
+    case_open(&k, &(struct dapt_case){&row, &shape}, "large scores");
     for (int64_t i = 0; i < 1600; i++) k.in[0].f[i] *= 30, k.in[1].f[i] *= 30;
-    int32_t *first = case_indices(&k, 3, 100, 2), *last = case_indices(&k, 4, 100, 2);
-    set_ranges(&a, first, last);
-    case_output(&k, 0, 0, 3, SHAPE(100, 1, 16));
-    case_output(&k, 1, 0, 2, SHAPE(100, 1));
-    k.tolerance = 1e-3;
     case_check(&k);
+    case_close(&k);
 }
 
 // A block forward and back in one program, with scratch of different sizes and loops that follow
@@ -211,7 +170,8 @@ void test_chain(void **state) {
     int32_t *whole = malloc(sizes_of[1]);
     assert_non_null(values);
     assert_non_null(whole);
-    for (uint64_t i = 0; i < sizes_of[0] / 4; i++) values[i] = (float)bed_random();
+    for (uint64_t i = 0; i < sizes_of[0] / 4; i++)
+        values[i] = (float)(2 * dapt_random_uniform(1, 0, i) - 1);
     for (int32_t i = 0; i < CHAIN_ROWS; i++) {
         whole[i] = i * 7 % CHAIN_COLS;
         whole[CHAIN_ROWS + i] = 0;

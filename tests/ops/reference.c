@@ -22,6 +22,9 @@ static void put(const struct dapt_op *op, int index, double *place, double value
 static double normal(double x) {
     return 0.5 * erfc(-x / sqrt(2.0));
 }
+static double cap(double x, double limit) {
+    return limit > 0 ? limit * tanh(x / limit) : x;
+}
 static double gelu_tanh_inner(double x) {
     return sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x);
 }
@@ -105,7 +108,7 @@ static void column_sum(const struct dapt_op *op, tensor *in, tensor *out) {
 
 static void norm(const struct dapt_op *op, tensor *in, tensor *out) {
     bool centred = op->opcode == DAPT_OP_LAYER_NORM;
-    const double *bias = centred ? in[2].v : NULL;
+    const double *bias = centred ? in[2].v : NULL, offset = (double)op->u.norm.weight_offset;
     int64_t c = last_of(&in[0]);
     for (int64_t n = 0; n < count_of(&in[0]) / c; n++) {
         const double *x = in[0].v + n * c;
@@ -114,7 +117,8 @@ static void norm(const struct dapt_op *op, tensor *in, tensor *out) {
         for (int64_t i = 0; i < c; i++) square += (x[i] - mean) * (x[i] - mean) / (double)c;
         double rstd = 1 / sqrt(square + (double)op->u.norm.eps);
         for (int64_t i = 0; i < c; i++)
-            out[0].v[n * c + i] = (x[i] - mean) * rstd * in[1].v[i] + (bias != NULL ? bias[i] : 0);
+            out[0].v[n * c + i] = (x[i] - mean) * rstd * (offset + in[1].v[i]) +
+                                  (bias != NULL ? bias[i] : 0);
         if (centred) out[1].v[n] = mean;
         out[centred ? 2 : 1].v[n] = rstd;
     }
@@ -122,25 +126,28 @@ static void norm(const struct dapt_op *op, tensor *in, tensor *out) {
 
 static void norm_grad(const struct dapt_op *op, tensor *in, tensor *out) {
     bool centred = op->opcode == DAPT_OP_LAYER_NORM_GRAD;
+    double offset = (double)op->u.norm.weight_offset;
     int64_t c = last_of(&in[1]);
     double *dw = calloc((size_t)c, sizeof *dw), *db = calloc((size_t)c, sizeof *db);
     for (int64_t n = 0; n < count_of(&in[1]) / c; n++) {
         double mean = centred ? in[3].v[n] : 0, rstd = in[centred ? 4 : 3].v[n], mean_g = 0,
                mean_gx = 0;
         for (int64_t i = 0; i < c; i++) {
-            double g = in[0].v[n * c + i] * in[2].v[i], xh = (in[1].v[n * c + i] - mean) * rstd;
+            double g = in[0].v[n * c + i] * (offset + in[2].v[i]),
+                   xh = (in[1].v[n * c + i] - mean) * rstd;
             mean_g += centred ? g / (double)c : 0;
             mean_gx += g * xh / (double)c;
             dw[i] += in[0].v[n * c + i] * xh;
             db[i] += in[0].v[n * c + i];
         }
         for (int64_t i = 0; i < c; i++) {
-            double g = in[0].v[n * c + i] * in[2].v[i], xh = (in[1].v[n * c + i] - mean) * rstd;
+            double g = in[0].v[n * c + i] * (offset + in[2].v[i]),
+                   xh = (in[1].v[n * c + i] - mean) * rstd;
             put(op, 0, &out[0].v[n * c + i], rstd * (g - mean_g - xh * mean_gx));
         }
     }
     for (int64_t i = 0; i < c; i++) {
-        put(op, 1, &out[1].v[i], dw[i]);
+        if (out[1].v != NULL) put(op, 1, &out[1].v[i], dw[i]);
         if (centred && out[2].v != NULL) put(op, 2, &out[2].v[i], db[i]);
     }
     free(dw);
@@ -270,7 +277,9 @@ static void element(const struct dapt_op *op, tensor *in, tensor *out) {
             out[1].v[i] = a * reference_activate(kind, b);
             break;
         case DAPT_OP_ADD: *y = a + b; break;
-        case DAPT_OP_SCALE: *y = (double)op->u.scale.factor * a; break;
+        case DAPT_OP_SCALE:
+            *y = cap((double)op->u.scale.factor * a, (double)op->u.scale.softcap);
+            break;
         case DAPT_OP_COPY:
         case DAPT_OP_CAST: *y = a; break;
         default: *y = (double)op->u.fill.value; break;
@@ -286,7 +295,8 @@ static void lm_loss(const struct dapt_op *op, tensor *in, tensor *out) {
     double scale = (double)op->u.lm.scale, cap = (double)op->u.lm.softcap;
     double *z = calloc((size_t)vocabulary, sizeof *z),
            *slope = calloc((size_t)vocabulary, sizeof *slope);
-    if (grad && (op->accumulate & 4) == 0)
+    bool dx = grad && out[1].v != NULL, dw = grad && out[2].v != NULL;
+    if (dw && (op->accumulate & 4) == 0)
         memset(out[2].v, 0, (size_t)(vocabulary * c) * sizeof(double));
     if (grad && out[3].v != NULL && (op->accumulate & 8) == 0)
         memset(out[3].v, 0, (size_t)vocabulary * sizeof(double));
@@ -294,7 +304,7 @@ static void lm_loss(const struct dapt_op *op, tensor *in, tensor *out) {
         const double *x = in[0].v + n * c;
         int32_t target = in[3].i[n];
         out[0].v[n] = 0;
-        for (int64_t i = 0; grad && i < c; i++) out[1].v[n * c + i] = 0;
+        for (int64_t i = 0; dx && i < c; i++) out[1].v[n * c + i] = 0;
         if (target < 0) continue;
         double top = -INFINITY, sum = 0;
         for (int64_t v = 0; v < vocabulary; v++) {
@@ -313,8 +323,8 @@ static void lm_loss(const struct dapt_op *op, tensor *in, tensor *out) {
         for (int64_t v = 0; grad && v < vocabulary; v++) {
             double d = in[4].v[0] * slope[v] * (exp(z[v] - top) / sum - (v == target ? 1 : 0));
             for (int64_t i = 0; i < c; i++) {
-                out[1].v[n * c + i] += d * in[1].v[v * c + i];
-                out[2].v[v * c + i] += d * x[i];
+                if (dx) out[1].v[n * c + i] += d * in[1].v[v * c + i];
+                if (dw) out[2].v[v * c + i] += d * x[i];
             }
             if (out[3].v != NULL) out[3].v[v] += d;
         }

@@ -4,42 +4,56 @@
 usage: transformers_check.py make CHECKPOINT OUT TEXT   writes OUT: the checkpoint's files, golden.safetensors and golden.json (what `dapt verify OUT`
                                                         compares with: logits, loss, every gradient, six AdamW steps), and greedy.txt,
                                                         100 greedy tokens after TEXT, for comparison with
-                                                        `dapt generate CHECKPOINT --prompt TEXT --temperature 0 --max-tokens 100`
+                                                        `dapt generate CHECKPOINT --prompt TEXT --temperature 0 --max-tokens 100`;
+                                                        of an encoder no greedy.txt, and TEXT is not looked at
 Needs torch, transformers, safetensors. float32, CPU.
 """
 import json, os, shutil, sys
 import torch, transformers
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
 
-def make(checkpoint, out, text):
-    shutil.copytree(checkpoint, out, dirs_exist_ok=True)
+def greedy_batch(model, checkpoint, out, text):
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    model, info = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, dtype=torch.float32)
-    wrong = {k: sorted(v) for k, v in info.items() if v}
-    if wrong: sys.exit(f"{checkpoint}: transformers complains: {wrong}")
-    model.eval()
     prompt = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
     with torch.no_grad():
         ids = model.generate(**prompt, max_new_tokens=100, do_sample=False)[0]
-    new = ids[prompt["input_ids"].shape[1]:]
     with open(os.path.join(out, "greedy.txt"), "w", encoding="utf-8") as f: f.write(tokenizer.decode(ids, skip_special_tokens=True))
     batch = torch.stack([ids[:64], ids.flip(0)[:64]])
     labels = batch.clone(); labels[0, :3] = -100
+    return batch, labels
+
+def masked_batch(model):  # ids from 10 on: no padding among them
+    torch.manual_seed(1)
+    batch = torch.randint(10, model.config.vocab_size, (2, min(64, model.config.max_position_embeddings // 2)))
+    labels = torch.where(torch.rand(batch.shape) < 0.2, batch, -100); labels[:, 0] = batch[:, 0]
+    return batch, labels
+
+def make(checkpoint, out, text):
+    shutil.copytree(checkpoint, out, dirs_exist_ok=True)
+    masked = AutoConfig.from_pretrained(checkpoint).architectures[0].endswith("MaskedLM")
+    auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+    model, info = auto.from_pretrained(checkpoint, output_loading_info=True, dtype=torch.float32,
+                                       attn_implementation="eager")  # sdpa leaves out the softcap of scores
+    wrong = {k: sorted(v) for k, v in info.items() if v}
+    if wrong: sys.exit(f"{checkpoint}: transformers complains: {wrong}")
+    model.eval()
+    batch, labels = masked_batch(model) if masked else greedy_batch(model, checkpoint, out, text)
     result = model(input_ids=batch, labels=labels); result.loss.backward()
     golden = {"input_ids": batch, "labels": labels, "logits": result.logits.detach().contiguous(), "loss": result.loss.detach().reshape(1)}
-    for name, p in model.named_parameters(): golden["grad." + name] = p.grad.detach().clone().contiguous()
+    for name, p in model.named_parameters():
+        if p.grad is not None: golden["grad." + name] = p.grad.detach().clone().contiguous()
     optimizer, losses = torch.optim.AdamW(model.parameters(), **OPTIMIZER), []
     for _ in range(6):
         optimizer.zero_grad(); loss = model(input_ids=batch, labels=labels).loss; losses.append(loss.item()); loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0); optimizer.step()
     golden["losses"] = torch.tensor(losses)
     save_file(golden, os.path.join(out, "golden.safetensors"))
-    json.dump(dict(kind="causal", optimizer=dict(name="adamw", decay="every parameter", clip_grad_norm=1.0, **OPTIMIZER), torch=torch.__version__,
+    json.dump(dict(kind="masked" if masked else "causal", optimizer=dict(name="adamw", decay="every parameter", clip_grad_norm=1.0, **OPTIMIZER), torch=torch.__version__,
                    transformers=transformers.__version__), open(os.path.join(out, "golden.json"), "w"), indent=1)
-    print(f"{type(model).__name__}: {len(new)} greedy tokens; loss {result.loss.item():.6f}")
+    print(f"{type(model).__name__}: loss {result.loss.item():.6f}")
 
 if __name__ == "__main__":
     if len(sys.argv) != 5 or sys.argv[1] != "make": sys.exit(__doc__)

@@ -130,10 +130,12 @@ static void test_evaluation(void **state) {
     struct dapt_event event = {.told = {.evaluations = sets, .evaluation_count = 2}};
     expect_told(
         s, DAPT_EVENT_EVALUATION, event,
-        "{\"event\":\"evaluation\",\"step\":7,\"set\":\"held\",\"nats_per_token\":2,"
+        "{\"event\":\"evaluation\",\"step\":7,\"set\":\"held\",\"masked\":false,\"nats_per_token\":"
+        "2,"
         "\"perplexity\":7.5,\"bits_per_byte\":1.5,\"bits_per_byte_change\":-0.5,\"scored\":10,"
         "\"tokens\":11,\"bytes\":12,\"seconds\":0.5}\n"
-        "{\"event\":\"evaluation\",\"step\":7,\"set\":\"new\",\"nats_per_token\":0,"
+        "{\"event\":\"evaluation\",\"step\":7,\"set\":\"new\",\"masked\":false,\"nats_per_token\":"
+        "0,"
         "\"perplexity\":0,\"bits_per_byte\":0,\"bits_per_byte_change\":null,\"scored\":0,"
         "\"tokens\":0,\"bytes\":0,\"seconds\":0}\n");
     assert_ptr_equal(told[0].evaluations, sets);

@@ -1,4 +1,6 @@
 // Runs that mix and mask: the same bits through a stop and a resume, and no resume over other text.
+#include <signal.h>
+
 #include "command.h"
 
 static char *replay(struct scratch *s, const char *rest) {
@@ -69,6 +71,77 @@ static void test_masked(void **state) {
                  "\"whole_words\": true}}}");
 }
 
+#define ENCODER                                                                                \
+    "\"model\": {\"random\": {\"model_type\": \"bert\", \"type_vocab_size\": 3}}, \"train\": " \
+    "{\"objective\": {\"mask\": \"~\", \"rate\": 0.3"
+
+static double number(const cJSON *object, const char *key) {
+    const cJSON *item = cJSON_GetObjectItem(object, key);
+    if (!cJSON_IsNumber(item)) fail_msg("no number \"%s\"", key);
+    return item->valuedouble;
+}
+
+// The evaluation of the last step, which is better than that of the first.
+static double last_figure(struct scratch *s, const char *run) {
+    cJSON *metrics = read_metrics(s, run);
+    double first = 0, last = 0;
+    const cJSON *event;
+    cJSON_ArrayForEach(event, metrics) {
+        const char *name = cJSON_GetStringValue(cJSON_GetObjectItem(event, "event"));
+        if (strcmp(name, "start") == 0)
+            assert_string_equal(cJSON_GetStringValue(cJSON_GetObjectItem(event, "objective")),
+                                "masked");
+        if (strcmp(name, "evaluation") != 0) continue;
+        assert_true(cJSON_IsTrue(cJSON_GetObjectItem(event, "masked")));
+        last = number(event, "nats_per_token");
+        if (first == 0) first = last;
+    }
+    cJSON_Delete(metrics);
+    if (!(last < 0.8 * first)) fail_msg("%g nats/token, %g at first", last, first);
+    return last;
+}
+
+// An encoder is trained by hiding tokens without being asked to, and scored by them: the same ones
+// each time, whoever looks.
+static void test_encoder(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    check_resume(s, "encoder", "{" ENCODER "}}}");
+    double figure = last_figure(s, "encoder");
+    char *data = dapt_arena_format(&s->arena, "held=%s", s->held), *run = in_scratch(s, "encoder");
+    for (int batch = 0; batch < 2; batch++) {
+        run_dapt(s, &o, "eval", run, "--data", data, "--json", "--batch", batch ? "3" : "4", NULL);
+        expect(&o, 0, NULL);
+        cJSON *result = cJSON_Parse(o.out);
+        const cJSON *held = cJSON_GetObjectItem(cJSON_GetObjectItem(result, "sets"), "held");
+        assert_true(cJSON_IsTrue(cJSON_GetObjectItem(held, "masked")));
+        assert_float_equal(number(held, "nats_per_token"), figure, batch ? 1e-6 : 1e-12);
+        cJSON_Delete(result);
+    }
+    run_dapt(s, &o, "eval", run, "--data", data, NULL);
+    assert_non_null(strstr(o.out, "hidden tokens"));
+    run_dapt(s, &o, "generate", run, "--prompt", "the bone", NULL);
+    expect(&o, 1, "is a masked language model");
+    write_config(s, "other", "{" ENCODER ", \"kind\": \"causal\"}}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 1, "train.objective.kind is \"causal\"");
+}
+
+static void test_killed_encoder(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "killed", "{" ENCODER "}, \"checkpoint_every\": 1, \"recompute\": \"block\"}}");
+    for (int kill_number = 1; kill_number <= 5; kill_number++)
+        finish_dapt(s, start_dapt(s, "train", s->config, "--resume", NULL), 0.03 * kill_number,
+                    SIGKILL, &o);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_true(
+        same_file(dapt_path_join(&s->arena, latest_checkpoint(s, "encoder"), "state.safetensors"),
+                  dapt_path_join(&s->arena, latest_checkpoint(s, "killed"), "state.safetensors")));
+    last_figure(s, "killed");
+}
+
 static void test_refused(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -96,6 +169,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_replay),  cmocka_unit_test(test_ramp),
         cmocka_unit_test(test_weights), cmocka_unit_test(test_masked),
+        cmocka_unit_test(test_encoder), cmocka_unit_test(test_killed_encoder),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -2,10 +2,10 @@
 #include <math.h>
 
 #include "command.h"
-#include "train/checkpoint.h"
-#include "train/course.h"
-#include "train/generate.h"
-#include "train/runfolder.h"
+#include "checkpoint/checkpoint.h"
+#include "train/fingerprint.h"
+#include "infer/generate.h"
+#include "checkpoint/runfolder.h"
 
 enum { vocab = 50, draws = 20000 };
 
@@ -169,7 +169,7 @@ static void test_course(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         cJSON *then = course_of(cases[i].then), *now = course_of(cases[i].now);
-        enum dapt_status status = dapt_course_compare(then, now, NULL);
+        enum dapt_status status = dapt_fingerprint_compare(then, now, NULL);
         if (!cases[i].part)
             assert_ok(status);
         else if (status != DAPT_ERROR_INVALID || !strstr(dapt_error(), cases[i].part))
@@ -179,9 +179,9 @@ static void test_course(void **state) {
     }
     const char *const sets[] = {"train.epochs=2", NULL};
     dapt_log_level(DAPT_LOG_ERROR);
-    assert_ok(dapt_course_steps(5, 5, NULL));
-    assert_ok(dapt_course_steps(5, 6, sets));
-    assert_int_equal(dapt_course_steps(5, 6, NULL), DAPT_ERROR_INVALID);
+    assert_ok(dapt_fingerprint_steps(5, 5, NULL));
+    assert_ok(dapt_fingerprint_steps(5, 6, sets));
+    assert_int_equal(dapt_fingerprint_steps(5, 6, NULL), DAPT_ERROR_INVALID);
 }
 
 // The last two and the best stay; what a killed run left goes at the next start.

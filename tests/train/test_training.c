@@ -63,7 +63,7 @@ static void test_learns(void **state) {
     double change = number(after, "bits_per_byte") - number(before, "bits_per_byte");
     assert_true(fabs(number(after, "bits_per_byte_change") - change) < 1e-9);
     assert_keys(nth_event(metrics, "start", 0),
-                "event time step version backend device threads family parameters "
+                "event time step version backend device threads family objective parameters "
                 "trained_parameters memory steps tokens_per_step config data corpora");
     assert_keys(nth_event(metrics, "step", 0),
                 "event time step loss norm learning_rate weight_decay scored seconds since_start");

@@ -285,7 +285,7 @@ static void test_errors_name_their_place(void **state) {
          "c.json:2:26: train.optimizer.kind: unknown key (there are: weight_decay, betas, eps, "
          "decay)"},
         {WITH("\"backend\": {\"precision\": \"f32\"}"),
-         "c.json:2:14: backend.precision: unknown key (there are: name, device, threads)"},
+         "c.json:2:14: backend.precision: unknown key (there are: name, device, memory, threads)"},
         {WITH("\"checkpoint\": {\"dtype\": null}"),
          "c.json:2:26: checkpoint.dtype: expected \"model\" or \"float32\" or \"bfloat16\" or "
          "\"float16\", got null"},

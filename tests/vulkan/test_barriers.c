@@ -107,7 +107,7 @@ static void check_parts(const struct vk_passes *list, const uint32_t groups[3], 
     double sum = 0;
     for (uint32_t i = 1; i <= parts; i++) {
         const struct vk_pass *p = &list->at[i];
-        assert_true(p->op == 1 && p->barrier == (i == 1) && p->part == (parts > 1));
+        assert_true(p->op == 1 && p->barrier == (i == 1) && p->dispatch_base == (parts > 1));
         sum += p->work;
         for (uint32_t z = p->base[2]; z < p->base[2] + p->groups[2]; z++)
             for (uint32_t y = p->base[1]; y < p->base[1] + p->groups[1]; y++)
@@ -125,7 +125,7 @@ static void check_parts(const struct vk_passes *list, const uint32_t groups[3], 
     assert_true(work <= limit ? parts == 1 : parts == most || work / parts <= 2 * limit);
 }
 
-static void test_cuts(void **unused) {
+static void test_splits(void **unused) {
     (void)unused;
     static struct dapt_device device;
     device.limits.work = 1000;
@@ -137,12 +137,12 @@ static void test_cuts(void **unused) {
             memcpy(list.at[i].groups, groups, sizeof groups);
             list.at[i].op = i;
             list.at[i].work = work;
-            list.at[i].cuttable = i == 1;
+            list.at[i].splittable = i == 1;
             list.at[i].barrier = true;
         }
-        assert_int_equal(vk_cut_passes(&device, &list), DAPT_OK);
+        assert_int_equal(vk_split_dispatches(&device, &list), DAPT_OK);
         assert_true(list.count >= 3 && list.at[0].op == 0 && list.at[list.count - 1].op == 2);
-        assert_false(list.at[0].part || list.at[list.count - 1].part);
+        assert_false(list.at[0].dispatch_base || list.at[list.count - 1].dispatch_base);
         check_parts(&list, groups, work, device.limits.work);
         free(list.at);
     }
@@ -150,6 +150,7 @@ static void test_cuts(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_never_too_few),
-                                       cmocka_unit_test(test_slices), cmocka_unit_test(test_cuts)};
+                                       cmocka_unit_test(test_slices),
+                                       cmocka_unit_test(test_splits)};
     return cmocka_run_group_tests_name("barriers", tests, NULL, NULL);
 }

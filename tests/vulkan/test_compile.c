@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "lower.h"
-#include "train/engine.h"
+#include "engine/engine.h"
 
 #define SHARED_LIMIT 32768  // of the largest tiles, which only devices get that have as much
 #define MAX_KERNELS 512
@@ -29,10 +29,10 @@ static uint32_t kernel_count, worst_registers;
 // -------------------------------------------------------------------- what lower*.c and instance.c
 // ask of files that need a working device
 
-uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_product *product,
+uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *size,
                          const struct vk_tile *list, uint32_t count) {
     static uint32_t turn;  // each has its turn
-    (void)l, (void)product, (void)list;
+    (void)l, (void)size, (void)list;
     return turn++ % count;
 }
 
@@ -220,7 +220,7 @@ static void find(PFN_vkGetDeviceProcAddr get, const char *name, void *function) 
 
 static int setup(void **unused) {
     (void)unused;
-    instance = vk_instance_take(dapt_host());
+    instance = vk_instance_acquire(dapt_host());
     if (instance->count == 0) {
         printf("skipped: no device without hardware: %s\n", instance->reason);
         exit(77);

@@ -28,6 +28,11 @@ static void print_table(const struct dapt_evaluation *results, size_t count) {
                 (unsigned long long)e->tokens, (unsigned long long)e->scored);
     }
     tool_page_end(&page, stdout);
+    if (count > 0 && results[0].masked) {
+        if (!tool_page_begin(&page)) return;
+        fprintf(page.out, "%s\n", DAPT_MASKED_FIGURES);
+        tool_page_end(&page, stdout);
+    }
 }
 
 static enum dapt_status print_json(const char *model, const struct dapt_evaluation *results,
@@ -38,6 +43,7 @@ static enum dapt_status print_json(const char *model, const struct dapt_evaluati
     for (size_t i = 0; i < count; i++) {
         const struct dapt_evaluation *e = &results[i];
         cJSON *set = cJSON_AddObjectToObject(sets, e->name);
+        cJSON_AddBoolToObject(set, "masked", e->masked);
         cJSON_AddNumberToObject(set, "nats_per_token", e->nats_per_token);
         cJSON_AddNumberToObject(set, "perplexity", e->perplexity);
         cJSON_AddNumberToObject(set, "bits_per_byte", e->bits_per_byte);
@@ -140,7 +146,8 @@ const struct tool_command tool_eval = {
     .notes =
         "bits/byte = nats/token / ln 2 * tokens / bytes, over whole documents: the tokens that are "
         "not scored (the first of each document or sequence, the cut end) count as if they cost "
-        "the mean.",
+        "the mean. Of a masked language model hidden tokens are scored, the same ones each time, "
+        "predicted from all others of their text.",
     .options = eval_options,
     .shared = {tool_device_options, tool_tokenizer_options},
     .size = sizeof(struct eval_arguments),

@@ -82,11 +82,12 @@ enum dapt_opcode {
     // Root mean square norm (Zhang and Sennrich 2019).
     // in: x (strided; rank 2 or 3, each last dimension of C is one row), weight [C]
     // out: y like x (strided), rstd [rows]
-    // rstd = 1 / sqrt(mean(x^2) + eps); y = x * rstd * weight
+    // rstd = 1 / sqrt(mean(x^2) + eps); y = x * rstd * (weight_offset + weight)
     DAPT_OP_RMS_NORM,
     // in: dy (strided), x (strided), weight [C], rstd
     // out: dx (strided, +=), dweight [C] (+=) [x]
-    // g = dy * weight; dx = rstd * (g - x * rstd^2 * mean(g * x)); dweight = sum of dy * x * rstd
+    // g = dy * (weight_offset + weight); dx = rstd * (g - x * rstd^2 * mean(g * x));
+    // dweight = sum of dy * x * rstd
     DAPT_OP_RMS_NORM_GRAD,
     // Layer norm (Ba et al. 2016).
     // in: x [N,C] (strided), weight [C], bias [C] [x]
@@ -100,8 +101,8 @@ enum dapt_opcode {
     DAPT_OP_LAYER_NORM_GRAD,
 
     // Rotary positions (Su et al. 2021).
-    // in: x [N,H,D] (strided), table [P,R] (R even, R <= D: the cosines of R/2 pairs, then their
-    //     sines), positions i32 [N] in 0..P-1
+    // in: x [N,H,D] (strided), table [P,R] (strided; R even, R <= D: the cosines of R/2 pairs, then
+    //     their sines), positions i32 [N] in 0..P-1
     // out: y [N,H,D] (strided, in place: x)
     // Pair i is (x[i], x[i + R/2]), interleaved: (x[2i], x[2i+1]); (a, b) becomes
     // (a cos - b sin, a sin + b cos), inverse: with sin negated. Elements from R on are copied.
@@ -140,7 +141,7 @@ enum dapt_opcode {
     // out: y (strided, in place: a, or b) = a + b
     DAPT_OP_ADD,
     // in: x (strided)
-    // out: y (strided, in place: x) = factor * x
+    // out: y (strided, in place: x) = factor * x, then, if softcap > 0, softcap * tanh(y / softcap)
     DAPT_OP_SCALE,
     // in: x (strided)
     // out: y (strided) = x
@@ -215,9 +216,10 @@ struct dapt_op {
             bool transpose_a, transpose_b;
             enum dapt_activation activation;
         } matmul;
+        // the four norm ops; weight_offset is 0 in layer norms
         struct {
-            float eps;
-        } norm;  // the four norm ops
+            float eps, weight_offset;
+        } norm;
         struct {
             bool interleaved, inverse;
         } rope;
@@ -230,7 +232,7 @@ struct dapt_op {
             enum dapt_activation kind;
         } activation;  // activate, gate and their gradients
         struct {
-            float factor;
+            float factor, softcap;
         } scale;
         struct {
             float value;
@@ -306,6 +308,7 @@ struct dapt_device_info {
     char variant[64];
     enum dapt_device_kind kind;
     uint64_t memory;      // bytes; 0: unknown
+    uint64_t free;        // bytes of it that could be had when this was asked; 0: unknown
     uint64_t max_buffer;  // bytes of one buffer
     // bytes of one allocation, of which buffers are made; 0: no limit of its own
     uint64_t max_allocation;

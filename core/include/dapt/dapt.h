@@ -104,7 +104,14 @@ struct dapt_evaluation {
     double nats_per_token, perplexity, bits_per_byte;
     double nats_before, bits_before;  // the same set before the first step; NaN: not known
     double seconds;
+    // Scored are hidden tokens only, the same ones each time, predicted from all others of their
+    // text: the figures are no measure of how well the text is predicted from left to right.
+    bool masked;
 };
+// What to tell with such figures.
+#define DAPT_MASKED_FIGURES                                                                      \
+    "These are figures of hidden tokens, predicted from all others of their text: compare them " \
+    "with others of the same kind only."
 
 // --------------------------------------------------------------------------------------- training
 

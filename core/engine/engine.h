@@ -1,0 +1,102 @@
+// The engine: one model on one device. Owns the device buffers and the programs; everything that
+// trains, evaluates, verifies or generates goes through it. One thread at a time.
+#ifndef DAPT_ENGINE_ENGINE_H
+#define DAPT_ENGINE_ENGINE_H
+#include "corpus/corpus.h"
+#include "graph/device.h"
+#include "model/model.h"
+
+struct dapt_engine_options {
+    bool train;                     // keep gradients and optimizer state
+    uint32_t sequences, length;     // of one micro-batch
+    enum dapt_recompute recompute;  // train
+    enum dapt_precision precision;  // of activations
+    float beta1, beta2, eps;        // AdamW
+    bool decay_all;                 // weight decay on every parameter; otherwise on matrices only
+};
+
+struct dapt_engine;
+// `model` and `device` outlive the engine. Programs of training are compiled here, others on first
+// use.
+enum dapt_status dapt_engine_create(const struct dapt_model *model,
+                                    struct dapt_device_handle *device,
+                                    const struct dapt_engine_options *options,
+                                    struct dapt_engine **engine);
+void dapt_engine_destroy(struct dapt_engine **engine);
+
+enum dapt_status dapt_engine_load(struct dapt_engine *engine,
+                                  const char *folder);  // weights of a Hugging Face folder
+enum dapt_status dapt_engine_init(struct dapt_engine *engine, uint64_t seed);  // new weights
+enum dapt_status dapt_engine_save(struct dapt_engine *engine,
+                                  const char *folder);  // dapt_model_save
+
+// Flat state, in elements, in the layout of the model's parameters: for checkpoints and tests.
+// [begin, begin + count) of flat_count parameters; of trained_count gradients or moments.
+enum dapt_engine_state {
+    DAPT_STATE_PARAM,
+    DAPT_STATE_GRAD,
+    DAPT_STATE_MOMENT1,
+    DAPT_STATE_MOMENT2
+};
+enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_state state,
+                                  uint64_t begin, uint64_t count, float *values);
+enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_state state,
+                                   uint64_t begin, uint64_t count, const float *values);
+
+// Rounds the trained parameters to what dapt_engine_save() writes of them, so that what is then measured is
+// what the files hold; and puts the exact ones back, bit for bit, which lie in the place of the
+// gradients meanwhile: no step may be under way. Without anything to round both do nothing. Frozen
+// parameters were rounded as they were loaded.
+enum dapt_status dapt_engine_round(struct dapt_engine *engine);
+enum dapt_status dapt_engine_unround(struct dapt_engine *engine);
+
+// One optimizer step: begin, one or more micro-batches, finish.
+struct dapt_engine_step {
+    double learning_rate, weight_decay, clip;  // clip 0: none
+    // of this update, from 1: AdamW's bias correction; non-finite ones don't count
+    uint64_t number;
+    uint64_t scored;  // targets of all micro-batches together
+};
+struct dapt_engine_result {
+    double loss;  // nats a token, mean over the step's scored tokens
+    double norm;  // of the whole gradient, before clipping
+    bool finite;  // false: the step changed nothing
+};
+enum dapt_status dapt_engine_begin(struct dapt_engine *engine, const struct dapt_engine_step *step);
+enum dapt_status dapt_engine_micro(struct dapt_engine *engine, const struct dapt_batch *batch);
+// Clips and updates. With update false only the norm is computed and the gradients stay
+// (dapt_engine_read).
+enum dapt_status dapt_engine_finish(struct dapt_engine *engine, bool update,
+                                    struct dapt_engine_result *result);
+
+// Forward only: nats of each place of the batch (0 where not scored) into losses [sequences *
+// length].
+enum dapt_status dapt_engine_losses(struct dapt_engine *engine, const struct dapt_batch *batch,
+                                    float *losses);
+// Forward only: logits of every place into logits [sequences * length, vocab].
+enum dapt_status dapt_engine_logits(struct dapt_engine *engine, const struct dapt_batch *batch,
+                                    float *logits);
+
+// Generation: one sequence with a key/value cache of `capacity` places.
+enum dapt_status dapt_engine_decode_start(struct dapt_engine *engine, uint32_t capacity);
+// Feeds `count` ids at places `position` .. (any count; run in chunks) and gives the logits [vocab]
+// after the last.
+enum dapt_status dapt_engine_decode(struct dapt_engine *engine, const uint32_t *ids, uint32_t count,
+                                    uint32_t position, float *logits);
+
+// What training with these options would take, before anything is allocated: bytes by role, as
+// dapt_engine_memory() tells them afterwards. What backends take besides for their own scratch is not
+// in it.
+enum dapt_status dapt_engine_estimate(const struct dapt_model *model,
+                                      struct dapt_device_handle *device,
+                                      const struct dapt_engine_options *options,
+                                      uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
+// Bytes of device memory by role (enum dapt_buffer_role), for estimates and reports.
+void dapt_engine_memory(const struct dapt_engine *engine, uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
+// Tells each op of the last training micro-batch and update with its nanoseconds. Backends may keep
+// no clocks until they are asked the first time: ask, run a step, ask again.
+// DAPT_ERROR_UNSUPPORTED where the backend has none.
+typedef void (*dapt_engine_op)(void *user, const struct dapt_op *op,
+                               const struct dapt_tensor *tensors, uint64_t nanoseconds);
+enum dapt_status dapt_engine_profile(struct dapt_engine *engine, dapt_engine_op each, void *user);
+#endif

@@ -1,0 +1,16 @@
+#include "host/json_tree.h"
+
+#include <math.h>
+#include <string.h>
+
+void dapt_json_add_number(cJSON *object, const char *key, double value) {
+    if (isfinite(value))
+        cJSON_AddNumberToObject(object, key, value);
+    else
+        cJSON_AddNullToObject(object, key);
+}
+
+bool dapt_json_has_text(const cJSON *object, const char *key, const char *text) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
+}

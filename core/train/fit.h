@@ -1,0 +1,14 @@
+// What of a step is in memory at a time, where a configuration leaves it to dapt ("auto").
+#ifndef DAPT_TRAIN_FIT_H
+#define DAPT_TRAIN_FIT_H
+#include "train/setup.h"
+
+// Whether the configuration leaves anything to dapt_fit_choose().
+bool dapt_fit_asked(const struct dapt_config *config);
+// Sets setup->micro and setup->recompute: as the configuration says; where it says "auto", the largest
+// micro-batch that the memory takes (backend.memory, or what the device has free), first without
+// recomputing, and with it where that leaves too few tokens at a time. `engine` has the other options.
+// Tells what was chosen. DAPT_ERROR_MEMORY where nothing fits: says what the least would take.
+enum dapt_status dapt_fit_choose(struct dapt_setup *setup, struct dapt_engine_options engine,
+                                 const struct dapt_reporter *reporter);
+#endif
