@@ -167,8 +167,10 @@ static void put_heads(struct import *im) {
     else if (rotary != head && !f->learned_positions)
         fail(im, "%srope.dimension_count is %" PRId64 ", expected that of heads, %" PRId64,
              im->prefix, rotary, head);
-    if (f->keys.query_scale)
-        real(im, f->keys.query_scale, (double)(im->layers == im->row->odd_layers ? plain : head));
+    if (f->keys.query_scale) {
+        name(im, f->keys.query_scale);
+        put(im, "%" PRId64, im->layers == im->row->odd_layers ? plain : head);
+    }
 }
 
 static void put_windows(struct import *im) {
@@ -254,7 +256,8 @@ static void put_longrope(struct import *im, double original) {
              im->prefix);
         return;
     }
-    real(im, "original_max_position_embeddings", original);
+    name(im, "original_max_position_embeddings");
+    put(im, "%.0f", original);
     name(im, "rope_scaling");
     put(im, "{\"type\": \"longrope\"");
     if (given && !(fabs(scale - expected) < 1e-3)) put(im, ", \"attention_factor\": %.9g", scale);
