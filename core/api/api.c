@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/crash.h"
 #include "base/nearest.h"
@@ -18,6 +19,7 @@
 #include "infer/probe.h"
 #include "infer/score.h"
 #include "infer/session.h"
+#include "model/exchange.h"
 #include "train/trainer.h"
 #include "infer/verify.h"
 
@@ -134,6 +136,55 @@ enum dapt_status dapt_cache(const struct dapt_cache_options *options, dapt_each_
                             void *user) {
     struct cached_listener listener = {each, user};
     return dapt_cache_list(options->folder, options->purge, options->days, tell_cached, &listener);
+}
+
+// ------------------------------------------------------------------------------------------- GGUF
+
+static enum dapt_status tell_exchanged(const struct dapt_exchange_summary *summary,
+                                       const char *path, struct dapt_exchanged *exchanged) {
+    size_t size;
+    int fd;
+    enum dapt_status status = dapt_file_open(path, &fd, &size);
+    if (status) return status;
+    close(fd);
+    *exchanged = (struct dapt_exchanged){.parameters = summary->parameters, .bytes = size};
+    memcpy(exchanged->model_type, summary->type, sizeof exchanged->model_type);
+    memcpy(exchanged->dtype, summary->dtype, sizeof exchanged->dtype);
+    return DAPT_OK;
+}
+
+enum dapt_status dapt_import(const struct dapt_import_options *options,
+                             struct dapt_exchanged *exchanged) {
+    static const char *const dtypes[] = {
+        [DAPT_SAVE_F32] = "float32", [DAPT_SAVE_BF16] = "bfloat16", [DAPT_SAVE_F16] = "float16"};
+    struct dapt_exchange_summary summary;
+    enum dapt_save_dtype dtype = DAPT_SAVE_MODEL;
+    for (int i = DAPT_SAVE_F32; options->dtype && i <= DAPT_SAVE_F16; i++)
+        if (strcmp(dtypes[i], options->dtype) == 0) dtype = (enum dapt_save_dtype)i;
+    if (options->dtype && dtype == DAPT_SAVE_MODEL)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "dtype \"%.32s\": expected float32, bfloat16 or float16", options->dtype);
+    enum dapt_status status = dapt_model_import(options->file, options->folder, dtype, &summary);
+    if (status) return status;
+    struct dapt_arena arena = {0};
+    char *path = dapt_path_join(&arena, options->folder, "model.safetensors");
+    status = path ? tell_exchanged(&summary, path, exchanged) : DAPT_ERROR_MEMORY;
+    dapt_arena_free(&arena);
+    return status;
+}
+
+enum dapt_status dapt_export(const struct dapt_export_options *options,
+                             struct dapt_exchanged *exchanged) {
+    struct dapt_exchange_summary summary;
+    struct dapt_arena arena = {0};
+    char *folder;
+    enum dapt_status status = dapt_session_folder(&arena, options->model, &folder);
+    if (!status)
+        status = dapt_model_export(folder, options->file, options->type, options->replace,
+                                   &summary);
+    if (!status) status = tell_exchanged(&summary, options->file, exchanged);
+    dapt_arena_free(&arena);
+    return status;
 }
 
 // ---------------------------------------------------------------------------------- configuration

@@ -41,14 +41,14 @@ static uint32_t bits_of(float value) {
 }
 
 // The exponent is moved by a multiplication, which makes subnormal halves normal on the way.
-static float half_to_float(uint16_t half) {
+float dapt_float_of_half(uint16_t half) {
     uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
     uint32_t special = (half & 0x7c00) == 0x7c00 ? 0x7f800000u : 0;
     return float_of(bits_of(float_of(magnitude) * 0x1p112f) | special |
                     (uint32_t)(half & 0x8000) << 16);
 }
 
-static uint16_t float_to_half(float value) {
+uint16_t dapt_half_of_float(float value) {
     uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffff;
     // 0.5 has the unit of a subnormal half in its last place: the addition rounds.
     uint32_t small = bits_of(float_of(magnitude < 0x38800000 ? magnitude : 0) + 0.5f) - 0x3f000000;
@@ -81,20 +81,19 @@ static enum dapt_status check_range(const struct dapt_file_tensor *tensor, uint6
     return DAPT_OK;
 }
 
-enum dapt_status dapt_file_tensor_floats(const struct dapt_file_tensor *tensor, uint64_t begin,
-                                         uint64_t count, float *out) {
-    if (check_range(tensor, begin, count)) return DAPT_ERROR_INTERNAL;
-    if (count == 0) return DAPT_OK;
-    const uint8_t *from = (const uint8_t *)tensor->data +
-                          begin * dapt_file_dtype_size(tensor->dtype);
-    switch (tensor->dtype) {
-    case DAPT_FILE_F32: memcpy(out, from, count * sizeof *out); return DAPT_OK;
+enum dapt_status dapt_floats_from_file(const void *in, uint64_t count, enum dapt_file_dtype dtype,
+                                       float *out) {
+    const uint8_t *from = in;
+    switch (dtype) {
+    case DAPT_FILE_F32:
+        if (count) memcpy(out, from, count * sizeof *out);
+        return DAPT_OK;
     case DAPT_FILE_BF16:
         for (uint64_t i = 0; i < count; i++)
             out[i] = float_of((uint32_t)load_16(from + 2 * i) << 16);
         return DAPT_OK;
     case DAPT_FILE_F16:
-        for (uint64_t i = 0; i < count; i++) out[i] = half_to_float(load_16(from + 2 * i));
+        for (uint64_t i = 0; i < count; i++) out[i] = dapt_float_of_half(load_16(from + 2 * i));
         return DAPT_OK;
     case DAPT_FILE_F64:
         for (uint64_t i = 0; i < count; i++) {
@@ -103,11 +102,20 @@ enum dapt_status dapt_file_tensor_floats(const struct dapt_file_tensor *tensor, 
             out[i] = (float)value;
         }
         return DAPT_OK;
-    default:
-        return dapt_fail(DAPT_ERROR_UNSUPPORTED,
-                         "%s: tensor '%s' is %s; F32, F16, BF16 or F64 was expected", tensor->file,
-                         tensor->name, dapt_file_dtype_name(tensor->dtype));
+    default: return DAPT_END;
     }
+}
+
+enum dapt_status dapt_file_tensor_floats(const struct dapt_file_tensor *tensor, uint64_t begin,
+                                         uint64_t count, float *out) {
+    if (check_range(tensor, begin, count)) return DAPT_ERROR_INTERNAL;
+    if (count == 0) return DAPT_OK;
+    const uint8_t *from = (const uint8_t *)tensor->data +
+                          begin * dapt_file_dtype_size(tensor->dtype);
+    if (dapt_floats_from_file(from, count, tensor->dtype, out) == DAPT_OK) return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_UNSUPPORTED,
+                     "%s: tensor '%s' is %s; F32, F16, BF16 or F64 was expected", tensor->file,
+                     tensor->name, dapt_file_dtype_name(tensor->dtype));
 }
 
 enum dapt_status dapt_file_tensor_ints(const struct dapt_file_tensor *tensor, uint64_t begin,
@@ -140,7 +148,7 @@ enum dapt_status dapt_floats_to_file(const float *in, uint64_t count, enum dapt_
         return DAPT_OK;
     case DAPT_FILE_F16:
         for (uint64_t i = 0; i < count; i++) {
-            uint16_t half = float_to_half(in[i]);
+            uint16_t half = dapt_half_of_float(in[i]);
             memcpy(to + 2 * i, &half, sizeof half);
         }
         return DAPT_OK;
@@ -161,7 +169,8 @@ enum dapt_status dapt_floats_round(float *values, uint64_t count, enum dapt_file
     switch (dtype) {
     case DAPT_FILE_F32: return DAPT_OK;
     case DAPT_FILE_F16:
-        for (uint64_t i = 0; i < count; i++) values[i] = half_to_float(float_to_half(values[i]));
+        for (uint64_t i = 0; i < count; i++)
+            values[i] = dapt_float_of_half(dapt_half_of_float(values[i]));
         return DAPT_OK;
     case DAPT_FILE_BF16:
         for (uint64_t i = 0; i < count; i++)
@@ -180,5 +189,15 @@ enum dapt_status dapt_check_finite(const char *tensor, uint64_t first, const flo
         if (!isfinite(values[i]))
             return dapt_fail(DAPT_ERROR_INVALID, "%s: element %" PRIu64 " is %g", tensor, first + i,
                              (double)values[i]);
+    return DAPT_OK;
+}
+
+enum dapt_status dapt_check_half(const char *tensor, uint64_t first, const float *values,
+                                 uint64_t count, const char *advice) {
+    for (uint64_t i = 0; i < count; i++)
+        if (!(fabsf(values[i]) < 65520))  // rounds to what is beyond the largest, 65504
+            return dapt_fail(DAPT_ERROR_INVALID,
+                             "%s: element %" PRIu64 " is %g, which float16 cannot hold; %s", tensor,
+                             first + i, (double)values[i], advice);
     return DAPT_OK;
 }

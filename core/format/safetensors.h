@@ -80,9 +80,18 @@ enum dapt_status dapt_safetensors_write(const char *folder, const char *stem,
 // from `first`.
 enum dapt_status dapt_check_finite(const char *tensor, uint64_t first, const float *values,
                                    uint64_t count);
+// Whether float16 has room for all; `advice`: what to do where it has not.
+enum dapt_status dapt_check_half(const char *tensor, uint64_t first, const float *values,
+                                 uint64_t count, const char *advice);
 // Rounds floats, in place, to what a file dtype (F32, F16, BF16) holds of them. What float16 has no room
 // for becomes infinite.
 enum dapt_status dapt_floats_round(float *values, uint64_t count, enum dapt_file_dtype dtype);
+// Numbers as files hold them to floats (F32, F16, BF16, F64); DAPT_END, nothing recorded: another dtype.
+enum dapt_status dapt_floats_from_file(const void *in, uint64_t count, enum dapt_file_dtype dtype,
+                                       float *out);
+// IEEE 754 binary16, rounded to nearest even.
+float dapt_float_of_half(uint16_t half);
+uint16_t dapt_half_of_float(float value);
 // Rounds floats to a file dtype (F32, F16, BF16).
 enum dapt_status dapt_floats_to_file(const float *in, uint64_t count, enum dapt_file_dtype dtype,
                                      void *out);

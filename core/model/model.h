@@ -153,6 +153,11 @@ uint64_t dapt_model_trained(const struct dapt_model *model);  // parameters, wit
 // `*count` elements from there on, *count becomes how many lie one behind the other in both.
 uint64_t dapt_parameter_place(const struct dapt_parameter *parameter, uint64_t at, uint64_t *count);
 
+// The parameter that a file's tensor belongs to, or NULL. Files may leave the prefix out (GPT-2's
+// do); a tied output projection may be stored under its own name, beside the embedding or instead
+// of it.
+const struct dapt_parameter *dapt_model_find(const struct dapt_model *model, const char *name);
+
 struct dapt_hash;
 // Of everything that decides what the forward pass computes, the weights aside. Two config.json that
 // mean the same have the same hash.

@@ -49,10 +49,7 @@ static const struct dapt_parameter *find_tied(const struct dapt_model *m, const 
     return NULL;
 }
 
-// The parameter that a file's tensor belongs to, or NULL. Files may leave the prefix out (GPT-2's
-// do); a tied output projection may be stored under its own name, beside the embedding or instead
-// of it.
-static const struct dapt_parameter *find_parameter(const struct dapt_model *m, const char *given) {
+const struct dapt_parameter *dapt_model_find(const struct dapt_model *m, const char *given) {
     char text[512];
     const char *prefix = m->family->prefix, *name = norm_name(given, text);
     const struct dapt_parameter *tied = find_tied(m, name);
@@ -144,7 +141,7 @@ static enum dapt_status take_tensors(const struct dapt_model *model, const char 
     enum dapt_status status = source && piece ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; !status && i < dapt_safetensors_count(file); i++) {
         const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
-        const struct dapt_parameter *p = find_parameter(model, t->name);
+        const struct dapt_parameter *p = dapt_model_find(model, t->name);
         if (!p && is_buffer(model->family, t->name)) continue;
         if (p && t->unlisted) {
             status = dapt_fail(DAPT_ERROR_INVALID,
@@ -279,7 +276,7 @@ static enum dapt_status new_dtype(const struct dapt_model *m, enum dapt_save_dty
 // A tensor that take_tensors() found to be a parameter or a buffer.
 static enum dapt_status keep_tensor(const struct dapt_model *m, const struct dapt_file_tensor *t,
                                     bool new_file, struct dapt_model_origin *o, size_t i) {
-    const struct dapt_parameter *p = find_parameter(m, t->name);
+    const struct dapt_parameter *p = dapt_model_find(m, t->name);
     o->parameters[i] = p;
     o->entries[i] = (struct dapt_file_entry){
         .name = dapt_arena_copy(&o->arena, t->name, strlen(t->name)),
@@ -396,13 +393,9 @@ static enum dapt_status check_piece(struct saving *s, size_t index, uint64_t fir
                                     uint64_t count) {
     const struct dapt_file_entry *entry = &s->entries[index];
     enum dapt_status status = dapt_check_finite(entry->name, first, s->piece, count);
-    for (uint64_t i = 0; !status && entry->dtype == DAPT_FILE_F16 && i < count; i++)
-        if (!(fabsf(s->piece[i]) < 65520))  // rounds to what is beyond the largest, 65504
-            status = dapt_fail(DAPT_ERROR_INVALID,
-                               "%s: element %" PRIu64
-                               " is %g, which float16 cannot hold; set checkpoint.dtype to "
-                               "\"bfloat16\" or \"float32\"",
-                               entry->name, first + i, (double)s->piece[i]);
+    if (!status && entry->dtype == DAPT_FILE_F16)
+        status = dapt_check_half(entry->name, first, s->piece, count,
+                                 "set checkpoint.dtype to \"bfloat16\" or \"float32\"");
     return status;
 }
 

@@ -63,6 +63,72 @@ def safetensors(tensors, data, metadata=None):
     return struct.pack("<Q", len(text)) + text + data
 
 
+def gguf_value(value):
+    """A GGUF type and its bytes: a bool, an int (u32), a float (f32), a text, or a list of one of them."""
+    if isinstance(value, bool):
+        return 7, struct.pack("<B", value)
+    if isinstance(value, int):
+        return 4, struct.pack("<I", value)
+    if isinstance(value, float):
+        return 6, struct.pack("<f", value)
+    if isinstance(value, str):
+        return 8, struct.pack("<Q", len(value.encode())) + value.encode()
+    parts = [gguf_value(v) for v in value]
+    return 9, struct.pack("<IQ", parts[0][0], len(parts)) + b"".join(data for _, data in parts)
+
+
+def gguf_file(metadata, tensors):
+    """tensors: (name, shape from the outermost, type, bytes)"""
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
+    for key, value in metadata.items():
+        kind, data = gguf_value(value)
+        head += gguf_value(key)[1] + struct.pack("<I", kind) + data
+    data = b""
+    for name, shape, kind, content in tensors:
+        head += gguf_value(name)[1] + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape[::-1])
+        head += struct.pack("<IQ", kind, len(data))
+        data += content + bytes(-len(content) % 32)
+    return head + bytes(-len(head) % 32) + data
+
+
+def gguf():
+    def filled(shape, kind=0):
+        count = 1
+        for size in shape:
+            count *= size
+        block, size = {0: (1, 4), 2: (32, 18), 8: (32, 34), 30: (1, 2)}[kind]
+        return count // block * size * b"\0"
+
+    def model(arch, more, layer, outside, kind):
+        keys = {"general.architecture": arch, f"{arch}.block_count": 1, f"{arch}.context_length": 16,
+                f"{arch}.embedding_length": 32, f"{arch}.feed_forward_length": 32, f"{arch}.attention.head_count": 2}
+        keys |= {f"{arch}.{key}": value for key, value in more.items()}
+        shapes = outside | {f"blk.0.{name}": shape for name, shape in layer.items()}
+        return keys, [(n, s, kind if len(s) == 2 else 0, filled(s, kind if len(s) == 2 else 0)) for n, s in shapes.items()]
+
+    square, vector = (32, 32), (32,)
+    attention = {"attn_norm.weight": vector, "attn_output.weight": square, "ffn_norm.weight": vector, "ffn_up.weight": square,
+                 "ffn_down.weight": square}
+    separate = attention | {f"attn_{x}.weight": square for x in "qkv"} | {"ffn_gate.weight": square}
+    words = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "llama-bpe", "tokenizer.ggml.tokens": ["a", "b", "ab", "<e>"],
+             "tokenizer.ggml.token_type": [1, 1, 1, 3], "tokenizer.ggml.merges": ["a b"], "tokenizer.ggml.eos_token_id": 3,
+             "tokenizer.ggml.bos_token_id": 3, "tokenizer.ggml.add_bos_token": True}
+    pieces = {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": ["<unk>", "\u2581", "a", "\u2581a"],
+              "tokenizer.ggml.scores": [0.0, -2.0, -3.0, -1.0], "tokenizer.ggml.token_type": [2, 1, 1, 1],
+              "tokenizer.ggml.unknown_token_id": 0, "tokenizer.chat_template": "{{ x }}"}
+    ends = {"token_embd.weight": (4, 32), "output_norm.weight": vector}
+    rms = {"attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_base": 1e4}
+    keys, tensors = model("llama", rms | {"attention.head_count_kv": 2, "rope.dimension_count": 16}, separate, ends, 8)
+    put("gguf", "llama", gguf_file(keys | words, tensors))
+    keys, tensors = model("llama", rms | {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}, separate, ends, 2)
+    put("gguf", "pieces", gguf_file(keys | pieces, tensors))
+    biased = {"attn_norm.bias": vector, "attn_output.bias": vector, "ffn_norm.bias": vector, "ffn_up.bias": vector,
+              "ffn_down.bias": vector, "attn_qkv.weight": (96, 32), "attn_qkv.bias": (96,)}
+    keys, tensors = model("gpt2", {"attention.layer_norm_epsilon": 1e-5}, attention | biased,
+                          ends | {"output_norm.bias": vector, "position_embd.weight": (16, 32)}, 30)
+    put("gguf", "gpt2", gguf_file(keys | words | {"tokenizer.ggml.pre": "gpt-2"}, tensors))
+
+
 def weights():
     put("weights", "floats", safetensors(
         {"a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
@@ -227,6 +293,7 @@ def main():
     shutil.rmtree(seeds, ignore_errors=True)
     models()
     weights()
+    gguf()
     configs()
     lines()
     inputs()

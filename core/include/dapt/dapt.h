@@ -337,6 +337,34 @@ DAPT_EXPORT enum dapt_status dapt_tokenize(struct dapt_context *context,
                                            size_t length, bool special, dapt_emit_ids emit,
                                            void *user);
 
+// ------------------------------------------------------------------------------------------- GGUF
+
+// What was written. `dtype`: of the matrices, "float32", "Q8_0".
+struct dapt_exchanged {
+    char model_type[32], dtype[32];
+    uint64_t parameters, bytes;  // bytes: of the weights' file
+};
+struct dapt_import_options {
+    const char *file;    // GGUF: versions 2 and 3, in one part
+    const char *folder;  // that is made; one that is there must be empty
+    // "float32", "bfloat16", "float16"; NULL: the latter two where all matrices of the file are, else
+    // float32, which holds every quantised weight as it is
+    const char *dtype;
+};
+// Makes a Hugging Face folder of a GGUF file, with its tokenizer. What would change the result and is
+// not built is an error that names the key or the tensor.
+DAPT_EXPORT enum dapt_status dapt_import(const struct dapt_import_options *options,
+                                         struct dapt_exchanged *exchanged);
+struct dapt_export_options {
+    const char *model;  // as in dapt_model_options
+    const char *file;   // GGUF, that is written
+    const char *type;  // of the matrices: "F32", "F16", "BF16", "Q8_0"; NULL: as the model has them
+    bool replace;      // a file that is there already; otherwise it is an error
+};
+// Writes a model with its tokenizer as a GGUF file.
+DAPT_EXPORT enum dapt_status dapt_export(const struct dapt_export_options *options,
+                                         struct dapt_exchanged *exchanged);
+
 // ------------------------------------------------------------------------------------------ cache
 
 // Tokenised text is kept in a folder, so that another run over the same text need not make it again.
