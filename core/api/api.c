@@ -16,6 +16,7 @@
 #include "device/bench.h"
 #include "infer/evaluate.h"
 #include "infer/generate.h"
+#include "infer/merge.h"
 #include "infer/probe.h"
 #include "infer/score.h"
 #include "infer/session.h"
@@ -279,6 +280,12 @@ enum dapt_status dapt_tokenize(struct dapt_context *context, const struct dapt_m
     dapt_ids_free(&ids);
     dapt_session_close(&session);
     return status;
+}
+
+enum dapt_status dapt_merge(const struct dapt_merge_options *options) {
+    if (!options->model) return dapt_fail(DAPT_ERROR_INVALID, "no adapters were named");
+    if (!options->folder) return dapt_fail(DAPT_ERROR_INVALID, "no folder to write was named");
+    return dapt_merge_folder(options);
 }
 
 // ------------------------------------------------------------------------------------- evaluation

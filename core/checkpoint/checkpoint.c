@@ -115,7 +115,11 @@ static enum dapt_status write_state(const char *folder, struct dapt_engine *engi
             .name = names[i], .dtype = DAPT_FILE_F32, .rank = 1, .shape = {model->trained_count}};
     struct state_source source = {.engine = engine, .states = states, .names = names};
     bool exact;
-    enum dapt_status status = holds_float32(folder, &exact);
+    enum dapt_status status = DAPT_OK;
+    if (model->adapters)
+        exact = !dapt_model_rounds(model);
+    else
+        status = holds_float32(folder, &exact);
     if (status) return status;
     return dapt_safetensors_write(folder, "state", entries, exact ? 2 : 3, metadata, 0,
                                   produce_state, &source);
@@ -329,6 +333,22 @@ enum dapt_status dapt_checkpoint_files(const char *folder, const cJSON *record, 
     if (status == DAPT_ERROR_INVALID)
         dapt_fail(status, "%s; without its run.json the folder is taken as it is", dapt_error());
     dapt_arena_free(&arena);
+    return status;
+}
+
+enum dapt_status dapt_checkpoint_base(const cJSON *record, const struct dapt_model *model) {
+    const cJSON *then = cJSON_GetObjectItemCaseSensitive(record, "base");
+    struct dapt_hash hash;
+    char text[33];
+    if (!cJSON_IsString(then) || !model->adapters) return DAPT_OK;
+    enum dapt_status status = dapt_model_base_hash(model, &hash);
+    if (!status) dapt_hash_text(hash, text);
+    if (!status && strcmp(text, then->valuestring) != 0)
+        status = dapt_fail(
+            DAPT_ERROR_INVALID,
+            "%s: is not the base that these adapters were trained on: its config.json "
+            "or weights differ; name the folder of the one that they belong to",
+            model->folder);
     return status;
 }
 

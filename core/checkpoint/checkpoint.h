@@ -4,6 +4,8 @@
 //   state.safetensors    moment1, moment2: F32 [trained_count], in the layout of the engine's flat
 //                        buffers; and, where the model's own files hold rounded weights,
 //                        parameters: F32 [trained_count], so that a resume has the same bits
+//   adapter_model.safetensors, adapter_config.json   of a run that trains adapters: instead of weights
+//                        and config.json; peft loads them. The base is known by its hash
 //   run.json             the record: where the run stands, a checksum of every other file, and the
 //                        hash of the previous checkpoint's run.json (a chain from the first one on)
 //
@@ -38,6 +40,9 @@ enum dapt_status dapt_record_check(cJSON *record, const char *path);
 // Whether the files that a model is used with are those that the record tells of: its weights, or
 // all others (the optimizer's state is neither).
 enum dapt_status dapt_checkpoint_files(const char *folder, const cJSON *record, bool weights);
+// Whether the base of a model's adapters is the one that the record tells of ("base"); a record or a
+// model without one is fine.
+enum dapt_status dapt_checkpoint_base(const cJSON *record, const struct dapt_model *model);
 // Loads parameters and optimizer state.
 enum dapt_status dapt_checkpoint_restore(const char *folder, struct dapt_engine *engine,
                                          const struct dapt_model *model);

@@ -147,6 +147,11 @@ static void settle(struct state *s, dapt_value v, dapt_value pending) {
 // The gradient of `v` is that of `y`, unchanged.
 static void adopt(struct state *s, dapt_value v, dapt_value y) {
     if (!s->g->values[v].gradient) return;
+    if (!s->written[v] && s->alias_of[y] == v) {  // y was put in the place of v
+        s->place[v] = s->place[y];
+        s->written[v] = true;
+        return;
+    }
     if (!s->written[v] && s->place[v] == DAPT_NONE && is_root(s, v)) {
         s->place[v] = s->place[y];
         s->written[v] = true;

@@ -2,6 +2,8 @@
 // config_fields.c has their texts.
 #ifndef DAPT_HOST_CHOICES_H
 #define DAPT_HOST_CHOICES_H
+#include <stdbool.h>
+#include <stdint.h>
 
 enum dapt_packing { DAPT_PACK_DOCUMENTS, DAPT_PACK_CONCATENATE };
 enum dapt_decay { DAPT_DECAY_MATRICES, DAPT_DECAY_ALL };
@@ -14,5 +16,14 @@ enum dapt_objective_kind {
     // Some tokens are hidden and predicted from all others of the same document (Devlin et al.
     // 2018): of those chosen 80 % become the mask token, 10 % a random one, 10 % stay as they are.
     DAPT_OBJECTIVE_MASKED
+};
+
+// "train.lora": adapters of low rank over a frozen model.
+struct dapt_lora {
+    uint32_t rank;
+    double alpha;
+    bool rslora;                 // alpha / root of rank instead of alpha / rank
+    const char *const *targets;  // patterns, NULL-terminated; NULL: all matrices of the layers
+    double embeddings;           // factor of their learning rate and the head's; 0: frozen
 };
 #endif

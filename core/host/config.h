@@ -36,6 +36,7 @@ struct dapt_config {
     const char *folder;      // of the configuration file, absolute
 
     const char *model;  // a Hugging Face folder; NULL: new weights, by one of the two below
+    const char *base;   // of the adapters in that folder; NULL: as they name it
     // "model": {"random": {"config": PATH}, "tokenizer": FOLDER}: this file says their shape
     const char *model_config;
     // "model": {"random": {config.json's keys}, ...}: this object does
@@ -84,6 +85,7 @@ struct dapt_config {
             bool whole_words;
             const char *mask;  // NULL: the usual texts are tried
         } objective;
+        const struct dapt_lora *lora;               // NULL: the model itself is trained
         const char *const *freeze;                  // patterns, NULL-terminated; NULL: none
         uint64_t evaluate_every, checkpoint_every;  // steps; 0: at the end only
         uint32_t keep;                              // checkpoints kept besides the best

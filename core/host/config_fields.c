@@ -38,9 +38,14 @@ static const char *const recomputes[] = {[DAPT_RECOMPUTE_NONE] = "none",
 
 const struct dapt_field dapt_fields[] = {
     NEEDED(MODEL, KEPT, "model", model,
-           "Hugging Face folder to start from; or, for new weights, {\"random\": CONFIG, "
+           "Hugging Face folder to start from, of a model or of adapters (LoRA) to train on; or, "
+           "for new weights, {\"random\": CONFIG, "
            "\"tokenizer\": FOLDER}, CONFIG being the path "
            "of a config.json, {\"config\": PATH} or an object with config.json's keys"),
+    OTHER(
+        PATH, FREE, "base", base, NULL,
+        "where \"model\" is a folder of adapters: the model that they belong to; default: the one "
+        "that their adapter_config.json names"),
     OTHER(TOKENIZER, KEPT, "tokenizer", tokenizer, "{}",
           "{\"plugin\": \"hf\", \"path\": FOLDER or FILE, options of the plugin}; default: the "
           "model's own"),
@@ -112,6 +117,18 @@ const struct dapt_field dapt_fields[] = {
           "masked: the tokens of a word are chosen together"),
     OTHER(STRING, KEPT, "train.objective.mask", train.objective.mask, NULL,
           "masked: text of the mask token; default: [MASK] or <mask>"),
+    OTHER(
+        LORA, KEPT, "train.lora", train.lora, NULL,
+        "train adapters of low rank over a frozen model, with gradients and moments for them "
+        "alone: "
+        "{\"rank\": 8, \"alpha\": 8, \"targets\": \"all-linear\", \"rslora\": false, "
+        "\"dropout\": 0, \"embeddings\": false}, "
+        "here with its defaults; {} is enough. They add alpha / rank (rslora: alpha / root of "
+        "rank) "
+        "times their product. targets: which matrices of the layers get one, as an array of "
+        "patterns as train.freeze has them, or of ends of names (\"q_proj\"). embeddings: a number "
+        "trains embedding and head too, at the learning rate times it. Checkpoints hold the "
+        "adapters, as peft reads them; dapt merge makes a plain model of them"),
     OTHER(
         STRINGS, KEPT, "train.freeze", train.freeze, "[]",
         "parameters that are not trained, as patterns of their names: those in the model's files, "

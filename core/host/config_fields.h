@@ -18,6 +18,7 @@ enum dapt_field_type {
     DAPT_FIELD_PATHS,    // array of strings, NULL-terminated
     DAPT_FIELD_STRINGS,  // likewise
     DAPT_FIELD_BETAS,    // two doubles
+    DAPT_FIELD_LORA,     // struct dapt_lora *
     DAPT_FIELD_MODEL,    // model, model_config, model_random
     DAPT_FIELD_TOKENIZER,
     DAPT_FIELD_SCHEDULE,

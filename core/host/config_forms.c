@@ -241,12 +241,11 @@ static enum dapt_status read_path(struct dapt_config *config, const struct dapt_
 }
 
 // A list of texts; paths are made absolute.
-static enum dapt_status read_list_of_texts(struct dapt_config *config,
-                                           const struct dapt_field *field,
-                                           const struct dapt_json *value) {
-    bool paths = field->type == DAPT_FIELD_PATHS;
+static enum dapt_status read_texts(struct dapt_config *config, const struct dapt_json *value,
+                                   enum dapt_field_type type, const char *const **list) {
+    bool paths = type == DAPT_FIELD_PATHS;
     if (dapt_json_kind(value) != DAPT_JSON_ARRAY)
-        return fail_expected(value, dapt_field_forms[field->type].name);
+        return fail_expected(value, dapt_field_forms[type].name);
     size_t count = dapt_json_count(value);
     const char **texts = dapt_arena_alloc(&config->arena, (count + 1) * sizeof *texts);
     enum dapt_status status = texts ? DAPT_OK : DAPT_ERROR_MEMORY;
@@ -259,20 +258,29 @@ static enum dapt_status read_list_of_texts(struct dapt_config *config,
         texts[i] = keep(config, text);
         status = texts[i] ? DAPT_OK : DAPT_ERROR_MEMORY;
     }
-    *(const char *const **)slot(config, field) = texts;
+    *list = texts;
     return status;
 }
 
-static enum dapt_status write_list_of_texts(const struct dapt_config *config,
-                                            const struct dapt_field *field,
-                                            struct dapt_string *out) {
-    const char *const *texts = *(const char *const **)slot(config, field);
+static enum dapt_status read_list_of_texts(struct dapt_config *config,
+                                           const struct dapt_field *field,
+                                           const struct dapt_json *value) {
+    return read_texts(config, value, field->type, slot(config, field));
+}
+
+static enum dapt_status write_texts(const char *const *texts, struct dapt_string *out) {
     enum dapt_status status = dapt_string_add(out, "[", 1);
     for (size_t i = 0; !status && texts && texts[i]; i++) {
         if (i) status = dapt_string_add(out, ", ", 2);
         if (!status) status = dapt_json_write_string(out, texts[i]);
     }
     return status ? status : dapt_string_add(out, "]", 1);
+}
+
+static enum dapt_status write_list_of_texts(const struct dapt_config *config,
+                                            const struct dapt_field *field,
+                                            struct dapt_string *out) {
+    return write_texts(*(const char *const **)slot(config, field), out);
 }
 
 // --------------------------------------------------------------------------------------------------- objects of plugins
@@ -451,6 +459,77 @@ static enum dapt_status write_model(const struct dapt_config *config,
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
+// ---------------------------------------------------------------------------------------------------------------- lora
+
+// "all-linear" is NULL.
+static enum dapt_status read_targets(struct dapt_config *config, const struct dapt_json *value,
+                                     struct dapt_lora *lora) {
+    const char *text = "";
+    if (!value) return DAPT_OK;
+    if (dapt_json_kind(value) == DAPT_JSON_STRING) dapt_json_string(value, &text);
+    if (strcmp(text, "all-linear") == 0) return DAPT_OK;
+    if (dapt_json_kind(value) != DAPT_JSON_ARRAY || !dapt_json_count(value))
+        return fail_expected(value, "\"all-linear\" or an array of patterns");
+    return read_texts(config, value, DAPT_FIELD_STRINGS, &lora->targets);
+}
+
+// false, or a factor.
+static enum dapt_status read_embeddings(const struct dapt_json *value, double *factor) {
+    bool truth = true;
+    if (!value) return DAPT_OK;
+    if (dapt_json_kind(value) == DAPT_JSON_BOOL) dapt_json_bool(value, &truth);
+    if (!truth) return DAPT_OK;
+    if (dapt_json_kind(value) != DAPT_JSON_NUMBER || dapt_json_number(value, factor) ||
+        !(*factor >= 1e-6 && *factor <= 1e6))
+        return fail_expected(value, "false, or a factor of the learning rate from 1e-6 to 1e6");
+    return DAPT_OK;
+}
+
+static enum dapt_status read_lora(struct dapt_config *config, const struct dapt_field *field,
+                                  const struct dapt_json *value) {
+    static const char *const keys[] = {"rank",    "alpha",      "targets", "rslora",
+                                       "dropout", "embeddings", NULL};
+    int64_t rank = 8;
+    double dropout = 0;
+    struct dapt_lora *lora = dapt_arena_alloc(&config->arena, sizeof *lora);
+    if (!lora) return DAPT_ERROR_MEMORY;
+    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
+        return fail_expected(value, "an object such as {\"rank\": 16, \"alpha\": 32}");
+    *lora = (struct dapt_lora){.alpha = 8};
+    enum dapt_status status = check_only(value, keys);
+    if (!status) status = dapt_json_get_integer(value, "rank", 1, 4096, &rank);
+    if (!status) status = dapt_json_get_real(value, "alpha", 1e-6, 1e6, &lora->alpha);
+    if (!status) status = dapt_json_get_bool(value, "rslora", &lora->rslora);
+    if (!status) status = dapt_json_get_number(value, "dropout", &dropout);
+    if (!status && dropout != 0)
+        status = dapt_json_fail(dapt_json_member(value, "dropout"),
+                                "dropout is not built: expected 0");
+    if (!status) status = read_targets(config, dapt_json_member(value, "targets"), lora);
+    if (!status) status = read_embeddings(dapt_json_member(value, "embeddings"), &lora->embeddings);
+    lora->rank = (uint32_t)rank;
+    *(const struct dapt_lora **)slot(config, field) = lora;
+    return status;
+}
+
+static enum dapt_status write_lora(const struct dapt_config *config, const struct dapt_field *field,
+                                   struct dapt_string *out) {
+    const struct dapt_lora *lora = *(const struct dapt_lora **)slot(config, field);
+    if (!lora) return DAPT_OK;
+    enum dapt_status status = dapt_string_format(out, "{\"rank\": %u, \"alpha\": ", lora->rank);
+    if (!status) status = dapt_json_write_number(out, lora->alpha);
+    if (!status) status = dapt_string_format(out, ", \"targets\": ");
+    if (!status)
+        status = lora->targets ? write_texts(lora->targets, out)
+                               : dapt_string_format(out, "\"all-linear\"");
+    if (!status)
+        status = dapt_string_format(out, ", \"rslora\": %s, \"dropout\": 0, \"embeddings\": ",
+                                    lora->rslora ? "true" : "false");
+    if (!status)
+        status = lora->embeddings > 0 ? dapt_json_write_number(out, lora->embeddings)
+                                      : dapt_string_format(out, "false");
+    return status ? status : dapt_string_add(out, "}", 1);
+}
+
 // ---------------------------------------------------------------------------------------------------------------- data
 
 static enum dapt_status read_entry(struct dapt_config *config, const struct dapt_json *value,
@@ -577,6 +656,12 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
                           "\"type\": \"array\", \"minItems\": 2, \"maxItems\": 2, \"items\": "
                           "{\"type\": \"number\", \"minimum\": 0, "
                           "\"exclusiveMaximum\": 1}"},
+    [DAPT_FIELD_LORA] =
+        {read_lora, write_lora, "object",
+         "\"type\": \"object\", \"properties\": {\"rank\": {\"type\": \"integer\"}, \"alpha\": "
+         "{\"type\": \"number\"}, \"targets\": {\"type\": [\"string\", \"array\"]}, \"rslora\": "
+         "{\"type\": \"boolean\"}, \"dropout\": {\"const\": 0}, \"embeddings\": {\"type\": "
+         "[\"boolean\", \"number\"]}}, \"additionalProperties\": false"},
     [DAPT_FIELD_MODEL] = {read_model, write_model, "folder or object",
                           "\"anyOf\": [{\"type\": \"string\", \"minLength\": 1}, {\"type\": "
                           "\"object\", \"properties\": {\"random\": {\"type\": "

@@ -56,7 +56,8 @@ static enum dapt_status marked_checkpoint(struct dapt_arena *arena, const char *
 
 enum dapt_status dapt_session_folder(struct dapt_arena *arena, const char *path, char **folder) {
     // a model's, or of a tokenizer alone
-    static const char *const marks[] = {"config.json", "tokenizer.json", "vocab.txt", "vocab.json"};
+    static const char *const marks[] = {"config.json", "adapter_config.json", "tokenizer.json",
+                                        "vocab.txt", "vocab.json"};
     if (!dapt_is_dir(path)) {
         enum dapt_status status = marked_checkpoint(arena, path, folder);
         return status == DAPT_END ? dapt_model_missing(path, "a model, a checkpoint or a run")
@@ -82,7 +83,7 @@ enum dapt_status dapt_session_folder(struct dapt_arena *arena, const char *path,
 // ---------------------------------------------------------------------------------------- session
 
 static enum dapt_status open_tokenizer(struct dapt_session *session, const char *wanted) {
-    const char *plugin = wanted;
+    const char *plugin = wanted, *folder;
     const struct dapt_json *options = NULL;
     const cJSON *recorded = cJSON_GetObjectItemCaseSensitive(session->record, "tokenizer");
     if (!plugin && cJSON_IsObject(recorded)) {
@@ -96,14 +97,17 @@ static enum dapt_status open_tokenizer(struct dapt_session *session, const char 
         if (status) return status;
         options = session->tokenizer_options;
     }
-    return dapt_tokenizer_open(session->modules, plugin ? plugin : "hf", options, session->folder,
-                               &session->tokenizer);
+    enum dapt_status status = dapt_model_tokenizer(&session->arena, session->folder, session->base,
+                                                   &folder);
+    return status ? status
+                  : dapt_tokenizer_open(session->modules, plugin ? plugin : "hf", options, folder,
+                                        &session->tokenizer);
 }
 
 enum dapt_status dapt_session_open(const struct dapt_modules *modules,
                                    const struct dapt_model_options *options,
                                    struct dapt_session *session) {
-    *session = (struct dapt_session){.modules = modules};
+    *session = (struct dapt_session){.modules = modules, .base = options->base};
     if (!options->model) return dapt_fail(DAPT_ERROR_INVALID, "no model was named");
     enum dapt_status status = dapt_session_folder(&session->arena, options->model,
                                                   &session->folder);
@@ -128,7 +132,8 @@ void dapt_session_close(struct dapt_session *session) {
 }
 
 enum dapt_status dapt_session_model(struct dapt_session *session) {
-    return session->model ? DAPT_OK : dapt_model_open(session->folder, &session->model);
+    return session->model ? DAPT_OK
+                          : dapt_model_open_on(session->folder, session->base, &session->model);
 }
 
 enum dapt_status dapt_session_engine(struct dapt_session *session,
@@ -136,6 +141,7 @@ enum dapt_status dapt_session_engine(struct dapt_session *session,
                                      const struct dapt_engine_options *engine_options) {
     enum dapt_status status = dapt_session_model(session);
     if (!status) status = dapt_checkpoint_files(session->folder, session->record, true);
+    if (!status) status = dapt_checkpoint_base(session->record, session->model);
     if (!status) {
         struct dapt_device_wish wish = {.backend = options->backend,
                                         .device = options->device,

@@ -12,6 +12,7 @@ struct dapt_session {
     const struct dapt_modules *modules;
     struct dapt_arena arena;
     char *folder;  // with config.json and weights: the one given, or the checkpoint it stands for
+    const char *base;  // of adapters, as it was asked for; NULL: as they name it
     // The checkpoint's run.json, which its files are checked against before they are used; NULL:
     // not one of ours.
     cJSON *record;

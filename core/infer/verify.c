@@ -249,12 +249,16 @@ static enum dapt_status check_gradients(struct check *c) {
     struct dapt_engine_result result;
     enum dapt_status status = measure_gradients(c);
     if (!status) status = one_step(c, 1, false, &result);
-    for (size_t i = 0; !status && i < c->model->parameter_count; i++)
+    size_t trained = 0;
+    for (size_t i = 0; !status && i < c->model->parameter_count; i++) {
+        if (!c->model->parameters[i].trained) continue;  // below adapters
+        trained++;
         status = check_gradient(c, &c->model->parameters[i]);
-    if (!status && c->gradients != c->model->parameter_count) {
+    }
+    if (!status && c->gradients != trained) {
         status = dapt_fail(DAPT_ERROR_INVALID,
                            "golden.safetensors: %zu gradients, but the model has %zu parameters",
-                           c->gradients, c->model->parameter_count);
+                           c->gradients, trained);
     }
     return status;
 }
@@ -286,6 +290,7 @@ static enum dapt_status prepare(struct check *c, struct dapt_session *session,
                            session->folder);
     }
     if (!status) status = open_golden(&c->golden, &session->arena, session->folder);
+    session->base = options->base;
     struct dapt_model_options model = {.model = options->folder,
                                        .backend = options->backend,
                                        .device = options->device,

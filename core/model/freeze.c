@@ -55,13 +55,18 @@ static bool matches(const char *pattern, const char *name) {
     }
 }
 
-static bool any_name(const struct dapt_model *m, const char *pattern, size_t slot,
-                     struct dapt_arena *arena) {
-    const char *file = m->parameters[m->slots[slot]].name, *own = dapt_slot_name(arena, slot);
+static bool any_name(const struct dapt_model *m, const char *pattern, const char *file,
+                     const char *own) {
     size_t prefix = strlen(m->family->prefix);
     bool inside = strncmp(file, m->family->prefix, prefix) == 0;
     return matches(pattern, file) || (inside && matches(pattern, file + prefix)) ||
            (own && matches(pattern, own));
+}
+
+bool dapt_slot_matches(const struct dapt_model *m, const char *pattern, size_t slot,
+                       struct dapt_arena *arena) {
+    return m->slots[slot] != DAPT_NONE &&
+           any_name(m, pattern, m->parameters[m->slots[slot]].name, dapt_slot_name(arena, slot));
 }
 
 // "embed, final_norm, head; layers.0-3: norm1, attention.q, ..."
@@ -80,15 +85,26 @@ static enum dapt_status list_names(const struct dapt_model *m, struct dapt_arena
     return status;
 }
 
+// Freezes those of a table of slots that a pattern matches; returns how many. `end`: of their own names.
+static size_t freeze_in(struct dapt_model *m, const uint32_t *table, const char *end,
+                        const char *pattern, struct dapt_arena *arena) {
+    size_t found = 0;
+    for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
+        if (table[i] == DAPT_NONE) continue;
+        const char *own = dapt_arena_format(arena, "%s%s", dapt_slot_name(arena, i), end);
+        if (!any_name(m, pattern, m->parameters[table[i]].name, own)) continue;
+        m->parameters[table[i]].trained = false;
+        found++;
+    }
+    return found;
+}
+
 static enum dapt_status freeze(struct dapt_model *m, const char *pattern, const char *where,
                                struct dapt_arena *arena) {
     struct dapt_string list = {0};
-    size_t found = 0;
-    for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
-        if (m->slots[i] == DAPT_NONE || !any_name(m, pattern, i, arena)) continue;
-        m->parameters[m->slots[i]].trained = false;
-        found++;
-    }
+    size_t found = freeze_in(m, m->slots, "", pattern, arena);
+    if (m->adapters) found += freeze_in(m, m->adapters->a, ".lora_A", pattern, arena);
+    if (m->adapters) found += freeze_in(m, m->adapters->b, ".lora_B", pattern, arena);
     if (found) return DAPT_OK;
     enum dapt_status status = list_names(m, arena, &list);
     if (!status)

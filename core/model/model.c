@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "model/families.h"
 #include "model/slots.h"
+#include "model/weights.h"
 
 static const struct {
     const char *name;
@@ -398,6 +399,10 @@ enum dapt_status dapt_model_missing(const char *path, const char *expected) {
 }
 
 enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model) {
+    return dapt_model_open_on(folder, NULL, model);
+}
+
+enum dapt_status dapt_model_open_whole(const char *folder, struct dapt_model **model) {
     *model = NULL;
     struct dapt_arena scratch = {0};
     struct dapt_json *config = NULL;
@@ -455,6 +460,12 @@ enum dapt_status dapt_model_hash(const struct dapt_model *m, struct dapt_hash *h
         dapt_hasher_add(hasher, caps, sizeof caps);
     }
     if (m->first_position) dapt_hasher_add(hasher, &m->first_position, sizeof m->first_position);
+    if (m->adapters) {
+        dapt_hasher_add(hasher, &m->adapters->rank, sizeof m->adapters->rank);
+        dapt_hasher_add(hasher, &m->adapters->factor, sizeof m->adapters->factor);
+        for (size_t i = m->adapters->first; i < m->parameter_count; i++)
+            dapt_hasher_add_string(hasher, m->parameters[i].name);
+    }
     *hash = dapt_hasher_value(hasher);
     dapt_hasher_destroy(&hasher);
     return DAPT_OK;

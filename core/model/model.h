@@ -4,8 +4,21 @@
 #define DAPT_MODEL_MODEL_H
 #include "format/safetensors.h"
 #include "graph/graph.h"
+#include "host/choices.h"
 #include "host/json.h"
 #include "model/rope.h"
+
+struct dapt_hash;
+
+// What a trained parameter is treated as; frozen ones are of the last group whatever they are.
+enum dapt_group {
+    DAPT_GROUP_MATRICES,
+    DAPT_GROUP_VECTORS,
+    DAPT_GROUP_EMBEDDINGS,  // of a model with adapters: embedding and head, at a rate of their own
+    DAPT_GROUP_ADAPTERS,
+    DAPT_GROUP_FROZEN,
+    DAPT_GROUPS
+};
 
 // One tensor as files name it, and where it lies in the flat parameter buffer.
 struct dapt_parameter {
@@ -13,9 +26,11 @@ struct dapt_parameter {
     uint32_t rank;
     uint64_t shape[2];       // as in the file
     uint64_t offset, count;  // in elements of the flat buffer
+    enum dapt_group group;   // where it is trained
     bool trained;            // false: frozen
     float init_scale;        // deviation of new weights; 0: filled with init_fill
     float init_fill;
+    float init_bound;  // above 0: new weights are uniform between it and its negative instead
     // Files hold it as [blocks][parts][run], the flat buffer as [parts][blocks][run]; parts 0: alike.
     uint32_t parts;
     uint64_t run;
@@ -23,11 +38,11 @@ struct dapt_parameter {
 
 // A run of the flat buffer whose parameters are treated alike; the runs cover it, frozen ones last.
 struct dapt_parameter_group {
-    const char *role;     // "matrices", "vectors", "frozen"
+    const char *role;     // "matrices", "vectors", "embeddings", "adapters", "frozen"
     uint64_t begin, end;  // elements of the flat buffer, multiples of 16
     uint64_t count;       // parameters, without the gaps
     size_t tensors;
-    bool trained, decay;    // decay: weight decay applies under "matrices"
+    bool trained, decay;    // decay: weight decay applies under "matrices" too
     float rate;             // factor of the learning rate
     enum dapt_dtype dtype;  // of storage
 };
@@ -83,8 +98,22 @@ enum dapt_slot {
     DAPT_SLOT_COUNT
 };
 
-#define DAPT_GROUPS 3
 #define DAPT_ROPES 2  // tables of rotary positions that a model may have
+
+// Low-rank adapters (Hu et al. 2021) over a frozen model: for matrices W [out, in] of its layers
+// y = x W^T + factor (x A^T) B^T, with A [rank, in] and B [out, rank] parameters of their own,
+// "layers.2.mlp.up.lora_A" and "....lora_B".
+struct dapt_adapters {
+    uint32_t rank;
+    bool rslora;
+    float alpha, factor;  // factor: alpha / rank, of rslora alpha / root of rank
+    size_t count;         // matrices that have one
+    uint32_t *a, *b;      // indices into parameters, as dapt_model.slots has them
+    size_t first;         // parameters from this one on are A's and B's; those before it the base's
+    bool embeddings;      // embedding and head belong to the adapters: they are written with them
+    float embeddings_rate;  // factor of the learning rate
+    const char *folder;     // that they are read from; NULL: new ones
+};
 
 struct dapt_model {
     const struct dapt_family *family;
@@ -115,9 +144,9 @@ struct dapt_model {
     bool masked;       // made to predict hidden tokens from all others, not the next one
     int64_t bos, eos;  // of config.json; -1: none
 
-    // Flat buffer: trained parameters that decay, the other trained ones, frozen ones. Those that one matmul uses
-    // together (q, k and v; gate and up) lie one behind the other; groups begin at multiples of 16
-    // elements; gaps are 0.
+    // Flat buffer: the groups one behind the other, frozen parameters last. Those that one matmul
+    // uses together (q, k and v; gate and up) lie one behind the other; groups begin at multiples
+    // of 16 elements; gaps are 0.
     struct dapt_parameter *parameters;  // in file order of the family
     size_t parameter_count;
     // [layers + 1][DAPT_SLOT_COUNT] index into parameters or DAPT_NONE; row 0: outside of layers
@@ -127,11 +156,18 @@ struct dapt_model {
     uint64_t flat_count;     // elements of the flat buffer
     uint64_t trained_count;  // elements before this are trained: gradients and moments are as long
     uint64_t weight_count;   // parameters without the gaps
+
+    struct dapt_adapters *adapters;  // NULL: none; `folder` is then that of the base
 };
 
 // Reads FOLDER/config.json. An unknown family, a missing or impossible number, or a feature that we
 // would compute differently is an error that names the key.
 enum dapt_status dapt_model_open(const char *folder, struct dapt_model **model);
+// The same, where FOLDER may hold adapters (adapter_config.json and adapter_model.safetensors, as
+// peft writes them): opens the model that they belong to with them. That is `base`, or with NULL
+// what the adapters name, from their folder on.
+enum dapt_status dapt_model_open_on(const char *folder, const char *base,
+                                    struct dapt_model **model);
 // Fails for a path that is no folder: names what was expected there ("a model") and, as models are
 // often asked for by their name on the Hugging Face hub, the command that fetches one.
 enum dapt_status dapt_model_missing(const char *path, const char *expected);
@@ -149,6 +185,27 @@ void dapt_model_close(struct dapt_model **model);
 enum dapt_status dapt_model_freeze(struct dapt_model *model, const char *const *patterns,
                                    size_t count, const char *where);
 uint64_t dapt_model_trained(const struct dapt_model *model);  // parameters, without the gaps
+
+// Freezes the model and gives matrices of its layers new adapters, before anything else is done with
+// it. Targets are patterns as above, also of the ends of names ("q_proj"); one that matches no such
+// matrix is an error that says what there is. `where` begins the line: "train.lora".
+enum dapt_status dapt_model_adapt(struct dapt_model *model, const struct dapt_lora *lora,
+                                  const char *where);
+// What a configuration asks of adapters that were opened with the model: another rate of embedding
+// and head; the rest must be as they are.
+enum dapt_status dapt_model_adapt_on(struct dapt_model *model, const struct dapt_lora *lora,
+                                     const char *where);
+// Adds factor B A to each matrix of the parameters in `flat` [flat_count], and takes the adapters off:
+// the model is its base again, with everything at its place in `flat`.
+enum dapt_status dapt_model_merge(struct dapt_model *model, float *flat);
+// Of the base's config.json and weights: what adapters were trained on.
+enum dapt_status dapt_model_base_hash(const struct dapt_model *model, struct dapt_hash *hash);
+// Where the files of the tokenizer lie: with the adapters in `folder`, if there are any, else with
+// their base. A whole model's lie in `folder`.
+enum dapt_status dapt_model_tokenizer(struct dapt_arena *arena, const char *folder,
+                                      const char *base, const char **tokenizer);
+// Parameters that dapt_model_save() writes: all, or the adapters and what belongs to them.
+uint64_t dapt_model_written(const struct dapt_model *model);
 // Where element `at` of the parameter, counted as files hold it, lies in the flat buffer; of the
 // `*count` elements from there on, *count becomes how many lie one behind the other in both.
 uint64_t dapt_parameter_place(const struct dapt_parameter *parameter, uint64_t at, uint64_t *count);
@@ -158,7 +215,6 @@ uint64_t dapt_parameter_place(const struct dapt_parameter *parameter, uint64_t a
 // of it.
 const struct dapt_parameter *dapt_model_find(const struct dapt_model *model, const char *name);
 
-struct dapt_hash;
 // Of everything that decides what the forward pass computes, the weights aside. Two config.json that
 // mean the same have the same hash.
 enum dapt_status dapt_model_hash(const struct dapt_model *model, struct dapt_hash *hash);
@@ -170,10 +226,12 @@ typedef enum dapt_status (*dapt_weights_put)(void *context, uint64_t offset, con
 typedef enum dapt_status (*dapt_weights_get)(void *context, uint64_t offset, float *values,
                                              uint64_t count);
 // Reads FOLDER's safetensors. Every tensor of the file is used or named in an error; every
-// parameter is filled or named in one.
+// parameter is filled or named in one. With adapters: those of FOLDER, if it holds any, after the
+// weights of their base.
 enum dapt_status dapt_model_load(const struct dapt_model *model, const char *folder,
                                  dapt_weights_put put, void *context);
-// New weights: normal with each parameter's init_scale, a pure function of the seed.
+// New weights, of a model that has a folder its adapters alone: normal with each parameter's
+// init_scale, a pure function of the seed.
 enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
                                  dapt_weights_put put, void *context);
 // Reads what dapt_model_save() takes from the model's folder, so that the folder may change or go
@@ -193,7 +251,8 @@ void dapt_model_origin_free(struct dapt_model_origin **origin);  // as dapt_mode
 // Writes a folder that transformers loads: model.safetensors under the same names and dtypes, or
 // shards that hold the same tensors, config.json and the other files, as they were when
 // dapt_model_keep() read them. The folder exists. New models, which need not be kept, are written as
-// float32, or as "torch_dtype"/"dtype" of their config says.
+// float32, or as "torch_dtype"/"dtype" of their config says. With adapters: a folder that peft loads,
+// with the adapters, what belongs to them and the tokenizer, without the base.
 enum dapt_status dapt_model_save(const struct dapt_model *model, const char *folder,
                                  dapt_weights_get get, void *context);
 

@@ -132,6 +132,7 @@ static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot,
     p->shape[1] = cols && swap ? rows : cols;
     p->count = cols ? rows * cols : rows;
     p->trained = true;
+    p->group = cols ? DAPT_GROUP_MATRICES : DAPT_GROUP_VECTORS;
     p->init_fill = rule->fill * (1 - m->family->norm_offset);
     p->init_scale = cols ? m->init_range : 0;
     // What adds to the residual stream starts smaller, so that its sum does not grow with depth
@@ -146,53 +147,131 @@ static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot,
     return DAPT_OK;
 }
 
-enum group { MATRICES, VECTORS, FROZEN, GROUPS };
-_Static_assert(GROUPS == DAPT_GROUPS, "a group for each role");
-
-static enum group group_of(const struct dapt_parameter *p) {
-    return !p->trained ? FROZEN : p->rank == 2 ? MATRICES : VECTORS;
+static enum dapt_group group_of(const struct dapt_parameter *p) {
+    return p->trained ? p->group : DAPT_GROUP_FROZEN;
 }
 
-static struct dapt_parameter *at(const struct dapt_model *m, size_t slot) {
-    return m->slots[slot] == DAPT_NONE ? NULL : &m->parameters[m->slots[slot]];
+static struct dapt_parameter *at(const struct dapt_model *m, const uint32_t *table, size_t slot) {
+    return table[slot] == DAPT_NONE ? NULL : &m->parameters[table[slot]];
 }
 
-bool dapt_slots_together(const struct dapt_model *m, size_t slot, int count) {
+static bool together(const struct dapt_model *m, const uint32_t *table, size_t slot, int count) {
     for (int i = 1; i < count; i++) {
-        const struct dapt_parameter *p = at(m, slot + (size_t)i - 1),
-                                    *next = at(m, slot + (size_t)i);
+        const struct dapt_parameter *p = at(m, table, slot + (size_t)i - 1),
+                                    *next = at(m, table, slot + (size_t)i);
         if (p && next && group_of(p) != group_of(next)) return false;
     }
     return true;
 }
 
+bool dapt_slots_together(const struct dapt_model *m, size_t slot, int count) {
+    return together(m, m->slots, slot, count);
+}
+
+bool dapt_slots_adjoin(const struct dapt_model *m, const uint32_t *parameters, int count) {
+    for (int i = 1; i < count; i++) {
+        const struct dapt_parameter *p = &m->parameters[parameters[i - 1]],
+                                    *next = &m->parameters[parameters[i]];
+        if (p->trained != next->trained || next->offset != p->offset + p->count) return false;
+    }
+    return true;
+}
+
+// The parameters of one group in a table of slots, from `end` on; returns where they end. B's are
+// used one by one.
+static uint64_t place(struct dapt_model *m, const uint32_t *table, bool joins,
+                      struct dapt_parameter_group *group, enum dapt_group which, uint64_t end) {
+    for (size_t i = 0; table && i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
+        struct dapt_parameter *p = at(m, table, i);
+        if (!p || group_of(p) != which) continue;
+        bool behind = joins && rules[i % DAPT_SLOT_COUNT].follows && together(m, table, i - 1, 2);
+        if (!behind) end = (end + 15) / 16 * 16;
+        p->offset = end;
+        end += p->count;
+        group->count += p->count;
+        group->tensors++;
+    }
+    return end;
+}
+
 void dapt_slots_lay_out(struct dapt_model *m) {
-    static const char *const roles[GROUPS] = {"matrices", "vectors", "frozen"};
+    static const char *const roles[DAPT_GROUPS] = {"matrices", "vectors", "embeddings", "adapters",
+                                                   "frozen"};
+    const struct dapt_adapters *adapters = m->adapters;
     uint64_t end = 0;
     m->group_count = 0;
     m->trained_count = 0;
-    for (int g = 0; g < GROUPS; g++) {
-        struct dapt_parameter_group group = {.role = roles[g],
-                                             .begin = end,
-                                             .trained = g != FROZEN,
-                                             .decay = g == MATRICES,
-                                             .rate = 1,
-                                             .dtype = DAPT_F32};
-        for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
-            struct dapt_parameter *p = at(m, i);
-            if (!p || (int)group_of(p) != g) continue;
-            bool behind = rules[i % DAPT_SLOT_COUNT].follows && dapt_slots_together(m, i - 1, 2);
-            if (!behind) end = (end + 15) / 16 * 16;
-            p->offset = end;
-            end += p->count;
-            group.count += p->count;
-            group.tensors++;
-        }
+    for (enum dapt_group g = 0; g < DAPT_GROUPS; g++) {
+        struct dapt_parameter_group group = {
+            .role = roles[g],
+            .begin = end,
+            .trained = g != DAPT_GROUP_FROZEN,
+            .decay = g != DAPT_GROUP_VECTORS && g != DAPT_GROUP_FROZEN,
+            .rate = g == DAPT_GROUP_EMBEDDINGS && adapters ? adapters->embeddings_rate : 1,
+            .dtype = DAPT_F32};
+        end = place(m, m->slots, true, &group, g, end);
+        end = place(m, adapters ? adapters->a : NULL, true, &group, g, end);
+        end = place(m, adapters ? adapters->b : NULL, false, &group, g, end);
         group.end = end = (end + 15) / 16 * 16;
         if (group.trained) m->trained_count = end;
         if (group.tensors) m->groups[m->group_count++] = group;
     }
     m->flat_count = end;
+}
+
+// A name of a matrix with "lora_A" or "lora_B" in the place of its end.
+static const char *adapter_name(struct dapt_model *m, const struct dapt_parameter *w,
+                                const char *end) {
+    const char *dot = strrchr(w->name, '.');
+    bool weight = dot && strcmp(dot, ".weight") == 0;
+    return dapt_arena_format(&m->arena, "%.*s.%s.weight",
+                             (int)(weight ? (size_t)(dot - w->name) : strlen(w->name)), w->name,
+                             end);
+}
+
+// A and B of one matrix. Where the rows of W lie by head in files, those of B do so too.
+static enum dapt_status add_adapter(struct dapt_model *m, size_t slot) {
+    const struct dapt_parameter *w = at(m, m->slots, slot);
+    uint64_t rank = m->adapters->rank, out = w->shape[m->family->input_major],
+             in = w->shape[!m->family->input_major];
+    struct dapt_parameter a = {.name = adapter_name(m, w, "lora_A"),
+                               .shape = {rank, in},
+                               .init_bound = 1 / sqrtf((float)in)},
+                          b = {.name = adapter_name(m, w, "lora_B"),
+                               .shape = {out, rank},
+                               .parts = w->parts,
+                               .run = w->run / in * rank};
+    a.rank = b.rank = 2;
+    a.trained = b.trained = true;
+    a.group = b.group = DAPT_GROUP_ADAPTERS;
+    a.count = rank * in;
+    b.count = out * rank;
+    m->adapters->a[slot] = (uint32_t)m->parameter_count;
+    m->parameters[m->parameter_count++] = a;
+    m->adapters->b[slot] = (uint32_t)m->parameter_count;
+    m->parameters[m->parameter_count++] = b;
+    m->adapters->count++;
+    m->weight_count += a.count + b.count;
+    return a.name && b.name ? DAPT_OK : DAPT_ERROR_MEMORY;
+}
+
+enum dapt_status dapt_slots_adapt(struct dapt_model *m, const bool *targets) {
+    struct dapt_adapters *adapters = m->adapters;
+    size_t slots = ((size_t)m->layers + 1) * DAPT_SLOT_COUNT, count = m->parameter_count;
+    struct dapt_parameter *more = dapt_arena_alloc(&m->arena, 3 * count * sizeof *more);
+    adapters->a = dapt_arena_alloc(&m->arena, slots * sizeof *adapters->a);
+    adapters->b = dapt_arena_alloc(&m->arena, slots * sizeof *adapters->b);
+    if (!more || !adapters->a || !adapters->b) return DAPT_ERROR_MEMORY;
+    memcpy(more, m->parameters, count * sizeof *more);
+    memset(adapters->a, 0xff, slots * sizeof *adapters->a);
+    memset(adapters->b, 0xff, slots * sizeof *adapters->b);
+    m->parameters = more;
+    adapters->first = count;
+    enum dapt_status status = DAPT_OK;
+    for (size_t i = 0; i < slots && !status; i++)
+        if (targets[i]) status = add_adapter(m, i);
+    dapt_slots_lay_out(m);
+    return status;
 }
 
 const char *dapt_slot_name(struct dapt_arena *arena, size_t slot) {

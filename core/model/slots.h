@@ -14,6 +14,14 @@ void dapt_slots_lay_out(struct dapt_model *model);
 // Whether the parameters of `count` slots from this one on, as far as they are there, are of one group
 // and so lie one behind the other where the table has them follow.
 bool dapt_slots_together(const struct dapt_model *model, size_t slot, int count);
+// Lists the A's and B's of the slots that `targets` [(layers + 1) * DAPT_SLOT_COUNT] marks as further
+// parameters, and lays all out anew.
+enum dapt_status dapt_slots_adapt(struct dapt_model *model, const bool *targets);
+// Whether these parameters lie one behind the other.
+bool dapt_slots_adjoin(const struct dapt_model *model, const uint32_t *parameters, int count);
+// Whether a pattern (dapt_model_freeze) matches the parameter of a slot.
+bool dapt_slot_matches(const struct dapt_model *model, const char *pattern, size_t slot,
+                       struct dapt_arena *arena);
 // dapt's own name of a slot: "embed", "layers.2.attention.q". In `arena`, or constant; NULL: no memory.
 const char *dapt_slot_name(struct dapt_arena *arena, size_t slot);
 #endif

@@ -34,18 +34,21 @@ static bool has(const struct builder *x, enum dapt_slot slot) {
     return x->m->slots[(size_t)x->row * DAPT_SLOT_COUNT + slot] != NONE;
 }
 
-// The parameters of `count` slots, one behind the other, as one value; NONE when the first is not
-// there. One value a group: call once.
-static dapt_value parameter(struct builder *x, enum dapt_slot slot, int count) {
-    const uint32_t *slots = x->m->slots + (size_t)x->row * DAPT_SLOT_COUNT;
-    if (slots[slot] == NONE) return NONE;
-    const struct dapt_parameter *p = &x->m->parameters[slots[slot]];
+// `count` parameters, one behind the other, as one value. One value each: call once.
+static dapt_value parameters(struct builder *x, const uint32_t *which, int count) {
+    const struct dapt_parameter *all = x->m->parameters, *p = &all[which[0]];
     uint64_t place = p->trained ? p->offset : p->offset - x->m->trained_count;
     int64_t shape[2] = {(int64_t)p->shape[0], (int64_t)p->shape[1]};
-    for (int i = 1; i < count; i++) shape[0] += (int64_t)x->m->parameters[slots[slot + i]].shape[0];
-    for (int i = 0; i < count; i++) x->used[slots[slot + i]] = true;
+    for (int i = 1; i < count; i++) shape[0] += (int64_t)all[which[i]].shape[0];
+    for (int i = 0; i < count; i++) x->used[which[i]] = true;
     return dapt_graph_input(x->g, p->trained ? DAPT_BUFFER_PARAM : DAPT_BUFFER_FROZEN,
                             place * dapt_dtype_size(DAPT_F32), DAPT_F32, p->rank, shape, p->name);
+}
+
+// Those of `count` slots; NONE when the first is not there.
+static dapt_value parameter(struct builder *x, enum dapt_slot slot, int count) {
+    const uint32_t *slots = x->m->slots + (size_t)x->row * DAPT_SLOT_COUNT;
+    return slots[slot] == NONE ? NONE : parameters(x, slots + slot, count);
 }
 
 // -------------------------------------------------------------------------------------- small parts
@@ -57,13 +60,6 @@ static dapt_value linear(struct builder *x, dapt_value in, dapt_value w, dapt_va
                                             .u.matmul.transpose_b = !x->m->family->input_major});
     if (bias == NONE) return y;
     return make(x, (struct dapt_op){.opcode = DAPT_OP_ADD_BIAS, .inputs = {y, bias}});
-}
-
-// The products of `in` with the matrices of `count` slots, and their biases, as one: [N, all columns].
-static dapt_value project(struct builder *x, dapt_value in, enum dapt_slot slot,
-                          enum dapt_slot bias, int count) {
-    dapt_value w = parameter(x, slot, count);
-    return linear(x, in, w, parameter(x, bias, count));
 }
 
 static bool together(const struct builder *x, enum dapt_slot slot, enum dapt_slot bias, int count) {
@@ -135,6 +131,88 @@ static dapt_value rope(struct builder *x, dapt_value in) {
         x, in, (struct dapt_op){.opcode = DAPT_OP_ROPE, .inputs = {in, table, x->io->positions}});
 }
 
+// ----------------------------------------------------------------------------------------- products
+
+// factor (in A^T), the small side of adapters, of A's that lie one behind the other.
+static dapt_value lowered(struct builder *x, dapt_value in, const uint32_t *a, int count) {
+    dapt_value low = make(x, (struct dapt_op){.opcode = DAPT_OP_MATMUL,
+                                              .inputs = {in, parameters(x, a, count), NONE, NONE},
+                                              .u.matmul.transpose_b = true});
+    return scaled(x, low, x->m->adapters->factor);
+}
+
+// Adds what its adapter makes of `low` to a product; in its place where it is columns of a larger one.
+static dapt_value adapted(struct builder *x, dapt_value low, uint32_t b, dapt_value y, bool whole) {
+    dapt_value more = make(x, (struct dapt_op){.opcode = DAPT_OP_MATMUL,
+                                               .inputs = {low, parameters(x, &b, 1), NONE, NONE},
+                                               .u.matmul.transpose_b = true});
+    if (whole) return add(x, more, y);
+    return in_place(x, y, (struct dapt_op){.opcode = DAPT_OP_ADD, .inputs = {more, y}});
+}
+
+#define TOGETHER 3  // slots that one product may be of
+
+// Adds to the products of `in` with `count` slots what those that have adapters are due.
+static void adapt(struct builder *x, dapt_value in, enum dapt_slot slot, int count,
+                  dapt_value *products) {
+    const struct dapt_adapters *adapters = x->m->adapters;
+    uint32_t a[TOGETHER], b[TOGETHER];
+    int of[TOGETHER], n = 0;
+    for (int i = 0; adapters && i < count; i++) {
+        size_t k = (size_t)x->row * DAPT_SLOT_COUNT + slot + (size_t)i;
+        if (adapters->a[k] == NONE) continue;
+        a[n] = adapters->a[k];
+        b[n] = adapters->b[k];
+        of[n++] = i;
+    }
+    bool joined = n > 1 && dapt_slots_adjoin(x->m, a, n);
+    dapt_value all = joined ? lowered(x, in, a, n) : NONE;
+    for (int i = 0; i < n; i++) {
+        int64_t rank = adapters->rank;
+        dapt_value low = joined ? dapt_graph_slice(x->g, all, i * rank, rank)
+                                : lowered(x, in, &a[i], 1);
+        products[of[i]] = adapted(x, low, b[i], products[of[i]], count == 1);
+    }
+}
+
+static bool any_adapter(const struct builder *x, enum dapt_slot slot, int count) {
+    for (int i = 0; x->m->adapters && i < count; i++)
+        if (x->m->adapters->a[(size_t)x->row * DAPT_SLOT_COUNT + slot + (size_t)i] != NONE)
+            return true;
+    return false;
+}
+
+// The product of `in` with the matrices of `count` slots, and their biases, as one: [N, all columns].
+static dapt_value product(struct builder *x, dapt_value in, enum dapt_slot slot,
+                          enum dapt_slot bias, int count) {
+    dapt_value w = parameter(x, slot, count);
+    return linear(x, in, w, parameter(x, bias, count));
+}
+
+// That of one slot, with its adapter.
+static dapt_value project(struct builder *x, dapt_value in, enum dapt_slot slot,
+                          enum dapt_slot bias) {
+    dapt_value y = product(x, in, slot, bias, 1);
+    adapt(x, in, slot, 1, &y);
+    return y;
+}
+
+// Those of several slots, each with its adapter, of so many columns each: columns of one product where
+// the parameters lie together.
+static void project_each(struct builder *x, dapt_value in, enum dapt_slot slot, enum dapt_slot bias,
+                         int count, const int64_t *columns, dapt_value *products) {
+    if (!together(x, slot, bias, count)) {
+        for (int i = 0; i < count; i++)
+            products[i] = project(x, in, slot + (enum dapt_slot)i, bias + (enum dapt_slot)i);
+        return;
+    }
+    dapt_value all = product(x, in, slot, bias, count);
+    int64_t at = 0;
+    for (int i = 0; i < count; at += columns[i++])
+        products[i] = dapt_graph_slice(x->g, all, at, columns[i]);
+    adapt(x, in, slot, count, products);
+}
+
 // ---------------------------------------------------------------------------------------- attention
 
 // Puts the new rows into this layer's cache and gives the whole of it.
@@ -176,17 +254,18 @@ static void joined_heads(struct builder *x, dapt_value qkv, dapt_value *q, dapt_
 
 static void project_heads(struct builder *x, dapt_value in, dapt_value *q, dapt_value *k,
                           dapt_value *v) {
+    int64_t h = x->m->heads, g = x->m->kv_heads, d = x->m->head_size;
+    dapt_value each[3] = {NONE, NONE, NONE};
     if (has(x, DAPT_SLOT_QKV)) {
-        joined_heads(x, project(x, in, DAPT_SLOT_QKV, DAPT_SLOT_QKV_BIAS, 1), q, k, v);
-    } else if (together(x, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 3)) {
-        joined_heads(x, project(x, in, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 3), q, k, v);
+        joined_heads(x, project(x, in, DAPT_SLOT_QKV, DAPT_SLOT_QKV_BIAS), q, k, v);
+    } else if (together(x, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 3) && !any_adapter(x, DAPT_SLOT_Q, 3)) {
+        joined_heads(x, product(x, in, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 3), q, k, v);
     } else {
-        *q = turned(x, project(x, in, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 1), DAPT_SLOT_Q_NORM,
-                    x->m->heads);
-        *k = turned(x, project(x, in, DAPT_SLOT_K, DAPT_SLOT_K_BIAS, 1), DAPT_SLOT_K_NORM,
-                    x->m->kv_heads);
-        *v = reshape3(x, project(x, in, DAPT_SLOT_V, DAPT_SLOT_V_BIAS, 1), x->n, x->m->kv_heads,
-                      x->m->head_size);
+        project_each(x, in, DAPT_SLOT_Q, DAPT_SLOT_Q_BIAS, 3, (int64_t[]){h * d, g * d, g * d},
+                     each);
+        *q = turned(x, each[0], DAPT_SLOT_Q_NORM, h);
+        *k = turned(x, each[1], DAPT_SLOT_K_NORM, g);
+        *v = reshape3(x, each[2], x->n, g, d);
     }
 }
 
@@ -205,35 +284,31 @@ static dapt_value attention(struct builder *x, dapt_value in) {
                                                             .scale = m->attention_scale,
                                                             .softcap = m->attention_cap}});
     return project(x, reshape2(x, y, x->n, (int64_t)m->heads * m->head_size), DAPT_SLOT_OUT,
-                   DAPT_SLOT_OUT_BIAS, 1);
+                   DAPT_SLOT_OUT_BIAS);
 }
 
 // ------------------------------------------------------------------------------------------- layers
 
 static dapt_value gated(struct builder *x, dapt_value in) {
     int64_t f = x->m->feed_forward;
-    dapt_value gate, up;
-    if (has(x, DAPT_SLOT_GATE_UP) || together(x, DAPT_SLOT_GATE, DAPT_SLOT_GATE_BIAS, 2)) {
-        bool fused = has(x, DAPT_SLOT_GATE_UP);
-        dapt_value both = project(x, in, fused ? DAPT_SLOT_GATE_UP : DAPT_SLOT_GATE,
-                                  DAPT_SLOT_GATE_BIAS, fused ? 1 : 2);
-        gate = dapt_graph_slice(x->g, both, 0, f);
-        up = dapt_graph_slice(x->g, both, f, f);
+    dapt_value parts[2] = {NONE, NONE};
+    if (has(x, DAPT_SLOT_GATE_UP)) {
+        dapt_value both = project(x, in, DAPT_SLOT_GATE_UP, DAPT_SLOT_GATE_BIAS);
+        for (int i = 0; i < 2; i++) parts[i] = dapt_graph_slice(x->g, both, i * f, f);
     } else {
-        gate = project(x, in, DAPT_SLOT_GATE, DAPT_SLOT_GATE_BIAS, 1);
-        up = project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1);
+        project_each(x, in, DAPT_SLOT_GATE, DAPT_SLOT_GATE_BIAS, 2, (int64_t[]){f, f}, parts);
     }
     return make(x, (struct dapt_op){.opcode = DAPT_OP_GATE,
-                                    .inputs = {gate, up},
+                                    .inputs = {parts[0], parts[1]},
                                     .u.activation.kind = x->m->activation});
 }
 
 static dapt_value feed_forward(struct builder *x, dapt_value in) {
     dapt_value y = x->m->family->gated
                        ? gated(x, in)
-                       : activated(x, project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS, 1),
+                       : activated(x, project(x, in, DAPT_SLOT_UP, DAPT_SLOT_UP_BIAS),
                                    x->m->activation);
-    return project(x, y, DAPT_SLOT_DOWN, DAPT_SLOT_DOWN_BIAS, 1);
+    return project(x, y, DAPT_SLOT_DOWN, DAPT_SLOT_DOWN_BIAS);
 }
 
 static void label(struct builder *x, const char *part) {
@@ -277,7 +352,7 @@ static dapt_value embeddings(struct builder *x, dapt_value table) {
 // What the logits are made of: what a masked model's head does before its table.
 static dapt_value head_input(struct builder *x, dapt_value h) {
     if (!has(x, DAPT_SLOT_HEAD_DENSE)) return h;
-    h = project(x, h, DAPT_SLOT_HEAD_DENSE, DAPT_SLOT_HEAD_DENSE_BIAS, 1);
+    h = project(x, h, DAPT_SLOT_HEAD_DENSE, DAPT_SLOT_HEAD_DENSE_BIAS);
     return norm(x, activated(x, h, x->m->head_activation), DAPT_SLOT_HEAD_NORM);
 }
 

@@ -12,8 +12,9 @@
 #include "model/families.h"
 #include "model/model.h"
 #include "model/slots.h"
+#include "model/weights.h"
 
-#define PIECE ((uint64_t)1 << 20)  // elements converted at a time
+#define PIECE DAPT_WEIGHTS_PIECE
 
 static bool ends_with(const char *name, const char *ending) {
     size_t n = strlen(name), e = strlen(ending);
@@ -49,18 +50,39 @@ static const struct dapt_parameter *find_tied(const struct dapt_model *m, const 
     return NULL;
 }
 
-const struct dapt_parameter *dapt_model_find(const struct dapt_model *m, const char *given) {
+// GPT-2's files leave the prefix out; a tied output projection may be stored beside the embedding or
+// instead of it.
+const struct dapt_parameter *dapt_weights_find(const struct dapt_model *m, const char *given,
+                                               size_t count) {
     char text[512];
     const char *prefix = m->family->prefix, *name = norm_name(given, text);
     const struct dapt_parameter *tied = find_tied(m, name);
     if (tied) return tied;
-    for (size_t i = 0; i < m->parameter_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         const char *full = m->parameters[i].name;
         if (strcmp(full, name) == 0) return &m->parameters[i];
         if (strncmp(full, prefix, strlen(prefix)) == 0 && strcmp(full + strlen(prefix), name) == 0)
             return &m->parameters[i];
     }
     return NULL;
+}
+
+const struct dapt_parameter *dapt_model_find(const struct dapt_model *m, const char *name) {
+    return dapt_weights_find(m, name, dapt_weights_own(m));
+}
+
+size_t dapt_weights_own(const struct dapt_model *m) {
+    return m->adapters ? m->adapters->first : m->parameter_count;
+}
+
+bool dapt_weights_written(const struct dapt_model *m, const struct dapt_parameter *p) {
+    return !m->adapters || p->group == DAPT_GROUP_ADAPTERS ||
+           (m->adapters->embeddings && p->group == DAPT_GROUP_EMBEDDINGS);
+}
+
+const char *dapt_weights_head(const struct dapt_model *m, struct dapt_arena *arena) {
+    return dapt_arena_format(arena, "%s%s", dapt_slot_prefix(m->family, DAPT_SLOT_HEAD),
+                             m->family->names[DAPT_SLOT_HEAD]);
 }
 
 static enum dapt_status check_shape(const struct dapt_parameter *p,
@@ -89,9 +111,8 @@ uint64_t dapt_parameter_place(const struct dapt_parameter *p, uint64_t at, uint6
     return p->offset + (run % p->parts * blocks + run / p->parts) * p->run + inside;
 }
 
-static enum dapt_status load_tensor(const struct dapt_parameter *p,
-                                    const struct dapt_file_tensor *t, float *piece,
-                                    dapt_weights_put put, void *context) {
+enum dapt_status dapt_weights_take(const struct dapt_parameter *p, const struct dapt_file_tensor *t,
+                                   float *piece, dapt_weights_put put, void *context) {
     enum dapt_status status = check_shape(p, t);
     for (uint64_t at = 0; put && at < p->count && !status; at += PIECE) {
         uint64_t n = p->count - at < PIECE ? p->count - at : PIECE;
@@ -163,10 +184,10 @@ static enum dapt_status take_tensors(const struct dapt_model *model, const char 
         else if (twin && put && !(status = check_shape(p, t)))
             status = check_tied(twin, t, piece);
         else if (!status)
-            status = load_tensor(p, t, piece, put, context);
+            status = dapt_weights_take(p, t, piece, put, context);
         source[p - model->parameters] = t;
     }
-    for (size_t i = 0; !status && i < model->parameter_count; i++) {
+    for (size_t i = 0; !status && i < dapt_weights_own(model); i++) {
         if (!source[i])
             status = dapt_fail(
                 DAPT_ERROR_INVALID,
@@ -181,10 +202,20 @@ static enum dapt_status take_tensors(const struct dapt_model *model, const char 
 enum dapt_status dapt_model_load(const struct dapt_model *model, const char *folder,
                                  dapt_weights_put put, void *context) {
     struct dapt_safetensors *file = NULL;
-    enum dapt_status status = dapt_safetensors_open(folder, &file);
-    if (!status) status = take_tensors(model, folder, file, put, context);
+    const char *own = model->adapters ? model->folder : folder;
+    enum dapt_status status = dapt_safetensors_open(own, &file);
+    if (!status) status = take_tensors(model, own, file, put, context);
     dapt_safetensors_close(&file);
-    return status;
+    bool base = !model->adapters || (!dapt_adapters_in(folder) && strcmp(folder, own) == 0);
+    return status || base ? status : dapt_adapters_load(model, folder, put, context);
+}
+
+static float new_weight(const struct dapt_parameter *p, uint64_t seed, uint64_t stream,
+                        uint64_t index) {
+    if (p->init_bound > 0)
+        return (float)(p->init_bound * (2 * dapt_random_uniform(seed, stream, index) - 1));
+    if (p->init_scale > 0) return (float)(p->init_scale * dapt_random_normal(seed, stream, index));
+    return p->init_fill;
 }
 
 enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
@@ -192,14 +223,12 @@ enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
     enum dapt_status status = DAPT_OK;
     float *piece = dapt_alloc_aligned(PIECE, sizeof *piece);
     if (!piece) return DAPT_ERROR_MEMORY;
-    for (size_t i = 0; i < model->parameter_count && !status; i++) {
+    for (size_t i = model->folder ? dapt_weights_own(model) : 0;
+         i < model->parameter_count && !status; i++) {
         const struct dapt_parameter *p = &model->parameters[i];
         for (uint64_t at = 0; at < p->count && !status; at += PIECE) {
             uint64_t n = p->count - at < PIECE ? p->count - at : PIECE;
-            for (uint64_t k = 0; k < n; k++)
-                piece[k] = p->init_scale > 0
-                               ? (float)(p->init_scale * dapt_random_normal(seed, i, at + k))
-                               : p->init_fill;
+            for (uint64_t k = 0; k < n; k++) piece[k] = new_weight(p, seed, i, at + k);
             status = put(context, p->offset + at, piece, n);
         }
     }
@@ -336,6 +365,8 @@ enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer
     enum dapt_status status = o->written ? DAPT_OK : DAPT_ERROR_MEMORY;
     if (!tokenizer_folder) tokenizer_folder = model->folder;
     if (!status) status = model->folder ? keep_tensors(model, o) : keep_new(model, o);
+    for (size_t i = dapt_weights_own(model); !status && i < model->parameter_count; i++)
+        o->written[i] = save_dtypes[dtype].dtype;  // the base's dtype is no matter of adapters
     if (!status && model->folder) status = keep_file(model->folder, 0, o);
     for (size_t i = 1; !status && tokenizer_folder && i < FILES; i++)
         status = keep_file(tokenizer_folder, i, o);
@@ -355,6 +386,7 @@ void dapt_model_origin_free(struct dapt_model_origin **origin) {
 const char *dapt_model_rounds(const struct dapt_model *model) {
     const char *name = NULL;
     for (size_t i = 0; model->origin && i < model->parameter_count; i++) {
+        if (!dapt_weights_written(model, &model->parameters[i])) continue;
         if (model->origin->written[i] == DAPT_FILE_BF16) return save_dtypes[DAPT_SAVE_BF16].name;
         if (model->origin->written[i] == DAPT_FILE_F16) name = save_dtypes[DAPT_SAVE_F16].name;
     }
@@ -369,7 +401,7 @@ enum dapt_status dapt_model_round(const struct dapt_model *model, uint64_t offse
         uint64_t begin = p->offset > offset ? p->offset : offset,
                  end = p->offset + p->count < offset + count ? p->offset + p->count
                                                              : offset + count;
-        if (begin < end)
+        if (begin < end && dapt_weights_written(model, p))
             status = dapt_floats_round(values + (begin - offset), end - begin,
                                        model->origin->written[i]);
     }
@@ -445,6 +477,33 @@ static enum dapt_status list_parameters(const struct dapt_model *m, struct dapt_
     return DAPT_OK;
 }
 
+// Adapters and what belongs to them, under the names that peft gives them: a tied matrix twice, as it
+// keeps embedding and head apart.
+static enum dapt_status list_adapters(const struct dapt_model *m, struct dapt_arena *arena,
+                                      struct saving *s) {
+    size_t most = m->parameter_count + 1;
+    struct dapt_file_entry *entries = dapt_arena_alloc(arena, most * sizeof *entries);
+    const struct dapt_parameter **parameters = dapt_arena_alloc(arena, most * sizeof *parameters);
+    const char *head = dapt_weights_head(m, arena);
+    if (!entries || !parameters || !head) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; i < m->parameter_count; i++) {
+        const struct dapt_parameter *p = &m->parameters[i];
+        const char *names[] = {p->name, m->tied && i == m->slots[DAPT_SLOT_EMBED] ? head : NULL};
+        for (int k = 0; k < 2 && names[k] && dapt_weights_written(m, p); k++) {
+            const char *name = dapt_arena_format(arena, DAPT_ADAPTER_PREFIX "%s", names[k]);
+            if (!name) return DAPT_ERROR_MEMORY;
+            parameters[s->count] = p;
+            entries[s->count++] = (struct dapt_file_entry){.name = name,
+                                                           .dtype = m->origin->written[i],
+                                                           .rank = p->rank,
+                                                           .shape = {p->shape[0], p->shape[1]}};
+        }
+    }
+    s->entries = entries;
+    s->parameters = parameters;
+    return DAPT_OK;
+}
+
 static enum dapt_status save_weights(const struct dapt_model *m, const char *folder,
                                      dapt_weights_get get, void *context) {
     static const char *const metadata[] = {"format", "pt", NULL};
@@ -453,7 +512,9 @@ static enum dapt_status save_weights(const struct dapt_model *m, const char *fol
     struct saving s = {.get = get, .context = context};
     s.piece = dapt_alloc_aligned(PIECE, sizeof *s.piece);
     enum dapt_status status = s.piece ? DAPT_OK : DAPT_ERROR_MEMORY;
-    if (!status && m->folder) {
+    if (!status && m->adapters) {
+        status = list_adapters(m, &arena, &s);
+    } else if (!status && m->folder) {
         s.count = o->count;
         s.entries = o->entries;
         s.parameters = o->parameters;
@@ -462,8 +523,8 @@ static enum dapt_status save_weights(const struct dapt_model *m, const char *fol
         status = list_parameters(m, &arena, &s);
     }
     if (!status)
-        status = dapt_safetensors_write(folder, "model", s.entries, s.count, metadata, 0, produce,
-                                        &s);
+        status = dapt_safetensors_write(folder, m->adapters ? "adapter_model" : "model", s.entries,
+                                        s.count, metadata, 0, produce, &s);
     free(s.piece);
     dapt_arena_free(&arena);
     return status;
@@ -510,9 +571,12 @@ enum dapt_status dapt_model_save(const struct dapt_model *model, const char *fol
         return dapt_fail(DAPT_ERROR_INTERNAL, "model %s: was not kept for saving", model->folder);
     enum dapt_status status = save_weights(model, folder, get, context);
     for (size_t i = 0; !status && i < FILES; i++) {
-        char *path = dapt_path_join(&arena, folder, file_names[i]);
+        bool adapters = i == 0 && model->adapters;
+        char *path = dapt_path_join(&arena, folder, adapters ? DAPT_ADAPTER_CONFIG : file_names[i]);
         if (!path)
             status = DAPT_ERROR_MEMORY;
+        else if (adapters)
+            status = dapt_adapters_write_config(model, path);
         else if (i == 0 && (!model->folder || o->dtype != DAPT_SAVE_MODEL))
             status = save_config(model, path);
         else if (o && o->files[i].data)

@@ -102,7 +102,7 @@ static void plan_checkpoints(const struct dapt_trainer *t, struct dapt_plan *pla
     if (t->config->data.eval_count) keep++;  // the best one
     plan->checkpoints_kept = plan->checkpoints < keep ? plan->checkpoints : keep;
     uint64_t element = dapt_file_dtype_size(DAPT_FILE_F32);  // moments, and exact parameters
-    plan->checkpoint_bytes = model->weight_count * (rounds ? element / 2 : element) +
+    plan->checkpoint_bytes = dapt_model_written(model) * (rounds ? element / 2 : element) +
                              model->trained_count * element * (rounds ? 3 : 2);
     bool more = plan->checkpoints > plan->checkpoints_kept;  // written before one is removed
     plan->disk_bytes = (plan->checkpoints_kept + more) * plan->checkpoint_bytes;

@@ -99,6 +99,7 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     cJSON_AddStringToObject(record, "data", t->data_hash);
     if (t->setup.replay) cJSON_AddStringToObject(record, "replay", t->replay_hash);
     cJSON_AddStringToObject(record, "model", t->model_hash);
+    if (*t->base_hash) cJSON_AddStringToObject(record, "base", t->base_hash);
     cJSON_AddStringToObject(record, "schedule", t->schedule_hash);
     cJSON_AddStringToObject(record, "objective",
                             dapt_objective_name(dapt_objective_kind(t->setup.objective)));
@@ -234,6 +235,13 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
         status = dapt_fail(DAPT_ERROR_INVALID,
                            "the model's config.json means another model than when the checkpoint "
                            "was written; set it back, or start another run folder for it");
+    }
+    if (!status && *t->base_hash && !dapt_json_has_text(record, "base", t->base_hash)) {
+        status = dapt_fail(
+            DAPT_ERROR_INVALID,
+            "%s: is not the base that the run's adapters were trained on: its "
+            "config.json or weights differ; set it back, or start another run folder",
+            t->setup.model->folder);
     }
     if (!status && !dapt_json_has_text(record, "data", t->data_hash)) {
         status = dapt_fail(

@@ -34,7 +34,7 @@ static enum dapt_status open_random(const struct dapt_config *config, struct dap
 // file in one.
 static enum dapt_status keep_model(struct dapt_setup *setup) {
     struct dapt_arena arena = {0};
-    const char *path = setup->config->tokenizer.path, *slash = path ? strrchr(path, '/') : NULL;
+    const char *path = setup->tokenizer_path, *slash = path ? strrchr(path, '/') : NULL;
     enum dapt_status status = DAPT_OK;
     if (slash && !dapt_is_dir(path)) {
         path = dapt_arena_copy(&arena, path, (size_t)(slash - path));
@@ -87,14 +87,48 @@ static void tell_frozen(const struct dapt_model *model, const struct dapt_report
                      told < tensors ? ", ..." : "");
 }
 
+static void tell_adapters(const struct dapt_model *model, const struct dapt_reporter *reporter) {
+    const struct dapt_adapters *adapters = model->adapters;
+    struct dapt_small_text count;
+    dapt_report_note(reporter, "adapters        %s of rank %u, factor %g, on %s%s",
+                     dapt_counted_text(adapters->count, "adapter", &count), adapters->rank,
+                     (double)adapters->factor, model->folder,
+                     !adapters->embeddings           ? ""
+                     : adapters->embeddings_rate > 0 ? ", with embedding and head"
+                                                     : "");
+}
+
+// New adapters, or more of those that the model was opened with.
+static enum dapt_status adapt(struct dapt_setup *setup) {
+    const struct dapt_lora *lora = setup->config->train.lora;
+    if (!lora) return DAPT_OK;
+    if (setup->model->adapters) return dapt_model_adapt_on(setup->model, lora, "train.lora");
+    if (!setup->model->folder)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "train.lora: \"model\" is of new weights, which there is nothing to adapt "
+                         "of: expected a model's folder");
+    return dapt_model_adapt(setup->model, lora, "train.lora");
+}
+
+// Adapters may come without a tokenizer: then it is that of their base.
+static enum dapt_status find_tokenizer(struct dapt_setup *setup) {
+    const struct dapt_config *config = setup->config;
+    setup->tokenizer_path = config->tokenizer.path;
+    if (!config->model || config->tokenizer.path != config->model) return DAPT_OK;
+    return dapt_model_tokenizer(&setup->model->arena, config->model, config->base,
+                                &setup->tokenizer_path);
+}
+
 static enum dapt_status open_model(struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     struct dapt_small_text count;
     enum dapt_status status = config->model ? refuse_run(config->model) : DAPT_OK;
     if (!status && config->model) status = check_checkpoint(config->model);
     if (!status)
-        status = config->model ? dapt_model_open(config->model, &setup->model)
+        status = config->model ? dapt_model_open_on(config->model, config->base, &setup->model)
                                : open_random(config, &setup->model);
+    if (!status) status = adapt(setup);
+    if (!status) status = find_tokenizer(setup);
     size_t frozen = 0;
     while (config->train.freeze && config->train.freeze[frozen]) frozen++;
     if (!status)
@@ -110,7 +144,10 @@ static enum dapt_status open_model(struct dapt_setup *setup, const struct dapt_r
     dapt_report_note(reporter, "model           %s, %s, %s parameters, %s trained",
                      config->model ? config->model : "new weights", dapt_setup_family(model),
                      dapt_count_text(model->weight_count, &count), part);
-    if (trained < model->weight_count) tell_frozen(model, reporter);
+    if (model->adapters)
+        tell_adapters(model, reporter);
+    else if (trained < model->weight_count)
+        tell_frozen(model, reporter);
     if (model->max_positions && config->data.sequence > model->max_positions) {
         return dapt_fail(DAPT_ERROR_INVALID,
                          "data.sequence is %" PRIu32 ", but the model has %" PRIu32 " positions",
@@ -194,7 +231,7 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
     const struct dapt_config *config = setup->config;
     char name[128];
     enum dapt_status status = dapt_tokenizer_open(setup->modules, config->tokenizer.plugin,
-                                                  config->tokenizer.options, config->tokenizer.path,
+                                                  config->tokenizer.options, setup->tokenizer_path,
                                                   &setup->tokenizer);
     uint32_t vocab = status ? 0 : dapt_tokenizer_vocab_size(setup->tokenizer);
     if (!status && objective_kind(setup) == DAPT_OBJECTIVE_CAUSAL &&
@@ -487,6 +524,9 @@ void dapt_setup_close(struct dapt_setup *setup) {
 }
 
 enum dapt_status dapt_setup_weights(struct dapt_setup *setup) {
-    if (setup->config->model) return dapt_engine_load(setup->engine, setup->config->model);
+    const char *folder = setup->config->model;
+    const struct dapt_adapters *adapters = setup->model->adapters;
+    enum dapt_status status = folder ? dapt_engine_load(setup->engine, folder) : DAPT_OK;
+    if (status || (folder && (!adapters || adapters->folder))) return status;
     return dapt_engine_init(setup->engine, setup->config->train.seed);
 }

@@ -11,6 +11,7 @@ struct dapt_setup {
     const struct dapt_config *config;  // outlives the setup
     struct dapt_modules *modules;
     struct dapt_model *model;
+    const char *tokenizer_path;  // as configured; NULL: none is needed
     struct dapt_tokenizer *tokenizer;
     struct dapt_objective *objective;
     struct dapt_corpus *domain, *replay;  // replay NULL: none

@@ -375,6 +375,10 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     }
     enum dapt_status status = dapt_model_hash(t->setup.model, &hash);
     if (!status) dapt_hash_text(hash, t->model_hash);
+    if (!status && t->setup.model->adapters) {
+        status = dapt_model_base_hash(t->setup.model, &hash);
+        if (!status) dapt_hash_text(hash, t->base_hash);
+    }
     if (!status) status = dapt_setup_schedule_hash(&t->setup, &hash);
     if (!status) dapt_hash_text(hash, t->schedule_hash);
     if (!status) status = dapt_fingerprint_create(t->config, &t->fingerprint);

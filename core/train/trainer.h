@@ -20,6 +20,7 @@ struct dapt_trainer {
     cJSON *fingerprint, *tokenizer;  // see fingerprint.h
     char fingerprint_hash[33], data_hash[33], model_hash[33], schedule_hash[33];
     char replay_hash[33];                 // "": no replay
+    char base_hash[33];                   // of the model under adapters; "": there are none
     struct dapt_batch **batches;          // [setup.micros] of one step
     struct dapt_evaluation *evaluations;  // [config->data.eval_count], the last ones
 

@@ -69,6 +69,23 @@ struct fixture {
 static const char
     *frozen[3];  // patterns of what make() freezes; those that match nothing are left out
 
+static const struct dapt_lora *lora;  // what make() adapts; NULL: nothing
+
+// B's off zero, so that A's have gradients; norm weights and biases off their neutral values, so that
+// theirs are put to the test.
+static void disturb(struct fixture *f) {
+    for (size_t p = 0; p < f->model->parameter_count; p++) {
+        const struct dapt_parameter *q = &f->model->parameters[p];
+        if (q->rank != 1 && q->group != DAPT_GROUP_ADAPTERS) continue;
+        float *values = malloc(q->count * sizeof *values);
+        double size = q->rank == 1 ? 0.3 : 0.1;
+        for (uint64_t i = 0; i < q->count; i++)
+            values[i] = (float)(q->init_fill + size * dapt_random_normal(9, p, i));
+        MUST(dapt_engine_write(f->engine, DAPT_STATE_PARAM, q->offset, q->count, values));
+        free(values);
+    }
+}
+
 static struct fixture make(const char *config, uint32_t sequences, enum dapt_recompute recompute,
                            unsigned threads) {
     struct fixture f = {0};
@@ -78,6 +95,11 @@ static struct fixture make(const char *config, uint32_t sequences, enum dapt_rec
     if (!backend) fail_msg("%s", dapt_error());
     MUST(dapt_json_parse("test", config, strlen(config), &json));
     MUST(dapt_model_from_json(json, &f.model));
+    if (lora && dapt_model_adapt(f.model, lora, "test")) {  // another family's targets: all
+        struct dapt_lora all = *lora;
+        all.targets = NULL;
+        MUST(dapt_model_adapt(f.model, &all, "test"));
+    }
     for (int i = 0; i < 3 && frozen[i]; i++) dapt_model_freeze(f.model, &frozen[i], 1, "test");
     MUST(dapt_device_open(dapt_host(), backend, 0,
                           &(struct dapt_device_options){.threads = threads}, &f.device));
@@ -91,17 +113,7 @@ static struct fixture make(const char *config, uint32_t sequences, enum dapt_rec
                                           .eps = 1e-8f};
     MUST(dapt_engine_create(f.model, f.device, &options, &f.engine));
     MUST(dapt_engine_init(f.engine, 7));
-    // Norm weights and biases off their neutral values, so that their gradients are put to the
-    // test.
-    for (size_t p = 0; p < f.model->parameter_count; p++) {
-        const struct dapt_parameter *q = &f.model->parameters[p];
-        if (q->rank != 1) continue;
-        float *values = malloc(q->count * sizeof *values);
-        for (uint64_t i = 0; i < q->count; i++)
-            values[i] = (float)(q->init_fill + 0.3 * dapt_random_normal(9, p, i));
-        MUST(dapt_engine_write(f.engine, DAPT_STATE_PARAM, q->offset, q->count, values));
-        free(values);
-    }
+    disturb(&f);
     return f;
 }
 
@@ -141,7 +153,8 @@ static double mean_loss(struct fixture *f, const struct dapt_batch *b) {
 
 static float *read_state(struct fixture *f, enum dapt_engine_state state) {
     float *values = calloc(f->model->flat_count, sizeof *values);
-    MUST(dapt_engine_read(f->engine, state, 0, f->model->flat_count, values));
+    uint64_t count = state == DAPT_STATE_PARAM ? f->model->flat_count : f->model->trained_count;
+    MUST(dapt_engine_read(f->engine, state, 0, count, values));
     return values;
 }
 
@@ -171,6 +184,7 @@ static void gradients_match_central_differences(void **state) {
         for (size_t p = 0; p < f.model->parameter_count; p++) {
             const struct dapt_parameter *q = &f.model->parameters[p];
             double expected = 0, size = 0, slope[2];
+            if (!q->trained) continue;
             // The direction of the gradient with half of it at random: a large slope, and every
             // element takes part.
             for (uint64_t i = 0; i < q->count; i++)
@@ -475,6 +489,49 @@ static void frozen_parameters_cost_nothing(void **state) {
     }
 }
 
+// Adapters of all matrices; of q and v alone, which are columns of one product with k; of one fused
+// matrix with embedding and head, and a frozen A: their gradients, and all that holds for whole models.
+static void adapters_are_parameters(void **state) {
+    static const char *const q_and_v[] = {"attention.q", "*.attention.v", NULL},
+                             *const fused[] = {"attention.qkv", NULL};
+    static const struct dapt_lora kinds[] = {
+        {.rank = 3, .alpha = 6},
+        {.rank = 4, .alpha = 1, .rslora = true, .targets = q_and_v, .embeddings = 0.5},
+        {.rank = 2, .alpha = 3, .targets = fused, .embeddings = 1}};
+    for (int kind = 0; kind < 3; kind++) {
+        lora = &kinds[kind];
+        if (kind) frozen[0] = "layers.1.attention.q*.lora_A";
+        gradients_match_central_differences(state);
+        recompute_and_threads_change_no_bit(state);
+        micro_batches_add_up(state);
+        generation_matches_the_full_pass(state);
+        memset(frozen, 0, sizeof frozen);
+    }
+    lora = NULL;
+}
+
+// Only what is trained has gradients and moments.
+static void adapters_cost_little(void **state) {
+    (void)state;
+    static const struct dapt_lora small = {.rank = 1, .alpha = 1};
+    lora = &small;
+    for (size_t c = 0; c < CONFIGS; c++) {
+        struct fixture f = make(configs[c], 1, DAPT_RECOMPUTE_NONE, 1);
+        const struct dapt_model *m = f.model;
+        uint64_t bytes[DAPT_BUFFER_ROLE_COUNT], own = 0;
+        dapt_engine_memory(f.engine, bytes);
+        for (size_t p = m->adapters->first; p < m->parameter_count; p++)
+            own += m->parameters[p].count;
+        assert_int_equal(dapt_model_trained(m), own);
+        assert_true(own < m->weight_count / 5);
+        assert_int_equal(bytes[DAPT_BUFFER_GRAD], 4 * m->trained_count);
+        assert_int_equal(bytes[DAPT_BUFFER_MOMENT1], 4 * m->trained_count);
+        assert_int_equal(bytes[DAPT_BUFFER_FROZEN], 4 * (m->flat_count - m->trained_count));
+        unmake(&f);
+    }
+    lora = NULL;
+}
+
 static void sixteen_bits_generate(void **state) {
     (void)state;
     float logits[3][50];
@@ -571,6 +628,8 @@ int main(void) {
         cmocka_unit_test(sixteen_bits_are_near),
         cmocka_unit_test(sixteen_bits_generate),
         cmocka_unit_test(frozen_parameters_cost_nothing),
+        cmocka_unit_test(adapters_are_parameters),
+        cmocka_unit_test(adapters_cost_little),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
         cmocka_unit_test(an_infinite_loss_changes_nothing),
     };

@@ -32,6 +32,7 @@ static enum tool_exit run_verify(void *arguments) {
     struct dapt_context *context = NULL;
     struct tally tally = {0};
     struct dapt_verify_options options = {.folder = a->common.plain.plain[0],
+                                          .base = a->common.base,
                                           .backend = a->common.backend,
                                           .device = a->common.device,
                                           .threads = (uint32_t)a->common.threads,
@@ -51,6 +52,7 @@ static enum tool_exit run_verify(void *arguments) {
 }
 
 static const struct tool_option verify_options[] = {
+    TOOL_BASE_OPTION,
     {"--tolerance", "E", "largest relative error that holds; default: 1e-4", TOOL_REAL,
      offsetof(struct verify_arguments, tolerance), 1e-12, 1, false},
     {"--output", "FILE", "without FOLDER: writes the figures to a file, as JSON", TOOL_TEXT,

@@ -5,12 +5,12 @@
 
 extern const struct tool_command tool_train, tool_plan, tool_eval, tool_generate, tool_tokenize,
     tool_verify, tool_bench, tool_devices, tool_plugins, tool_cache, tool_preview, tool_score,
-    tool_probe, tool_import, tool_export;
+    tool_probe, tool_import, tool_export, tool_merge;
 
 const struct tool_command *const tool_commands[] = {
     &tool_train,    &tool_plan,     &tool_preview, &tool_eval,   &tool_score,  &tool_probe,
-    &tool_generate, &tool_tokenize, &tool_import,  &tool_export, &tool_verify, &tool_bench,
-    &tool_devices,  &tool_plugins,  &tool_cache,   NULL,
+    &tool_generate, &tool_tokenize, &tool_merge,   &tool_import, &tool_export, &tool_verify,
+    &tool_bench,    &tool_devices,  &tool_plugins, &tool_cache,  NULL,
 };
 
 const struct tool_code tool_codes[] = {
@@ -29,7 +29,8 @@ const struct tool_code tool_codes[] = {
 const char tool_about[] = "continues the pretraining of a language model on your own text";
 const char tool_model_about[] =
     "MODEL is a Hugging Face folder, a checkpoint, the folder of a run (its latest checkpoint), or "
-    "RUN/best.";
+    "RUN/best; of a model, or of adapters, which stand for the model that they belong to with "
+    "them.";
 
 const struct tool_command *tool_find_command(const char *name) {
     for (const struct tool_command *const *command = tool_commands; *command; command++)

@@ -58,6 +58,7 @@ enum dapt_status tool_print_json(cJSON *value) {
 
 struct dapt_model_options tool_model(const struct tool_model_arguments *arguments) {
     return (struct dapt_model_options){.model = arguments->plain.plain[0],
+                                       .base = arguments->base,
                                        .tokenizer = arguments->tokenizer,
                                        .backend = arguments->backend,
                                        .device = arguments->device,
@@ -74,6 +75,7 @@ const struct tool_option tool_device_options[] = {
     {0},
 };
 const struct tool_option tool_tokenizer_options[] = {
+    TOOL_BASE_OPTION,
     {"--tokenizer", "ID", "tokenizer plugin, where the folder does not say which", TOOL_TEXT,
      offsetof(struct tool_model_arguments, tokenizer), 0, 0, false},
     {0},

@@ -108,9 +108,16 @@ enum dapt_status tool_print_json(cJSON *value);
 // The arguments of a command that opens a model begin with this, and the shared tables fill it.
 struct tool_model_arguments {
     struct tool_arguments plain;
-    const char *backend, *device, *tokenizer;
+    const char *backend, *device, *tokenizer, *base;
     uint64_t threads;
 };
+#define TOOL_BASE_OPTION                                                           \
+    {                                                                              \
+        "--base", "FOLDER",                                                        \
+            "of adapters: the model that they belong to, where it is not the one " \
+            "that they name",                                                      \
+            TOOL_TEXT, offsetof(struct tool_model_arguments, base), 0, 0, false    \
+    }
 extern const struct tool_option tool_device_options[], tool_tokenizer_options[];
 // Of the model that the first plain argument names.
 struct dapt_model_options tool_model(const struct tool_model_arguments *arguments);

@@ -201,10 +201,12 @@ DAPT_EXPORT enum dapt_status dapt_preview(const struct dapt_preview_options *opt
 // ------------------------------------------------------------------ working with a model's folder
 //
 // A model is named by a Hugging Face folder, by a checkpoint of a run, by a run's folder (its
-// latest checkpoint), or by RUN/best or RUN/latest.
+// latest checkpoint), or by RUN/best or RUN/latest. Any of them may hold adapters (LoRA), as a run that
+// trains such writes them or peft does: they stand for the model that they belong to with them.
 
 struct dapt_model_options {
     const char *model;
+    const char *base;  // of adapters; NULL: the one that they name
     // id of a plugin; NULL: what the checkpoint was trained with, else "hf"
     const char *tokenizer;
     const char *backend;  // NULL: "auto"
@@ -337,6 +339,17 @@ DAPT_EXPORT enum dapt_status dapt_tokenize(struct dapt_context *context,
                                            size_t length, bool special, dapt_emit_ids emit,
                                            void *user);
 
+// ------------------------------------------------------------------------------------------ merge
+
+struct dapt_merge_options {
+    const char *model;   // adapters: a folder, a checkpoint or a run
+    const char *base;    // of them; NULL: the one that they name
+    const char *folder;  // that is written; it is not there yet
+    const char *dtype;   // "float32", "bfloat16", "float16"; NULL: as the base has it
+};
+// Writes the base with the adapters merged into its matrices, as a plain model.
+DAPT_EXPORT enum dapt_status dapt_merge(const struct dapt_merge_options *options);
+
 // ------------------------------------------------------------------------------------------- GGUF
 
 // What was written. `dtype`: of the matrices, "float32", "Q8_0".
@@ -404,6 +417,7 @@ typedef void (*dapt_verify_callback)(void *user, const struct dapt_verify_row *r
 
 struct dapt_verify_options {
     const char *folder;  // a model with golden.safetensors and golden.json; NULL: see below
+    const char *base;    // as in dapt_model_options
     const char *backend, *device;  // as in dapt_model_options
     uint32_t threads;
     double tolerance;    // with a folder; 0: 1e-4

@@ -1,0 +1,88 @@
+#include "infer/merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint/checkpoint.h"
+#include "host/config.h"
+#include "infer/session.h"
+
+static enum dapt_status put(void *context, uint64_t offset, const float *values, uint64_t count) {
+    memcpy((float *)context + offset, values, count * sizeof *values);
+    return DAPT_OK;
+}
+
+static enum dapt_status get(void *context, uint64_t offset, float *values, uint64_t count) {
+    memcpy(values, (const float *)context + offset, count * sizeof *values);
+    return DAPT_OK;
+}
+
+static enum dapt_status choose_dtype(const char *name, enum dapt_save_dtype *dtype) {
+    unsigned choice = DAPT_SAVE_MODEL;
+    enum dapt_status status = name ? dapt_config_choose("checkpoint.dtype", name, &choice)
+                                   : DAPT_OK;
+    *dtype = (enum dapt_save_dtype)choice;
+    return status;
+}
+
+// Under another name, and renamed: under its own it is whole or not there.
+static enum dapt_status write_model(struct dapt_arena *arena, const struct dapt_model *model,
+                                    const char *folder, float *flat) {
+    const char *end = folder + strlen(folder);
+    while (end > folder + 1 && end[-1] == '/') end--;
+    char *part = dapt_arena_format(arena, "%.*s.part", (int)(end - folder), folder);
+    enum dapt_status status = part ? dapt_remove_tree(part) : DAPT_ERROR_MEMORY;
+    if (!status) status = dapt_mkdirs(part);
+    if (!status) status = dapt_model_save(model, part, get, flat);
+    if (!status) status = dapt_sync_dir(part);
+    if (!status) status = dapt_rename(part, folder);
+    if (!status || !part) return status;
+    struct dapt_string reason = {0};  // removing what was begun must not replace the reason
+    if (dapt_string_format(&reason, "%s", dapt_error()) == DAPT_OK) {
+        dapt_remove_tree(part);
+        dapt_fail(status, "%s", reason.data);
+    }
+    dapt_string_free(&reason);
+    return status;
+}
+
+static enum dapt_status merge(struct dapt_session *session, enum dapt_save_dtype dtype,
+                              const char *folder) {
+    struct dapt_model *model = session->model;
+    const char *tokenizer;
+    enum dapt_status status = dapt_model_tokenizer(&session->arena, session->folder, session->base,
+                                                   &tokenizer);
+    float *flat = status ? NULL : dapt_alloc_aligned(model->flat_count, sizeof *flat);
+    if (!status && !flat) status = DAPT_ERROR_MEMORY;
+    if (!status) status = dapt_model_load(model, session->folder, put, flat);
+    if (!status) status = dapt_model_merge(model, flat);
+    if (!status) status = dapt_model_keep(model, tokenizer, dtype);
+    if (!status) status = write_model(&session->arena, model, folder, flat);
+    free(flat);
+    return status;
+}
+
+enum dapt_status dapt_merge_folder(const struct dapt_merge_options *options) {
+    struct dapt_session session = {.base = options->base};
+    enum dapt_save_dtype dtype;
+    enum dapt_status status = choose_dtype(options->dtype, &dtype);
+    if (!status && (dapt_is_dir(options->folder) || dapt_is_file(options->folder)))
+        status = dapt_fail(DAPT_ERROR_INVALID, "%s: is there already; expected a new folder",
+                           options->folder);
+    if (!status) status = dapt_session_folder(&session.arena, options->model, &session.folder);
+    if (!status) {
+        status = dapt_checkpoint_record(session.folder, &session.record);
+        if (status == DAPT_END) status = DAPT_OK;
+    }
+    if (!status) status = dapt_checkpoint_files(session.folder, session.record, false);
+    if (!status) status = dapt_checkpoint_files(session.folder, session.record, true);
+    if (!status) status = dapt_session_model(&session);
+    if (!status && !session.model->adapters)
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "%s: holds no adapters (adapter_config.json): there is nothing to merge",
+                           session.folder);
+    if (!status) status = dapt_checkpoint_base(session.record, session.model);
+    if (!status) status = merge(&session, dtype, options->folder);
+    dapt_session_close(&session);
+    return status;
+}
