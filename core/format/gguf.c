@@ -297,7 +297,7 @@ enum dapt_status dapt_gguf_open(const char *path, struct dapt_gguf **out) {
     f->path = dapt_arena_copy(&f->arena, path, strlen(path));
     enum dapt_status status = f->path ? dapt_map_open(path, &f->map) : DAPT_ERROR_MEMORY;
     if (!status) status = read_head(f, counts);
-    f->values = dapt_arena_alloc(&f->arena, ((size_t)counts[1] + 1) * sizeof *f->values);
+    if (!status) f->values = dapt_arena_alloc(&f->arena, (counts[1] + 1) * sizeof *f->values);
     if (!status && !f->values) status = DAPT_ERROR_MEMORY;
     for (; f->value_count < counts[1] && !status; f->value_count++)
         status = take_value(f, &f->values[f->value_count]);

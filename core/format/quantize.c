@@ -60,7 +60,9 @@ static void encode_q8_0(const float *in, uint64_t count, uint8_t *out) {
     for (; count; count--, in += 32, out += 34) {
         float most = 0;
         for (int i = 0; i < 32; i++) most = fmaxf(most, fabsf(in[i]));
-        float scale = most / 127, inverse = most > 0 ? 127 / most : 0;
+        float scale = most / 127, inverse = 1 / scale;
+        if (!isfinite(inverse))
+            inverse = 0;  // nothing there, or nothing that float16 has a scale for
         put_half(scale, out);
         for (int i = 0; i < 32; i++) out[2 + i] = (uint8_t)(int8_t)roundf(in[i] * inverse);
     }

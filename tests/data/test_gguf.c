@@ -128,6 +128,10 @@ static void q8_0_is_as_near_as_it_can_be(void **state) {
     for (int i = 0; i < 32; i++) most = fmaxf(most, fabsf(in[i]));
     for (int i = 0; i < 64; i++) assert_true(fabsf(in[i] - out[i]) <= most / 127 * 0.55f);
     assert_int_equal(out[40], 0);
+    in[33] = 1e-40f;  // its reciprocal is infinite
+    t->encode(in, 2, blocks);
+    t->decode(blocks, 2, out);
+    assert_true(out[33] == 0);
 }
 
 // ----------------------------------------------------------------------------------------- writing
