@@ -1,18 +1,19 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
-#include "lib/reduce.glsl"
 // Cross-entropy of rows of logits, one workgroup a row. With z = softcap(scale * logit):
 //   loss = logsumexp(z) - z[target], 0 where target < 0
-//   logits [N,V], targets [N], seed [1] -> loss [N]
+//   logits [N,V] (rows aligned for vec4), targets [N], seed [1] -> loss [N]
 // GRADIENT: logits become d(seed * loss) / d(logit) in place, 0 where target < 0. For each row:
-//   1. m = max(z)
-//   2. l = sum of exp(z - m); loss = m - z[target] + log(l)
-//   3. GRADIENT: softmax(z) - one_hot(target), times the derivatives of cap and scale
+//   1. m = max(z), l = sum of exp(z - m) in one pass (Milakov and Gimelshein 2018), a part of each an
+//      invocation; loss = m - z[target] + log(l)
+//   2. GRADIENT: softmax(z) - one_hot(target), times the derivatives of cap and scale
+// Where m is not finite, 0 takes its place in exponents.
 layout(constant_id = 2) const bool GRADIENT = false;
+const uint ROUND = 4;   // vec4s of an invocation for which l is rescaled once
 
 layout(push_constant, std430) uniform Push {
-    Floats logits;
+    Floats4 logits;
     Indices targets;
     Inputs seed;
     Floats loss;
@@ -20,50 +21,77 @@ layout(push_constant, std430) uniform Push {
     float scale, softcap;
 } p;
 
-shared float maxima[WIDTH];
-shared float target_logit;   // z[target]
+shared float part_m[WIDTH], part_l[WIDTH];
 
-float max_width(float value) {
-    uint tid = gl_LocalInvocationID.x;
-    maxima[tid] = value;
-    barrier();
-    for (uint step = WIDTH / 2; step > 0; step /= 2) {
-        if (tid < step && maxima[tid + step] > maxima[tid]) maxima[tid] = maxima[tid + step];
-        barrier();
-    }
-    float m = maxima[0];
-    barrier();
-    return m;
+vec4 scores(uint at) {
+    vec4 z = p.scale * p.logits.at[at];
+    if (p.softcap > 0.0) [[unroll]] for (uint j = 0; j < 4; j++) z[j] = softcap(z[j], p.softcap);
+    return z;
+}
+float larger(float m, float z) {   // m where z is not a number
+    return z > m ? z : m;
+}
+float shift_of(float m) {
+    return finite(m) ? m : 0.0;
 }
 
-void scored_row(uint row, int target) {
-    uint tid = gl_LocalInvocationID.x, base = row * p.stride;
-    float m = MINUS_INFINITY, l = 0.0;
-    // 1
-    for (uint c = tid; c < p.cols; c += WIDTH) {
-        float z = softcap(p.scale * p.logits.at[base + c], p.softcap);
-        m = z > m ? z : m;
-        if (c == uint(target)) target_logit = z;
-        if (GRADIENT) p.logits.at[base + c] = z;
+// The m and l of an invocation's columns.
+void sum_columns(uint base, out float m, out float l) {
+    m = MINUS_INFINITY;
+    l = 0.0;
+    for (uint first = gl_LocalInvocationID.x; first * 4 < p.cols; first += ROUND * WIDTH) {
+        vec4 z[ROUND];
+        float m_old = m;
+        [[unroll]] for (uint i = 0; i < ROUND; i++) {
+            uint c = (first + i * WIDTH) * 4;
+            z[i] = scores(base + min(c, p.cols - 1) / 4);
+            [[unroll]] for (uint j = 0; j < 4; j++) {
+                if (c + j >= p.cols) z[i][j] = MINUS_INFINITY;
+                m = larger(m, z[i][j]);
+            }
+        }
+        float shift = shift_of(m);
+        l *= safe_exp(m_old - shift);
+        [[unroll]] for (uint i = 0; i < ROUND; i++)
+            [[unroll]] for (uint j = 0; j < 4; j++) l += safe_exp(z[i][j] - shift);
     }
-    m = max_width(m);
-    float z_target = target_logit;   // before the next row's is written
-    if (!finite(m)) m = 0.0;
-    // 2
-    for (uint c = tid; c < p.cols; c += WIDTH) {
-        float z = p.logits.at[base + c];
-        if (!GRADIENT) z = softcap(p.scale * z, p.softcap);
-        l += safe_exp(z - m);
+}
+
+// The m and l of the row, from those of all invocations, as a tree.
+void reduce(inout float m, inout float l) {
+    uint tid = gl_LocalInvocationID.x;
+    part_m[tid] = m;
+    part_l[tid] = l;
+    barrier();
+    for (uint step = WIDTH / 2; step > 0; step /= 2) {
+        if (tid < step) {
+            float m_both = larger(part_m[tid], part_m[tid + step]), shift = shift_of(m_both);
+            part_l[tid] = part_l[tid] * safe_exp(part_m[tid] - shift) + part_l[tid + step] * safe_exp(part_m[tid + step] - shift);
+            part_m[tid] = m_both;
+        }
+        barrier();
     }
-    l = sum_width(l);
+    m = part_m[0];
+    l = part_l[0];
+    barrier();
+}
+
+void scored_row(uint row, uint target) {
+    uint tid = gl_LocalInvocationID.x, base = row * p.stride / 4;
+    float z_target = scores(base + target / 4)[target % 4], m, l;
+    sum_columns(base, m, l);   // 1
+    reduce(m, l);
+    m = shift_of(m);
     if (tid == 0) p.loss.at[row] = (m - z_target) + safe_log(l);
     if (!GRADIENT) return;
-    // 3
-    float factor = p.seed.at[0] * p.scale, over_l = 1.0 / l;
-    for (uint c = tid; c < p.cols; c += WIDTH) {
-        float z = p.logits.at[base + c], dz = safe_exp(z - m) * over_l;
-        if (c == uint(target)) dz -= 1.0;
-        p.logits.at[base + c] = factor * dz * softcap_grad(z, p.softcap);
+    float factor = p.seed.at[0] * p.scale, over_l = 1.0 / l;   // 2
+    for (uint v = tid; v * 4 < p.cols; v += WIDTH) {
+        vec4 z = scores(base + v), dz;
+        [[unroll]] for (uint j = 0; j < 4; j++) {
+            dz[j] = safe_exp(z[j] - m) * over_l - (v * 4 + j == target ? 1.0 : 0.0);
+            if (p.softcap > 0.0) dz[j] *= softcap_grad(z[j], p.softcap);
+        }
+        p.logits.at[base + v] = factor * dz;
     }
 }
 
@@ -71,11 +99,12 @@ void main() {
     for (uint row = gl_WorkGroupID.x; row < p.rows; row += gl_NumWorkGroups.x) {
         int target = p.targets.at[min(row, p.rows - 1)];
         if (target >= 0) {
-            scored_row(row, target);
+            scored_row(row, uint(target));
         } else {
             if (gl_LocalInvocationID.x == 0) p.loss.at[row] = 0.0;
             if (GRADIENT)
-                for (uint c = gl_LocalInvocationID.x; c < p.cols; c += WIDTH) p.logits.at[row * p.stride + c] = 0.0;
+                for (uint v = gl_LocalInvocationID.x; v * 4 < p.cols; v += WIDTH)
+                    p.logits.at[row * p.stride / 4 + v] = vec4(0.0);
         }
     }
 }

@@ -182,12 +182,13 @@ static struct vk_view resolve(const struct dapt_program *program,
                               struct dapt_buffer *const *buffers, uint32_t index) {
     if (index >= program->tensor_count) return (struct vk_view){0};
     const struct dapt_tensor *t = &program->tensors[index];
-    struct vk_view view = {.address = buffers != NULL ? buffers[t->buffer]->address + t->offset : 4,
-                           .rows = t->shape[0],
-                           .inner = 1,
-                           .cols = 1,
-                           .stride = t->stride,
-                           .dtype = t->dtype};
+    struct vk_view view = {
+        .address = (buffers != NULL ? buffers[t->buffer]->address : 256) + t->offset,
+        .rows = t->shape[0],
+        .inner = 1,
+        .cols = 1,
+        .stride = t->stride,
+        .dtype = t->dtype};
     if (t->rank > 1) view.cols = t->shape[t->rank - 1];
     for (uint32_t d = 1; d + 1 < t->rank; d++) view.inner *= t->shape[d];
     return view;

@@ -1,13 +1,20 @@
 // FlashAttention-2 (Dao 2023): attention_no_shared*.comp, with one query or key an invocation, for
-// small heads and on software devices; else the shaders whose workgroups share tiles. The backward
-// pass computes dq, then dk and dv, so that every sum has one owner.
+// small heads, on software devices, and where rows are not aligned for loads of vec4; else the
+// shaders whose workgroups share tiles. The backward pass computes dq, then dk and dv, so that
+// every sum has one owner.
 #include "lower.h"
 
-#define TILE 32  // rows of a tile of queries or keys, as in lib/attention.glsl
-#define TILE_INVOCATIONS 128
 #define NO_SHARED_MAX_D 32  // the largest head for attention_no_shared*.comp
 #define NO_SHARED_MAX_D_SOFTWARE 64
 #define MAX_KEY_FLOATS 64  // of the keys of a round there, of which there are 8 at most
+
+// Tiles, as in lib/attention.glsl: 8 x 4 scores an invocation, threads_x invocations across. The
+// wider a tile, the fewer registers hold what is as wide as a head.
+#define TILE_INVOCATIONS 64
+#define TILE_TM 8
+#define MAX_TD4 2     // vec4s of a row of y or dq that an invocation has, at most
+#define MAX_TD4_KV 1  // of dk and of dv
+#define MAX_THREADS_X 32
 
 struct attention {
     int64_t queries, keys;  // rows of one sequence
@@ -15,38 +22,57 @@ struct attention {
     int64_t width;  // of a workgroup without shared memory; 0: with
 };
 
+static bool vec4_aligned(const struct vk_view *v) {
+    return v->address % 16 == 0 && v->stride % 4 == 0 && v->cols % 4 == 0;
+}
+
 static struct attention attention_of(const struct vk_lowering *l, const struct vk_view *q,
                                      const struct vk_view *k) {
     int64_t sequences = l->op->u.attention.sequences,
             largest = l->device->limits.software ? NO_SHARED_MAX_D_SOFTWARE : NO_SHARED_MAX_D;
     struct attention a = {
         q->rows / sequences, k->rows / sequences, q->inner, k->inner, q->cols, sequences, 0};
-    if (a.D <= largest) a.width = l->device->limits.software ? 8 : 64;
+    bool aligned = true;  // all that has heads
+    for (int i = 0; i < DAPT_OP_INPUTS; i++)
+        aligned = aligned && (l->in[i].cols != a.D || vec4_aligned(&l->in[i]));
+    for (int i = 0; i < DAPT_OP_OUTPUTS; i++)
+        aligned = aligned && (l->out[i].cols != a.D || vec4_aligned(&l->out[i]));
+    if (a.D <= largest || !aligned) a.width = l->device->limits.software ? 8 : 64;
     return a;
 }
 
+static int64_t threads_x(const struct attention *a, int64_t max_td4) {
+    int64_t x = 8;
+    while (x < MAX_THREADS_X && ceil_div(a->D / 4, x) > max_td4) x *= 2;
+    return x;
+}
+
 // `matmuls`: how many the pass has for each tile of scores; the softmax counts as much again.
+// Workgroups have tiles of keys in the pass for dk and dv, of queries in the others.
 static struct vk_pass *begin(struct vk_lowering *l, const struct attention *a,
                              enum vk_shader no_shared, enum vk_shader tiles, int matmuls) {
     struct vk_pass *p = vk_pass(l, a->width > 0 ? no_shared : tiles);
+    bool by_key = tiles == SHADER_ATTENTION_GRAD_KV;
+    int64_t x = threads_x(a, by_key ? MAX_TD4_KV : MAX_TD4);
+    int64_t tile = a->width > 0 ? a->width : TILE_TM * TILE_INVOCATIONS / x;
     vk_shape_constants(p, (struct vk_shape){a->width > 0 ? a->width : TILE_INVOCATIONS, 1});
     vk_constant(p, a->D);
     vk_constant(p, a->heads);
     vk_constant(p, a->kv_heads);
     vk_constant(p, l->op->u.attention.window);
     vk_constant(p, l->op->u.attention.softcap > 0);
-    if (a->width > 0) vk_constant(p, max_i64(1, min_i64(8, MAX_KEY_FLOATS / a->D)));
+    vk_constant(p, a->width > 0 ? max_i64(1, min_i64(8, MAX_KEY_FLOATS / a->D)) : x);
+    vk_groups(p, ceil_div(by_key ? a->keys : a->queries, tile), by_key ? a->kv_heads : a->heads,
+              a->sequences);
     p->work = 4.0 * matmuls * (double)(a->sequences * a->queries) *
               (double)(a->keys * a->heads * a->D);
     p->splittable = true;
     return p;
 }
 
-static void end(struct vk_lowering *l, struct vk_pass *p, const struct attention *a, int64_t rows,
-                int64_t heads) {
+static void end(struct vk_lowering *l, struct vk_pass *p) {
     vk_float(p, l->op->u.attention.scale);
     vk_float(p, l->op->u.attention.softcap);
-    vk_groups(p, ceil_div(rows, a->width > 0 ? a->width : TILE), heads, a->sequences);
 }
 
 void vk_op_attention(struct vk_lowering *l) {
@@ -61,7 +87,7 @@ void vk_op_attention(struct vk_lowering *l) {
     vk_word(p, k->stride);
     vk_word(p, v->stride);
     vk_word(p, y->stride);
-    end(l, p, &a, a.queries, a.heads);
+    end(l, p);
 }
 
 enum { DY, Q, K, V, Y, LSE, FIRST, LAST };
@@ -71,8 +97,8 @@ static void lower_delta(struct vk_lowering *l, const struct attention *a,
                         const struct vk_view *delta) {
     const struct vk_view *dy = &l->in[DY], *y = &l->in[Y];
     struct vk_pass *p = vk_pass(l, SHADER_ATTENTION_DELTA);
-    struct vk_shape shape = {vk_workgroup(l), 1};
-    vk_shape_constants(p, shape);
+    int64_t width = min_i64(vk_next_power_of_two(a->D / 4), 32), height = vk_workgroup(l) / width;
+    vk_shape_constants(p, (struct vk_shape){width, height});
     vk_reads(p, dy);
     vk_reads(p, y);
     vk_writes(p, delta);
@@ -81,7 +107,7 @@ static void lower_delta(struct vk_lowering *l, const struct attention *a,
     vk_word(p, a->D);
     vk_word(p, dy->stride);
     vk_word(p, y->stride);
-    vk_element_groups(l, p, shape, 1, dy->rows * a->heads);
+    vk_element_groups(l, p, (struct vk_shape){height, 1}, 1, dy->rows * a->heads);
 }
 
 static void read_all(struct vk_lowering *l, struct vk_pass *p, const int *which, int count) {
@@ -106,7 +132,7 @@ static void lower_dq(struct vk_lowering *l, const struct attention *a,
     vk_word(p, a->keys);
     for (int i = DY; i <= (a->width > 0 ? Y : V); i++) vk_word(p, l->in[i].stride);
     vk_word(p, l->out[DQ].stride);
-    end(l, p, a, a->queries, a->heads);
+    end(l, p);
 }
 
 // dk and dv.
@@ -123,7 +149,7 @@ static void lower_dkv(struct vk_lowering *l, const struct attention *a,
     for (int i = DY; i <= V; i++) vk_word(p, l->in[i].stride);
     vk_word(p, l->out[DK].stride);
     vk_word(p, l->out[DV].stride);
-    end(l, p, a, a->keys, a->kv_heads);
+    end(l, p);
 }
 
 void vk_op_attention_grad(struct vk_lowering *l) {

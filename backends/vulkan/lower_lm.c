@@ -26,7 +26,7 @@ static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t
     struct vk_pass *p = vk_pass(l, SHADER_LM_SOFTMAX);
     int64_t width = l->device->limits.software
                         ? 8
-                        : min_i64(vk_next_power_of_two(logits->cols), vk_workgroup(l));
+                        : min_i64(vk_next_power_of_two(ceil_div(logits->cols, 4)), vk_workgroup(l));
     vk_shape_constants(p, (struct vk_shape){width, 1});
     vk_constant(p, gradient);
     vk_writes(p, logits);

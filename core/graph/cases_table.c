@@ -115,6 +115,9 @@ static const struct dapt_case_shape sight_shapes[] = {
     SEQUENCES(2, 4, 64, 3, 3, 33, HOLES, TEST),
     SEQUENCES(8, 130, 130, 4, 2, 8, CAUSAL, TEST),
     SEQUENCES(16, 33, 33, 1, 1, 64, LONG_DOCUMENTS, TEST),
+    SEQUENCES(1, 200, 200, 4, 2, 64, LONG_DOCUMENTS, TEST),
+    SEQUENCES(1, 150, 150, 2, 1, 80, CAUSAL, TEST),
+    SEQUENCES(1, 70, 70, 1, 1, 256, HOLES, TEST),
     END,
 };
 static const struct dapt_case_shape small_attention[] = {
@@ -258,6 +261,7 @@ static const struct dapt_case_row rows[] = {
     ATTENTIONS(0, 0, 2, LIST(SEQUENCES(2, 70, 70, 3, 3, 20, CAUSAL, TEST))),
     ATTENTIONS(0, 17, 3, LIST(SEQUENCES(2, 100, 100, 4, 2, 13, HOLES, TEST))),
     ATTENTIONS(0, 1, 0, LIST(SEQUENCES(1, 64, 64, 2, 1, 32, CAUSAL, TEST))),
+    ATTENTIONS(0, 100, 5, LIST(SEQUENCES(1, 300, 300, 2, 1, 128, LONG_DOCUMENTS, TEST))),
     ATTENTIONS(0, 50, 4, LIST(SEQUENCES(2, 3, 131, 4, 1, 64, CACHE, TEST))),
     ATTENTIONS(0, 20, 2, LIST(SEQUENCES(4, 70, 70, 8, 4, 12, HOLES, TEST))),
     ATTENTIONS(0.7f, 0, 0, small_attention),

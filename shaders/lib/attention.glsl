@@ -5,137 +5,225 @@
 //   m, l      running maximum and sum of a row of scores; alpha: exp(m_old - m_new)
 //   o         output before the division by l; y is the output O, lse the row's logsumexp L
 //   delta     rowsum(dy * y), D in the paper; D here is the head size
-// A tile of scores is TILE x TILE and belongs to INVOCATIONS invocations: (x, y) of 16 x 8 has its
-// rows y + 8 i and its columns x + 16 j, and columns x + 16 j of what is as wide as a head.
+//   Br x Bc   rows and columns of a tile of scores
+//
+// A tile belongs to WIDTH = THREADS_X x THREADS_Y invocations (x, y). Each has TM x 4 of its
+// scores: rows y + i THREADS_Y, columns 4 x + j; and of what is as wide as a head TM x TD4 vec4s:
+// the same rows, columns x + w THREADS_X. Operands are read by vec4: D, addresses and strides are
+// multiples of 4 floats; `Rows`, positions and pitches count vec4s.
 //
 // The mask: a query sees the keys max(first, last - window + 1) <= key <= last, here as
-// [key_begin, key_end).
+// [key_begin, key_end). Where all queries of a tile see all its keys, nothing is masked.
 layout(constant_id = 2) const uint D = 64;         // head size
 layout(constant_id = 3) const uint HEADS = 1;      // of queries
 layout(constant_id = 4) const uint KV_HEADS = 1;   // of keys and values (grouped-query attention)
 layout(constant_id = 5) const uint WINDOW = 0;     // sliding window; 0: none
 layout(constant_id = 6) const bool CAPPED = false; // scores have a softcap
+layout(constant_id = 7) const uint THREADS_X = 8;  // 8, 16 or 32
 
-const uint TILE = 32;                              // Br = Bc: rows of a tile of queries, of keys
-const uint THREADS_X = 16, THREADS_Y = 8, INVOCATIONS = THREADS_X * THREADS_Y;
-const uint TM = TILE / THREADS_Y, TN = TILE / THREADS_X;   // scores of an invocation: TM x TN
-const uint TD = (D + THREADS_X - 1) / THREADS_X;   // columns of a head of an invocation: TM x TD
-const uint BK = D < 16 ? D : 16;                   // columns of a head in shared memory at a time
-const uint PITCH = TILE + 1;                       // of rows in shared memory, against bank conflicts
-const uint SCORES = TM * TN, SUMS = TM * TD;
+const uint THREADS_Y = WIDTH / THREADS_X, TM = 8, TN = 4;
+const uint BR = TM * THREADS_Y, BC = TN * THREADS_X;
+const uint D4 = D / 4;                                       // vec4s of a row of a head
+const uint TD4 = (D4 + THREADS_X - 1) / THREADS_X, SUMS = TM * TD4;
+// Operands of s = a b^T are in shared memory in chunks of columns: BK vec4s of each row of a and b.
+const uint MAX_BK = THREADS_X > 16 ? 4 : 8, CHUNKS = (D4 + MAX_BK - 1) / MAX_BK;
+const uint BK = (D4 + CHUNKS - 1) / CHUNKS, PITCH = BK | 1;  // odd, against bank conflicts
+// Operands of o += p v: all of p, and v in chunks of BV rows.
+const uint PITCH_P = THREADS_X + 1, BV = D4 > 32 ? 4 : D4 > 16 ? 8 : 16;
+const uint AT_B = BR * PITCH, AT_V = BR * PITCH_P, END_B = AT_B + BC * PITCH, END_V = AT_V + 256;
 
-shared float staged[2 * BK * PITCH];               // two operands of multiply_abt, transposed
-shared float shared_tile[TILE * PITCH];            // s, p or ds: [row][column]
-shared int key_begin[TILE], key_end[TILE];         // the mask of each query
-shared int any_begin, any_end;                     // the keys that any query of the tile sees
-shared int all_begin, all_end;                     // the keys that all of them see
+shared vec4 staged[END_B > END_V ? END_B : END_V];   // [a | b], then [p | v] of the same tile
+#ifdef BY_KEY                                        // rows of a tile are keys, columns queries
+const uint QUERIES = BC, KEYS = BR;
+#else
+const uint QUERIES = BR, KEYS = BC;
+#endif
+shared int key_begin[QUERIES], key_end[QUERIES];     // the mask of each query of the tile
+shared int any_begin, any_end;                       // the keys that any query of the tile sees
+shared int all_begin, all_end;                       // the keys that all of them see
+shared bool poisoned;                                // v is not finite somewhere, where it may be masked
 
-// Rows of one head of one sequence: element (r, d) is at base + r * stride + d.
+// Rows of one head of one sequence: vec4 (r, c) is at base + r * stride + c.
 struct Rows { uint base, stride, count; };
 
 Rows rows_of(uint sequence, uint rows, uint stride, uint head) {
-    return Rows(sequence * rows * stride + head * D, stride, rows);
+    return Rows(sequence * rows * (stride / 4) + head * D4, stride / 4, rows);
 }
+uint thread_x() { return gl_LocalInvocationID.x % THREADS_X; }
+uint thread_y() { return gl_LocalInvocationID.x / THREADS_X; }
 
-// The masks of queries [row, row + TILE) to shared memory, and their union and intersection.
-void load_mask(Indices first, Indices last, uint sequence, uint queries, uint row, uint keys) {
-    uint tid = gl_LocalInvocationID.x;
+// The masks of queries [query0, query0 + QUERIES) to shared memory, their union and intersection.
+void load_mask(Indices first, Indices last, uint sequence, uint queries, uint query0, uint keys) {
     barrier();
-    if (tid < TILE) {
+    if (gl_LocalInvocationID.x == 0) {
+        any_begin = all_end = int(keys);
+        any_end = all_begin = 0;
+        poisoned = false;
+    }
+    barrier();
+    for (uint i = gl_LocalInvocationID.x; i < QUERIES; i += WIDTH) {
         int from = 0, to = 0;
-        if (row + tid < queries) {
-            uint n = sequence * queries + row + tid;
+        if (query0 + i < queries) {
+            uint n = sequence * queries + query0 + i;
             from = max(first.at[n], 0);
             to = last.at[n] + 1;
             if (WINDOW > 0) from = max(from, to - int(WINDOW));
-            to = min(to, int(keys));
+            to = max(from, min(to, int(keys)));
         }
-        key_begin[tid] = from;
-        key_end[tid] = max(from, to);
-    }
-    barrier();
-    if (tid == 0) {
-        int from = int(keys), to = 0, all_from = 0, all_to = int(keys);
-        for (uint i = 0; i < TILE && row + i < queries; i++) {
-            all_from = max(all_from, key_begin[i]);
-            all_to = min(all_to, key_end[i]);
-            if (key_begin[i] < key_end[i]) {
-                from = min(from, key_begin[i]);
-                to = max(to, key_end[i]);
-            }
+        key_begin[i] = from;
+        key_end[i] = to;
+        if (from < to) {
+            atomicMin(any_begin, from);
+            atomicMax(any_end, to);
         }
-        any_begin = from;
-        any_end = to;
-        all_begin = all_from;
-        all_end = all_to;
+        atomicMax(all_begin, from);
+        atomicMin(all_end, to);
     }
     barrier();
 }
+// Whether some query of the tile does not see some of the keys [key0, key0 + KEYS).
+bool is_masked(uint key0) {
+    return int(key0) < all_begin || int(key0 + KEYS) > all_end;
+}
+// Whether row r and column c of a tile, whose keys begin with key0, see each other.
+bool sees(uint r, uint c, uint key0) {
+#ifdef BY_KEY
+    return int(key0 + r) >= key_begin[c] && int(key0 + r) < key_end[c];
+#else
+    return int(key0 + c) >= key_begin[r] && int(key0 + c) < key_end[r];
+#endif
+}
 
-// tile [r,c] = a[row_a + r] . b[row_b + c], as s = q k^T is; rows beyond the end count as zeros.
-void multiply_abt(Inputs a, Rows of_a, uint row_a, Inputs b, Rows of_b, uint row_b, out float tile[SCORES]) {
-    uint x = gl_LocalInvocationID.x % THREADS_X, y = gl_LocalInvocationID.x / THREADS_X;
-    [[unroll]] for (uint i = 0; i < SCORES; i++) tile[i] = 0.0;
-    for (uint d0 = 0; d0 < D; d0 += BK) {
+// Rows [row, row + rows) of x, columns [col, col + BK), to shared memory from `at` on. Beyond the
+// last row it is repeated: no score of such rows is used. `by_column`: row r is column r of the
+// tile; those of one invocation are THREADS_X apart, so that neighbours read neighbouring rows.
+void stage_chunk(Inputs4 x, Rows of, uint row, uint rows, uint col, uint at, bool by_column) {
+    const uint count = rows * BK;
+    [[unroll]] for (uint first = 0; first < count; first += WIDTH) {
+        uint i = first + gl_LocalInvocationID.x, r = i / BK, c = i % BK;
+        if (count % WIDTH != 0 && i >= count) break;
+        vec4 v = x.at[of.base + min(row + r, of.count - 1) * of.stride + min(col + c, D4 - 1)];
+        if (D4 % BK != 0 && col + c >= D4) v = vec4(0.0);
+        staged[at + (by_column ? r % TN * THREADS_X + r / TN : r) * PITCH + c] = v;
+    }
+}
+
+// s [r,c] = a[row_a + r] . b[row_b + c]; an invocation's rows of s.
+void multiply_abt(Inputs4 a, Rows of_a, uint row_a, Inputs4 b, Rows of_b, uint row_b, out vec4 s[TM]) {
+    uint at_a = thread_y() * PITCH, at_b = AT_B + thread_x() * PITCH;
+    [[unroll]] for (uint i = 0; i < TM; i++) s[i] = vec4(0.0);
+    for (uint col = 0; col < D4; col += BK) {
         barrier();
-        for (uint i = gl_LocalInvocationID.x; i < TILE * BK; i += INVOCATIONS) {
-            uint r = i / BK, d = i % BK;
-            bool inside = d0 + d < D;
-            bool in_a = inside && row_a + r < of_a.count, in_b = inside && row_b + r < of_b.count;
-            staged[d * PITCH + r] = in_a ? a.at[of_a.base + (row_a + r) * of_a.stride + d0 + d] : 0.0;
-            staged[(BK + d) * PITCH + r] = in_b ? b.at[of_b.base + (row_b + r) * of_b.stride + d0 + d] : 0.0;
-        }
+        stage_chunk(a, of_a, row_a, BR, col, 0, false);
+        stage_chunk(b, of_b, row_b, BC, col, AT_B, true);
         barrier();
-        for (uint d = 0; d < BK; d++) {
-            float b_frag[TN];
-            [[unroll]] for (uint j = 0; j < TN; j++) b_frag[j] = staged[(BK + d) * PITCH + x + j * THREADS_X];
+        [[unroll]] for (uint k = 0; k < BK; k++) {
+            vec4 b_frag[TN];
+            [[unroll]] for (uint j = 0; j < TN; j++) b_frag[j] = staged[at_b + j * THREADS_X * PITCH + k];
             [[unroll]] for (uint i = 0; i < TM; i++) {
-                float a_frag = staged[d * PITCH + y + i * THREADS_Y];
-                [[unroll]] for (uint j = 0; j < TN; j++) tile[i * TN + j] += a_frag * b_frag[j];
+                vec4 a_frag = staged[at_a + i * THREADS_Y * PITCH + k];
+                [[unroll]] for (uint e = 0; e < 4; e++)
+                    [[unroll]] for (uint j = 0; j < TN; j++) s[i][j] = fma(a_frag[e], b_frag[j][e], s[i][j]);
             }
         }
     }
-}
-
-// Copies the tile to shared memory, where all invocations can read it afterwards.
-void share_tile(float tile[SCORES]) {
-    uint x = gl_LocalInvocationID.x % THREADS_X, y = gl_LocalInvocationID.x / THREADS_X;
-    barrier();
-    [[unroll]] for (uint i = 0; i < TM; i++)
-        [[unroll]] for (uint j = 0; j < TN; j++)
-            shared_tile[(y + i * THREADS_Y) * PITCH + x + j * THREADS_X] = tile[i * TN + j];
     barrier();
 }
 
-// sum += shared_tile v, where v is rows [row, row + TILE) of `of`. `masked`: some query does not
-// see some key; p = 0 hides that row of v only where it is finite, so others are left out.
-void accumulate(Inputs v, Rows of, uint row, bool masked, inout float sum[SUMS]) {
-    uint x = gl_LocalInvocationID.x % THREADS_X, y = gl_LocalInvocationID.x / THREADS_X;
-    uint count = min(TILE, of.count - row);
-    for (uint k = 0; k < count; k++) {
-        float p_frag[TM];
-        [[unroll]] for (uint i = 0; i < TM; i++) p_frag[i] = shared_tile[(y + i * THREADS_Y) * PITCH + k];
-        [[unroll]] for (uint j = 0; j < TD; j++) {
-            uint d = x + j * THREADS_X;
-            float v_frag = d < D ? v.at[of.base + (row + k) * of.stride + d] : 0.0;
-            if (masked && !finite(v_frag)) {
-                int key = int(row + k);
-                [[unroll]] for (uint i = 0; i < TM; i++) {
-                    uint r = y + i * THREADS_Y;
-                    if (key >= key_begin[r] && key < key_end[r]) sum[i * TD + j] += p_frag[i] * v_frag;
-                }
-                continue;
-            }
-            [[unroll]] for (uint i = 0; i < TM; i++) sum[i * TD + j] += p_frag[i] * v_frag;
-        }
+void scale_scores(float scale, float cap, inout vec4 s[TM]) {
+    [[unroll]] for (uint i = 0; i < TM; i++) {
+        s[i] *= scale;
+        if (CAPPED) [[unroll]] for (uint j = 0; j < TN; j++) s[i][j] = softcap(s[i][j], cap);
     }
 }
 
-void store(Floats to, Rows of, uint row, float sum[SUMS]) {
-    uint x = gl_LocalInvocationID.x % THREADS_X, y = gl_LocalInvocationID.x / THREADS_X;
+// What is masked becomes `value`.
+void hide(uint key0, float value, inout vec4 tile[TM]) {
     [[unroll]] for (uint i = 0; i < TM; i++)
-        [[unroll]] for (uint j = 0; j < TD; j++) {
-            uint r = row + y + i * THREADS_Y, d = x + j * THREADS_X;
-            if (r < of.count && d < D) to.at[of.base + r * of.stride + d] = sum[i * TD + j];
+        [[unroll]] for (uint j = 0; j < TN; j++) {
+            uint r = thread_y() + i * THREADS_Y, c = 4 * thread_x() + j;
+            if (!sees(r, c, key0)) tile[i][j] = value;
+        }
+}
+
+vec4 probabilities(vec4 s, vec4 lse) {
+    s -= lse;
+    return vec4(safe_exp(s.x), safe_exp(s.y), safe_exp(s.z), safe_exp(s.w));
+}
+
+// ds = p (dp - delta) scale, times the derivative of the cap.
+vec4 score_gradients(vec4 s, vec4 dp, vec4 lse, vec4 delta, float scale, float cap) {
+    vec4 ds = probabilities(s, lse) * (dp - delta) * scale;
+    if (CAPPED) [[unroll]] for (uint j = 0; j < TN; j++) ds[j] *= softcap_grad(s[j], cap);
+    return ds;
+}
+
+// The tile to shared memory, as p of accumulate().
+void share_tile(vec4 s[TM]) {
+    [[unroll]] for (uint i = 0; i < TM; i++) staged[(thread_y() + i * THREADS_Y) * PITCH_P + thread_x()] = s[i];
+}
+
+// Rows [row, row + BV) of v to shared memory. `masked`: whether all of them are finite is noted.
+void stage_rows(Inputs4 v, Rows of, uint row, bool masked) {
+    const uint count = BV * D4, loads = (count + WIDTH - 1) / WIDTH;
+    vec4 loaded[loads];
+    [[unroll]] for (uint n = 0; n < loads; n++) {
+        uint i = min(n * WIDTH + gl_LocalInvocationID.x, count - 1);
+        loaded[n] = v.at[of.base + min(row + i / D4, of.count - 1) * of.stride + i % D4];
+    }
+    [[unroll]] for (uint n = 0; n < loads; n++)
+        if (count % WIDTH == 0 || n * WIDTH + gl_LocalInvocationID.x < count)
+            staged[AT_V + n * WIDTH + gl_LocalInvocationID.x] = loaded[n];
+    if (!masked) return;
+    [[unroll]] for (uint n = 0; n < loads; n++)
+        [[unroll]] for (uint e = 0; e < 4; e++)
+            if (!finite(loaded[n][e])) poisoned = true;
+}
+
+// sum += p v for the rows k .. k + 3 of v; row k is in shared memory at `at`.
+void add_rows(uint k, uint at, inout vec4 sum[SUMS]) {
+    vec4 p_frag[TM];
+    [[unroll]] for (uint i = 0; i < TM; i++) p_frag[i] = staged[(thread_y() + i * THREADS_Y) * PITCH_P + k / 4];
+    [[unroll]] for (uint e = 0; e < 4; e++)
+        [[unroll]] for (uint w = 0; w < TD4; w++) {
+            vec4 v_frag = staged[at + e * D4 + min(thread_x() + w * THREADS_X, D4 - 1)];
+            [[unroll]] for (uint i = 0; i < TM; i++)
+                sum[i * TD4 + w] = fma(vec4(p_frag[i][e]), v_frag, sum[i * TD4 + w]);
+        }
+}
+
+// The same for BV rows, key0 + k0 on, some of them masked and not finite, which p = 0 would not hide.
+void add_seen_rows(uint key0, uint k0, inout vec4 sum[SUMS]) {
+    for (uint k = k0; k < k0 + BV; k++)
+        [[unroll]] for (uint i = 0; i < TM; i++) {
+            uint r = thread_y() + i * THREADS_Y;
+            float p_ik = staged[r * PITCH_P + k / 4][k % 4];
+            [[unroll]] for (uint w = 0; w < TD4; w++) {
+                vec4 v_frag = staged[AT_V + (k - k0) * D4 + min(thread_x() + w * THREADS_X, D4 - 1)];
+                if (sees(r, k, key0)) sum[i * TD4 + w] = fma(vec4(p_ik), v_frag, sum[i * TD4 + w]);
+            }
+        }
+}
+
+// sum += p v, where p is the shared tile and v rows [row, row + BC) of `of`. `masked`: what a row
+// does not see does not reach it, whatever it is.
+void accumulate(Inputs4 v, Rows of, uint row, bool masked, inout vec4 sum[SUMS]) {
+    for (uint k0 = 0; k0 < BC; k0 += BV) {
+        barrier();
+        stage_rows(v, of, row + k0, masked);
+        barrier();
+        if (masked && poisoned) {
+            add_seen_rows(row, k0, sum);
+            continue;
+        }
+        [[unroll]] for (uint k = 0; k < BV; k += 4) add_rows(k0 + k, AT_V + k * D4, sum);
+    }
+}
+
+void store(Floats4 to, Rows of, uint row, vec4 sum[SUMS]) {
+    [[unroll]] for (uint i = 0; i < TM; i++)
+        [[unroll]] for (uint w = 0; w < TD4; w++) {
+            uint r = row + thread_y() + i * THREADS_Y, c = thread_x() + w * THREADS_X;
+            if (r < of.count && c < D4) to.at[of.base + r * of.stride + c] = sum[i * TD4 + w];
         }
 }

@@ -15,6 +15,9 @@ layout(constant_id = 1) const uint HEIGHT = 1;
 
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer Floats { float at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Inputs { float at[]; };
+// Loads and stores of a vec4, where address and stride are multiples of 16 bytes.
+layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Inputs4 { vec4 at[]; };
+layout(buffer_reference, std430, buffer_reference_align = 16) buffer Floats4 { vec4 at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Indices { int at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer Words { uint at[]; };
 

@@ -4,10 +4,6 @@
 // Split-K: with several workgroups in z each sums k_chunk elements of K into its own slice of
 // c [splits,M,N], without an epilogue; matmul_split_k_reduce.comp adds the slices.
 
-// Loads and stores of a vec4, where address and stride are multiples of 16 bytes.
-layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer Inputs4 { vec4 at[]; };
-layout(buffer_reference, std430, buffer_reference_align = 16) buffer Floats4 { vec4 at[]; };
-
 layout(push_constant, std430) uniform Push {
     Inputs a, b, bias, residual;
     Floats c;

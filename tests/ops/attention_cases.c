@@ -79,6 +79,10 @@ void test_attention_poisoned(void **state) {
         {3, 3, 131, 2, 1, 24, 0, 0, 0, DAPT_SIGHT_CACHE, V},
         {1, 40, 170, 2, 1, 64, 0, 0, 0, DAPT_SIGHT_HOLES, Q},
         {1, 130, 130, 1, 1, 64, 0, 0, 0, DAPT_SIGHT_WHOLE, V},
+        {1, 130, 130, 2, 1, 68, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, V},
+        {1, 130, 130, 2, 1, 68, 0, 40, 0, DAPT_SIGHT_CAUSAL, K},
+        {1, 130, 130, 2, 1, 128, 0, 0, 2, DAPT_SIGHT_CAUSAL, V},
+        {2, 3, 150, 2, 1, 128, 0, 0, 0, DAPT_SIGHT_CACHE, V},
     };
     for (size_t i = 0; i < COUNT_OF(table); i++)
         for (int grad = 0; grad < 2; grad++) check_poisoned(&table[i], grad);
