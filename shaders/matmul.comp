@@ -31,6 +31,7 @@ layout(constant_id = 15) const bool ALIGNED_C = false;   // c can be stored by v
 layout(constant_id = 16) const bool WHOLE = false;       // M, N and K are multiples of BM, BN and 16
 #include "lib/activation.glsl"
 #include "lib/matmul.glsl"
+#include "lib/operands.glsl"
 
 const uint THREADS_Y = BM / TM, THREADS_X = BN / TN;
 const uint PITCH_A = BM / 4 + 1, PITCH_B = BN / 4 + 1;   // vec4s of one k in shared memory; one more, against bank conflicts
@@ -72,11 +73,13 @@ vec4 load_b(uint i, uint col, uint k, uint k_end) {
     return load(p.b, p.b4, ALIGNED_B, !TRANSPOSE_B, p.stride_b, col + at.x, p.n, k + at.y, k_end);
 }
 void stage_a(uint i, vec4 v) {
+    v = round_operand(v);
     uvec2 at = tile_position(i, BM, TRANSPOSE_A);
     if (TRANSPOSE_A) tile_a[at.y * PITCH_A + at.x / 4] = v;
     else [[unroll]] for (uint j = 0; j < 4; j++) tile_a[(at.y + j) * PITCH_A + at.x / 4][at.x % 4] = v[j];
 }
 void stage_b(uint i, vec4 v) {
+    v = round_operand(v);
     uvec2 at = tile_position(i, BN, !TRANSPOSE_B);
     if (!TRANSPOSE_B) tile_b[at.y * PITCH_B + at.x / 4] = v;
     else [[unroll]] for (uint j = 0; j < 4; j++) tile_b[(at.y + j) * PITCH_B + at.x / 4][at.x % 4] = v[j];

@@ -142,6 +142,7 @@ struct constants {
     uint32_t bias, residual, accumulate, activation;  // 9 .. 12: the epilogue
     uint32_t aligned_a, aligned_b, aligned_c;         // 13 .. 15: loaded and stored by vec4
     uint32_t whole;                                   // 16: tiles without edges
+    uint32_t operands;                                // 17: the float type they are rounded to
 };
 
 void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
@@ -167,7 +168,8 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
                                         .aligned_a = vec4_aligned(&m->a),
                                         .aligned_b = vec4_aligned(&m->b),
                                         .aligned_c = vec4_aligned(c),
-                                        .whole = whole_tiles(t, rows, cols, k)};
+                                        .whole = whole_tiles(t, rows, cols, k),
+                                        .operands = m->operands};
     vk_constants(p, &constants, sizeof constants);
     vk_reads(p, &m->a);
     vk_reads(p, &m->b);
@@ -236,6 +238,7 @@ void vk_op_matmul(struct vk_lowering *l) {
                           .transpose_a = l->op->u.matmul.transpose_a,
                           .transpose_b = l->op->u.matmul.transpose_b,
                           .accumulate = vk_accumulates(l, 0),
-                          .activation = l->op->u.matmul.activation};
+                          .activation = l->op->u.matmul.activation,
+                          .operands = l->op->u.matmul.operands};
     vk_lower_matmul(l, &m);
 }
