@@ -3,11 +3,11 @@
 #include "lib/base.glsl"
 // Matmul (GEMM) with tiles in shared memory; operands and shapes in lib/matmul.glsl.
 //
-// A workgroup computes a BM x BN tile of c, an invocation TM x TN of it in registers. For each step
-// of BK along K:
-//   1. the step's BM x BK of op(a) and BK x BN of op(b) go from registers to shared memory
-//   2. the next step's are loaded into registers (prefetch)
-//   3. every invocation adds BK outer products to its accumulators
+// A workgroup computes a BM x BN tile of c, an invocation TM x TN of it in registers. BM x BK of op(a)
+// and BK x BN of op(b) lie in shared memory. For each step of BK along K:
+//   1. the next step's are loaded into registers (prefetch)
+//   2. every invocation adds BK outer products to its accumulators
+//   3. the next step's go from registers to shared memory
 // Then the epilogue. All loads, stores and sums are of vec4: an invocation has vec4s of
 // neighbouring rows and columns, spaced by the height and width of the workgroup, so that
 // neighbouring invocations access neighbouring memory.
@@ -28,13 +28,14 @@ layout(constant_id = 12) const uint ACTIVATION = 0;
 layout(constant_id = 13) const bool ALIGNED_A = false;   // a can be loaded by vec4
 layout(constant_id = 14) const bool ALIGNED_B = false;
 layout(constant_id = 15) const bool ALIGNED_C = false;   // c can be stored by vec4
+layout(constant_id = 16) const bool WHOLE = false;       // M, N and K are multiples of BM, BN and 16
 #include "lib/activation.glsl"
 #include "lib/matmul.glsl"
+#include "lib/operands.glsl"
 
 const uint THREADS_Y = BM / TM, THREADS_X = BN / TN;
 const uint PITCH_A = BM / 4 + 1, PITCH_B = BN / 4 + 1;   // vec4s of one k in shared memory; one more, against bank conflicts
-const uint VECS_A = BM * BK / 4, VECS_B = BN * BK / 4;   // vec4s of a step
-const uint LOADS_A = (VECS_A + WIDTH - 1) / WIDTH, LOADS_B = (VECS_B + WIDTH - 1) / WIDTH;   // of them, an invocation's
+const uint LOADS_A = BM * BK / 4 / WIDTH, LOADS_B = BN * BK / 4 / WIDTH;   // vec4s of a step that an invocation loads
 const uint TM4 = TM / 4, TN4 = TN / 4;
 
 // [k][row of op(a) or column of op(b)]
@@ -46,34 +47,48 @@ shared vec4 tile_b[BK * PITCH_B];
 uvec2 tile_position(uint i, uint mn_size, bool mn_major) {
     return mn_major ? uvec2(i % (mn_size / 4) * 4, i / (mn_size / 4)) : uvec2(i / (BK / 4), i % (BK / 4) * 4);
 }
+// Without branches, as a compiler may wait for a load before it leaves a branch: beyond the edges the
+// last row or column is read, and what is beyond along K becomes 0.
 vec4 load(Inputs x, Inputs4 x4, bool aligned, bool mn_major, uint stride, uint mn, uint mn_size, uint k, uint k_end) {
-    uint count = mn < mn_size && k < k_end ? (mn_major ? mn_size - mn : k_end - k) : 0;
-    return load4(x, x4, aligned, mn_major ? k * stride + mn : mn * stride + k, count);
+    vec4 v;
+    if (aligned) {
+        uint mn_at = WHOLE ? mn : min(mn, mn_size - (mn_major ? 4 : 1)), k_at = WHOLE ? k : min(k, k_end - (mn_major ? 1 : 4));
+        v = x4.at[(mn_major ? k_at * stride + mn_at : mn_at * stride + k_at) / 4];
+    } else {
+        [[unroll]] for (uint j = 0; j < 4; j++) {
+            uint mn_j = mn_major ? mn + j : mn, k_j = mn_major ? k : k + j;
+            uint mn_at = WHOLE ? mn_j : min(mn_j, mn_size - 1), k_at = WHOLE ? k_j : min(k_j, k_end - 1);
+            v[j] = x.at[mn_major ? k_at * stride + mn_at : mn_at * stride + k_at];
+        }
+    }
+    uvec4 k_of = mn_major ? uvec4(k) : uvec4(k, k + 1, k + 2, k + 3);
+    return WHOLE ? v : mix(vec4(0.0), v, lessThan(k_of, uvec4(k_end)));
 }
 vec4 load_a(uint i, uint row, uint k, uint k_end) {
     uvec2 at = tile_position(i, BM, TRANSPOSE_A);
-    return load(p.a, p.a4, ALIGNED_A, TRANSPOSE_A, p.stride_a, row + at.x, i < VECS_A ? p.m : 0, k + at.y, k_end);
+    return load(p.a, p.a4, ALIGNED_A, TRANSPOSE_A, p.stride_a, row + at.x, p.m, k + at.y, k_end);
 }
 vec4 load_b(uint i, uint col, uint k, uint k_end) {
     uvec2 at = tile_position(i, BN, !TRANSPOSE_B);
-    return load(p.b, p.b4, ALIGNED_B, !TRANSPOSE_B, p.stride_b, col + at.x, i < VECS_B ? p.n : 0, k + at.y, k_end);
+    return load(p.b, p.b4, ALIGNED_B, !TRANSPOSE_B, p.stride_b, col + at.x, p.n, k + at.y, k_end);
 }
 void stage_a(uint i, vec4 v) {
+    v = round_operand(v);
     uvec2 at = tile_position(i, BM, TRANSPOSE_A);
-    if (i >= VECS_A) return;
     if (TRANSPOSE_A) tile_a[at.y * PITCH_A + at.x / 4] = v;
     else [[unroll]] for (uint j = 0; j < 4; j++) tile_a[(at.y + j) * PITCH_A + at.x / 4][at.x % 4] = v[j];
 }
 void stage_b(uint i, vec4 v) {
+    v = round_operand(v);
     uvec2 at = tile_position(i, BN, !TRANSPOSE_B);
-    if (i >= VECS_B) return;
     if (!TRANSPOSE_B) tile_b[at.y * PITCH_B + at.x / 4] = v;
     else [[unroll]] for (uint j = 0; j < 4; j++) tile_b[(at.y + j) * PITCH_B + at.x / 4][at.x % 4] = v[j];
 }
 
 // Four neighbouring elements of a row of c.
 void store4(uint row, uint col, vec4 v) {
-    if (ALIGNED_C && row < p.m && col + 4 <= p.n) {
+    if (!WHOLE && (row >= p.m || col >= p.n)) return;
+    if (ALIGNED_C) {
         [[unroll]] for (uint j = 0; j < 4; j++) v[j] = epilogue(row, col + j, v[j]);
         uint at = ((gl_WorkGroupID.z * p.m + row) * p.stride_c + col) / 4;
         p.c4.at[at] = ACCUMULATE ? p.c4.at[at] + v : v;
@@ -91,19 +106,23 @@ void main() {
     [[unroll]] for (uint i = 0; i < TM * TN4; i++) acc[i] = vec4(0.0);
     [[unroll]] for (uint i = 0; i < LOADS_A; i++) prefetch_a[i] = load_a(tid + i * WIDTH, row, k_begin, k_end);
     [[unroll]] for (uint i = 0; i < LOADS_B; i++) prefetch_b[i] = load_b(tid + i * WIDTH, col, k_begin, k_end);
+    [[unroll]] for (uint i = 0; i < LOADS_A; i++) stage_a(tid + i * WIDTH, prefetch_a[i]);
+    [[unroll]] for (uint i = 0; i < LOADS_B; i++) stage_b(tid + i * WIDTH, prefetch_b[i]);
+    barrier();
     for (uint k = k_begin; k < k_stop; k += BK) {
-        [[unroll]] for (uint i = 0; i < LOADS_A; i++) stage_a(tid + i * WIDTH, prefetch_a[i]);   // 1
-        [[unroll]] for (uint i = 0; i < LOADS_B; i++) stage_b(tid + i * WIDTH, prefetch_b[i]);
-        barrier();
-        [[unroll]] for (uint i = 0; i < LOADS_A; i++) prefetch_a[i] = load_a(tid + i * WIDTH, row, k + BK, k_end);   // 2
-        [[unroll]] for (uint i = 0; i < LOADS_B; i++) prefetch_b[i] = load_b(tid + i * WIDTH, col, k + BK, k_end);
-        for (uint kk = 0; kk < BK; kk++) {   // 3
+        uint next = min(k + BK, k_stop - BK);
+        [[unroll]] for (uint i = 0; i < LOADS_A; i++) prefetch_a[i] = load_a(tid + i * WIDTH, row, next, k_end);   // 1
+        [[unroll]] for (uint i = 0; i < LOADS_B; i++) prefetch_b[i] = load_b(tid + i * WIDTH, col, next, k_end);
+        [[unroll]] for (uint kk = 0; kk < BK; kk++) {   // 2
             [[unroll]] for (uint i = 0; i < TM4; i++) a_frag[i] = tile_a[kk * PITCH_A + y + i * THREADS_Y];
             [[unroll]] for (uint j = 0; j < TN4; j++) b_frag[j] = tile_b[kk * PITCH_B + x + j * THREADS_X];
             [[unroll]] for (uint i = 0; i < TM; i++)
                 [[unroll]] for (uint j = 0; j < TN4; j++)
                     acc[i * TN4 + j] = fma(vec4(a_frag[i / 4][i % 4]), b_frag[j], acc[i * TN4 + j]);
         }
+        barrier();
+        [[unroll]] for (uint i = 0; i < LOADS_A; i++) stage_a(tid + i * WIDTH, prefetch_a[i]);   // 3
+        [[unroll]] for (uint i = 0; i < LOADS_B; i++) stage_b(tid + i * WIDTH, prefetch_b[i]);
         barrier();
     }
     [[unroll]] for (uint i = 0; i < TM; i++)

@@ -20,6 +20,7 @@ layout(constant_id = 11) const bool ACCUMULATE = false;
 layout(constant_id = 12) const uint ACTIVATION = 0;
 #include "lib/activation.glsl"
 #include "lib/matmul.glsl"
+#include "lib/operands.glsl"
 
 const uint ACCS = TM * TN;
 
@@ -28,10 +29,10 @@ void accumulate(uint k, uint count, uint at_a[TM], uint at_b[TN], inout float ac
     uint step_a = TRANSPOSE_A ? p.stride_a : 1, step_b = TRANSPOSE_B ? 1 : p.stride_b;
     float b_frag[BK * TN];
     [[unroll]] for (uint kk = 0; kk < count; kk++)
-        [[unroll]] for (uint j = 0; j < TN; j++) b_frag[kk * TN + j] = p.b.at[at_b[j] + (k + kk) * step_b];
+        [[unroll]] for (uint j = 0; j < TN; j++) b_frag[kk * TN + j] = round_operand(p.b.at[at_b[j] + (k + kk) * step_b]);
     [[unroll]] for (uint i = 0; i < TM; i++)
         [[unroll]] for (uint kk = 0; kk < count; kk++) {
-            float a_frag = p.a.at[at_a[i] + (k + kk) * step_a];
+            float a_frag = round_operand(p.a.at[at_a[i] + (k + kk) * step_a]);
             [[unroll]] for (uint j = 0; j < TN; j++) acc[i * TN + j] = fma(a_frag, b_frag[kk * TN + j], acc[i * TN + j]);
         }
 }

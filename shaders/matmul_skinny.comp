@@ -21,14 +21,15 @@ layout(constant_id = 13) const bool ALIGNED_A = false;
 layout(constant_id = 14) const bool ALIGNED_B = false;
 #include "lib/activation.glsl"
 #include "lib/matmul.glsl"
+#include "lib/operands.glsl"
 
 float load_a(uint row, uint k, uint k_end) {
     if (row >= p.m || k >= k_end) return 0.0;
-    return p.a.at[TRANSPOSE_A ? k * p.stride_a + row : row * p.stride_a + k];
+    return round_operand(p.a.at[TRANSPOSE_A ? k * p.stride_a + row : row * p.stride_a + k]);
 }
 vec4 load4_a(uint row, uint k, uint k_end) {
     if (!TRANSPOSE_A)
-        return load4(p.a, p.a4, ALIGNED_A, row * p.stride_a + k, row < p.m && k < k_end ? k_end - k : 0);
+        return round_operand(load4(p.a, p.a4, ALIGNED_A, row * p.stride_a + k, row < p.m && k < k_end ? k_end - k : 0));
     return vec4(load_a(row, k, k_end), load_a(row, k + 1, k_end), load_a(row, k + 2, k_end), load_a(row, k + 3, k_end));
 }
 
@@ -38,7 +39,7 @@ void columns(uint col0, uint row, uint k_begin, uint k_end) {
     [[unroll]] for (uint i = 0; i < BM; i++) acc[i] = 0.0;
     if (TRANSPOSE_B) {
         for (uint k = k_begin + 4 * x; k < k_end; k += 4 * WIDTH) {
-            vec4 b_frag = load4(p.b, p.b4, ALIGNED_B, col * p.stride_b + k, col < p.n ? k_end - k : 0);
+            vec4 b_frag = round_operand(load4(p.b, p.b4, ALIGNED_B, col * p.stride_b + k, col < p.n ? k_end - k : 0));
             [[unroll]] for (uint i = 0; i < BM; i++) {
                 vec4 a_frag = load4_a(row + i, k, k_end);
                 [[unroll]] for (uint j = 0; j < 4; j++) acc[i] = fma(a_frag[j], b_frag[j], acc[i]);
@@ -46,7 +47,7 @@ void columns(uint col0, uint row, uint k_begin, uint k_end) {
         }
     } else {
         for (uint k = k_begin + y; k < k_end; k += HEIGHT) {
-            float b_frag = col < p.n ? p.b.at[k * p.stride_b + col] : 0.0;
+            float b_frag = col < p.n ? round_operand(p.b.at[k * p.stride_b + col]) : 0.0;
             [[unroll]] for (uint i = 0; i < BM; i++) acc[i] = fma(load_a(row + i, k, k_end), b_frag, acc[i]);
         }
     }

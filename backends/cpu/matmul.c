@@ -5,6 +5,7 @@
 //   split-K  few tiles but a large K (gradients of weights): K is divided too, and the partial sums
 //            are added in order
 //   skinny   very few rows of a (generation): every weight is read once, by kernels of this file
+#include "common/half.h"
 #include "simd.h"
 
 #define SKINNY_ROWS 4
@@ -49,7 +50,7 @@ static int64_t even_step(int64_t length, int64_t limit, int64_t unit) {
     return min_i64(length, ceil_div(ceil_div(length, pieces), unit) * unit);
 }
 
-static void matmul_prepare(struct job *job) {
+static void choose_grid(struct job *job) {
     const struct view *c = &job->out[0];
     int64_t m = c->rows, n = c->cols, k = size_k(job);
     job->count[2] = 1;
@@ -91,6 +92,47 @@ static void matmul_prepare(struct job *job) {
     job->tasks = tiles * job->count[2];
     if (job->at == ALGO_TILES && fusion_of(job).temporary)
         job->private = (size_t)(job->step[0] * job->step[1]) * sizeof(float);
+}
+
+// ------------------------------------------------------------------------------ 16-bit operands
+
+// Both operands are rounded, whole, to dense copies in the job's scratch, behind the partial sums;
+// all algorithms then take those.
+
+static size_t partial_sums(const struct job *job) {
+    const struct view *c = &job->out[0];
+    return job->at == ALGO_SPLIT_K ? (size_t)(job->count[2] * c->rows * c->cols) : 0;
+}
+
+static struct view factor(const struct job *job, enum operand which) {
+    struct view v = job->in[which];
+    if (job->op.u.matmul.operands == DAPT_F32) return v;
+    const struct view *a = &job->in[OPERAND_A];
+    v.data.f = (float *)job_shared(job) + partial_sums(job);
+    if (which == OPERAND_B) v.data.f += a->rows * a->cols;
+    v.stride = v.cols;
+    return v;
+}
+
+// One row of a, then of b.
+static void round_task(struct job *job, int64_t task, unsigned thread) {
+    (void)thread;
+    enum operand which = task < job->in[OPERAND_A].rows ? OPERAND_A : OPERAND_B;
+    int64_t row = which == OPERAND_A ? task : task - job->in[OPERAND_A].rows;
+    const struct view *from = &job->in[which], to = factor(job, which);
+    const float *x = from->data.f + row * from->stride;
+    float *y = to.data.f + row * to.stride;
+    bool f16 = job->op.u.matmul.operands == DAPT_F16;
+    for (int64_t i = 0; i < from->cols; i++)
+        y[i] = f16 ? f16_to_float(float_to_f16(x[i])) : bf16_to_float(float_to_bf16(x[i]));
+}
+
+static void matmul_prepare(struct job *job) {
+    const struct view *a = &job->in[OPERAND_A], *b = &job->in[OPERAND_B];
+    choose_grid(job);
+    if (job->op.u.matmul.operands == DAPT_F32) return;
+    size_t floats = partial_sums(job) + (size_t)(a->rows * a->cols + b->rows * b->cols);
+    job->shared = floats * sizeof(float);
 }
 
 // ---------------------------------------------------------------------------------------- epilogue
@@ -172,16 +214,16 @@ static bool preload_c(const struct job *job, struct fusion fusion, struct block 
 
 // op(a) from row `row` on, op(b) from column `col` on, both from element k of K on.
 static struct blas_matrix slice_a(const struct job *job, int64_t row, int64_t k) {
-    const struct view *a = &job->in[OPERAND_A];
+    struct view a = factor(job, OPERAND_A);
     bool t = job->op.u.matmul.transpose_a;
-    return (struct blas_matrix){a->data.f + (t ? k * a->stride + row : row * a->stride + k),
-                                a->stride, t};
+    return (struct blas_matrix){a.data.f + (t ? k * a.stride + row : row * a.stride + k), a.stride,
+                                t};
 }
 static struct blas_matrix slice_b(const struct job *job, int64_t col, int64_t k) {
-    const struct view *b = &job->in[OPERAND_B];
+    struct view b = factor(job, OPERAND_B);
     bool t = job->op.u.matmul.transpose_b;
-    return (struct blas_matrix){b->data.f + (t ? col * b->stride + k : k * b->stride + col),
-                                b->stride, t};
+    return (struct blas_matrix){b.data.f + (t ? col * b.stride + k : k * b.stride + col), b.stride,
+                                t};
 }
 
 static void tile_task(struct job *job, int64_t task, unsigned thread) {
@@ -270,6 +312,8 @@ static void skinny_task(struct job *job, int64_t task, unsigned thread) {
 
 static void matmul_run(struct job *job) {
     const struct view *c = &job->out[0];
+    if (job->op.u.matmul.operands != DAPT_F32)
+        job_loop(job, job->in[OPERAND_A].rows + job->in[OPERAND_B].rows, round_task);
     switch ((enum algo)job->at) {
     case ALGO_SKINNY: job_loop(job, job->tasks, skinny_task); break;
     case ALGO_TILES: job_loop(job, job->tasks, tile_task); break;

@@ -120,6 +120,7 @@ struct vk_matmul {
     struct vk_view a, b, bias, residual, c;  // bias, residual: address 0 where absent
     bool transpose_a, transpose_b, accumulate;
     enum dapt_activation activation;
+    enum dapt_dtype operands;  // a and b are rounded to it
 };
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m);
 

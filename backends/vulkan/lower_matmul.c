@@ -5,8 +5,8 @@
 #include "lower.h"
 
 // Tiles as {shader, bm, bn, bk, tm, tn}. Those for GPUs are shared by bm / tm * bn / tn
-// invocations; in those of matmul_no_shared.comp tm is bm. The first of a list is the default, if
-// it fits.
+// invocations, and a step of each operand is one vec4 of every invocation, or several; in those of
+// matmul_no_shared.comp tm is bm. The first of a list is the default, if it fits.
 static const struct vk_tile shared_tiles[] = {
     {SHADER_MATMUL, 64, 64, 16, 8, 4},   {SHADER_MATMUL, 128, 128, 8, 8, 8},
     {SHADER_MATMUL, 128, 128, 16, 8, 8}, {SHADER_MATMUL, 128, 64, 16, 8, 8},
@@ -71,7 +71,12 @@ static int64_t choose_k_chunk(const struct vk_lowering *l, int64_t m, int64_t n,
 // ------------------------------------------------------------------------------------------- tiles
 
 static bool vec4_aligned(const struct vk_view *v) {
-    return v->address % 16 == 0 && v->stride % 4 == 0;
+    return v->address % 16 == 0 && v->stride % 4 == 0 && v->cols % 4 == 0;
+}
+
+// No tile has an edge, also along K: there are no loads to guard (matmul.comp).
+static bool whole_tiles(const struct vk_tile *t, int64_t m, int64_t n, int64_t k) {
+    return m % t->bm == 0 && n % t->bn == 0 && k % K_CHUNK_UNIT == 0;
 }
 
 // The tiles that fit this device and this matmul; the first is the default.
@@ -136,6 +141,8 @@ struct constants {
     uint32_t transpose_a, transpose_b;                // 7, 8
     uint32_t bias, residual, accumulate, activation;  // 9 .. 12: the epilogue
     uint32_t aligned_a, aligned_b, aligned_c;         // 13 .. 15: loaded and stored by vec4
+    uint32_t whole;                                   // 16: tiles without edges
+    uint32_t operands;                                // 17: the float type they are rounded to
 };
 
 void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
@@ -160,7 +167,9 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
                                         .activation = fused ? m->activation : DAPT_ACT_NONE,
                                         .aligned_a = vec4_aligned(&m->a),
                                         .aligned_b = vec4_aligned(&m->b),
-                                        .aligned_c = vec4_aligned(c)};
+                                        .aligned_c = vec4_aligned(c),
+                                        .whole = whole_tiles(t, rows, cols, k),
+                                        .operands = m->operands};
     vk_constants(p, &constants, sizeof constants);
     vk_reads(p, &m->a);
     vk_reads(p, &m->b);
@@ -229,6 +238,7 @@ void vk_op_matmul(struct vk_lowering *l) {
                           .transpose_a = l->op->u.matmul.transpose_a,
                           .transpose_b = l->op->u.matmul.transpose_b,
                           .accumulate = vk_accumulates(l, 0),
-                          .activation = l->op->u.matmul.activation};
+                          .activation = l->op->u.matmul.activation,
+                          .operands = l->op->u.matmul.operands};
     vk_lower_matmul(l, &m);
 }

@@ -184,6 +184,7 @@ static void embed(struct state *s, const struct dapt_op *op, dapt_value dy) {
 static void matmul(struct state *s, const struct dapt_op *op, dapt_value dy) {
     dapt_value a = op->inputs[0], b = op->inputs[1];
     bool tb = op->u.matmul.transpose_b;
+    enum dapt_dtype operands = op->u.matmul.operands;
     if (op->u.matmul.transpose_a || op->inputs[2] != DAPT_NONE || op->inputs[3] != DAPT_NONE ||
         op->u.matmul.activation) {
         s->g->status = dapt_fail(DAPT_ERROR_INTERNAL,
@@ -193,14 +194,14 @@ static void matmul(struct state *s, const struct dapt_op *op, dapt_value dy) {
     if (s->g->values[b].gradient) {  // b [K,N]: a^T dy;  b [N,K]: dy^T a
         struct dapt_op d = {.opcode = DAPT_OP_MATMUL,
                             .inputs = {tb ? dy : a, tb ? a : dy, DAPT_NONE, DAPT_NONE},
-                            .u.matmul = {.transpose_a = true}};
+                            .u.matmul = {.transpose_a = true, .operands = operands}};
         d.outputs[0] = target(s, b, 0, &d.accumulate);
         dapt_graph_op(s->g, &d);
     }
     if (s->g->values[a].gradient) {
         struct dapt_op d = {.opcode = DAPT_OP_MATMUL,
                             .inputs = {dy, b, DAPT_NONE, DAPT_NONE},
-                            .u.matmul = {.transpose_b = !tb}};
+                            .u.matmul = {.transpose_b = !tb, .operands = operands}};
         d.outputs[0] = target(s, a, 0, &d.accumulate);
         dapt_graph_op(s->g, &d);
     }

@@ -73,6 +73,15 @@ static const struct dapt_case_shape matmul_shapes[] = {
 #define PRODUCT(in, add, act, ta, tb, ...) \
     {.op = {.opcode = DAPT_OP_MATMUL, .accumulate = add, .u.matmul = {ta, tb, act}}, .shapes = LIST(__VA_ARGS__), \
      .uses = TEST, .absent = in}
+// The same with operands rounded to 16-bit floats.
+#define HALF_PRODUCTS(in, act, ...) \
+    HALF_PRODUCT(in, act, false, false, F16, __VA_ARGS__), HALF_PRODUCT(in, act, true, false, F16, __VA_ARGS__), \
+    HALF_PRODUCT(in, act, false, true, F16, __VA_ARGS__), HALF_PRODUCT(in, act, true, true, F16, __VA_ARGS__), \
+    HALF_PRODUCT(in, act, false, false, BF16, __VA_ARGS__), HALF_PRODUCT(in, act, true, false, BF16, __VA_ARGS__), \
+    HALF_PRODUCT(in, act, false, true, BF16, __VA_ARGS__), HALF_PRODUCT(in, act, true, true, BF16, __VA_ARGS__)
+#define HALF_PRODUCT(in, act, ta, tb, half, ...) \
+    {.op = {.opcode = DAPT_OP_MATMUL, .u.matmul = {ta, tb, act, DAPT_##half}}, .shapes = LIST(__VA_ARGS__), \
+     .uses = TEST, .absent = in}
 #define PLAIN (NO_INPUT(2) | NO_INPUT(3))
 #define BIAS NO_INPUT(3)
 #define RESIDUAL NO_INPUT(2)
@@ -192,6 +201,8 @@ static const struct dapt_case_row rows[] = {
     PRODUCTS(RESIDUAL, 1, DAPT_ACT_NONE, MNK(130, 70, 50, TEST)),
     PRODUCTS(BOTH, 1, DAPT_ACT_NONE, MNK(5, 7, 3, TEST)),
     PRODUCTS(BOTH, 1, DAPT_ACT_RELU, MNK(4, 31, 200, TEST)),
+    HALF_PRODUCTS(PLAIN, DAPT_ACT_NONE, MNK(1, 130, 67, TEST), MNK(33, 65, 190, TEST), MNK(64, 64, 1030, TEST), MNK(128, 128, 64, TEST)),
+    HALF_PRODUCTS(BOTH, DAPT_ACT_SILU, MNK(3, 31, 40, TEST), MNK(130, 70, 50, TEST)),
     {.op = {.opcode = DAPT_OP_MATMUL}, .shapes = LIST(MNK(6, 4, 5, GRADIENT)), .uses = GRADIENT, .absent = PLAIN},
     {.op = {.opcode = DAPT_OP_MATMUL, .u.matmul = {.transpose_b = true}}, .shapes = LIST(MNK(6, 4, 5, GRADIENT)), .uses = GRADIENT, .absent = PLAIN},
     LINEAR("q, o", "C", "C", LLAMA, 2),

@@ -280,6 +280,9 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
             (op->inputs[3] != DAPT_NONE || op->u.matmul.activation != DAPT_ACT_NONE))
             return fail_operand(op, &info->out[0],
                                 "accumulates, so it takes no residual or activation");
+        if (op->u.matmul.operands != DAPT_F32 && op->u.matmul.operands != DAPT_F16 &&
+            op->u.matmul.operands != DAPT_BF16)
+            return fail_operand(op, &info->in[0], "would be rounded to what is no float type");
         break;
     case DAPT_OP_ADAMW:
         if (s['S'] != DAPT_STEP_COUNT)

@@ -76,14 +76,27 @@ static void scatter_rows(const struct dapt_op *op, tensor *in, tensor *out) {
         memcpy(out[0].v + in[1].i[n] * c, in[0].v + n * c, (size_t)c * sizeof(double));
 }
 
+// To the nearest number of a float type, ties to even.
+static double round_to(double x, enum dapt_dtype dtype) {
+    bool half = dtype == DAPT_F16;
+    int exponent, digits = half ? 11 : 8, least = half ? -24 : -133;
+    if (dtype == DAPT_F32 || !isfinite(x)) return x;
+    frexp(x, &exponent);
+    int unit = exponent - digits > least ? exponent - digits : least;
+    double rounded = ldexp(nearbyint(ldexp(x, -unit)), unit);
+    return fabs(rounded) < (half ? 65536 : 0x1p128) ? rounded : copysign((double)INFINITY, x);
+}
+
 static void matmul(const struct dapt_op *op, tensor *in, tensor *out) {
+    enum dapt_dtype operands = op->u.matmul.operands;
     bool ta = op->u.matmul.transpose_a, tb = op->u.matmul.transpose_b;
     int64_t m = out[0].shape[0], n = out[0].shape[1], k = ta ? in[0].shape[0] : in[0].shape[1];
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
             double sum = in[2].v != NULL ? in[2].v[j] : 0;
             for (int64_t r = 0; r < k; r++)
-                sum += in[0].v[ta ? r * m + i : i * k + r] * in[1].v[tb ? j * k + r : r * n + j];
+                sum += round_to(in[0].v[ta ? r * m + i : i * k + r], operands) *
+                       round_to(in[1].v[tb ? j * k + r : r * n + j], operands);
             sum = reference_activate(op->u.matmul.activation, sum);
             if (in[3].v != NULL) sum += in[3].v[i * n + j];
             put(op, 0, &out[0].v[i * n + j], sum);

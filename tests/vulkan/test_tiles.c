@@ -118,9 +118,30 @@ static void check_bits(const struct product *p, const char *kernels) {
     free(first);
 }
 
+// Tiles that lie whole inside give the bits of tiles at edges: a row more changes no other row.
+static void check_whole(const struct product *p) {
+    struct product less = *p;
+    uint64_t bytes;
+    less.m--;
+    for (int tile = 1; tile < TILES; tile++) {
+        char limits[64];
+        snprintf(limits, sizeof limits, "software=0,tile=%d", tile);
+        setenv("DAPT_VK_LIMITS", limits, 1);
+        float *whole = multiply(p, &bytes), *edges = multiply(&less, &bytes);
+        for (uint64_t i = 0; i < bytes / 4; i++)
+            if (memcmp(&whole[i], &edges[i], 4) != 0)
+                fail_msg("%s: element %llu is %a, at an edge %a", limits, (unsigned long long)i,
+                         (double)whole[i], (double)edges[i]);
+        free(whole);
+        free(edges);
+    }
+}
+
 static void test_bits(void **unused) {
     (void)unused;
     static const struct product products[] = {
+        {256, 128, 80, 0, false, true},    // whole tiles
+        {128, 128, 512, 1, false, false},  // whole tiles, by ones, terms in parts
         {136, 132, 72, 0, false, false},   // by fours
         {129, 131, 333, 1, true, true},    // by ones
         {140, 130, 1030, 2, false, true},  // terms in parts
@@ -129,6 +150,8 @@ static void test_bits(void **unused) {
         check_bits(&products[i], "software=0");
         check_bits(&products[i], "software=1");
     }
+    check_whole(&products[0]);
+    check_whole(&products[1]);
     unsetenv("DAPT_VK_LIMITS");
 }
 

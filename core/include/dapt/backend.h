@@ -71,6 +71,8 @@ enum dapt_opcode {
     // in: a [M,K] or, transpose_a, [K,M] (strided), b [K,N] or, transpose_b, [N,K] (strided),
     //     bias [N] [x], residual [M,N] (strided) [x]
     // out: c [M,N] (strided, +=, in place: residual) = act(op(a) op(b) + bias) + residual
+    // With 16-bit operands a and b are rounded first, as DAPT_OP_CAST does, so that matrix units can
+    // multiply them; sums stay in float32.
     DAPT_OP_MATMUL,
     // in: x [N,C] (strided), bias [C]
     // out: y [N,C] (strided, in place: x) = x + bias
@@ -215,6 +217,7 @@ struct dapt_op {
         struct {
             bool transpose_a, transpose_b;
             enum dapt_activation activation;
+            enum dapt_dtype operands;  // DAPT_F32, or the 16-bit float type of both factors
         } matmul;
         // the four norm ops; weight_offset is 0 in layer norms
         struct {
