@@ -262,10 +262,30 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
     return DAPT_OK;
 }
 
+// What the schedule says, and of each raise up to there its part: a function of the step and the steps of
+// the raises.
 static enum dapt_status replay_share(void *context, uint64_t step, double *share) {
+    const struct dapt_setup *setup = context;
+    double factor = setup->config->train.raise_replay.factor,
+           limit = setup->config->train.raise_replay.limit;
     struct dapt_schedule_point point;
-    enum dapt_status status = dapt_setup_point(context, step, &point);
+    enum dapt_status status = dapt_setup_point(setup, step, &point);
     *share = point.replay_share;
+    for (size_t i = 0; i < setup->raise_count && setup->raises[i] <= step; i++)
+        *share = fmax(*share, fmin(*share * factor, limit));
+    return status;
+}
+
+enum dapt_status dapt_setup_raise(struct dapt_setup *setup, uint64_t step, double *before,
+                                  double *after) {
+    enum dapt_status status = replay_share(setup, step, before);
+    if (!status)
+        status = dapt_grow(&setup->raises, &setup->raise_capacity, setup->raise_count + 1,
+                           sizeof *setup->raises);
+    if (status) return status;
+    setup->raises[setup->raise_count++] = step;
+    status = replay_share(setup, step, after);
+    if (status || *after == *before) setup->raise_count--;
     return status;
 }
 
@@ -457,6 +477,7 @@ void dapt_setup_close(struct dapt_setup *setup) {
         dapt_corpus_close(&setup->evals[i]);
     free(setup->evals);
     dapt_mix_destroy(&setup->mix);
+    free(setup->raises);
     dapt_corpus_close(&setup->domain);
     dapt_corpus_close(&setup->replay);
     dapt_objective_destroy(&setup->objective);

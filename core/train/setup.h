@@ -25,6 +25,9 @@ struct dapt_setup {
     uint32_t micro;        // sequences of a micro-batch
     uint32_t micros;       // micro-batches of a step
     uint64_t steps;        // of the whole run
+    uint64_t
+        *raises;  // [raise_count] steps, ascending, from which on replay's share is a raise higher
+    size_t raise_count, raise_capacity;
 };
 // Opens all of it, telling what was found. A half-open setup is closed by dapt_setup_close too.
 enum dapt_status dapt_setup_open(const struct dapt_config *config,
@@ -39,6 +42,10 @@ enum dapt_status dapt_setup_weights(struct dapt_setup *setup);
 // What the schedule says for step `step` (0-based).
 enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
                                   struct dapt_schedule_point *point);
+// Raises the share of replay from `step` on, as train.raise_replay says, and tells what it is there
+// before and after; where it is at its limit nothing is noted.
+enum dapt_status dapt_setup_raise(struct dapt_setup *setup, uint64_t step, double *before,
+                                  double *after);
 // What decides the schedule's course: its values over the whole run (of a long one, at 4096 steps).
 enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct dapt_hash *hash);
 // How often the run goes over the domain, by the configured share of replay.

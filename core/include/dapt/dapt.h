@@ -107,6 +107,11 @@ struct dapt_evaluation {
     // Scored are hidden tokens only, the same ones each time, predicted from all others of their
     // text: the figures are no measure of how well the text is predicted from left to right.
     bool masked;
+    // In a run, else NULL and NaN. What the set is for: "domain", "general", "control" or another name.
+    const char *role;
+    // The 95 % interval of bits_per_byte - bits_before, by a paired bootstrap over documents; NaN:
+    // there is none (a single document, or what they cost before is not known).
+    double change_low, change_high;
 };
 // What to tell with such figures.
 #define DAPT_MASKED_FIGURES                                                                      \
