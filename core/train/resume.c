@@ -308,6 +308,34 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
     return status;
 }
 
+static const cJSON *schedule_of(const cJSON *record) {
+    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
+    const cJSON *train = cJSON_GetObjectItemCaseSensitive(course, "train");
+    return cJSON_GetObjectItemCaseSensitive(train, "schedule");
+}
+
+enum dapt_status dapt_trainer_keep_peak(struct dapt_trainer *t) {
+    struct dapt_arena arena = {0};
+    cJSON *record = NULL;
+    uint64_t *steps;
+    size_t count;
+    if (dapt_rate_given(t->config)) return DAPT_OK;
+    enum dapt_status status = dapt_run_folder_steps(&t->run, &steps, &count);
+    if (status) return status;
+    for (size_t left = count; !record && left > 0; left--) {  // what is damaged is told later
+        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[left - 1]);
+        if (folder && dapt_checkpoint_record(folder, &record)) record = NULL;
+    }
+    const cJSON *schedule = schedule_of(record);
+    double peak = read_value(schedule, "peak");
+    if (dapt_json_has_text(schedule, "plugin", t->config->train.schedule.plugin) && isfinite(peak))
+        status = dapt_rate_set(t->config, peak);
+    cJSON_Delete(record);
+    free(steps);
+    dapt_arena_free(&arena);
+    return status;
+}
+
 // Puts a damaged checkpoint aside, so that it is neither tried again nor in the way.
 static bool put_aside(struct dapt_trainer *t, uint64_t step) {
     struct dapt_arena arena = {0};

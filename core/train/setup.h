@@ -30,10 +30,11 @@ struct dapt_setup {
     size_t raise_count, raise_capacity;
 };
 // Opens all of it, telling what was found. A half-open setup is closed by dapt_setup_close too.
-enum dapt_status dapt_setup_open(const struct dapt_config *config,
-                                 const struct dapt_reporter *reporter, struct dapt_setup *setup);
+// What the configuration leaves to the model (the learning rate's peak) is put into it.
+enum dapt_status dapt_setup_open(struct dapt_config *config, const struct dapt_reporter *reporter,
+                                 struct dapt_setup *setup);
 // All but device and engine.
-enum dapt_status dapt_setup_open_data(const struct dapt_config *config,
+enum dapt_status dapt_setup_open_data(struct dapt_config *config,
                                       const struct dapt_reporter *reporter,
                                       struct dapt_setup *setup);
 void dapt_setup_close(struct dapt_setup *setup);  // a zeroed struct is fine
@@ -48,6 +49,13 @@ enum dapt_status dapt_setup_raise(struct dapt_setup *setup, uint64_t step, doubl
                                   double *after);
 // What decides the schedule's course: its values over the whole run (of a long one, at 4096 steps).
 enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct dapt_hash *hash);
+// rate.c: puts the peak that the number of trained parameters asks for into a configuration that gives
+// none, where the schedule's option "peak" has the default "0"; tells it with its reason.
+enum dapt_status dapt_rate_choose(struct dapt_config *config, const struct dapt_model *model,
+                                  const struct dapt_option *options,
+                                  const struct dapt_reporter *reporter);
+bool dapt_rate_given(const struct dapt_config *config);
+enum dapt_status dapt_rate_set(struct dapt_config *config, double peak);
 // How often the run goes over the domain, by the configured share of replay.
 double dapt_setup_passes(const struct dapt_setup *setup);
 const char *dapt_setup_family(const struct dapt_model *model);  // config.json's model_type

@@ -75,6 +75,8 @@ enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *trainer);
 void dapt_trainer_set_hash(const struct dapt_trainer *trainer, size_t i, char text[33]);
 // The trainer's part of run.json; NULL: no memory.
 cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
+// A configuration that gives no peak of the learning rate means the one that the run began with.
+enum dapt_status dapt_trainer_keep_peak(struct dapt_trainer *trainer);
 // Finds the newest whole checkpoint, checks that it belongs to this run, restores it, and sets
 // RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when
 // there is none.
