@@ -349,7 +349,8 @@ static enum dapt_status evaluate_set(const struct dapt_session *session,
                                                  .objective = objective};
     struct dapt_corpus *corpus = NULL;
     enum dapt_status status = dapt_corpus_open(&list, &corpus_options, &corpus);
-    if (!status) status = dapt_evaluate_corpus(session->engine, corpus, batch, data->name, result);
+    if (!status)
+        status = dapt_evaluate_corpus(session->engine, corpus, batch, data->name, result, NULL);
     dapt_corpus_close(&corpus);
     return status;
 }

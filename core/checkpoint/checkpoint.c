@@ -9,8 +9,8 @@
 #include "base/hash.h"
 #include "format/safetensors.h"
 
-#define PIECE (1u << 20)          // elements moved at a time
-#define RECORD_LIMIT (16u << 20)  // bytes of a run.json
+#define PIECE (1u << 20)           // elements moved at a time
+#define RECORD_LIMIT (256u << 20)  // bytes of a run.json
 
 // ----------------------------------------------------------------------------------------- record
 

@@ -169,7 +169,7 @@ static enum dapt_status probe(struct dapt_inputs *inputs, const char *path,
 }
 
 static enum dapt_status choose_options(struct dapt_inputs *inputs, struct dapt_corpus_file *file) {
-    static const char *const others[] = {"path", "source", "weight", NULL};
+    static const char *const others[] = {"path", "source", "weight", "role", NULL};
     for (size_t i = 0; i < inputs->choice_count; i++)
         if (inputs->choices[i].source == file->source && inputs->choices[i].entry == file->entry) {
             file->options = inputs->choices[i].options;

@@ -9,6 +9,9 @@ enum dapt_packing { DAPT_PACK_DOCUMENTS, DAPT_PACK_CONCATENATE };
 enum dapt_decay { DAPT_DECAY_MATRICES, DAPT_DECAY_ALL };
 enum dapt_recompute { DAPT_RECOMPUTE_NONE, DAPT_RECOMPUTE_BLOCK, DAPT_RECOMPUTE_AUTO };
 enum dapt_save_dtype { DAPT_SAVE_MODEL, DAPT_SAVE_F32, DAPT_SAVE_BF16, DAPT_SAVE_F16 };
+// What a run does once a set has certainly lost more than its budget, beside never calling such a
+// checkpoint the best.
+enum dapt_on_budget { DAPT_ON_BUDGET_KEEP_BEST, DAPT_ON_BUDGET_STOP, DAPT_ON_BUDGET_RAISE_REPLAY };
 enum dapt_objective_kind {
     DAPT_OBJECTIVE_AUTO,  // as the model was made for
     // Each token is predicted from those before it in the same document.

@@ -201,27 +201,67 @@ static enum dapt_status check_length(struct dapt_config *config) {
     return DAPT_OK;
 }
 
+// `name` at `at` is none of a set, nor of a role where those are asked for too.
+static enum dapt_status fail_no_set(struct dapt_config *config, const struct dapt_json *at,
+                                    const char *name, bool roles) {
+    size_t count = config->data.eval_count, known = 0;
+    struct dapt_string list = {0};
+    const char **names = dapt_arena_alloc(&config->arena, (2 * count + 1) * sizeof *names);
+    if (!names) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; i < (roles ? 2 : 1) * count; i++) {
+        const struct dapt_eval_set *set = &config->data.eval[i % count];
+        if (i >= count && strcmp(set->role, set->name) == 0) continue;
+        names[known] = i < count ? set->name : set->role;
+        dapt_string_format(&list, "%s%s", known ? ", " : "", names[known]);
+        known++;
+    }
+    const char *nearest = dapt_nearest(name, names);
+    enum dapt_status status = dapt_json_fail(
+        at, "\"%s\" is not a name %sin data.eval%s%s%s (there are: %s)", name,
+        roles ? "or role " : "", nearest ? ", did you mean \"" : "", nearest ? nearest : "",
+        nearest ? "\"?" : "", list.length ? list.data : "none");
+    dapt_string_free(&list);
+    return status;
+}
+
 static enum dapt_status check_best(struct dapt_config *config) {
     const char *best = config->train.best;
-    size_t count = config->data.eval_count;
     bool found = !best;
-    for (size_t i = 0; i < count && !found; i++)
+    for (size_t i = 0; i < config->data.eval_count && !found; i++)
         found = strcmp(config->data.eval[i].name, best) == 0;
-    if (found) return DAPT_OK;
-    struct dapt_string known = {0};
-    const char **names = dapt_arena_alloc(&config->arena, (count + 1) * sizeof *names);
-    if (!names) return DAPT_ERROR_MEMORY;
-    for (size_t i = 0; i < count; i++) {
-        names[i] = config->data.eval[i].name;
-        dapt_string_format(&known, "%s%s", i ? ", " : "", names[i]);
+    return found ? DAPT_OK : fail_no_set(config, place(config, "train.best"), best, false);
+}
+
+static enum dapt_status check_budget(struct dapt_config *config) {
+    for (size_t b = 0; b < config->train.budget_count; b++) {
+        const char *name = config->train.budget[b].name;
+        bool found = false;
+        for (size_t i = 0; i < config->data.eval_count && !found; i++)
+            found = strcmp(config->data.eval[i].name, name) == 0 ||
+                    strcmp(config->data.eval[i].role, name) == 0;
+        if (!found)
+            return fail_no_set(config, dapt_json_member(place(config, "train.budget"), name), name,
+                               true);
     }
-    const char *nearest = dapt_nearest(best, names);
-    enum dapt_status status = dapt_json_fail(
-        place(config, "train.best"), "\"%s\" is not a name in data.eval%s%s%s (there are: %s)",
-        best, nearest ? ", did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "",
-        known.length ? known.data : "none");
-    dapt_string_free(&known);
-    return status;
+    if (config->train.on_budget != DAPT_ON_BUDGET_RAISE_REPLAY) return DAPT_OK;
+    if (config->data.replay.from.count == 0 || config->data.replay.share == 0)
+        return dapt_json_fail(place(config, "train.on_budget"),
+                              "\"raise-replay\" multiplies the share of replay, but %s",
+                              config->data.replay.from.count == 0
+                                  ? "data.replay.from is missing: the text to take it from"
+                                  : "data.replay.share is 0");
+    return DAPT_OK;
+}
+
+static enum dapt_status check_patience(struct dapt_config *config) {
+    if (config->train.patience == 0) return DAPT_OK;
+    if (config->data.eval_count == 0)
+        return dapt_json_fail(place(config, "train.patience"),
+                              "data.eval is missing, expected a text that decides");
+    if (config->train.evaluate_every == 0)
+        return dapt_json_fail(place(config, "train.patience"),
+                              "train.evaluate_every is 0: nothing is evaluated on the way");
+    return DAPT_OK;
 }
 
 // What no field can say alone.
@@ -236,6 +276,8 @@ static enum dapt_status check_together(struct dapt_config *config) {
                               "data.replay.from is missing, expected the text to take it from");
     }
     enum dapt_status status = check_best(config);
+    if (!status) status = check_budget(config);
+    if (!status) status = check_patience(config);
     if (status) return status;
     if (!config->tokenizer.path) config->tokenizer.path = config->model;
     return check_length(config);

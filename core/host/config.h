@@ -16,7 +16,7 @@ struct dapt_data_entry {
     const char *source;  // id of a source plugin; NULL: by probing
     double weight;       // 1; relative to the other entries
     // the entry's own object, for the source's options; NULL when it was a string. Its "path",
-    // "source" and "weight" are not the source's.
+    // "source", "weight" and "role" are not the source's.
     const struct dapt_json *options;
 };
 struct dapt_data_list {
@@ -25,7 +25,13 @@ struct dapt_data_list {
 };
 struct dapt_eval_set {
     const char *name;
+    const char *role;  // "domain", "general", "control", or another name; its own by default
     struct dapt_data_list data;
+};
+// What the sets of a role or name may lose.
+struct dapt_budget {
+    const char *name;
+    double bits;  // a byte
 };
 
 #define DAPT_AUTO UINT32_MAX  // a number that dapt chooses
@@ -89,7 +95,16 @@ struct dapt_config {
         const char *const *freeze;                  // patterns, NULL-terminated; NULL: none
         uint64_t evaluate_every, checkpoint_every;  // steps; 0: at the end only
         uint32_t keep;                              // checkpoints kept besides the best
-        const char *best;  // name of the eval set that decides "best"; NULL: the first
+        // name of the eval set that decides "best"; NULL: the first whose role is "domain", else the
+        // first
+        const char *best;
+        struct dapt_budget *budget;
+        size_t budget_count;
+        enum dapt_on_budget on_budget;
+        struct {
+            double factor, limit;
+        } raise_replay;     // what "raise-replay" does to the share
+        uint32_t patience;  // evaluations without improvement that end the run; 0: any number
         enum dapt_recompute recompute;
         uint32_t max_bad_steps;  // non-finite steps in a row before the run stops
     } train;

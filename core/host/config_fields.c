@@ -34,6 +34,11 @@ static const char *const recomputes[] = {[DAPT_RECOMPUTE_NONE] = "none",
                                          [DAPT_RECOMPUTE_AUTO] = "auto",
                                          NULL};
 
+static const char *const on_budgets[] = {[DAPT_ON_BUDGET_KEEP_BEST] = "keep-best",
+                                         [DAPT_ON_BUDGET_STOP] = "stop",
+                                         [DAPT_ON_BUDGET_RAISE_REPLAY] = "raise-replay",
+                                         NULL};
+
 #define MANY 1e12  // steps and tokens; all smaller integers are exact in a double
 
 const struct dapt_field dapt_fields[] = {
@@ -62,9 +67,11 @@ const struct dapt_field dapt_fields[] = {
         "may change it by step"),
     OTHER(DATA, FREE, "data.replay.from", data.replay.from, NULL,
           "general text mixed in against forgetting, as data.domain"),
-    OTHER(EVAL, FREE, "data.eval", data.eval, NULL,
-          "held-out texts: an object of NAME: as data.domain; each is scored and reported by its "
-          "name"),
+    OTHER(
+        EVAL, FREE, "data.eval", data.eval, NULL,
+        "held-out texts: an object of NAME: as data.domain; each is scored and reported by its "
+        "name. \"role\" in {\"path\": ...} says what it is for: domain, general, control (another "
+        "domain), or any name; default: its own name"),
     RANGE(U32, KEPT, "data.sequence", data.sequence, "1024", 2, 1048576,
           "tokens of a training sequence"),
     CHOICE(KEPT, "data.packing", data.packing, "\"documents\"", packings,
@@ -143,7 +150,26 @@ const struct dapt_field dapt_fields[] = {
     RANGE(U32, FREE, "train.keep", train.keep, "2", 1, 1000000,
           "checkpoints kept besides the best"),
     OTHER(STRING, FREE, "train.best", train.best, NULL,
-          "name in data.eval that decides which checkpoint is the best; default: the first"),
+          "name in data.eval that decides which checkpoint is the best; default: the first whose "
+          "role is domain, else the first"),
+    RANGE(
+        BUDGET, FREE, "train.budget", train.budget, "{}", 0, 100,
+        "what training may cost: {\"general\": 0.05}, the rise in bits/byte that each set of that "
+        "role or name may have over the model at step 0; a checkpoint with more is never the best"),
+    CHOICE(
+        FREE, "train.on_budget", train.on_budget, "\"keep-best\"", on_budgets,
+        "what else happens at an evaluation where the 95 % interval of a set's rise lies above its "
+        "budget. keep-best: nothing; stop: the run ends, with a checkpoint; raise-replay: the "
+        "share "
+        "of replay rises by train.raise_replay"),
+    RANGE(NUMBER, KEPT, "train.raise_replay.factor", train.raise_replay.factor, "2", 1.01, 100,
+          "the share of replay becomes so many times what it was, from the next step on"),
+    RANGE(NUMBER, KEPT, "train.raise_replay.limit", train.raise_replay.limit, "0.5", 0, 0.99,
+          "and is not raised beyond this"),
+    RANGE(U32, FREE, "train.patience", train.patience, "0", 0, 1000000,
+          "evaluations in a row in which the set of train.best is no better than it ever was that "
+          "end "
+          "the run; 0: it is never ended so"),
     CHOICE(FREE, "train.recompute", train.recompute, "\"none\"", recomputes,
            "block: keep only each block's input, compute the rest again; auto: where it is needed "
            "for a micro-batch that keeps the device busy"),

@@ -22,8 +22,9 @@ enum dapt_field_type {
     DAPT_FIELD_MODEL,    // model, model_config, model_random
     DAPT_FIELD_TOKENIZER,
     DAPT_FIELD_SCHEDULE,
-    DAPT_FIELD_DATA,  // struct dapt_data_list
-    DAPT_FIELD_EVAL,  // eval, eval_count
+    DAPT_FIELD_DATA,    // struct dapt_data_list
+    DAPT_FIELD_EVAL,    // eval, eval_count
+    DAPT_FIELD_BUDGET,  // budget, budget_count
     DAPT_FIELD_TYPE_COUNT
 };
 

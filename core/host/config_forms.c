@@ -7,19 +7,16 @@
 #include "base/files.h"
 #include "base/nearest.h"
 #include "host/config_fields.h"
+#include "host/config_forms.h"
 #include "host/config_hints.h"
 #include "host/json.h"
 #include "host/module.h"
-
-static void *slot(const struct dapt_config *config, const struct dapt_field *field) {
-    return (char *)(uintptr_t)config + field->offset;
-}
 
 static const char *keep(struct dapt_config *config, const char *text) {
     return dapt_arena_copy(&config->arena, text, strlen(text));
 }
 
-static enum dapt_status fail_expected(const struct dapt_json *value, const char *expected) {
+enum dapt_status dapt_form_fail(const struct dapt_json *value, const char *expected) {
     char text[64];
     return dapt_json_fail(value, "expected %s, got %s", expected, dapt_json_excerpt(value, text));
 }
@@ -31,13 +28,13 @@ static enum dapt_status read_u32(struct dapt_config *config, const struct dapt_f
     int64_t integer;
     enum dapt_status status = dapt_json_integer(value, (int64_t)field->minimum,
                                                 (int64_t)field->maximum, &integer);
-    if (!status) *(uint32_t *)slot(config, field) = (uint32_t)integer;
+    if (!status) *(uint32_t *)dapt_form_slot(config, field) = (uint32_t)integer;
     return status;
 }
 
 static enum dapt_status write_u32(const struct dapt_config *config, const struct dapt_field *field,
                                   struct dapt_string *out) {
-    return dapt_string_format(out, "%u", *(uint32_t *)slot(config, field));
+    return dapt_string_format(out, "%u", *(uint32_t *)dapt_form_slot(config, field));
 }
 
 static enum dapt_status read_u32_auto(struct dapt_config *config, const struct dapt_field *field,
@@ -45,14 +42,14 @@ static enum dapt_status read_u32_auto(struct dapt_config *config, const struct d
     const char *text;
     if (dapt_json_kind(value) != DAPT_JSON_STRING) return read_u32(config, field, value);
     if (dapt_json_string(value, &text) || strcmp(text, "auto") != 0)
-        return fail_expected(value, "a whole number or \"auto\"");
-    *(uint32_t *)slot(config, field) = DAPT_AUTO;
+        return dapt_form_fail(value, "a whole number or \"auto\"");
+    *(uint32_t *)dapt_form_slot(config, field) = DAPT_AUTO;
     return DAPT_OK;
 }
 
 static enum dapt_status write_u32_auto(const struct dapt_config *config,
                                        const struct dapt_field *field, struct dapt_string *out) {
-    bool chosen = *(uint32_t *)slot(config, field) == DAPT_AUTO;
+    bool chosen = *(uint32_t *)dapt_form_slot(config, field) == DAPT_AUTO;
     return chosen ? dapt_json_write_string(out, "auto") : write_u32(config, field, out);
 }
 
@@ -61,13 +58,13 @@ static enum dapt_status read_u64(struct dapt_config *config, const struct dapt_f
     int64_t integer;
     enum dapt_status status = dapt_json_integer(value, (int64_t)field->minimum,
                                                 (int64_t)field->maximum, &integer);
-    if (!status) *(uint64_t *)slot(config, field) = (uint64_t)integer;
+    if (!status) *(uint64_t *)dapt_form_slot(config, field) = (uint64_t)integer;
     return status;
 }
 
 static enum dapt_status write_u64(const struct dapt_config *config, const struct dapt_field *field,
                                   struct dapt_string *out) {
-    uint64_t number = *(uint64_t *)slot(config, field);
+    uint64_t number = *(uint64_t *)dapt_form_slot(config, field);
     if (number == 0 && !field->fallback) return DAPT_OK;  // not given
     return dapt_string_format(out, "%llu", (unsigned long long)number);
 }
@@ -97,13 +94,13 @@ static enum dapt_status read_amount(struct dapt_config *config, const struct dap
     double number;
     dapt_json_string(value, &text);
     if (!amount(text, &number) || number != floor(number)) {
-        return fail_expected(value, "an integer, or one like \"50M\" (k, M, G, T)");
+        return dapt_form_fail(value, "an integer, or one like \"50M\" (k, M, G, T)");
     }
     if (!(number >= field->minimum && number <= field->maximum)) {
         return dapt_json_fail(value, "expected %.0f to %.0f, got \"%s\"", field->minimum,
                               field->maximum, text);
     }
-    *(uint64_t *)slot(config, field) = (uint64_t)number;
+    *(uint64_t *)dapt_form_slot(config, field) = (uint64_t)number;
     return DAPT_OK;
 }
 
@@ -117,24 +114,24 @@ static enum dapt_status read_number(struct dapt_config *config, const struct dap
         return dapt_json_fail(value, "expected a number from %g to %g, got %s", field->minimum,
                               field->maximum, dapt_json_excerpt(value, text));
     }
-    *(double *)slot(config, field) = number;
+    *(double *)dapt_form_slot(config, field) = number;
     return DAPT_OK;
 }
 
 static enum dapt_status write_number(const struct dapt_config *config,
                                      const struct dapt_field *field, struct dapt_string *out) {
-    double number = *(double *)slot(config, field);
+    double number = *(double *)dapt_form_slot(config, field);
     return number == 0 && !field->fallback ? DAPT_OK : dapt_json_write_number(out, number);
 }
 
 static enum dapt_status read_bool(struct dapt_config *config, const struct dapt_field *field,
                                   const struct dapt_json *value) {
-    return dapt_json_bool(value, slot(config, field));
+    return dapt_json_bool(value, dapt_form_slot(config, field));
 }
 
 static enum dapt_status write_bool(const struct dapt_config *config, const struct dapt_field *field,
                                    struct dapt_string *out) {
-    return dapt_string_format(out, "%s", *(bool *)slot(config, field) ? "true" : "false");
+    return dapt_string_format(out, "%s", *(bool *)dapt_form_slot(config, field) ? "true" : "false");
 }
 
 static enum dapt_status read_betas(struct dapt_config *config, const struct dapt_field *field,
@@ -142,13 +139,13 @@ static enum dapt_status read_betas(struct dapt_config *config, const struct dapt
     double *betas[2] = {&config->train.optimizer.beta1, &config->train.optimizer.beta2};
     (void)field;
     if (dapt_json_kind(value) != DAPT_JSON_ARRAY || dapt_json_count(value) != 2)
-        return fail_expected(value, "an array of two numbers");
+        return dapt_form_fail(value, "an array of two numbers");
     for (size_t i = 0; i < 2; i++) {
         const struct dapt_json *element = dapt_json_at(value, i);
         enum dapt_status status = dapt_json_number(element, betas[i]);
         if (status) return status;
         if (!(*betas[i] >= 0 && *betas[i] < 1))
-            return fail_expected(element, "a number of at least 0 and below 1");
+            return dapt_form_fail(element, "a number of at least 0 and below 1");
     }
     return DAPT_OK;
 }
@@ -170,15 +167,15 @@ static enum dapt_status read_string(struct dapt_config *config, const struct dap
     const char *text;
     enum dapt_status status = dapt_json_string(value, &text);
     if (status) return status;
-    if (!*text) return fail_expected(value, "a string that is not empty");
-    const char **place = slot(config, field);
+    if (!*text) return dapt_form_fail(value, "a string that is not empty");
+    const char **place = dapt_form_slot(config, field);
     *place = keep(config, text);
     return *place ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
 static enum dapt_status write_string(const struct dapt_config *config,
                                      const struct dapt_field *field, struct dapt_string *out) {
-    const char *text = *(const char **)slot(config, field);
+    const char *text = *(const char **)dapt_form_slot(config, field);
     return text ? dapt_json_write_string(out, text) : DAPT_OK;
 }
 
@@ -188,12 +185,12 @@ static enum dapt_status read_device(struct dapt_config *config, const struct dap
     int64_t number;
     if (dapt_json_kind(value) == DAPT_JSON_STRING) return read_string(config, field, value);
     if (dapt_json_kind(value) != DAPT_JSON_NUMBER)
-        return fail_expected(value, "a device's number, name or UUID");
+        return dapt_form_fail(value, "a device's number, name or UUID");
     enum dapt_status status = dapt_json_integer(value, 0, 999999999, &number);
     if (status) return status;
     char digits[24];
     snprintf(digits, sizeof digits, "%lld", (long long)number);
-    const char **place = slot(config, field);
+    const char **place = dapt_form_slot(config, field);
     *place = keep(config, digits);
     return *place ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
@@ -206,28 +203,28 @@ static enum dapt_status read_choice(struct dapt_config *config, const struct dap
                                     const struct dapt_json *value) {
     const char *text;
     if (dapt_json_kind(value) == DAPT_JSON_STRING && !dapt_json_string(value, &text) &&
-        dapt_field_choose(field, text, slot(config, field)))
+        dapt_field_choose(field, text, dapt_form_slot(config, field)))
         return DAPT_OK;
     struct dapt_string known = {0};
     enum dapt_status status = dapt_field_choices(field, &known);
-    if (!status) status = fail_expected(value, known.data);
+    if (!status) status = dapt_form_fail(value, known.data);
     dapt_string_free(&known);
     return status;
 }
 
 static enum dapt_status write_choice(const struct dapt_config *config,
                                      const struct dapt_field *field, struct dapt_string *out) {
-    return dapt_json_write_string(out, field->choices[*(unsigned *)slot(config, field)]);
+    return dapt_json_write_string(out, field->choices[*(unsigned *)dapt_form_slot(config, field)]);
 }
 
 // --------------------------------------------------------------------------------------------------------------- paths
 
-static enum dapt_status resolve(struct dapt_config *config, const struct dapt_json *value,
+enum dapt_status dapt_form_path(struct dapt_config *config, const struct dapt_json *value,
                                 const char **path) {
     const char *text;
     enum dapt_status status = dapt_json_string(value, &text);
     if (status) return status;
-    if (!*text) return fail_expected(value, "a path");
+    if (!*text) return dapt_form_fail(value, "a path");
     const char *home = getenv("HOME");
     bool below_home = text[0] == '~' && text[1] == '/' && home && home[0] == '/';
     *path = dapt_path_join(&config->arena, below_home ? home : config->folder,
@@ -237,7 +234,7 @@ static enum dapt_status resolve(struct dapt_config *config, const struct dapt_js
 
 static enum dapt_status read_path(struct dapt_config *config, const struct dapt_field *field,
                                   const struct dapt_json *value) {
-    return resolve(config, value, slot(config, field));
+    return dapt_form_path(config, value, dapt_form_slot(config, field));
 }
 
 // A list of texts; paths are made absolute.
@@ -245,16 +242,16 @@ static enum dapt_status read_texts(struct dapt_config *config, const struct dapt
                                    enum dapt_field_type type, const char *const **list) {
     bool paths = type == DAPT_FIELD_PATHS;
     if (dapt_json_kind(value) != DAPT_JSON_ARRAY)
-        return fail_expected(value, dapt_field_forms[type].name);
+        return dapt_form_fail(value, dapt_field_forms[type].name);
     size_t count = dapt_json_count(value);
     const char **texts = dapt_arena_alloc(&config->arena, (count + 1) * sizeof *texts);
     enum dapt_status status = texts ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; !status && i < count; i++) {
         const struct dapt_json *item = dapt_json_at(value, i);
         const char *text;
-        status = paths ? resolve(config, item, &texts[i]) : dapt_json_string(item, &text);
+        status = paths ? dapt_form_path(config, item, &texts[i]) : dapt_json_string(item, &text);
         if (paths || status) continue;
-        if (!*text) return fail_expected(item, "a text");
+        if (!*text) return dapt_form_fail(item, "a text");
         texts[i] = keep(config, text);
         status = texts[i] ? DAPT_OK : DAPT_ERROR_MEMORY;
     }
@@ -265,7 +262,7 @@ static enum dapt_status read_texts(struct dapt_config *config, const struct dapt
 static enum dapt_status read_list_of_texts(struct dapt_config *config,
                                            const struct dapt_field *field,
                                            const struct dapt_json *value) {
-    return read_texts(config, value, field->type, slot(config, field));
+    return read_texts(config, value, field->type, dapt_form_slot(config, field));
 }
 
 static enum dapt_status write_texts(const char *const *texts, struct dapt_string *out) {
@@ -280,7 +277,7 @@ static enum dapt_status write_texts(const char *const *texts, struct dapt_string
 static enum dapt_status write_list_of_texts(const struct dapt_config *config,
                                             const struct dapt_field *field,
                                             struct dapt_string *out) {
-    return write_texts(*(const char *const **)slot(config, field), out);
+    return write_texts(*(const char *const **)dapt_form_slot(config, field), out);
 }
 
 // --------------------------------------------------------------------------------------------------- objects of plugins
@@ -307,10 +304,9 @@ static enum dapt_status write_others(const struct dapt_json *object, const char 
     return status;
 }
 
-// The same of a plugin's object, and then the defaults of the options that it leaves out.
-static enum dapt_status write_options(const struct dapt_config *config, const char *kind,
-                                      const char *id, const struct dapt_json *object,
-                                      const char *const *names, struct dapt_string *out) {
+enum dapt_status dapt_form_write_options(const struct dapt_config *config, const char *kind,
+                                         const char *id, const struct dapt_json *object,
+                                         const char *const *names, struct dapt_string *out) {
     enum dapt_status status = write_others(object, names, out);
     const struct dapt_plugin_descriptor *plugin =
         config->modules && id ? dapt_modules_plugin(config->modules, kind, id) : NULL;
@@ -325,24 +321,22 @@ static enum dapt_status write_options(const struct dapt_config *config, const ch
     return status;
 }
 
-static enum dapt_status write_pair(struct dapt_string *out, const char *lead, const char *name,
-                                   const char *text) {
+enum dapt_status dapt_form_write_pair(struct dapt_string *out, const char *lead, const char *name,
+                                      const char *text) {
     enum dapt_status status = dapt_string_format(out, "%s\"%s\": ", lead, name);
     return status ? status : dapt_json_write_string(out, text);
 }
 
 static const char *const tokenizer_keys[] = {"plugin", "path", NULL};
 static const char *const schedule_keys[] = {"plugin", NULL};
-static const char *const entry_keys[] = {"path", "source", "weight", NULL};
 
-// A member that is a string and not empty; absent leaves *text.
-static enum dapt_status member_string(struct dapt_config *config, const struct dapt_json *object,
-                                      const char *name, const char **text) {
+enum dapt_status dapt_form_string(struct dapt_config *config, const struct dapt_json *object,
+                                  const char *name, const char **text) {
     const struct dapt_json *member = dapt_json_member(object, name);
     if (!member) return DAPT_OK;
     enum dapt_status status = dapt_json_string(member, text);
     if (status) return status;
-    if (!**text) return fail_expected(member, "a string that is not empty");
+    if (!**text) return dapt_form_fail(member, "a string that is not empty");
     *text = keep(config, *text);
     return *text ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
@@ -356,24 +350,24 @@ static enum dapt_status read_tokenizer(struct dapt_config *config, const struct 
                                        const struct dapt_json *value) {
     (void)field;
     if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "an object such as {\"plugin\": \"hf\"}");
+        return dapt_form_fail(value, "an object such as {\"plugin\": \"hf\"}");
     config->tokenizer.plugin = "hf";
     config->tokenizer.options = object_options(value);
-    enum dapt_status status = member_string(config, value, "plugin", &config->tokenizer.plugin);
+    enum dapt_status status = dapt_form_string(config, value, "plugin", &config->tokenizer.plugin);
     const struct dapt_json *path = dapt_json_member(value, "path");
-    if (!status && path) status = resolve(config, path, &config->tokenizer.path);
+    if (!status && path) status = dapt_form_path(config, path, &config->tokenizer.path);
     return status;
 }
 
 static enum dapt_status write_tokenizer(const struct dapt_config *config,
                                         const struct dapt_field *field, struct dapt_string *out) {
     (void)field;
-    enum dapt_status status = write_pair(out, "{", "plugin", config->tokenizer.plugin);
+    enum dapt_status status = dapt_form_write_pair(out, "{", "plugin", config->tokenizer.plugin);
     if (!status && config->tokenizer.path)
-        status = write_pair(out, ", ", "path", config->tokenizer.path);
+        status = dapt_form_write_pair(out, ", ", "path", config->tokenizer.path);
     if (!status)
-        status = write_options(config, DAPT_TOKENIZER_1, config->tokenizer.plugin,
-                               config->tokenizer.options, tokenizer_keys, out);
+        status = dapt_form_write_options(config, DAPT_TOKENIZER_1, config->tokenizer.plugin,
+                                         config->tokenizer.options, tokenizer_keys, out);
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
@@ -381,19 +375,20 @@ static enum dapt_status read_schedule(struct dapt_config *config, const struct d
                                       const struct dapt_json *value) {
     (void)field;
     if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "an object such as {\"plugin\": \"cosine\", \"peak\": 1e-4}");
+        return dapt_form_fail(value, "an object such as {\"plugin\": \"cosine\", \"peak\": 1e-4}");
     config->train.schedule.plugin = "cosine";
     config->train.schedule.options = object_options(value);
-    return member_string(config, value, "plugin", &config->train.schedule.plugin);
+    return dapt_form_string(config, value, "plugin", &config->train.schedule.plugin);
 }
 
 static enum dapt_status write_schedule(const struct dapt_config *config,
                                        const struct dapt_field *field, struct dapt_string *out) {
     (void)field;
-    enum dapt_status status = write_pair(out, "{", "plugin", config->train.schedule.plugin);
+    enum dapt_status status = dapt_form_write_pair(out, "{", "plugin",
+                                                   config->train.schedule.plugin);
     if (!status)
-        status = write_options(config, DAPT_SCHEDULE_1, config->train.schedule.plugin,
-                               config->train.schedule.options, schedule_keys, out);
+        status = dapt_form_write_options(config, DAPT_SCHEDULE_1, config->train.schedule.plugin,
+                                         config->train.schedule.options, schedule_keys, out);
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
@@ -416,32 +411,33 @@ static enum dapt_status check_only(const struct dapt_json *object, const char *c
 static enum dapt_status read_random(struct dapt_config *config, const struct dapt_json *random) {
     static const char *const keys[] = {"config", NULL};
     if (dapt_json_kind(random) == DAPT_JSON_STRING)
-        return resolve(config, random, &config->model_config);
+        return dapt_form_path(config, random, &config->model_config);
     if (dapt_json_kind(random) != DAPT_JSON_OBJECT)
-        return fail_expected(random, "an object with config.json's keys, or its path");
+        return dapt_form_fail(random, "an object with config.json's keys, or its path");
     const struct dapt_json *path = dapt_json_member(random, "config");
     if (!path) {
         config->model_random = random;
         return DAPT_OK;
     }
     enum dapt_status status = check_only(random, keys);
-    return status ? status : resolve(config, path, &config->model_config);
+    return status ? status : dapt_form_path(config, path, &config->model_config);
 }
 
 static enum dapt_status read_model(struct dapt_config *config, const struct dapt_field *field,
                                    const struct dapt_json *value) {
     static const char *const keys[] = {"random", "tokenizer", NULL};
     (void)field;
-    if (dapt_json_kind(value) == DAPT_JSON_STRING) return resolve(config, value, &config->model);
+    if (dapt_json_kind(value) == DAPT_JSON_STRING)
+        return dapt_form_path(config, value, &config->model);
     if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "a folder, or {\"random\": ...}");
+        return dapt_form_fail(value, "a folder, or {\"random\": ...}");
     const struct dapt_json *random = dapt_json_member(value, "random"),
                            *tokenizer = dapt_json_member(value, "tokenizer");
     enum dapt_status status = check_only(value, keys);
     if (!status && !random)
         status = dapt_json_fail(value, "\"random\" is missing: what the new model is to look like");
     if (!status) status = read_random(config, random);
-    if (!status && tokenizer) status = resolve(config, tokenizer, &config->tokenizer.path);
+    if (!status && tokenizer) status = dapt_form_path(config, tokenizer, &config->tokenizer.path);
     return status;
 }
 
@@ -451,7 +447,7 @@ static enum dapt_status write_model(const struct dapt_config *config,
     if (config->model) return dapt_json_write_string(out, config->model);
     enum dapt_status status;
     if (config->model_config) {
-        status = write_pair(out, "{\"random\": {", "config", config->model_config);
+        status = dapt_form_write_pair(out, "{\"random\": {", "config", config->model_config);
         return status ? status : dapt_string_add(out, "}}", 2);
     }
     status = dapt_string_format(out, "{\"random\": ");
@@ -469,7 +465,7 @@ static enum dapt_status read_targets(struct dapt_config *config, const struct da
     if (dapt_json_kind(value) == DAPT_JSON_STRING) dapt_json_string(value, &text);
     if (strcmp(text, "all-linear") == 0) return DAPT_OK;
     if (dapt_json_kind(value) != DAPT_JSON_ARRAY || !dapt_json_count(value))
-        return fail_expected(value, "\"all-linear\" or an array of patterns");
+        return dapt_form_fail(value, "\"all-linear\" or an array of patterns");
     return read_texts(config, value, DAPT_FIELD_STRINGS, &lora->targets);
 }
 
@@ -481,7 +477,7 @@ static enum dapt_status read_embeddings(const struct dapt_json *value, double *f
     if (!truth) return DAPT_OK;
     if (dapt_json_kind(value) != DAPT_JSON_NUMBER || dapt_json_number(value, factor) ||
         !(*factor >= 1e-6 && *factor <= 1e6))
-        return fail_expected(value, "false, or a factor of the learning rate from 1e-6 to 1e6");
+        return dapt_form_fail(value, "false, or a factor of the learning rate from 1e-6 to 1e6");
     return DAPT_OK;
 }
 
@@ -494,7 +490,7 @@ static enum dapt_status read_lora(struct dapt_config *config, const struct dapt_
     struct dapt_lora *lora = dapt_arena_alloc(&config->arena, sizeof *lora);
     if (!lora) return DAPT_ERROR_MEMORY;
     if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "an object such as {\"rank\": 16, \"alpha\": 32}");
+        return dapt_form_fail(value, "an object such as {\"rank\": 16, \"alpha\": 32}");
     *lora = (struct dapt_lora){.alpha = 8};
     enum dapt_status status = check_only(value, keys);
     if (!status) status = dapt_json_get_integer(value, "rank", 1, 4096, &rank);
@@ -507,13 +503,13 @@ static enum dapt_status read_lora(struct dapt_config *config, const struct dapt_
     if (!status) status = read_targets(config, dapt_json_member(value, "targets"), lora);
     if (!status) status = read_embeddings(dapt_json_member(value, "embeddings"), &lora->embeddings);
     lora->rank = (uint32_t)rank;
-    *(const struct dapt_lora **)slot(config, field) = lora;
+    *(const struct dapt_lora **)dapt_form_slot(config, field) = lora;
     return status;
 }
 
 static enum dapt_status write_lora(const struct dapt_config *config, const struct dapt_field *field,
                                    struct dapt_string *out) {
-    const struct dapt_lora *lora = *(const struct dapt_lora **)slot(config, field);
+    const struct dapt_lora *lora = *(const struct dapt_lora **)dapt_form_slot(config, field);
     if (!lora) return DAPT_OK;
     enum dapt_status status = dapt_string_format(out, "{\"rank\": %u, \"alpha\": ", lora->rank);
     if (!status) status = dapt_json_write_number(out, lora->alpha);
@@ -527,107 +523,6 @@ static enum dapt_status write_lora(const struct dapt_config *config, const struc
     if (!status)
         status = lora->embeddings > 0 ? dapt_json_write_number(out, lora->embeddings)
                                       : dapt_string_format(out, "false");
-    return status ? status : dapt_string_add(out, "}", 1);
-}
-
-// ---------------------------------------------------------------------------------------------------------------- data
-
-static enum dapt_status read_entry(struct dapt_config *config, const struct dapt_json *value,
-                                   struct dapt_data_entry *entry) {
-    *entry = (struct dapt_data_entry){.weight = 1};
-    if (dapt_json_kind(value) == DAPT_JSON_STRING) return resolve(config, value, &entry->path);
-    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "a path or an object such as {\"path\": ...}");
-    const struct dapt_json *path, *weight = dapt_json_member(value, "weight");
-    enum dapt_status status = dapt_json_need(value, "path", DAPT_JSON_STRING, &path);
-    if (!status) status = resolve(config, path, &entry->path);
-    if (!status) status = member_string(config, value, "source", &entry->source);
-    if (!status && weight) status = dapt_json_number(weight, &entry->weight);
-    if (!status && !(entry->weight > 0 && entry->weight <= 1e6))
-        status = fail_expected(weight, "a number above 0, at most 1e6");
-    entry->options = value;
-    return status;
-}
-
-static enum dapt_status read_list(struct dapt_config *config, const struct dapt_json *value,
-                                  struct dapt_data_list *list) {
-    bool array = dapt_json_kind(value) == DAPT_JSON_ARRAY;
-    list->count = array ? dapt_json_count(value) : 1;
-    if (list->count == 0) return dapt_json_fail(value, "the array is empty, expected a path");
-    list->entries = dapt_arena_alloc(&config->arena, list->count * sizeof *list->entries);
-    enum dapt_status status = list->entries ? DAPT_OK : DAPT_ERROR_MEMORY;
-    for (size_t i = 0; !status && i < list->count; i++) {
-        status = read_entry(config, array ? dapt_json_at(value, i) : value, &list->entries[i]);
-    }
-    return status;
-}
-
-static enum dapt_status write_list(const struct dapt_config *config,
-                                   const struct dapt_data_list *list, struct dapt_string *out) {
-    enum dapt_status status = dapt_string_add(out, "[", 1);
-    for (size_t i = 0; !status && i < list->count; i++) {
-        const struct dapt_data_entry *entry = &list->entries[i];
-        status = write_pair(out, i ? ", {" : "{", "path", entry->path);
-        if (!status && entry->source) status = write_pair(out, ", ", "source", entry->source);
-        if (!status) status = dapt_string_format(out, ", \"weight\": ");
-        if (!status) status = dapt_json_write_number(out, entry->weight);
-        if (!status)
-            status = write_options(config, DAPT_SOURCE_1, entry->source, entry->options, entry_keys,
-                                   out);
-        if (!status) status = dapt_string_add(out, "}", 1);
-    }
-    return status ? status : dapt_string_add(out, "]", 1);
-}
-
-static enum dapt_status read_data(struct dapt_config *config, const struct dapt_field *field,
-                                  const struct dapt_json *value) {
-    return read_list(config, value, slot(config, field));
-}
-
-static enum dapt_status write_data(const struct dapt_config *config, const struct dapt_field *field,
-                                   struct dapt_string *out) {
-    const struct dapt_data_list *list = slot(config, field);
-    return list->count ? write_list(config, list, out) : DAPT_OK;
-}
-
-// Names become keys of metrics and columns of tables.
-static bool is_set_name(const char *name) {
-    size_t length = strspn(name,
-                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
-    return length > 0 && length <= 40 && !name[length];
-}
-
-static enum dapt_status read_eval(struct dapt_config *config, const struct dapt_field *field,
-                                  const struct dapt_json *value) {
-    (void)field;
-    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "an object such as {\"domain\": \"heldout.txt\"}");
-    size_t count = config->data.eval_count = dapt_json_count(value);
-    config->data.eval = dapt_arena_alloc(&config->arena, count * sizeof *config->data.eval);
-    enum dapt_status status = config->data.eval ? DAPT_OK : DAPT_ERROR_MEMORY;
-    for (size_t i = 0; !status && i < count; i++) {
-        const struct dapt_json *member = dapt_json_at(value, i);
-        struct dapt_eval_set *set = &config->data.eval[i];
-        if (!is_set_name(dapt_json_name(member))) {
-            return dapt_json_fail_name(
-                member, "a name is of letters, digits, '_', '.' and '-', at most 40");
-        }
-        set->name = keep(config, dapt_json_name(member));
-        status = set->name ? read_list(config, member, &set->data) : DAPT_ERROR_MEMORY;
-    }
-    return status;
-}
-
-static enum dapt_status write_eval(const struct dapt_config *config, const struct dapt_field *field,
-                                   struct dapt_string *out) {
-    (void)field;
-    enum dapt_status status = dapt_string_add(out, "{", 1);
-    for (size_t i = 0; !status && i < config->data.eval_count; i++) {
-        if (i) status = dapt_string_add(out, ", ", 2);
-        if (!status) status = dapt_json_write_string(out, config->data.eval[i].name);
-        if (!status) status = dapt_string_add(out, ": ", 2);
-        if (!status) status = write_list(config, &config->data.eval[i].data, out);
-    }
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
@@ -674,9 +569,13 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
     [DAPT_FIELD_SCHEDULE] =
         {read_schedule, write_schedule, "object",
          "\"type\": \"object\", \"properties\": {\"plugin\": {\"type\": \"string\"}}"},
-    [DAPT_FIELD_DATA] = {read_data, write_data, "path, object or array of these", LIST},
+    [DAPT_FIELD_DATA] = {dapt_form_read_data, dapt_form_write_data,
+                         "path, object or array of these", LIST},
     [DAPT_FIELD_EVAL] =
-        {read_eval, write_eval, "object",
+        {dapt_form_read_eval, dapt_form_write_eval, "object",
          "\"type\": \"object\", \"propertyNames\": {\"pattern\": \"^[A-Za-z0-9_.-]{1,40}$\"}, "
          "\"additionalProperties\": {" LIST "}"},
+    [DAPT_FIELD_BUDGET] = {dapt_form_read_budget, dapt_form_write_budget, "object",
+                           "\"type\": \"object\", \"additionalProperties\": {\"type\": "
+                           "\"number\", \"minimum\": 0, \"maximum\": 100}"},
 };

@@ -139,7 +139,7 @@ void dapt_config_schema(FILE *out) {
         "\"description\": "
         "\"multiplies how much the entry brings by its own size (2: all of it twice a pass, 0.5: "
         "half); "
-        "it is no share\"}}}]},\n"
+        "it is no share\"}, \"role\": {\"type\": \"string\", \"minLength\": 1}}}]},\n"
         "\"list\": {\"anyOf\": [{\"$ref\": \"#/$defs/entry\"}, "
         "{\"type\": \"array\", \"minItems\": 1, \"items\": {\"$ref\": "
         "\"#/$defs/entry\"}}]},\n\"config\": ";

@@ -1,6 +1,8 @@
 #include "host/json_tree.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void dapt_json_add_number(cJSON *object, const char *key, double value) {
@@ -13,4 +15,11 @@ void dapt_json_add_number(cJSON *object, const char *key, double value) {
 bool dapt_json_has_text(const cJSON *object, const char *key, const char *text) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
     return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
+}
+
+double dapt_json_round(double value) {
+    char text[40];
+    if (!isfinite(value)) return value;
+    snprintf(text, sizeof text, "%.15g", value);
+    return strtod(text, NULL);
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/threads.h"
 #include "corpus/objective.h"
@@ -28,9 +29,19 @@ static void tell_progress(const char *name, uint64_t done, uint64_t all, double 
     dapt_log_status(line);
 }
 
+static void add_documents(const struct dapt_batch *batch, const float *losses,
+                          struct dapt_document_loss *documents) {
+    for (size_t i = 0; i < (size_t)batch->sequences * batch->length; i++) {
+        if (batch->targets[i] < 0) continue;
+        documents[batch->documents[i]].nats += (double)losses[i];
+        documents[batch->documents[i]].scored++;
+    }
+}
+
 enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct dapt_corpus *corpus,
                                       struct dapt_batch *batch, const char *name,
-                                      struct dapt_evaluation *result) {
+                                      struct dapt_evaluation *result,
+                                      struct dapt_document_loss *documents) {
     const struct dapt_corpus_report *report = dapt_corpus_report(corpus);
     *result = (struct dapt_evaluation){
         .name = name,
@@ -40,12 +51,15 @@ enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct d
         .sequences = report->sequences,
         .masked = dapt_objective_kind(dapt_corpus_objective(corpus)) == DAPT_OBJECTIVE_MASKED,
         .nats_before = NAN,
-        .bits_before = NAN};
+        .bits_before = NAN,
+        .change_low = NAN,
+        .change_high = NAN};
     size_t places = (size_t)batch->sequences * batch->length;
     double nats = 0, begin = dapt_seconds(), told = 0;
     enum dapt_status status = DAPT_OK;
     float *losses = dapt_alloc(places, sizeof *losses);
     if (!losses) return DAPT_ERROR_MEMORY;
+    if (documents) memset(documents, 0, report->documents * sizeof *documents);
     for (uint64_t index = 0; !status && index < report->sequences; index += batch->sequences) {
         tell_progress(name, index, report->sequences, &told);
         dapt_corpus_eval_batch(corpus, index, batch);
@@ -55,6 +69,7 @@ enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct d
             dapt_fail_in(status, "evaluation of %s", name);
         for (size_t i = 0; !status && i < places; i++)
             nats += batch->targets[i] >= 0 ? (double)losses[i] : 0.0;
+        if (!status && documents) add_documents(batch, losses, documents);
         result->scored += batch->scored;
     }
     if (!status && (result->scored == 0 || result->bytes == 0)) {

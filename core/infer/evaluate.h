@@ -4,10 +4,19 @@
 #include "dapt/dapt.h"
 #include "engine/engine.h"
 
-// `batch` has the engine's shape and is overwritten. before-fields become NaN. Sums run in double
-// in file order, so the figures don't depend on the size of the batch beyond the rounding of the
-// device. DAPT_ERROR_CANCELLED when dapt_cancelled() turns true.
+// What one document cost: nats of those of its tokens that are scored. A token counts for the document of
+// the place that predicts it: with "concatenate", a document's first one for the document before.
+struct dapt_document_loss {
+    double nats;
+    uint64_t scored;
+};
+
+// `batch` has the engine's shape and is overwritten. What a run adds (figures before, intervals, role)
+// becomes NaN and NULL. Sums run in double in file order, so the figures don't depend on the size of the
+// batch beyond the rounding of the device. `losses`: [documents of the corpus], filled; NULL: not wanted.
+// DAPT_ERROR_CANCELLED when dapt_cancelled() turns true.
 enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct dapt_corpus *corpus,
                                       struct dapt_batch *batch, const char *name,
-                                      struct dapt_evaluation *result);
+                                      struct dapt_evaluation *result,
+                                      struct dapt_document_loss *losses);
 #endif

@@ -13,18 +13,12 @@ bool dapt_trainer_evaluation_due(const struct dapt_trainer *t) {
     return t->step == 0 || t->step == t->setup.steps || (every && t->step % every == 0);
 }
 
-static enum dapt_status evaluate_set(struct dapt_trainer *t, size_t i,
-                                     struct dapt_evaluation *result) {
-    return dapt_evaluate_corpus(t->setup.engine, t->setup.evals[i], t->batches[0],
-                                t->config->data.eval[i].name, result);
-}
-
 // All sets, of the weights as a checkpoint would hold them: what is told is what the files score. The
 // base model is what it is.
 static enum dapt_status evaluate_sets(struct dapt_trainer *t, struct dapt_evaluation *fresh) {
     enum dapt_status status = t->step ? dapt_engine_round(t->setup.engine) : DAPT_OK;
     for (size_t i = 0; !status && i < t->config->data.eval_count; i++)
-        status = evaluate_set(t, i, &fresh[i]);
+        status = dapt_ledger_score(t, i, &fresh[i]);
     if (!t->step || status == DAPT_ERROR_DEVICE) return status;
     struct dapt_string reason = {0};  // putting the exact weights back must not replace it
     if (status) dapt_string_format(&reason, "%s", dapt_error());
@@ -43,7 +37,9 @@ static enum dapt_status tell_rounding(struct dapt_trainer *t) {
     if (t->rounding_told && t->step < t->setup.steps) return DAPT_OK;
     t->rounding_told = true;
     struct dapt_evaluation exact;
-    enum dapt_status status = evaluate_set(t, (size_t)(deciding - t->evaluations), &exact);
+    enum dapt_status status = dapt_evaluate_corpus(t->setup.engine,
+                                                   t->setup.evals[deciding - t->evaluations],
+                                                   t->batches[0], deciding->name, &exact, NULL);
     if (status) return status;
     double cost = deciding->bits_per_byte - exact.bits_per_byte,
            change = exact.bits_per_byte - deciding->bits_before;
@@ -65,12 +61,7 @@ enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *t) {
     struct dapt_evaluation *fresh = dapt_alloc(count, sizeof *fresh);
     if (!fresh) return DAPT_ERROR_MEMORY;
     enum dapt_status status = evaluate_sets(t, fresh);
-    for (size_t i = 0; !status && i < count; i++) {
-        fresh[i].nats_before = t->step == 0 ? fresh[i].nats_per_token
-                                            : t->evaluations[i].nats_before;
-        fresh[i].bits_before = t->step == 0 ? fresh[i].bits_per_byte
-                                            : t->evaluations[i].bits_before;
-    }
+    if (!status) status = dapt_ledger_enter(t, fresh);
     if (!status) {
         for (size_t i = 0; i < count; i++) t->evaluations[i] = fresh[i];
         t->evaluated = t->step;
@@ -79,6 +70,9 @@ enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *t) {
                           &(struct dapt_event){
                               .told = {.evaluations = t->evaluations, .evaluation_count = count}});
         status = tell_rounding(t);
+        if (!status) status = dapt_trainer_judge(t);
+        // Told, as a checkpoint that can't be written is: training goes on.
+        if (!status && dapt_ledger_write(t)) dapt_trainer_trouble(t, dapt_error());
     }
     free(fresh);
     return status;

@@ -1,5 +1,6 @@
 #include "train/event.h"
 
+#include <math.h>
 #include <stddef.h>
 
 #include "train/metrics.h"
@@ -14,6 +15,8 @@ enum value {
     FLAG,          // bool
     MAYBE_STEP,    // a count; left out when DAPT_NEVER
     MAYBE_NUMBER,  // left out when 0
+    MAYBE_FINITE,  // left out when it is not finite
+    MAYBE_TEXT,    // left out when NULL
     PASSES,        // passes, pass_count
     CORPORA        // of a setup
 };
@@ -27,6 +30,7 @@ enum value {
 #define START (1U << DAPT_EVENT_START | 1U << DAPT_EVENT_RESUME)
 #define ROUNDING (1U << DAPT_EVENT_ROUNDING)
 #define FAILURE (1U << DAPT_EVENT_FAILURE)
+#define REPLAY (1U << DAPT_EVENT_REPLAY)
 #define EVERY (~0U)
 
 static const char *const names[DAPT_EVENT_COUNT] = {
@@ -41,6 +45,7 @@ static const char *const names[DAPT_EVENT_COUNT] = {
     [DAPT_EVENT_RESUME] = "resume",
     [DAPT_EVENT_ROUNDING] = "rounding",
     [DAPT_EVENT_FAILURE] = "failure",
+    [DAPT_EVENT_REPLAY] = "replay",
 };
 
 #define AT(member) offsetof(struct dapt_event, member)
@@ -71,7 +76,8 @@ static const struct field {
     {"data", TEXT, AT(data), START},
     {"corpora", CORPORA, AT(setup), START},
 
-    {"set", TEXT, AT(set.name), EVALUATION | ROUNDING},
+    {"set", TEXT, AT(set.name), EVALUATION | ROUNDING | REPLAY},
+    {"share", NUMBER, AT(share), REPLAY},
     {"masked", FLAG, AT(set.masked), EVALUATION},
     {"dtype", TEXT, AT(dtype), ROUNDING},
     {"nats_per_token", NUMBER, AT(set.nats_per_token), EVALUATION},
@@ -83,6 +89,11 @@ static const struct field {
     {"tokens", COUNT, AT(set.tokens), EVALUATION},
     {"bytes", COUNT, AT(set.bytes), EVALUATION},
     {"seconds", NUMBER, AT(set.seconds), EVALUATION},
+    {"role", MAYBE_TEXT, AT(set.role), EVALUATION},
+    {"documents", COUNT, AT(set.documents), EVALUATION},
+    {"change_low", NUMBER, AT(set.change_low), EVALUATION},
+    {"change_high", NUMBER, AT(set.change_high), EVALUATION},
+    {"budget", MAYBE_FINITE, AT(budget), EVALUATION},
 
     {"updates", COUNT, AT(updates), END},
     {"skipped", COUNT, AT(skipped), END},
@@ -101,6 +112,7 @@ static const struct field {
     {"seconds", NUMBER, AT(seconds), STEP | CHECKPOINT | END},
     {"since_start", MAYBE_NUMBER, AT(since_start), STEP},
     {"passes", PASSES, AT(passes), END},
+    {"ended", MAYBE_TEXT, AT(ended), END},
 };
 
 // --------------------------------------------------------------------------------- metrics.jsonl
@@ -147,7 +159,9 @@ static void add_passes(cJSON *line, const char *key, const struct dapt_event *ev
 // Of the fields that an event may have or not.
 static bool is_absent(const struct field *field, const void *at) {
     return (field->value == MAYBE_STEP && *(const uint64_t *)at == DAPT_NEVER) ||
-           (field->value == MAYBE_NUMBER && *(const double *)at == 0);
+           (field->value == MAYBE_NUMBER && *(const double *)at == 0) ||
+           (field->value == MAYBE_FINITE && !isfinite(*(const double *)at)) ||
+           (field->value == MAYBE_TEXT && !*(const char *const *)at);
 }
 
 static void add_field(cJSON *line, const struct field *field, const struct dapt_event *event) {
@@ -158,7 +172,9 @@ static void add_field(cJSON *line, const struct field *field, const struct dapt_
     case COUNT:
     case MAYBE_STEP: cJSON_AddNumberToObject(line, key, (double)*(const uint64_t *)at); break;
     case NUMBER:
+    case MAYBE_FINITE:
     case MAYBE_NUMBER: dapt_json_add_number(line, key, *(const double *)at); break;
+    case MAYBE_TEXT:
     case TEXT: cJSON_AddStringToObject(line, key, *(const char *const *)at); break;
     case FLAG: cJSON_AddBoolToObject(line, key, *(const bool *)at); break;
     case PASSES: add_passes(line, key, event); break;
@@ -191,6 +207,7 @@ static void log_line(struct dapt_trainer *t, enum dapt_event_kind kind,
 static void log_sets(struct dapt_trainer *t, struct dapt_event *event) {
     for (size_t i = 0; i < event->told.evaluation_count; i++) {
         event->set = event->told.evaluations[i];
+        event->budget = dapt_trainer_budget(t, i);
         event->bits_change = t->step ? event->set.bits_per_byte - event->set.bits_before : 0;
         log_line(t, DAPT_EVENT_EVALUATION, event);
     }

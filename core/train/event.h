@@ -20,6 +20,7 @@ enum dapt_event_kind {
     DAPT_EVENT_RESUME,
     DAPT_EVENT_ROUNDING,
     DAPT_EVENT_FAILURE,
+    DAPT_EVENT_REPLAY,  // a set is over its budget: the share of replay from the next step on
     DAPT_EVENT_COUNT
 };
 
@@ -39,10 +40,12 @@ struct dapt_event {
     bool best;
     // An evaluation (set by who tells it: each of told.evaluations in turn) or what rounding costs.
     struct dapt_evaluation set;
-    double bits_change, bits_float32;
+    double bits_change, bits_float32, budget;  // budget: not finite: there is none
     const char *dtype;
+    double share;  // of replay: set is the one over its budget
     // The end.
     uint64_t updates, skipped, tokens, best_step;  // best_step DAPT_NEVER: none
+    const char *ended;                             // before the last step: why; NULL: it was not
     double train_seconds, tokens_per_second;
     const struct dapt_event_pass *passes;
     size_t pass_count;

@@ -140,11 +140,15 @@ static void show_evaluation(const struct dapt_console *console,
                             const struct dapt_train_event *event) {
     for (size_t i = 0; i < event->evaluation_count; i++) {
         const struct dapt_evaluation *e = &event->evaluations[i];
-        char line[512], change[48] = "", perplexity[16];
+        char line[512], change[96] = "", perplexity[16];
         struct dapt_small_text nats, bits;
         if (event->step > 0 && isfinite(e->bits_per_byte - e->bits_before)) {
-            snprintf(change, sizeof change, "  (%+.4f since step 0)",
-                     e->bits_per_byte - e->bits_before);
+            int used = snprintf(change, sizeof change, "  (%+.4f since step 0",
+                                e->bits_per_byte - e->bits_before);
+            if (isfinite(e->change_low))
+                used += snprintf(change + used, sizeof change - (size_t)used,
+                                 ", 95 %% %+.4f to %+.4f", e->change_low, e->change_high);
+            snprintf(change + used, sizeof change - (size_t)used, ")");
         }
         snprintf(line, sizeof line,
                  "step %llu  evaluation of %-12s %s nats/token  perplexity %s  %s bits/byte%s%s",
@@ -165,22 +169,42 @@ static int longest_name(const struct dapt_train_event *event) {
     return width < 60 ? (int)width : 60;
 }
 
+#define GROUPS 4  // bits/byte, its interval, nats/token, perplexity
+
 // How many of the table's groups a line has room for: the first always, none is cut.
 static size_t groups_that_fit(int name_width) {
-    static const size_t widths[] = {27, 19, 23};  // bits/byte, nats/token, perplexity
+    static const size_t widths[GROUPS] = {27, 21, 19, 23};
     size_t columns = dapt_terminal_columns(STDOUT_FILENO), used = (size_t)name_width, count = 0;
-    while (count < 3 && (!columns || count == 0 || used + widths[count] <= columns))
+    while (count < GROUPS && (!columns || count == 0 || used + widths[count] <= columns))
         used += widths[count++];
     return count;
 }
 
 static void print_row(const struct dapt_console *console, int width, const char *name,
-                      const char *const groups[3]) {
-    char line[512];
-    size_t count = groups_that_fit(width);
-    snprintf(line, sizeof line, "%-*.60s%s%s%s", width, name, groups[0], count > 1 ? groups[1] : "",
-             count > 2 ? groups[2] : "");
+                      const char *const groups[GROUPS]) {
+    char line[640];
+    int used = snprintf(line, sizeof line, "%-*.60s", width, name);
+    for (size_t g = 0, count = groups_that_fit(width); g < count; g++)
+        used += snprintf(line + used, sizeof line - (size_t)used, "%s", groups[g]);
     print_line(console, line);
+}
+
+static void show_row(const struct dapt_console *console, int width,
+                     const struct dapt_evaluation *e) {
+    struct dapt_small_text t[9];
+    char bits[160], nats[112], perplexity[112], both[104], interval[112];
+    snprintf(bits, sizeof bits, "  %7s  %7s  %7s", figure("%.4f", e->bits_before, &t[2]),
+             figure("%.4f", e->bits_per_byte, &t[3]),
+             figure("%+.4f", e->bits_per_byte - e->bits_before, &t[4]));
+    snprintf(both, sizeof both, "%s to %s", figure("%+.4f", e->change_low, &t[7]),
+             figure("%+.4f", e->change_high, &t[8]));
+    snprintf(interval, sizeof interval, "  %19s", isfinite(e->change_low) ? both : "-");
+    snprintf(nats, sizeof nats, "   %7s  %7s", figure("%.4f", e->nats_before, &t[0]),
+             figure("%.4f", e->nats_per_token, &t[1]));
+    snprintf(perplexity, sizeof perplexity, "   %9s  %9s",
+             dapt_text_perplexity(exp(e->nats_before), t[5].text),
+             dapt_text_perplexity(e->perplexity, t[6].text));
+    print_row(console, width, e->name, (const char *const[]){bits, interval, nats, perplexity});
 }
 
 static void show_end(const struct dapt_console *console, const struct dapt_train_event *event) {
@@ -188,25 +212,20 @@ static void show_end(const struct dapt_console *console, const struct dapt_train
     if (event->evaluation_count > 0) {
         print_line(console, "");
         print_row(console, width, "",
-                  (const char *const[]){"                  bits/byte", "         nats/token",
-                                        "             perplexity"});
+                  (const char *const[]){"                  bits/byte", "                     ",
+                                        "         nats/token", "             perplexity"});
         print_row(console, width, "",
-                  (const char *const[]){"   before    after   change", "    before    after",
-                                        "      before      after"});
+                  (const char *const[]){"   before    after   change", "        95 % interval",
+                                        "    before    after", "      before      after"});
     }
+    for (size_t i = 0; i < event->evaluation_count; i++)
+        show_row(console, width, &event->evaluations[i]);
     for (size_t i = 0; i < event->evaluation_count; i++) {
-        const struct dapt_evaluation *e = &event->evaluations[i];
-        struct dapt_small_text t[7];
-        char bits[160], nats[112], perplexity[112];
-        snprintf(bits, sizeof bits, "  %7s  %7s  %7s", figure("%.4f", e->bits_before, &t[2]),
-                 figure("%.4f", e->bits_per_byte, &t[3]),
-                 figure("%+.4f", e->bits_per_byte - e->bits_before, &t[4]));
-        snprintf(nats, sizeof nats, "   %7s  %7s", figure("%.4f", e->nats_before, &t[0]),
-                 figure("%.4f", e->nats_per_token, &t[1]));
-        snprintf(perplexity, sizeof perplexity, "   %9s  %9s",
-                 dapt_text_perplexity(exp(e->nats_before), t[5].text),
-                 dapt_text_perplexity(e->perplexity, t[6].text));
-        print_row(console, width, e->name, (const char *const[]){bits, nats, perplexity});
+        char line[128];
+        if (event->evaluations[i].documents != 1) continue;
+        snprintf(line, sizeof line, "%s is a single document: no interval",
+                 event->evaluations[i].name);
+        print_line(console, line);
     }
     if (event->evaluation_count > 0 && event->evaluations[0].masked)
         print_line(console, DAPT_MASKED_FIGURES);

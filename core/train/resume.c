@@ -11,8 +11,7 @@
 
 // ----------------------------------------------------------------------------------------- record
 
-// What the i-th set holds, for telling later whether its figures can be compared.
-static void set_hash(const struct dapt_trainer *t, size_t i, char text[33]) {
+void dapt_trainer_set_hash(const struct dapt_trainer *t, size_t i, char text[33]) {
     struct dapt_hash hash;
     dapt_corpus_hash(t->setup.evals[i], &hash);
     dapt_hash_text(hash, text);
@@ -24,13 +23,17 @@ static void add_evaluations(const struct dapt_trainer *t, cJSON *record) {
     for (size_t i = 0; list && i < t->config->data.eval_count; i++) {
         const struct dapt_evaluation *e = &t->evaluations[i];
         cJSON *item = cJSON_CreateObject();
-        set_hash(t, i, data);
+        dapt_trainer_set_hash(t, i, data);
         cJSON_AddStringToObject(item, "name", t->config->data.eval[i].name);
         cJSON_AddStringToObject(item, "data", data);
         dapt_json_add_number(item, "nats_per_token", e->nats_per_token);
         dapt_json_add_number(item, "bits_per_byte", e->bits_per_byte);
         dapt_json_add_number(item, "nats_before", e->nats_before);
         dapt_json_add_number(item, "bits_before", e->bits_before);
+        dapt_json_add_number(item, "change_low", e->change_low);
+        dapt_json_add_number(item, "change_high", e->change_high);
+        dapt_json_add_number(item, "best_change", t->best_changes[i]);
+        dapt_ledger_record(t, i, item);
         cJSON_AddItemToArray(list, item);
     }
 }
@@ -74,6 +77,19 @@ static void add_fit(const struct dapt_trainer *t, cJSON *record) {
     cJSON_AddBoolToObject(fit, "recompute", t->setup.recompute == DAPT_RECOMPUTE_BLOCK);
 }
 
+static void add_patience(const struct dapt_trainer *t, cJSON *record) {
+    cJSON *patience = cJSON_AddObjectToObject(record, "patience");
+    add_step(patience, "step", t->judged);
+    dapt_json_add_number(patience, "lowest", t->lowest);
+    cJSON_AddNumberToObject(patience, "stale", (double)t->stale);
+}
+
+static void add_raises(const struct dapt_trainer *t, cJSON *record) {
+    cJSON *raises = cJSON_AddArrayToObject(record, "raises");
+    for (size_t i = 0; i < t->setup.raise_count; i++)
+        cJSON_AddItemToArray(raises, cJSON_CreateNumber((double)t->setup.raises[i]));
+}
+
 // No times and no paths: a run that was killed and resumed leaves the same record as one that was
 // not.
 cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
@@ -115,6 +131,8 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     const struct dapt_evaluation *decides = dapt_trainer_deciding(t);
     cJSON_AddItemToObject(record, "best_set",
                           decides ? cJSON_CreateString(decides->name) : cJSON_CreateNull());
+    add_patience(t, record);
+    add_raises(t, record);
     return record;
 }
 
@@ -162,17 +180,27 @@ static uint64_t read_step(const cJSON *record, const char *key) {
     return value >= 0 && value < 0x1p53 ? (uint64_t)value : DAPT_NEVER;
 }
 
+// A budget may be another one now, and what the best checkpoint cost be unknown.
+static bool best_is_inside(const struct dapt_trainer *t) {
+    for (size_t i = 0; i < t->config->data.eval_count; i++) {
+        double budget = dapt_trainer_budget(t, i);
+        if (isfinite(budget) && !(t->best_changes[i] <= budget)) return false;
+    }
+    return true;
+}
+
 // What the sets gave before, by name: the sets of a configuration may change between two runs, and
 // figures of another text are no figures before. Nor is a checkpoint the best one by another set.
-static void read_evaluations(struct dapt_trainer *t, const cJSON *record) {
+static enum dapt_status read_evaluations(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(record, "evaluations"), *item;
     const struct dapt_evaluation *decides = dapt_trainer_deciding(t);
+    enum dapt_status status = DAPT_OK;
     if (decides && !dapt_json_has_text(record, "best_set", decides->name)) t->best = DAPT_NEVER;
-    for (size_t i = 0; i < t->config->data.eval_count; i++) {
+    for (size_t i = 0; !status && i < t->config->data.eval_count; i++) {
         struct dapt_evaluation *e = &t->evaluations[i];
         bool known = false;
         char data[33];
-        set_hash(t, i, data);
+        dapt_trainer_set_hash(t, i, data);
         cJSON_ArrayForEach(item, list) {
             if (!dapt_json_has_text(item, "name", t->config->data.eval[i].name) ||
                 !dapt_json_has_text(item, "data", data))
@@ -182,13 +210,48 @@ static void read_evaluations(struct dapt_trainer *t, const cJSON *record) {
             e->perplexity = exp(e->nats_per_token);
             e->nats_before = read_value(item, "nats_before");
             e->bits_before = read_value(item, "bits_before");
+            e->change_low = read_value(item, "change_low");
+            e->change_high = read_value(item, "change_high");
+            t->best_changes[i] = read_value(item, "best_change");
+            if (!known) status = dapt_ledger_restore(t, i, item);
             known = true;
         }
         if (known) continue;
         t->evaluated = DAPT_NEVER;
         if (e == decides) t->best = DAPT_NEVER;
     }
+    if (!best_is_inside(t)) t->best = DAPT_NEVER;
     if (t->best == DAPT_NEVER) t->best_value = NAN;
+    return status;
+}
+
+// Patience begins anew where another set, or another text of it, decides now.
+static void read_patience(struct dapt_trainer *t, const cJSON *record) {
+    const cJSON *patience = cJSON_GetObjectItemCaseSensitive(record, "patience");
+    const struct dapt_evaluation *decides = dapt_trainer_deciding(t);
+    double stale = read_value(patience, "stale");
+    if (!decides || !dapt_json_has_text(record, "best_set", decides->name) ||
+        !isfinite(decides->nats_per_token))
+        return;
+    t->judged = read_step(patience, "step");
+    t->lowest = read_value(patience, "lowest");
+    t->stale = stale >= 0 && stale < 0x1p53 ? (uint64_t)stale : 0;
+}
+
+static enum dapt_status read_raises(struct dapt_trainer *t, const cJSON *record) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(record, "raises"), *item;
+    enum dapt_status status = DAPT_OK;
+    double before, after, last = 0;
+    t->setup.raise_count = 0;
+    cJSON_ArrayForEach(item, list) {
+        if (status) break;
+        if (!cJSON_IsNumber(item) || !(item->valuedouble > last) ||
+            item->valuedouble > (double)t->step)
+            return dapt_fail(DAPT_ERROR_INVALID, "run.json: \"raises\" is no list of its steps");
+        last = item->valuedouble;
+        status = dapt_setup_raise(&t->setup, (uint64_t)last, &before, &after);
+    }
+    return status;
 }
 
 static enum dapt_status read_mix(struct dapt_trainer *t, const cJSON *record) {
@@ -273,13 +336,43 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
                            " asked for",
                            t->step, t->setup.steps);
     }
+    if (!status) status = read_raises(t, record);
     if (!status) status = read_mix(t, record);
     if (status) return status;
     t->evaluated = read_step(record, "evaluated");
     t->best = read_step(record, "best");
     t->best_value = read_value(record, "best_value");
-    read_evaluations(t, record);
-    return DAPT_OK;
+    status = read_evaluations(t, record);
+    read_patience(t, record);
+    return status;
+}
+
+static const cJSON *schedule_of(const cJSON *record) {
+    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
+    const cJSON *train = cJSON_GetObjectItemCaseSensitive(course, "train");
+    return cJSON_GetObjectItemCaseSensitive(train, "schedule");
+}
+
+enum dapt_status dapt_trainer_keep_peak(struct dapt_trainer *t) {
+    struct dapt_arena arena = {0};
+    cJSON *record = NULL;
+    uint64_t *steps;
+    size_t count;
+    if (dapt_rate_given(t->config)) return DAPT_OK;
+    enum dapt_status status = dapt_run_folder_steps(&t->run, &steps, &count);
+    if (status) return status;
+    for (size_t left = count; !record && left > 0; left--) {  // what is damaged is told later
+        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[left - 1]);
+        if (folder && dapt_checkpoint_record(folder, &record)) record = NULL;
+    }
+    const cJSON *schedule = schedule_of(record);
+    double peak = read_value(schedule, "peak");
+    if (dapt_json_has_text(schedule, "plugin", t->config->train.schedule.plugin) && isfinite(peak))
+        status = dapt_rate_set(t->config, peak);
+    cJSON_Delete(record);
+    free(steps);
+    dapt_arena_free(&arena);
+    return status;
 }
 
 // Puts a damaged checkpoint aside, so that it is neither tried again nor in the way.
@@ -361,6 +454,28 @@ static enum dapt_status restore_newest(struct dapt_trainer *t, struct dapt_arena
     }
 }
 
+// A budget needs the figures of step 0; where it acts by intervals, those of each document.
+static enum dapt_status check_budget(const struct dapt_trainer *t) {
+    bool acts = t->config->train.on_budget != DAPT_ON_BUDGET_KEEP_BEST;
+    for (size_t i = 0; i < t->config->data.eval_count; i++) {
+        const struct dapt_evaluation *e = &t->evaluations[i];
+        if (!isfinite(dapt_trainer_budget(t, i))) continue;
+        if (!isfinite(e->bits_before))
+            return dapt_fail(
+                DAPT_ERROR_INVALID,
+                "train.budget: what %s was at step 0 is not known: it is a new set, or "
+                "of other text now; leave its budget out, or start another run folder",
+                e->name);
+        if (acts && !dapt_ledger_known(t, i))
+            return dapt_fail(DAPT_ERROR_INVALID,
+                             "train.budget: the checkpoint is older, and does not hold what the "
+                             "documents of %s were at step 0; set train.on_budget to "
+                             "\"keep-best\", or start another run folder",
+                             e->name);
+    }
+    return DAPT_OK;
+}
+
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
     struct dapt_arena arena = {0};
     char *folder = NULL;
@@ -370,6 +485,7 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
         status = dapt_setup_weights(&t->setup);
     } else if (!status) {
         status = restore_marks(t);
+        if (!status) status = check_budget(t);
         t->checkpointed = t->step;
         if (!status)
             dapt_report_note(&t->reporter, "resume          from %s, step %" PRIu64 " of %" PRIu64,

@@ -70,6 +70,38 @@ static enum dapt_status refuse_run(const char *path) {
     return status;
 }
 
+// "embeddings 1 (16,384), layers 18 (34,560)": tensors and parameters of what is trained, or is not.
+static enum dapt_status add_groups(const struct dapt_model *model, bool trained,
+                                   struct dapt_string *text) {
+    static const char *const groups[] = {"embeddings", "layers", "the rest"};
+    enum dapt_status status = DAPT_OK;
+    for (size_t g = 0; g < 3; g++) {
+        uint64_t tensors = 0, count = 0;
+        struct dapt_small_text small;
+        for (size_t i = 0; i < ((size_t)model->layers + 1) * DAPT_SLOT_COUNT; i++) {
+            size_t group = i >= DAPT_SLOT_COUNT ? 1 : i <= DAPT_SLOT_EMBED_NORM_BIAS ? 0 : 2;
+            if (model->slots[i] == DAPT_NONE || group != g) continue;
+            const struct dapt_parameter *p = &model->parameters[model->slots[i]];
+            if (p->trained != trained) continue;
+            tensors++;
+            count += p->count;
+        }
+        if (!tensors || status) continue;
+        status = dapt_string_format(text, "%s%s %" PRIu64 " (%s)", text->length ? ", " : "",
+                                    groups[g], tensors, dapt_count_text(count, &small));
+    }
+    return status;
+}
+
+static void tell_groups(const struct dapt_model *model, const struct dapt_reporter *reporter) {
+    struct dapt_string trained = {0}, frozen = {0};
+    if (!add_groups(model, true, &trained) && !add_groups(model, false, &frozen))
+        dapt_report_note(reporter, "trained         tensors (parameters): %s; frozen: %s",
+                         trained.data, frozen.length ? frozen.data : "none");
+    dapt_string_free(&trained);
+    dapt_string_free(&frozen);
+}
+
 // What is not trained, layer by layer where they are alike would be long: by the names of its tensors, as
 // far as a line goes.
 static void tell_frozen(const struct dapt_model *model, const struct dapt_reporter *reporter) {
@@ -144,6 +176,7 @@ static enum dapt_status open_model(struct dapt_setup *setup, const struct dapt_r
     dapt_report_note(reporter, "model           %s, %s, %s parameters, %s trained",
                      config->model ? config->model : "new weights", dapt_setup_family(model),
                      dapt_count_text(model->weight_count, &count), part);
+    tell_groups(model, reporter);
     if (model->adapters)
         tell_adapters(model, reporter);
     else if (trained < model->weight_count)
@@ -299,10 +332,30 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
     return DAPT_OK;
 }
 
+// What the schedule says, and of each raise up to there its part: a function of the step and the steps of
+// the raises.
 static enum dapt_status replay_share(void *context, uint64_t step, double *share) {
+    const struct dapt_setup *setup = context;
+    double factor = setup->config->train.raise_replay.factor,
+           limit = setup->config->train.raise_replay.limit;
     struct dapt_schedule_point point;
-    enum dapt_status status = dapt_setup_point(context, step, &point);
+    enum dapt_status status = dapt_setup_point(setup, step, &point);
     *share = point.replay_share;
+    for (size_t i = 0; i < setup->raise_count && setup->raises[i] <= step; i++)
+        *share = fmax(*share, fmin(*share * factor, limit));
+    return status;
+}
+
+enum dapt_status dapt_setup_raise(struct dapt_setup *setup, uint64_t step, double *before,
+                                  double *after) {
+    enum dapt_status status = replay_share(setup, step, before);
+    if (!status)
+        status = dapt_grow(&setup->raises, &setup->raise_capacity, setup->raise_count + 1,
+                           sizeof *setup->raises);
+    if (status) return status;
+    setup->raises[setup->raise_count++] = step;
+    status = replay_share(setup, step, after);
+    if (status || *after == *before) setup->raise_count--;
     return status;
 }
 
@@ -418,14 +471,16 @@ static enum dapt_status open_engine(struct dapt_setup *setup,
     return status;
 }
 
-static enum dapt_status open_schedule(struct dapt_setup *setup) {
+static enum dapt_status open_schedule(struct dapt_setup *setup, struct dapt_config *config,
+                                      const struct dapt_reporter *reporter) {
     static const char *const ours[] = {"plugin", NULL};
-    const struct dapt_config *config = setup->config;
     const struct dapt_plugin_descriptor *descriptor = dapt_modules_plugin(
         setup->modules, DAPT_SCHEDULE_1, config->train.schedule.plugin);
     if (!descriptor) return dapt_fail_in(DAPT_ERROR_INVALID, "train.schedule.plugin");
-    enum dapt_status status = dapt_options_create(
-        descriptor->options, config->train.schedule.options, ours, &setup->schedule_options);
+    enum dapt_status status = dapt_rate_choose(config, setup->model, descriptor->options, reporter);
+    if (!status)
+        status = dapt_options_create(descriptor->options, config->train.schedule.options, ours,
+                                     &setup->schedule_options);
     if (status) return status;
     setup->schedule = descriptor->implementation;
     setup->schedule_call = (struct dapt_call){
@@ -476,13 +531,13 @@ enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct
 // ------------------------------------------------------------------------------------------ setup
 
 // What is cheap to find wrong comes first: the device before hours of tokenising.
-static enum dapt_status open_all(const struct dapt_config *config, const struct dapt_fit *fit,
+static enum dapt_status open_all(struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, bool device,
                                  struct dapt_setup *setup) {
     *setup = (struct dapt_setup){.config = config};
     enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
-    if (!status) status = open_schedule(setup);
     if (!status) status = open_model(setup, reporter);
+    if (!status) status = open_schedule(setup, config, reporter);
     if (!status && device) status = open_device(setup, reporter);
     if (!status) status = open_data(setup, reporter);
     if (!status && device) status = choose_fit(setup, fit, reporter);
@@ -491,13 +546,13 @@ static enum dapt_status open_all(const struct dapt_config *config, const struct 
     return status ? status : open_mix(setup);
 }
 
-enum dapt_status dapt_setup_open_data(const struct dapt_config *config,
+enum dapt_status dapt_setup_open_data(struct dapt_config *config,
                                       const struct dapt_reporter *reporter,
                                       struct dapt_setup *setup) {
     return open_all(config, NULL, reporter, false, setup);
 }
 
-enum dapt_status dapt_setup_open(const struct dapt_config *config, const struct dapt_fit *fit,
+enum dapt_status dapt_setup_open(struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup) {
     enum dapt_status status = open_all(config, fit, reporter, true, setup);
     if (!status) status = open_engine(setup, reporter);
@@ -514,6 +569,7 @@ void dapt_setup_close(struct dapt_setup *setup) {
         dapt_corpus_close(&setup->evals[i]);
     free(setup->evals);
     dapt_mix_destroy(&setup->mix);
+    free(setup->raises);
     dapt_corpus_close(&setup->domain);
     dapt_corpus_close(&setup->replay);
     dapt_objective_destroy(&setup->objective);

@@ -27,6 +27,9 @@ struct dapt_setup {
     enum dapt_recompute recompute;
     uint32_t micros;  // micro-batches of a step
     uint64_t steps;   // of the whole run
+    // [raise_count] steps, ascending, from which on replay's share is a raise higher
+    uint64_t *raises;
+    size_t raise_count, raise_capacity;
 };
 // What an earlier part of the run chose for "auto": a resume takes the same, so that its bits are.
 struct dapt_fit {
@@ -34,10 +37,11 @@ struct dapt_fit {
     enum dapt_recompute recompute;
 };
 // Opens all of it, telling what was found. A half-open setup is closed by dapt_setup_close too.
-enum dapt_status dapt_setup_open(const struct dapt_config *config, const struct dapt_fit *fit,
+// What the configuration leaves to the model (the learning rate's peak) is put into it.
+enum dapt_status dapt_setup_open(struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup);
 // All but device and engine.
-enum dapt_status dapt_setup_open_data(const struct dapt_config *config,
+enum dapt_status dapt_setup_open_data(struct dapt_config *config,
                                       const struct dapt_reporter *reporter,
                                       struct dapt_setup *setup);
 void dapt_setup_close(struct dapt_setup *setup);  // a zeroed struct is fine
@@ -46,8 +50,19 @@ enum dapt_status dapt_setup_weights(struct dapt_setup *setup);
 // What the schedule says for step `step` (0-based).
 enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
                                   struct dapt_schedule_point *point);
+// Raises the share of replay from `step` on, as train.raise_replay says, and tells what it is there
+// before and after; where it is at its limit nothing is noted.
+enum dapt_status dapt_setup_raise(struct dapt_setup *setup, uint64_t step, double *before,
+                                  double *after);
 // What decides the schedule's course: its values over the whole run (of a long one, at 4096 steps).
 enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct dapt_hash *hash);
+// rate.c: puts the peak that the number of trained parameters asks for into a configuration that gives
+// none, where the schedule's option "peak" has the default "0"; tells it with its reason.
+enum dapt_status dapt_rate_choose(struct dapt_config *config, const struct dapt_model *model,
+                                  const struct dapt_option *options,
+                                  const struct dapt_reporter *reporter);
+bool dapt_rate_given(const struct dapt_config *config);
+enum dapt_status dapt_rate_set(struct dapt_config *config, double peak);
 // How often the run goes over the domain, by the configured share of replay.
 double dapt_setup_passes(const struct dapt_setup *setup);
 const char *dapt_setup_family(const struct dapt_model *model);  // config.json's model_type

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/threads.h"
 #include "train/trainer.h"
@@ -19,12 +20,15 @@ static void add_verdict(const struct dapt_trainer *t, struct dapt_string *text) 
                            t->best, t->run.path, t->best_value, deciding->name,
                            deciding->nats_per_token);
     }
+    if (t->best == DAPT_NEVER && deciding && t->config->train.budget_count)
+        dapt_string_format(text, "\nbest: none, as no checkpoint is inside train.budget");
     bool first = true;
     for (size_t i = 0; i < t->config->data.eval_count; i++) {
         const struct dapt_evaluation *e = &t->evaluations[i];
         double change = e->bits_per_byte - e->bits_before;
         if (!isfinite(e->bits_before)) continue;
         dapt_string_format(text, "%s %s ", first ? "\nsince before training:" : ",", e->name);
+        if (e->role && strcmp(e->role, e->name) != 0) dapt_string_format(text, "(%s) ", e->role);
         first = false;
         if (!isfinite(change))
             dapt_string_format(text, "WORSE (no finite loss)");
@@ -85,7 +89,12 @@ void dapt_trainer_end(struct dapt_trainer *t) {
     double tokens = (double)(t->step - t->started) * t->config->train.batch *
                     t->config->data.sequence;
     double seconds = dapt_seconds() - t->begin;
+    struct dapt_string why = {0};
+    const char *ended = dapt_trainer_ending(t, &why);
     add_done(t, tokens, seconds, &text);
+    if (ended)
+        dapt_string_format(&text, "\nended at step %" PRIu64 " of %" PRIu64 " by %s", t->step,
+                           t->setup.steps, ended);
     add_verdict(t, &text);
     for (size_t i = 0; i < pass_count; i++)
         dapt_string_format(&text, "%s %.3g over %s", i ? "," : "\npasses:", passes[i].passes,
@@ -99,11 +108,13 @@ void dapt_trainer_end(struct dapt_trainer *t) {
                           .skipped = t->skipped,
                           .tokens = t->tokens,
                           .best_step = t->best,
+                          .ended = ended,
                           .train_seconds = t->train_seconds,
                           .tokens_per_second = t->train_seconds > 0 ? tokens / t->train_seconds : 0,
                           .seconds = seconds,
                           .passes = passes,
                           .pass_count = pass_count});
     free(passes);
+    dapt_string_free(&why);
     dapt_string_free(&text);
 }

@@ -19,26 +19,33 @@
 static bool checkpoint_is_due(const struct dapt_trainer *t) {
     uint64_t every = t->config->train.checkpoint_every;
     if (t->step == 0 || t->checkpointed == t->step || t->tried == t->step) return false;
-    if (t->bad_in_row > 0 && t->step < t->setup.steps) return false;  // the weights may be why
-    if (t->step == t->setup.steps || (every && t->step % every == 0)) return true;
+    if (t->bad_in_row > 0 && !dapt_trainer_finished(t)) return false;  // the weights may be why
+    if (dapt_trainer_finished(t) || (every && t->step % every == 0)) return true;
     return t->retry_checkpoint > 0 && dapt_seconds() >= t->retry_checkpoint;
 }
 
 const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *t) {
+    const char *wanted = t->config->train.best;
     for (size_t i = 0; i < t->config->data.eval_count; i++) {
-        const char *wanted = t->config->train.best;
-        if (!wanted || strcmp(wanted, t->config->data.eval[i].name) == 0) return &t->evaluations[i];
+        const struct dapt_eval_set *set = &t->config->data.eval[i];
+        if (strcmp(wanted ? wanted : "domain", wanted ? set->name : set->role) == 0)
+            return &t->evaluations[i];
     }
-    return NULL;
+    return !wanted && t->config->data.eval_count ? t->evaluations : NULL;
 }
 
-// Whether this step's evaluation is better than that of any checkpoint: then it is the best now.
+// Whether this step's evaluation is better than that of any checkpoint, and every set inside its budget:
+// then it is the best now.
 static bool take_best(struct dapt_trainer *t) {
     const struct dapt_evaluation *e = t->evaluated == t->step ? dapt_trainer_deciding(t) : NULL;
     if (!e || !isfinite(e->nats_per_token)) return false;
     if (t->best != DAPT_NEVER && e->nats_per_token >= t->best_value) return false;
+    if (!dapt_trainer_inside(t)) return false;
     t->best = t->step;
-    t->best_value = e->nats_per_token;
+    t->best_value = dapt_json_round(e->nats_per_token);
+    for (size_t i = 0; i < t->config->data.eval_count; i++)
+        t->best_changes[i] = dapt_json_round(t->evaluations[i].bits_per_byte -
+                                             t->evaluations[i].bits_before);
     return true;
 }
 
@@ -58,7 +65,7 @@ static enum dapt_status mark_checkpoint(struct dapt_trainer *t, const char *name
     if (!status) status = dapt_checkpoint_prune(&t->run, t->config->train.keep);
     if (!status) return DAPT_OK;
     dapt_fail(status, "%s; %s itself is whole", dapt_error(), name);
-    if (t->step == t->setup.steps)
+    if (dapt_trainer_finished(t))
         return dapt_fail(status, "%s, and --resume puts the marks right", dapt_error());
     struct dapt_string text = {0};
     if (dapt_string_format(&text, "%s", dapt_error()) == DAPT_OK)
@@ -108,7 +115,7 @@ static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
     if (dapt_run_folder_check(&t->run)) return status;  // no more of this run can be kept there
     if (status == DAPT_ERROR_INVALID) return dapt_trainer_ruined(t);
     if (t->checkpointed == t->step) return status;  // only its marks are missing
-    if (t->step == t->setup.steps)
+    if (dapt_trainer_finished(t))
         return dapt_fail(
             status,
             "%s; what was trained since the checkpoint before is lost, --resume trains "
@@ -147,6 +154,9 @@ static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedu
         *scored += t->batches[i]->scored;
     }
     if (*scored == 0) return DAPT_OK;
+    double before;
+    status = dapt_trainer_first_loss(t, *scored, &before);
+    if (status) return status;
     struct dapt_engine_step step = {.learning_rate = point->learning_rate,
                                     .weight_decay = point->weight_decay,
                                     .clip = t->config->train.clip,
@@ -158,6 +168,7 @@ static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedu
         status = dapt_engine_micro(t->setup.engine, t->batches[i]);
     }
     if (!status) status = dapt_engine_finish(t->setup.engine, true, result);
+    if (!status && result->finite) status = dapt_trainer_check(t, before, result->loss);
     return status ? dapt_fail_in(status, "step %" PRIu64, t->step + 1) : DAPT_OK;
 }
 
@@ -283,9 +294,9 @@ static enum dapt_status loop(struct dapt_trainer *t) {
         if (!status) judge_checkpoint(t);
         if (!status && checkpoint_is_due(t)) status = checkpoint_on_the_way(t);
         if (status == DAPT_ERROR_CANCELLED ||
-            (!status && t->step < t->setup.steps && dapt_cancelled()))
+            (!status && !dapt_trainer_finished(t) && dapt_cancelled()))
             return stop(t);
-        if (status || t->step == t->setup.steps) break;
+        if (status || dapt_trainer_finished(t)) break;
         status = train_step(t);
         if (status) break;
     }
@@ -349,7 +360,8 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
     enum dapt_status status = DAPT_OK;
     t->batches = dapt_alloc(t->setup.micros, sizeof *t->batches);
     t->evaluations = dapt_alloc(evals ? evals : 1, sizeof *t->evaluations);
-    if (!t->batches || !t->evaluations) return DAPT_ERROR_MEMORY;
+    t->best_changes = dapt_alloc(evals ? evals : 1, sizeof *t->best_changes);
+    if (!t->batches || !t->evaluations || !t->best_changes) return DAPT_ERROR_MEMORY;
     for (size_t i = 0; i < evals; i++) {
         t->evaluations[i] = (struct dapt_evaluation){.name = t->config->data.eval[i].name,
                                                      .nats_per_token = NAN,
@@ -357,7 +369,11 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
                                                      .bits_per_byte = NAN,
                                                      .nats_before = NAN,
                                                      .bits_before = NAN,
-                                                     .masked = masked};
+                                                     .masked = masked,
+                                                     .role = t->config->data.eval[i].role,
+                                                     .change_low = NAN,
+                                                     .change_high = NAN};
+        t->best_changes[i] = NAN;
     }
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         status = dapt_batch_create(t->setup.micro, t->config->data.sequence, &t->batches[i]);
@@ -392,9 +408,11 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     if (!status) status = plan_only ? look_at_run(t) : open_run(t);
     struct dapt_fit fit = {0};
     if (!status && t->options->resume) dapt_trainer_fit(t, &fit);
+    if (!status && t->options->resume && !plan_only) status = dapt_trainer_keep_peak(t);
     if (!status) status = dapt_setup_open(t->config, &fit, &t->reporter, &t->setup);
     if (!status) t->config->modules = t->setup.modules;
     if (!status) status = make_batches(t);
+    if (!status) status = dapt_ledger_create(t);
     if (status || plan_only) return status ? status : dapt_trainer_plan(t);
     dapt_log_status("reading the model");
     status = identify(t);
@@ -412,6 +430,8 @@ static void finish(struct dapt_trainer *t) {
     for (uint32_t i = 0; t->batches && i < t->setup.micros; i++) dapt_batch_destroy(&t->batches[i]);
     free(t->batches);
     free(t->evaluations);
+    free(t->best_changes);
+    if (t->config) dapt_ledger_free(t);
     dapt_metrics_close(&t->metrics);
     dapt_setup_close(&t->setup);
     if (!t->accepted) dapt_run_folder_discard(&t->run);
@@ -427,6 +447,8 @@ enum dapt_status dapt_trainer_run(const struct dapt_train_options *options) {
     struct dapt_trainer t = {.options = options,
                              .run = {.lock = -1},
                              .best_value = NAN,
+                             .lowest = NAN,
+                             .judged = DAPT_NEVER,
                              .evaluated = DAPT_NEVER,
                              .checkpointed = DAPT_NEVER,
                              .tried = DAPT_NEVER,

@@ -2,6 +2,7 @@
 #ifndef DAPT_TRAIN_TRAINER_H
 #define DAPT_TRAIN_TRAINER_H
 #include "train/event.h"
+#include "train/ledger.h"
 #include "train/metrics.h"
 #include "checkpoint/runfolder.h"
 #include "train/setup.h"
@@ -23,6 +24,7 @@ struct dapt_trainer {
     char base_hash[33];                   // of the model under adapters; "": there are none
     struct dapt_batch **batches;          // [setup.micros] of one step
     struct dapt_evaluation *evaluations;  // [config->data.eval_count], the last ones
+    struct dapt_ledger_set *ledger;       // [config->data.eval_count]
 
     uint64_t step;     // steps done, skipped ones included: the schedule and the data follow it
     uint64_t updates;  // of the weights
@@ -32,11 +34,16 @@ struct dapt_trainer {
     uint64_t tried;                    // step at which writing one failed last; DAPT_NEVER
     uint64_t best;                     // step of the best checkpoint; DAPT_NEVER
     double best_value;                 // its nats/token on the deciding set
+    double *best_changes;              // [config->data.eval_count] its changes in bits/byte
+    // Patience: the least nats/token of the deciding set, evaluations since then, the last one counted.
+    double lowest;
+    uint64_t stale, judged;  // judged DAPT_NEVER: none
 
     uint64_t started;  // step at which this process began
     double begin, step_seconds, evaluate_seconds, train_seconds, retry_checkpoint;
     bool metrics_failed;
     bool rounding_told;  // what it costs to write another dtype than is trained
+    bool reached;        // every trained tensor has had a gradient
     bool accepted;       // nothing speaks against training: the run folder stays
 };
 
@@ -44,12 +51,33 @@ enum dapt_status dapt_trainer_run(const struct dapt_train_options *options);
 
 // The evaluation set that decides which checkpoint is the best one; NULL: none.
 const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *trainer);
+// budget.c: bits/byte that the i-th set may lose; infinite: as many as it likes.
+double dapt_trainer_budget(const struct dapt_trainer *trainer, size_t i);
+// Whether the last evaluation found every set inside its budget.
+bool dapt_trainer_inside(const struct dapt_trainer *trainer);
+// Sets were just evaluated: counts patience, and raises the share of replay where that is asked for.
+enum dapt_status dapt_trainer_judge(struct dapt_trainer *trainer);
+// Whether the step that the trainer is at is its last: all are done, or an evaluation ended the run.
+bool dapt_trainer_finished(const struct dapt_trainer *trainer);
+// In the latter case why, in `text`; NULL: all are done.
+const char *dapt_trainer_ending(const struct dapt_trainer *trainer, struct dapt_string *text);
+// checks.c: whether a step trains what it is to train. Before the first step: the mean loss of its batches
+// as evaluations compute it, NaN where that is not to be compared.
+enum dapt_status dapt_trainer_first_loss(struct dapt_trainer *trainer, uint64_t scored,
+                                         double *loss);
+// After a step: the first one's loss is that, else a warning; and in the first two updates each trained
+// tensor got a gradient, else an error that names it.
+enum dapt_status dapt_trainer_check(struct dapt_trainer *trainer, double before, double loss);
 // evaluations.c: whether the step that the trainer is at asks for one; scores all sets, logs and tells
 // them.
 bool dapt_trainer_evaluation_due(const struct dapt_trainer *trainer);
 enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *trainer);
-// resume.c: the trainer's part of run.json; NULL: no memory.
+// resume.c: what the i-th set holds, for telling whether figures can be compared.
+void dapt_trainer_set_hash(const struct dapt_trainer *trainer, size_t i, char text[33]);
+// The trainer's part of run.json; NULL: no memory.
 cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
+// A configuration that gives no peak of the learning rate means the one that the run began with.
+enum dapt_status dapt_trainer_keep_peak(struct dapt_trainer *trainer);
 // Finds the newest whole checkpoint, checks that it belongs to this run, restores it, and sets
 // RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when
 // there is none.

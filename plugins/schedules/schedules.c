@@ -126,8 +126,13 @@ static const struct dapt_schedule_1 cosine = {open_plain, cosine_at, free};
 static const struct dapt_schedule_1 wsd = {open_wsd, wsd_at, free};
 static const struct dapt_schedule_1 inverse_sqrt = {open_inverse_sqrt, inverse_sqrt_at, free};
 
-#define PEAK \
-    { "peak", DAPT_OPTION_NUMBER, "1e-4", "largest learning rate", 0, 1 }
+#define PEAK                                                                          \
+    {                                                                                 \
+        "peak", DAPT_OPTION_NUMBER, "0",                                              \
+            "largest learning rate; not given: by the number of trained parameters, " \
+            "told at the start",                                                      \
+            0, 1                                                                      \
+    }
 #define WARMUP                                                                      \
     {                                                                               \
         "warmup", DAPT_OPTION_NUMBER, "0.01",                                       \

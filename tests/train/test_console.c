@@ -14,13 +14,21 @@ static const struct dapt_evaluation sets[] = {
      .perplexity = 17.31,
      .bits_per_byte = 1.3535,
      .nats_before = 4.1208,
-     .bits_before = 1.9562},
+     .bits_before = 1.9562,
+     .role = "domain",
+     .documents = 43,
+     .change_low = -0.6311,
+     .change_high = -0.5743},
     {.name = "general",
      .nats_per_token = 4.6209,
      .perplexity = 101.59,
      .bits_per_byte = 2.0497,
      .nats_before = NAN,
-     .bits_before = NAN},
+     .bits_before = NAN,
+     .role = "control",
+     .documents = 1,
+     .change_low = NAN,
+     .change_high = NAN},
 };
 
 static void tell(void) {
@@ -100,14 +108,16 @@ static void test_table(void **state) {
     (void)state;
     static const struct {
         int columns;
-        bool nats, perplexity;
-    } cases[] = {{0, true, true},   {80, true, true},   {77, true, true},  {76, true, false},
-                 {60, true, false}, {50, false, false}, {20, false, false}};
+        bool interval, nats, perplexity;
+    } cases[] = {{0, true, true, true},     {120, true, true, true},  {98, true, true, true},
+                 {97, true, true, false},   {75, true, true, false},  {74, true, false, false},
+                 {55, false, false, false}, {20, false, false, false}};
     char out[8192];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         capture(cases[i].columns, "xterm", out, sizeof out);
         const char *table = strstr(out, cases[i].columns ? "\r\n\r\n" : "\n\n");
         assert_non_null(table);
+        assert_int_equal(strstr(table, "95 % interval") != NULL, cases[i].interval);
         assert_int_equal(strstr(table, "nats/token") != NULL, cases[i].nats);
         assert_int_equal(strstr(table, "perplexity") != NULL, cases[i].perplexity);
     }
@@ -115,10 +125,13 @@ static void test_table(void **state) {
     capture(0, "xterm", out, sizeof out);
     assert_non_null(
         strstr(out,
-               "\n           before    after   change    before    after      before      "
-               "after\ndomain     1.9562   1.3535  -0.6027    4.1208   2.8513       61.61      "
-               "17.31\ngeneral         -   2.0497        -         -   4.6209           -     "
-               "101.59\n"));
+               "\n           before    after   change        95 % interval    before    after"
+               "      before      after\n"
+               "domain     1.9562   1.3535  -0.6027   -0.6311 to -0.5743    4.1208   2.8513"
+               "       61.61      17.31\n"
+               "general         -   2.0497        -                    -         -   4.6209"
+               "           -     101.59\n"
+               "general is a single document: no interval\n"));
 }
 
 // A ruined model's perplexity has 40 digits, which no column has room for.

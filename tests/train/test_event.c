@@ -14,7 +14,12 @@ static void keep(void *user, const struct dapt_train_event *event) {
 }
 
 static struct dapt_trainer open_trainer(struct scratch *s) {
-    struct dapt_trainer t = {.reporter = {keep, NULL}, .step = 7, .setup = {.steps = 9}};
+    static struct dapt_eval_set sets[] = {{"held", "domain", {0}}, {"new", "new", {0}}};
+    static struct dapt_budget budget = {"domain", 0.125};
+    static struct dapt_config config = {.data = {.eval = sets, .eval_count = 2},
+                                        .train = {.budget = &budget, .budget_count = 1}};
+    struct dapt_trainer t = {
+        .reporter = {keep, NULL}, .config = &config, .step = 7, .setup = {.steps = 9}};
     assert_ok(dapt_run_folder_open(in_scratch(s, "run"), &t.run));
     assert_ok(dapt_metrics_open(in_scratch(s, "run/metrics.jsonl"), &t.metrics));
     told_count = 0;
@@ -80,6 +85,9 @@ static void test_lines(void **state) {
                 "{\"event\":\"stop\",\"step\":7}\n");
     expect_told(s, DAPT_EVENT_FAILURE, (struct dapt_event){.told = {.text = "the device"}},
                 "{\"event\":\"failure\",\"step\":7,\"text\":\"the device\"}\n");
+    expect_told(s, DAPT_EVENT_REPLAY,
+                (struct dapt_event){.set = {.name = "general"}, .share = 0.25},
+                "{\"event\":\"replay\",\"step\":7,\"set\":\"general\",\"share\":0.25}\n");
     expect_told(s, DAPT_EVENT_ROUNDING,
                 (struct dapt_event){.set = {.name = "held", .bits_per_byte = 1.5},
                                     .dtype = "bfloat16",
@@ -109,35 +117,47 @@ static void test_end(void **state) {
     assert_true(told[0].tokens_per_second == 0);  // of a step only
     event.best_step = DAPT_NEVER;
     event.pass_count = 0;
-    expect_told(s, DAPT_EVENT_END, event,
-                "{\"event\":\"end\",\"step\":7,\"updates\":6,\"skipped\":1,\"tokens\":768,"
-                "\"train_seconds\":3,\"tokens_per_second\":256,\"seconds\":4,\"passes\":[]}\n");
+    event.ended = "train.patience";
+    expect_told(
+        s, DAPT_EVENT_END, event,
+        "{\"event\":\"end\",\"step\":7,\"updates\":6,\"skipped\":1,\"tokens\":768,"
+        "\"train_seconds\":3,\"tokens_per_second\":256,\"seconds\":4,\"passes\":[],\"ended\":"
+        "\"train.patience\"}\n");
 }
 
 // A line a set, and all of them told at once.
 static void test_evaluation(void **state) {
     struct scratch *s = *state;
-    static const struct dapt_evaluation sets[] = {{.name = "held",
-                                                   .nats_per_token = 2,
-                                                   .perplexity = 7.5,
-                                                   .bits_per_byte = 1.5,
-                                                   .bits_before = 2,
-                                                   .scored = 10,
-                                                   .tokens = 11,
-                                                   .bytes = 12,
-                                                   .seconds = 0.5},
-                                                  {.name = "new", .bits_before = NAN}};
+    static const struct dapt_evaluation sets[] = {
+        {.name = "held",
+         .nats_per_token = 2,
+         .perplexity = 7.5,
+         .bits_per_byte = 1.5,
+         .bits_before = 2,
+         .scored = 10,
+         .role = "domain",
+         .documents = 4,
+         .change_low = -0.75,
+         .change_high = -0.25,
+         .tokens = 11,
+         .bytes = 12,
+         .seconds = 0.5},
+        {.name = "new", .bits_before = NAN, .change_low = NAN, .change_high = NAN}};
     struct dapt_event event = {.told = {.evaluations = sets, .evaluation_count = 2}};
     expect_told(
         s, DAPT_EVENT_EVALUATION, event,
         "{\"event\":\"evaluation\",\"step\":7,\"set\":\"held\",\"masked\":false,\"nats_per_token\":"
         "2,"
         "\"perplexity\":7.5,\"bits_per_byte\":1.5,\"bits_per_byte_change\":-0.5,\"scored\":10,"
-        "\"tokens\":11,\"bytes\":12,\"seconds\":0.5}\n"
+        "\"tokens\":11,\"bytes\":12,\"seconds\":0.5,\"role\":\"domain\",\"documents\":4,\"change_"
+        "low\":"
+        "-0.75,\"change_high\":-0.25,\"budget\":0.125}\n"
         "{\"event\":\"evaluation\",\"step\":7,\"set\":\"new\",\"masked\":false,\"nats_per_token\":"
         "0,"
         "\"perplexity\":0,\"bits_per_byte\":0,\"bits_per_byte_change\":null,\"scored\":0,"
-        "\"tokens\":0,\"bytes\":0,\"seconds\":0}\n");
+        "\"tokens\":0,\"bytes\":0,\"seconds\":0,\"documents\":0,\"change_low\":null,\"change_"
+        "high\":null}"
+        "\n");
     assert_ptr_equal(told[0].evaluations, sets);
 }
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "format/safetensors.h"
 
 static double number(const cJSON *object, const char *key) {
     const cJSON *item = cJSON_GetObjectItem(object, key);
@@ -353,6 +354,76 @@ static void test_plan(void **state) {
     assert_false(dapt_is_dir(in_scratch(s, "planned")));
 }
 
+// A peak that is not given follows the model's size; a run keeps the one that it began with.
+static void test_peak(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char none[] = "{\"train\": {\"schedule\": null, \"keep\": 9}}";
+    write_config(s, "peak", none);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "learning rate   0.003 at its peak, as none is given"));
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    assert_null(strstr(o.out, "learning rate "));  // now it is
+    // Of the time when it was 1e-4 for all.
+    write_config(s, "peak-old", none);
+    run_dapt(s, &o, "train", s->config, "--set", "train.schedule.peak=1e-4", NULL);
+    expect(&o, 0, NULL);
+    run_dapt(s, &o, "train", s->config, "--resume", NULL);
+    expect(&o, 0, NULL);
+    char *model = dapt_arena_format(&s->arena, "model=%s", latest_checkpoint(s, "peak"));
+    write_config(s, "peak-on", "{\"model\": null, \"train\": {\"schedule\": null, \"steps\": 2}}");
+    run_dapt(s, &o, "train", s->config, "--set", model, NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "learning rate   0.001 at its peak, as none is given: a third"));
+}
+
+// Sets a tensor of a model's file to zeros.
+static void clear(const char *folder, const char *name) {
+    struct dapt_arena arena = {0};
+    struct dapt_string content;
+    struct dapt_safetensors *file;
+    char *path = dapt_path_join(&arena, folder, "model.safetensors");
+    assert_ok(dapt_safetensors_open(path, &file));
+    const struct dapt_file_tensor *tensor = dapt_safetensors_find(file, name);
+    assert_non_null(tensor);
+    assert_ok(dapt_file_read(path, 16 << 20, &content));
+    size_t size = tensor->count * dapt_file_dtype_size(tensor->dtype);
+    char *at = memmem(content.data, content.length, tensor->data, size);
+    assert_non_null(at);
+    memset(at, 0, size);
+    dapt_safetensors_close(&file);
+    assert_ok(dapt_file_write(path, content.data, content.length));
+    dapt_string_free(&content);
+    dapt_arena_free(&arena);
+}
+
+// A tensor that no gradient reaches is named; one that is reached once another has moved is none.
+static void test_unreached(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "dead-base", "{\"train\": {\"steps\": 1}}");
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    char *folder = latest_checkpoint(s, "dead-base");
+    char *model = dapt_arena_format(&s->arena, "model=%s", folder);
+    assert_int_equal(unlink(dapt_path_join(&s->arena, folder, "run.json")), 0);
+    clear(folder, "model.layers.1.mlp.up_proj.weight");
+    write_config(s, "asleep", "{\"model\": null}");
+    run_dapt(s, &o, "train", s->config, "--set", model, NULL);
+    expect(&o, 0, NULL);
+    clear(folder, "model.layers.1.mlp.gate_proj.weight");
+    write_config(s, "dead", "{\"model\": null}");
+    run_dapt(s, &o, "train", s->config, "--set", model, NULL);
+    expect(&o, 1, "is trained, but its gradient was zero everywhere in the first two steps");
+    assert_non_null(strstr(o.err, "model.layers.1."));
+    run_dapt(s, &o, "train", s->config, "--set", model, "--set",
+             "train.freeze=[\"layers.1.mlp.*\", \"layers.1.norm2\"]", NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "\ntrained         "));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_learns),
@@ -366,6 +437,8 @@ int main(void) {
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_torn_metrics),
         cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_peak),
+        cmocka_unit_test(test_unreached),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

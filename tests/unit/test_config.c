@@ -89,6 +89,10 @@ static void test_defaults(void **state) {
     assert_int_equal(config->train.keep, 2);
     assert_int_equal(config->train.max_bad_steps, 10);
     assert_int_equal(config->train.recompute, DAPT_RECOMPUTE_NONE);
+    assert_int_equal(config->train.budget_count, 0);
+    assert_int_equal(config->train.on_budget, DAPT_ON_BUDGET_KEEP_BEST);
+    assert_true(config->train.raise_replay.factor == 2 && config->train.raise_replay.limit == 0.5);
+    assert_int_equal(config->train.patience, 0);
     assert_int_equal(config->train.objective.kind, DAPT_OBJECTIVE_AUTO);
     assert_int_equal(config->checkpoint.dtype, DAPT_SAVE_MODEL);
     assert_string_equal(config->backend.name, "auto");
@@ -107,7 +111,7 @@ static const char whole[] =
     "\"weight\": 0.5, \"split\": \"blank\"}],\n"
     "  \"replay\": {\"share\": 0.25, \"from\": [\"general/*.jsonl\"]},\n"
     "  \"eval\": {\"domain\": \"h.jsonl\", \"general\": [\"g1\", {\"path\": \"g2\", \"field\": "
-    "\"body\"}], \"o\": {\"path\": \"/o\"}},\n"
+    "\"body\", \"role\": \"control\"}], \"o\": {\"path\": \"/o\"}},\n"
     "  \"sequence\": 256, \"packing\": \"concatenate\", \"cache\": \"cache\", \"eval_tokens\": "
     "\"60k\", \"skip_errors\": 0.01},\n"
     " \"train\": {\"batch\": 64, \"micro_batch\": 8, \"tokens\": \"1.5M\", \"seed\": "
@@ -118,7 +122,9 @@ static const char whole[] =
     "  \"objective\": {\"kind\": \"masked\", \"rate\": 0.4, \"whole_words\": true, \"mask\": "
     "\"<m>\"},\n"
     "  \"evaluate_every\": 0, \"checkpoint_every\": 7, \"keep\": 5, \"best\": \"general\", "
-    "\"recompute\": \"block\", \"max_bad_steps\": 3},\n"
+    "\"budget\": {\"control\": 0.05, \"o\": 0}, \"on_budget\": \"raise-replay\", \"raise_replay\": "
+    "{\"factor\": 1.5, \"limit\": 0.25},\n"
+    "  \"recompute\": \"block\", \"max_bad_steps\": 3},\n"
     " \"checkpoint\": {\"dtype\": \"bfloat16\"},\n"
     " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"threads\": 2},\n"
     " \"plugins\": [\"p\", \"/q\"], \"run\": \"runs/x\"}\n";
@@ -140,6 +146,14 @@ static void test_every_key(void **state) {
     assert_int_equal(config->data.replay.from.count, 1);
     assert_int_equal(config->data.eval_count, 3);
     assert_string_equal(config->data.eval[1].name, "general");
+    assert_string_equal(config->data.eval[0].role, "domain");
+    assert_string_equal(config->data.eval[1].role, "control");
+    assert_int_equal(config->train.budget_count, 2);
+    assert_string_equal(config->train.budget[0].name, "control");
+    assert_true(config->train.budget[0].bits == 0.05 && config->train.budget[1].bits == 0);
+    assert_int_equal(config->train.on_budget, DAPT_ON_BUDGET_RAISE_REPLAY);
+    assert_true(config->train.raise_replay.factor == 1.5);
+    assert_true(config->train.raise_replay.limit == 0.25);
     assert_int_equal(config->data.eval[1].data.count, 2);
     assert_string_equal(config->data.eval[2].data.entries[0].path, "/o");
     assert_int_equal(config->data.sequence, 256);
@@ -317,6 +331,44 @@ static void test_errors_name_their_place(void **state) {
          "c.json:2:65: data.eval.a[0].weight: expected a number above 0, at most 1e6, got -1"},
         {DATA("\"eval\": {\"a\": [{\"path\": \"x\", \"source\": 1}]}"),
          "c.json:2:65: data.eval.a[0].source: expected a string, got 1"},
+        {DATA("\"eval\": {\"a\": {\"path\": \"x\", \"role\": 5}}"),
+         "c.json:2:62: data.eval.a.role: expected a string, got 5"},
+        {DATA("\"eval\": {\"a\": {\"path\": \"x\", \"role\": \"a b\"}}"),
+         "c.json:2:62: data.eval.a.role: a name is of letters"},
+        {DATA("\"eval\": {\"a\": [{\"path\": \"x\", \"role\": \"b\"}, {\"path\": \"y\", "
+              "\"role\": \"c\"}]}"),
+         "c.json:2:91: data.eval.a[1].role: a set has one role, \"b\" stands before it"},
+        {"{\"model\": \"m\", \"data\": {\"domain\": {\"path\": \"x\", \"role\": \"general\"}}}",
+         "c.json:1:57: data.domain.role: only the sets of data.eval have a role"},
+        {WITH("\"train\": {\"budget\": 0.1}"),
+         "c.json:2:22: train.budget: expected an object such as {\"general\": 0.05}, got 0.1"},
+        {WITH("\"train\": {\"budget\": {\"general\": -1}}"),
+         "c.json:2:34: train.budget.general: expected bits/byte from 0 to 100, got -1"},
+        {WITH("\"train\": {\"budget\": {\"general\": 0.1}}"),
+         "c.json:2:34: train.budget.general: \"general\" is not a name or role in data.eval (there "
+         "are: none)"},
+        {"{\"model\": \"m\", \"data\": {\"domain\": \"d\", \"eval\": {\"g\": {\"path\": \"g\", "
+         "\"role\": \"general\"}}},\n"
+         "\"train\": {\"budget\": {\"genral\": 0.1}}}",
+         "c.json:2:32: train.budget.genral: \"genral\" is not a name or role in data.eval, did you "
+         "mean \"general\"? (there are: g, general)"},
+        {WITH("\"train\": {\"on_budget\": \"halt\"}"),
+         "c.json:2:25: train.on_budget: expected \"keep-best\" or \"stop\" or \"raise-replay\", "
+         "got \"halt\""},
+        {WITH("\"train\": {\"on_budget\": \"raise-replay\"}"),
+         "c.json:2:25: train.on_budget: \"raise-replay\" multiplies the share of replay, but "
+         "data.replay.from is missing"},
+        {"{\"model\": \"m\", \"data\": {\"domain\": \"d\", \"replay\": {\"from\": \"g\"}},\n"
+         "\"train\": {\"on_budget\": \"raise-replay\"}}",
+         "c.json:2:24: train.on_budget: \"raise-replay\" multiplies the share of replay, but "
+         "data.replay.share is 0"},
+        {WITH("\"train\": {\"raise_replay\": {\"factor\": 1}}"),
+         "c.json:2:39: train.raise_replay.factor: expected a number from 1.01 to 100, got 1"},
+        {WITH("\"train\": {\"patience\": 3}"),
+         "c.json:2:24: train.patience: data.eval is missing, expected a text that decides"},
+        {"{\"model\": \"m\", \"data\": {\"domain\": \"d\", \"eval\": {\"g\": \"g\"}},\n"
+         "\"train\": {\"evaluate_every\": 0, \"patience\": 3}}",
+         "c.json:2:44: train.patience: train.evaluate_every is 0"},
         {"{\"model\": \"m\", \"data\": {\"domain\": [\"a\", 7]}}",
          "c.json:1:41: data.domain[1]: expected a path or an object such as {\"path\": ...}, got "
          "7"},

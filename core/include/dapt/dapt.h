@@ -107,6 +107,11 @@ struct dapt_evaluation {
     // Scored are hidden tokens only, the same ones each time, predicted from all others of their
     // text: the figures are no measure of how well the text is predicted from left to right.
     bool masked;
+    // In a run, else NULL and NaN. What the set is for: "domain", "general", "control" or another name.
+    const char *role;
+    // The 95 % interval of bits_per_byte - bits_before, by a paired bootstrap over documents; NaN:
+    // there is none (a single document, or what they cost before is not known).
+    double change_low, change_high;
 };
 // What to tell with such figures.
 #define DAPT_MASKED_FIGURES                                                                      \
@@ -206,12 +211,12 @@ DAPT_EXPORT enum dapt_status dapt_preview(const struct dapt_preview_options *opt
 
 struct dapt_model_options {
     const char *model;
-    const char *base;  // of adapters; NULL: the one that they name
     // id of a plugin; NULL: what the checkpoint was trained with, else "hf"
     const char *tokenizer;
     const char *backend;  // NULL: "auto"
     const char *device;   // number, name or a part of it, or UUID; NULL: the best one
     uint32_t threads;     // 0: all processors
+    const char *base;     // of adapters; NULL: the one that they name
 };
 
 struct dapt_named_data {

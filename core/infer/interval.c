@@ -1,0 +1,72 @@
+#include "infer/interval.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "base/rng.h"
+
+static const uint64_t resamples_stream = UINT64_C(5) << 60;
+
+static double change_of(const struct dapt_paired *sum) {
+    return (sum->after - sum->before) / sum->scored * sum->tokens / sum->bytes / M_LN2;
+}
+
+static void add(struct dapt_paired *sum, const struct dapt_paired *document) {
+    sum->before += document->before;
+    sum->after += document->after;
+    sum->scored += document->scored;
+    sum->tokens += document->tokens;
+    sum->bytes += document->bytes;
+}
+
+// The change in one resample. Four documents a random number: 32 bits each, scaled, are even to within
+// count / 2^32.
+static double resample(const struct dapt_paired *documents, size_t count, uint64_t seed,
+                       uint64_t number) {
+    struct dapt_paired sum = {0};
+    uint32_t bits[4];
+    for (size_t i = 0; i < count; i++) {
+        if (i % 4 == 0) dapt_philox(seed, resamples_stream | number, i / 4, bits);
+        add(&sum, &documents[(uint64_t)bits[i % 4] * count >> 32]);
+    }
+    return change_of(&sum);
+}
+
+static int compare(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// Of sorted values, between neighbours in a straight line.
+static double quantile(const double *sorted, size_t count, double share) {
+    double at = share * (double)(count - 1);
+    size_t below = (size_t)at;
+    if (below + 1 >= count) return sorted[count - 1];
+    return sorted[below] + (at - (double)below) * (sorted[below + 1] - sorted[below]);
+}
+
+enum dapt_status dapt_interval_change(const struct dapt_paired *documents, size_t count,
+                                      uint64_t seed, struct dapt_interval *interval) {
+    *interval = (struct dapt_interval){NAN, NAN, NAN};
+    struct dapt_paired *scored = dapt_alloc(count + 1, sizeof *scored), all = {0};
+    double *changes = dapt_alloc(DAPT_INTERVAL_RESAMPLES, sizeof *changes);
+    size_t n = 0;
+    enum dapt_status status = scored && changes ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < count; i++) {
+        if (!(documents[i].scored > 0)) continue;
+        add(&all, &documents[i]);
+        scored[n++] = documents[i];
+    }
+    if (!status && n > 0) interval->change = change_of(&all);
+    if (!status && n > 1 && isfinite(interval->change)) {
+        for (size_t i = 0; i < DAPT_INTERVAL_RESAMPLES; i++)
+            changes[i] = resample(scored, n, seed, i);
+        qsort(changes, DAPT_INTERVAL_RESAMPLES, sizeof *changes, compare);
+        interval->low = quantile(changes, DAPT_INTERVAL_RESAMPLES, 0.025);
+        interval->high = quantile(changes, DAPT_INTERVAL_RESAMPLES, 0.975);
+    }
+    free(scored);
+    free(changes);
+    return status;
+}
