@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "base/threads.h"
 #include "graph/ops.h"
+#include "device/peaks.h"
 #include "device/select.h"
 #include "engine/engine.h"
 
@@ -23,6 +24,7 @@ struct bench {
     struct dapt_engine *engine;
     struct dapt_batch *batch;
     uint64_t number;  // steps done
+    bool gradients;   // measured without norm and update
 };
 
 // ------------------------------------------------------------------------------------- what is run
@@ -53,46 +55,65 @@ static enum dapt_status fill_batch(struct bench *b, uint32_t sequences, uint32_t
     return DAPT_OK;
 }
 
+static enum dapt_status choose_size(const struct dapt_model *model,
+                                    const struct dapt_bench_options *options,
+                                    struct dapt_bench_result *result) {
+    uint32_t most = model->max_positions ? model->max_positions : INT32_MAX;
+    result->batch = options->batch ? options->batch : DEFAULT_BATCH;
+    result->sequence = options->sequence         ? options->sequence
+                       : most < DEFAULT_SEQUENCE ? most
+                                                 : DEFAULT_SEQUENCE;
+    if (result->sequence <= most && result->sequence >= 2) return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "sequences of %u tokens: expected 2 to %u, the positions of the model",
+                     result->sequence, most);
+}
+
 static enum dapt_status open_bench(struct bench *b, const struct dapt_modules *modules,
                                    const struct dapt_bench_options *options,
                                    struct dapt_bench_result *result) {
     struct dapt_device_wish wish = {
         .backend = options->backend, .device = options->device, .threads = options->threads};
     enum dapt_status status = open_model(options->model, &b->model);
-    if (status) return status;
-    uint32_t most = b->model->max_positions ? b->model->max_positions : INT32_MAX,
-             batch = options->batch ? options->batch : DEFAULT_BATCH,
-             sequence = options->sequence         ? options->sequence
-                        : most < DEFAULT_SEQUENCE ? most
-                                                  : DEFAULT_SEQUENCE;
-    if (sequence > most || sequence < 2)
-        return dapt_fail(DAPT_ERROR_INVALID,
-                         "sequences of %u tokens: expected 2 to %u, the positions of the model",
-                         sequence, most);
-    struct dapt_engine_options engine = {.train = true,
-                                         .sequences = batch,
-                                         .length = sequence,
-                                         .beta1 = 0.9f,
-                                         .beta2 = 0.95f,
-                                         .eps = 1e-8f};
-    status = dapt_select_device(modules, &wish, &b->device);
-    if (!status) status = fill_batch(b, batch, sequence);
-    if (!status) status = dapt_engine_create(b->model, b->device, &engine, &b->engine);
-    if (!status) status = dapt_engine_init(b->engine, 1);
+    if (!status) status = choose_size(b->model, options, result);
+    if (!status) status = dapt_select_device(modules, &wish, &b->device);
     if (status) return status;
     const struct dapt_device_info *info = dapt_device_info(b->device);
-    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT];
-    result->batch = batch;
-    result->sequence = sequence;
+    b->gradients = options->gradients;
     result->steps = options->steps ? options->steps : DEFAULT_STEPS;
     result->parameters = b->model->weight_count;
     result->kind = info->kind;
+    result->available = info->free ? info->free : info->memory;
+    result->peaks.size = options->peaks;
     snprintf(result->backend, sizeof result->backend, "%s", dapt_device_backend(b->device)->name);
     snprintf(result->device, sizeof result->device, "%s", info->name);
     snprintf(result->driver, sizeof result->driver, "%s", info->driver);
-    dapt_engine_memory(b->engine, bytes);
-    for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT; r++) result->memory += bytes[r];
     return DAPT_OK;
+}
+
+// Opens the engine, or only says what it would take.
+static enum dapt_status open_engine(struct bench *b, const struct dapt_bench_options *options,
+                                    struct dapt_bench_result *result) {
+    struct dapt_engine_options engine = {
+        .train = true,
+        .recompute = options->recompute ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE,
+        .sequences = result->batch,
+        .length = result->sequence,
+        .beta1 = 0.9f,
+        .beta2 = 0.95f,
+        .eps = 1e-8f};
+    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0};
+    enum dapt_status status = DAPT_OK;
+    if (options->estimate) {
+        status = dapt_engine_estimate(b->model, b->device, &engine, bytes);
+    } else {
+        status = fill_batch(b, result->batch, result->sequence);
+        if (!status) status = dapt_engine_create(b->model, b->device, &engine, &b->engine);
+        if (!status) status = dapt_engine_init(b->engine, 1);
+        if (!status) dapt_engine_memory(b->engine, bytes);
+    }
+    for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT; r++) result->memory += bytes[r];
+    return status;
 }
 
 static void close_bench(struct bench *b) {
@@ -110,7 +131,8 @@ static double thread_seconds(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-static enum dapt_status one_step(struct bench *b, double *seconds, double *host) {
+// `gradients`: forward and backward alone.
+static enum dapt_status one_step(struct bench *b, bool gradients, double *seconds, double *host) {
     struct dapt_engine_step step = {
         .learning_rate = 1e-5, .clip = 1, .number = ++b->number, .scored = b->batch->scored};
     struct dapt_engine_result result;
@@ -118,7 +140,8 @@ static enum dapt_status one_step(struct bench *b, double *seconds, double *host)
     if (dapt_cancelled()) return dapt_fail(DAPT_ERROR_CANCELLED, "stopped");
     enum dapt_status status = dapt_engine_begin(b->engine, &step);
     if (!status) status = dapt_engine_micro(b->engine, b->batch);
-    if (!status) status = dapt_engine_finish(b->engine, true, &result);
+    if (!status && gradients) status = dapt_device_wait(b->device, 0);
+    if (!status && !gradients) status = dapt_engine_finish(b->engine, true, &result);
     *seconds = dapt_seconds() - start;
     *host = thread_seconds() - cpu;
     return status;
@@ -134,9 +157,10 @@ static enum dapt_status measure(struct bench *b, struct dapt_bench_result *resul
     if (!seconds) return DAPT_ERROR_MEMORY;
     host = seconds + result->steps;
     enum dapt_status status = DAPT_OK;
-    for (uint32_t i = 0; !status && i < WARM_STEPS; i++) status = one_step(b, &ignored, &ignored);
+    for (uint32_t i = 0; !status && i < WARM_STEPS; i++)
+        status = one_step(b, false, &ignored, &ignored);
     for (uint32_t i = 0; !status && i < result->steps; i++)
-        status = one_step(b, &seconds[i], &host[i]);
+        status = one_step(b, b->gradients, &seconds[i], &host[i]);
     qsort(seconds, result->steps, sizeof *seconds, by_size);
     qsort(host, result->steps, sizeof *host, by_size);
     result->seconds = seconds[result->steps / 2];
@@ -162,11 +186,18 @@ static void name_op(const struct dapt_op *op, const struct dapt_tensor *tensors,
              tb ? "t" : "n");
 }
 
+struct profile {
+    struct dapt_bench_result *result;
+    bool gradients;
+};
+
 static void add_op(void *user, const struct dapt_op *op, const struct dapt_tensor *tensors,
                    uint64_t nanoseconds) {
-    struct dapt_bench_result *r = user;
+    const struct profile *p = user;
+    struct dapt_bench_result *r = p->result;
     char name[64];
     size_t i = 0;
+    if (p->gradients && (op->opcode == DAPT_OP_SUM_SQUARES || op->opcode == DAPT_OP_ADAMW)) return;
     name_op(op, tensors, name);
     while (i < r->row_count && strcmp(r->rows[i].name, name) != 0) i++;
     if (i == DAPT_BENCH_ROWS) {
@@ -189,11 +220,12 @@ static int by_seconds(const void *a, const void *b) {
 
 // Clocks begin to run when they are first asked for.
 static enum dapt_status profile(struct bench *b, struct dapt_bench_result *result) {
+    struct profile p = {result, b->gradients};
     double ignored;
-    enum dapt_status status = dapt_engine_profile(b->engine, add_op, result);
-    if (!status) status = one_step(b, &ignored, &ignored);
+    enum dapt_status status = dapt_engine_profile(b->engine, add_op, &p);
+    if (!status) status = one_step(b, false, &ignored, &ignored);
     result->row_count = 0;
-    if (!status) status = dapt_engine_profile(b->engine, add_op, result);
+    if (!status) status = dapt_engine_profile(b->engine, add_op, &p);
     if (status == DAPT_ERROR_UNSUPPORTED) return DAPT_OK;  // a device without clocks
     qsort(result->rows, result->row_count, sizeof *result->rows, by_seconds);
     return status;
@@ -205,8 +237,11 @@ enum dapt_status dapt_bench_model(const struct dapt_modules *modules,
     struct bench b = {0};
     *result = (struct dapt_bench_result){0};
     enum dapt_status status = open_bench(&b, modules, options, result);
-    if (!status) status = measure(&b, result);
-    if (!status) status = profile(&b, result);
+    if (!status && result->peaks.size > 0 && !options->estimate)
+        status = dapt_peaks_measure(b.device, &result->peaks);
+    if (!status) status = open_engine(&b, options, result);
+    if (!status && !options->estimate) status = measure(&b, result);
+    if (!status && !options->estimate) status = profile(&b, result);
     close_bench(&b);
     return status;
 }

@@ -340,6 +340,44 @@ static void test_information(void **state) {
     cJSON_Delete(devices);
 }
 
+static cJSON *bench_json(struct scratch *s, const char *config, const char *option,
+                         const char *value) {
+    struct outcome o;
+    run_dapt(s, &o, "bench", config, "--backend", "cpu", "--batch", "2", "--steps", "2", "--json",
+             option, value, NULL);
+    expect(&o, 0, NULL);
+    cJSON *root = cJSON_Parse(o.out);
+    assert_non_null(root);
+    return root;
+}
+static double number(const cJSON *root, const char *name) {
+    const cJSON *item = cJSON_GetObjectItem(root, name);
+    if (!cJSON_IsNumber(item)) fail_msg("there is no number \"%s\"", name);
+    return item->valuedouble;
+}
+
+// The estimate is what is then taken, and evaluations; recomputing takes less; gradients alone do less.
+static void check_options(struct scratch *s, const char *config) {
+    cJSON *full = bench_json(s, config, NULL, NULL),
+          *estimate = bench_json(s, config, "--estimate", NULL),
+          *less = bench_json(s, config, "--recompute", NULL),
+          *gradients = bench_json(s, config, "--gradients", NULL),
+          *peaks = bench_json(s, config, "--peaks", "32"), *rates;
+    double more = number(estimate, "memory") - number(full, "memory");
+    assert_true(more >= 0 && more <= 4096);  // the losses of an evaluation
+    assert_null(cJSON_GetObjectItem(estimate, "seconds"));
+    assert_true(number(less, "memory") < number(full, "memory"));
+    assert_true(number(less, "flops") > number(full, "flops"));
+    assert_true(number(gradients, "bytes") < number(full, "bytes"));
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(gradients, "update")));
+    assert_null(cJSON_GetObjectItem(full, "peaks"));
+    assert_non_null(rates = cJSON_GetObjectItem(peaks, "peaks"));
+    assert_true(number(rates, "product_flops_per_second") > 0);
+    assert_true(number(rates, "copy_bytes_per_second") > 0);
+    cJSON *const all[] = {full, estimate, less, gradients, peaks};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) cJSON_Delete(all[i]);
+}
+
 // Every operation of a step is in a row, and the rows are of one step: what they do is what the
 // model's size says.
 static void test_bench(void **state) {
@@ -369,6 +407,7 @@ static void test_bench(void **state) {
     assert_true(products == 3.0 * 2 * 128 * 2 * (4 * 32 * 32 + 3 * 32 * 64));
     assert_true(seconds > 0 && seconds >= cJSON_GetObjectItem(root, "best_seconds")->valuedouble);
     cJSON_Delete(root);
+    check_options(s, config);
     run_dapt(s, &o, "bench", config, "--backend", "cpu", "--sequence", "65", NULL);
     expect_line(&o, 1, "65 tokens: expected 2 to 64");
     run_dapt(s, &o, "bench", in_scratch(s, "gone"), NULL);

@@ -443,6 +443,10 @@ struct dapt_bench_options {
     uint32_t threads;
     uint32_t batch, sequence;  // 0: 8 sequences; of 1024 tokens, or the model's most
     uint32_t steps;            // that are measured, after some that are not; 0: 10
+    bool recompute;            // blocks are computed anew in the backward pass: less memory
+    bool gradients;            // forward and backward alone: no norm, no update
+    bool estimate;             // only says what memory it takes: nothing runs
+    uint32_t peaks;            // measures dapt_bench_peaks at this size too; 0: no
 };
 
 // The operations of one kind and, of products, one shape ("matmul 8192 x 2304 x 768 nn": m, n, k,
@@ -455,15 +459,25 @@ struct dapt_bench_row {
 };
 #define DAPT_BENCH_ROWS 64  // the last one is of "others" where there are more
 
+// What the device's own kernels reach: a product of size x size x size, and a copy of copy_bytes
+// (which are read, and written), in float32. Seconds of one, the median of so many runs.
+struct dapt_bench_peaks {
+    uint32_t size, product_runs, copy_runs;
+    uint64_t copy_bytes;
+    double product_seconds, copy_seconds;
+};
+
 struct dapt_bench_result {
     char backend[32], device[256], driver[256];
     enum dapt_device_kind kind;
     uint64_t parameters, memory;  // memory: bytes of buffers on the device
+    uint64_t available;           // bytes that the device had free before, or has; 0: unknown
     uint32_t batch, sequence, steps;
     double seconds, best_seconds;  // of a step: the median, the least
     double host_seconds;           // processor time of the calling thread for a step, the median
     size_t row_count;              // 0: the device has no clocks
     struct dapt_bench_row rows[DAPT_BENCH_ROWS];  // the longest first
+    struct dapt_bench_peaks peaks;                // size 0: not measured
 };
 // Trains new weights on random tokens for a few steps and measures.
 DAPT_EXPORT enum dapt_status dapt_bench(struct dapt_context *context,
