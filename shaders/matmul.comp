@@ -32,6 +32,7 @@ layout(constant_id = 16) const bool WHOLE = false;       // M, N and K are multi
 #include "lib/activation.glsl"
 #include "lib/matmul.glsl"
 #include "lib/operands.glsl"
+#include "lib/store.glsl"
 
 const uint THREADS_Y = BM / TM, THREADS_X = BN / TN;
 const uint PITCH_A = BM / 4 + 1, PITCH_B = BN / 4 + 1;   // vec4s of one k in shared memory; one more, against bank conflicts
@@ -83,18 +84,6 @@ void stage_b(uint i, vec4 v) {
     uvec2 at = tile_position(i, BN, !TRANSPOSE_B);
     if (!TRANSPOSE_B) tile_b[at.y * PITCH_B + at.x / 4] = v;
     else [[unroll]] for (uint j = 0; j < 4; j++) tile_b[(at.y + j) * PITCH_B + at.x / 4][at.x % 4] = v[j];
-}
-
-// Four neighbouring elements of a row of c.
-void store4(uint row, uint col, vec4 v) {
-    if (!WHOLE && (row >= p.m || col >= p.n)) return;
-    if (ALIGNED_C) {
-        [[unroll]] for (uint j = 0; j < 4; j++) v[j] = epilogue(row, col + j, v[j]);
-        uint at = ((gl_WorkGroupID.z * p.m + row) * p.stride_c + col) / 4;
-        p.c4.at[at] = ACCUMULATE ? p.c4.at[at] + v : v;
-    } else {
-        [[unroll]] for (uint j = 0; j < 4; j++) store(row, col + j, v[j]);
-    }
 }
 
 void main() {

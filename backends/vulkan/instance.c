@@ -198,6 +198,8 @@ static void clamp(struct vk_limits *limits) {
             if (strcmp(name, "tile") == 0) limits->tile = (uint32_t)value;
             if (strcmp(name, "work") == 0) limits->work = (double)value;
             if (strcmp(name, "tuning") == 0) limits->tuning = (uint32_t)value;
+            if (strcmp(name, "matrix") == 0)
+                limits->matrix = value != 0 ? VK_MATRIX_ALWAYS : VK_MATRIX_NONE;
             if (strcmp(name, "software") == 0) limits->software = value != 0;
             if (strcmp(name, "visible") == 0) limits->hidden = value == 0;
         }
@@ -275,6 +277,8 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
     VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
     VkPhysicalDeviceVulkan12Features features12 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
@@ -284,7 +288,19 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
         sizes.pNext = features12.pNext;
         features12.pNext = &sizes;
     }
+    if (has_extension(list, count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) {
+        matrix.pNext = features12.pNext;
+        features12.pNext = &matrix;
+    }
     instance.api.GetPhysicalDeviceFeatures2(a->handle, &features);
+    // What the matrix shaders declare, and subgroups of a known size.
+    if (matrix.cooperativeMatrix && features12.vulkanMemoryModel && features12.shaderFloat16 &&
+        features.features.shaderInt64 && features.features.shaderInt16 &&
+        sizes.subgroupSizeControl && sizes.computeFullSubgroups) {
+        a->matrix_types |= 1u << DAPT_F16;
+        if (bf16.shaderBFloat16Type && bf16.shaderBFloat16CooperativeMatrix)
+            a->matrix_types |= 1u << DAPT_BF16;
+    }
     a->sparse = features.features.sparseBinding;
     a->subgroup_control = sizes.subgroupSizeControl;
     a->float16 = features12.shaderFloat16;
@@ -320,6 +336,7 @@ static void fill_properties(struct vk_adapter *a) {
     a->subgroup_min = a->subgroup_control ? sizes.minSubgroupSize : a->properties11.subgroupSize;
     a->subgroup_max = a->subgroup_control ? sizes.maxSubgroupSize : a->properties11.subgroupSize;
     a->subgroup_control &= (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
+    if (!a->subgroup_control) a->matrix_types = 0;
     const VkPhysicalDeviceLimits *l = &a->properties.limits;
     a->limits = (struct vk_limits){.shared_memory = l->maxComputeSharedMemorySize,
                                    .invocations = min_u32(l->maxComputeWorkGroupInvocations,

@@ -40,6 +40,7 @@ struct vk_pass {
     enum vk_shader shader;
     uint32_t op;                  // of the program
     uint32_t base[3], groups[3];  // workgroups [base, base + groups)
+    uint32_t subgroup;            // size of its subgroups; 0: any
     uint32_t constant_count, constants[VK_MAX_CONSTANTS];
     uint32_t address_count, word_count;
     uint64_t addresses[VK_PUSH_WORDS / 2];
@@ -124,11 +125,12 @@ struct vk_matmul {
 };
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m);
 
-// The tile of a matmul: bm x bn of c for a workgroup, tm x tn of it for an invocation, in steps of
-// bk along K.
+// The tile of a matmul: bm x bn of c for a workgroup, tm x tn of it for an invocation, or for a
+// subgroup where a matrix unit multiplies, in steps of bk along K.
 struct vk_tile {
     enum vk_shader shader;
     uint32_t bm, bn, bk, tm, tn;
+    struct vk_unit unit;
 };
 #define VK_MAX_TILES 16
 struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile *t);
@@ -136,15 +138,24 @@ struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile 
 void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
                     int64_t k, int64_t k_chunk, const struct vk_view *c);
 
+// The float32 tile that every device has; the tiles for a matrix unit that fit the device.
+struct vk_tile vk_plain_tile(const struct vk_lowering *l);
+uint32_t vk_unit_tiles(const struct vk_lowering *l, enum dapt_dtype operands,
+                       const struct vk_unit *unit, struct vk_tile list[VK_MAX_TILES]);
+// matrix.c: the unit that multiplies 16-bit operands; chosen once a device.
+struct vk_unit vk_matrix_unit(struct vk_lowering *l, enum dapt_dtype operands);
+
 // What a tile is chosen for: `splits` times [m, k] by [k, n].
 struct vk_matmul_size {
     int64_t m, n, k, splits;
     bool transpose_a, transpose_b, aligned_a, aligned_b;
+    enum dapt_dtype operands;
 };
 // tune.c: the index of the fastest tile of a list; 0 where it can't be measured.
 uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *size,
                          const struct vk_tile *list, uint32_t count);
 
+enum dapt_status vk_pass_pipeline(struct dapt_device *device, struct vk_pass *pass);
 // program.c: record a pass, and a barrier between passes, as commands.
 void vk_record_pass(struct dapt_device *device, VkCommandBuffer commands, const struct vk_pass *p);
 void vk_record_barrier(struct dapt_device *device, VkCommandBuffer commands);

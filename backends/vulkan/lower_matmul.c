@@ -4,22 +4,36 @@
 // and within a split all tiles of a list sum in the same order (see the shaders).
 #include "lower.h"
 
-// Tiles as {shader, bm, bn, bk, tm, tn}. Those for GPUs are shared by bm / tm * bn / tn
-// invocations, and a step of each operand is one vec4 of every invocation, or several; in those of
-// matmul_no_shared.comp tm is bm. The first of a list is the default, if it fits.
+// Tiles. Those for GPUs are shared by bm / tm * bn / tn invocations, and a step of each operand is one
+// vec4 of every invocation, or several; in those of matmul_no_shared.comp tm is bm. The first of a
+// list is the default, if it fits.
+#define TILE(shader, bm, bn, bk, tm, tn)       \
+    {                                          \
+        SHADER_##shader, bm, bn, bk, tm, tn, { \
+            0                                  \
+        }                                      \
+    }
 static const struct vk_tile shared_tiles[] = {
-    {SHADER_MATMUL, 64, 64, 16, 8, 4},   {SHADER_MATMUL, 128, 128, 8, 8, 8},
-    {SHADER_MATMUL, 128, 128, 16, 8, 8}, {SHADER_MATMUL, 128, 64, 16, 8, 8},
-    {SHADER_MATMUL, 64, 64, 16, 4, 4},   {SHADER_MATMUL, 32, 32, 16, 4, 4},
+    TILE(MATMUL, 64, 64, 16, 8, 4),   TILE(MATMUL, 128, 128, 8, 8, 8),
+    TILE(MATMUL, 128, 128, 16, 8, 8), TILE(MATMUL, 128, 64, 16, 8, 8),
+    TILE(MATMUL, 64, 64, 16, 4, 4),   TILE(MATMUL, 32, 32, 16, 4, 4),
+};
+// For matrix units: tm x tn of a subgroup. Shader and unit are put in.
+static const struct vk_tile unit_tiles[] = {
+    TILE(MATMUL_CM_F16, 128, 128, 32, 64, 64), TILE(MATMUL_CM_F16, 128, 256, 32, 64, 64),
+    TILE(MATMUL_CM_F16, 128, 128, 32, 64, 32), TILE(MATMUL_CM_F16, 128, 64, 32, 64, 32),
+    TILE(MATMUL_CM_F16, 64, 64, 32, 32, 32),   TILE(MATMUL_CM_F16, 64, 64, 64, 32, 32),
+    TILE(MATMUL_CM_F16, 64, 64, 32, 32, 64),   TILE(MATMUL_CM_F16, 32, 32, 32, 32, 32),
+    TILE(MATMUL_CM_F16, 32, 32, 16, 16, 16),
 };
 static const struct vk_tile no_shared_tiles[] = {
-    {SHADER_MATMUL_NO_SHARED, 16, 16, 8, 16, 2},
-    {SHADER_MATMUL_NO_SHARED, 32, 16, 4, 32, 2},
-    {SHADER_MATMUL_NO_SHARED, 32, 8, 8, 32, 1},
+    TILE(MATMUL_NO_SHARED, 16, 16, 8, 16, 2),
+    TILE(MATMUL_NO_SHARED, 32, 16, 4, 32, 2),
+    TILE(MATMUL_NO_SHARED, 32, 8, 8, 32, 1),
 };
 static const struct vk_tile no_shared_skinny_tiles[] = {
-    {SHADER_MATMUL_NO_SHARED, 4, 32, 1, 4, 4},
-    {SHADER_MATMUL_NO_SHARED, 1, 32, 1, 1, 4},
+    TILE(MATMUL_NO_SHARED, 4, 32, 1, 4, 4),
+    TILE(MATMUL_NO_SHARED, 1, 32, 1, 1, 4),
 };
 
 // matmul_skinny.comp
@@ -30,7 +44,8 @@ static const struct vk_tile no_shared_skinny_tiles[] = {
 struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile *t) {
     if (t->shader == SHADER_MATMUL_SKINNY)
         return (struct vk_shape){SKINNY_WIDTH, vk_workgroup(l) / SKINNY_WIDTH};
-    return (struct vk_shape){t->bm / t->tm * (t->bn / t->tn), 1};
+    uint32_t parts = t->bm / t->tm * (t->bn / t->tn);
+    return (struct vk_shape){t->unit.m > 0 ? parts * t->unit.subgroup : parts, 1};
 }
 
 static bool fits(const struct vk_lowering *l, const struct vk_tile *t) {
@@ -40,15 +55,55 @@ static bool fits(const struct vk_lowering *l, const struct vk_tile *t) {
            shared <= limits->shared_memory;
 }
 
+// What matmul_cm.comp expects of a tile; an invocation keeps at most so many sums in registers.
+#define MAX_SUMS 128
+
+static bool unit_fits(const struct vk_lowering *l, const struct vk_tile *t) {
+    const struct vk_unit *u = &t->unit;
+    const struct vk_limits *limits = &l->device->limits;
+    uint32_t width = (uint32_t)vk_tile_shape(l, t).width, vecs = t->tn / 4,
+             staged = 2 * (t->bm + t->bn) * (t->bk + 8),
+             sums = 4 * width / u->subgroup * u->m * (t->tn + 4);
+    if (width > limits->invocations || staged > limits->shared_memory ||
+        sums > limits->shared_memory)
+        return false;
+    bool of_units = t->tm % u->m == 0 && t->tn % u->n == 0 && t->bk % u->k == 0,
+         staging = width % (t->bk / 4) == 0 && t->bm * t->bk % (16 * width) == 0 &&
+                   t->bn * t->bk % (16 * width) == 0,
+         storing = vecs <= u->subgroup && u->subgroup % vecs == 0 &&
+                   u->m % (u->subgroup / vecs) == 0;
+    return of_units && staging && storing && t->tm * t->tn <= MAX_SUMS * u->subgroup;
+}
+
+uint32_t vk_unit_tiles(const struct vk_lowering *l, enum dapt_dtype operands,
+                       const struct vk_unit *unit, struct vk_tile list[VK_MAX_TILES]) {
+    uint32_t count = 0;
+    for (size_t i = 0; i < sizeof unit_tiles / sizeof *unit_tiles; i++) {
+        struct vk_tile tile = unit_tiles[i];
+        tile.shader = operands == DAPT_F16 ? SHADER_MATMUL_CM_F16 : SHADER_MATMUL_CM_BF16;
+        tile.unit = *unit;
+        if (unit_fits(l, &tile)) list[count++] = tile;
+    }
+    return count;
+}
+
+struct vk_tile vk_plain_tile(const struct vk_lowering *l) {
+    for (size_t i = 0; i < sizeof shared_tiles / sizeof *shared_tiles; i++)
+        if (fits(l, &shared_tiles[i])) return shared_tiles[i];
+    return shared_tiles[sizeof shared_tiles / sizeof *shared_tiles - 1];
+}
+
 static int64_t tile_count(int64_t bm, int64_t bn, int64_t m, int64_t n) {
     return ceil_div(m, bm) * ceil_div(n, bn);
 }
 
 // ----------------------------------------------------------------------------------------- split-K
 
-// The K of one split is a multiple of K_CHUNK_UNIT (see matmul.comp). On GPUs it is at most
+// The K of one split is a multiple of K_CHUNK_UNIT (see matmul.comp), with 16-bit operands of
+// K_CHUNK_UNIT_HALF. On GPUs it is at most
 // MAX_K_CHUNK, as matmul_skinny.comp does at least four elements in a round of its loop.
 #define K_CHUNK_UNIT 16
+#define K_CHUNK_UNIT_HALF 64
 #define MIN_K_CHUNK 256
 #define MAX_K_CHUNK (4 * VK_LOOP_LIMIT)
 #define MAX_SPLITS 32
@@ -56,7 +111,8 @@ static int64_t tile_count(int64_t bm, int64_t bn, int64_t m, int64_t n) {
 #define BUSY_GROUPS_SOFTWARE 8
 
 // K where it is not split.
-static int64_t choose_k_chunk(const struct vk_lowering *l, int64_t m, int64_t n, int64_t k) {
+static int64_t choose_k_chunk(const struct vk_lowering *l, int64_t m, int64_t n, int64_t k,
+                              enum dapt_dtype operands) {
     bool software = l->device->limits.software, skinny = !software && m <= SKINNY_ROWS;
     int64_t tiles = software ? tile_count(32, 32, m, n)
                     : skinny ? tile_count(SKINNY_BM, SKINNY_WIDTH, m, n)
@@ -65,7 +121,8 @@ static int64_t choose_k_chunk(const struct vk_lowering *l, int64_t m, int64_t n,
     int64_t splits = min_i64(min_i64(needed, k / MIN_K_CHUNK), MAX_SPLITS);
     splits = max_i64(splits, ceil_div(k, software ? VK_LOOP_LIMIT : MAX_K_CHUNK));
     if (splits < 2) return k;
-    return ceil_div(ceil_div(k, splits), K_CHUNK_UNIT) * K_CHUNK_UNIT;
+    int64_t unit = operands == DAPT_F32 ? K_CHUNK_UNIT : K_CHUNK_UNIT_HALF;
+    return ceil_div(ceil_div(k, splits), unit) * unit;
 }
 
 // ------------------------------------------------------------------------------------------- tiles
@@ -76,21 +133,27 @@ static bool vec4_aligned(const struct vk_view *v) {
 
 // No tile has an edge, also along K: there are no loads to guard (matmul.comp).
 static bool whole_tiles(const struct vk_tile *t, int64_t m, int64_t n, int64_t k) {
-    return m % t->bm == 0 && n % t->bn == 0 && k % K_CHUNK_UNIT == 0;
+    return m % t->bm == 0 && n % t->bn == 0 && k % max_i64(K_CHUNK_UNIT, t->bk) == 0;
 }
 
 // The tiles that fit this device and this matmul; the first is the default.
-static uint32_t candidate_tiles(const struct vk_lowering *l, int64_t m, int64_t n,
-                                struct vk_tile list[VK_MAX_TILES]) {
+static uint32_t candidate_tiles(struct vk_lowering *l, int64_t m, int64_t n,
+                                enum dapt_dtype operands, struct vk_tile list[VK_MAX_TILES]) {
     bool software = l->device->limits.software;
+    struct vk_unit unit = vk_matrix_unit(l, operands);
+    struct vk_tile for_unit[VK_MAX_TILES];
     const struct vk_tile *from = software ? no_shared_tiles : shared_tiles;
     uint32_t all = software ? sizeof no_shared_tiles / sizeof *no_shared_tiles
                             : sizeof shared_tiles / sizeof *shared_tiles;
+    if (unit.m > 0) {
+        from = for_unit;
+        all = vk_unit_tiles(l, operands, &unit, for_unit);
+    }
     uint32_t count = 0, smallest = 0;
     for (uint32_t i = 0; i < all; i++) {
         // A tile that is half empty or more is never the fastest.
         bool full = m > from[i].bm / 2 && n > from[i].bn / 2;
-        if (fits(l, &from[i]) && full) list[count++] = from[i];
+        if ((unit.m > 0 || fits(l, &from[i])) && full) list[count++] = from[i];
         if (from[i].bm * from[i].bn <= from[smallest].bm * from[smallest].bn) smallest = i;
     }
     if (count == 0) list[count++] = from[smallest];
@@ -119,7 +182,8 @@ static struct vk_tile choose_tile(struct vk_lowering *l, const struct vk_matmul 
                                 .tn = 1};
     }
     struct vk_tile list[VK_MAX_TILES];
-    uint32_t count = candidate_tiles(l, rows, cols, list), asked = l->device->limits.tile;
+    uint32_t count = candidate_tiles(l, rows, cols, m->operands, list),
+             asked = l->device->limits.tile;
     if (asked > 0) return list[(asked - 1) % count];
     struct vk_matmul_size size = {.m = rows,
                                   .n = cols,
@@ -128,7 +192,8 @@ static struct vk_tile choose_tile(struct vk_lowering *l, const struct vk_matmul 
                                   .transpose_a = m->transpose_a,
                                   .transpose_b = m->transpose_b,
                                   .aligned_a = vec4_aligned(&m->a),
-                                  .aligned_b = vec4_aligned(&m->b)};
+                                  .aligned_b = vec4_aligned(&m->b),
+                                  .operands = m->operands};
     return list[count > 1 ? vk_fastest_tile(l, &size, list, count) : 0];
 }
 
@@ -143,6 +208,7 @@ struct constants {
     uint32_t aligned_a, aligned_b, aligned_c;         // 13 .. 15: loaded and stored by vec4
     uint32_t whole;                                   // 16: tiles without edges
     uint32_t operands;                                // 17: the float type they are rounded to
+    struct vk_unit unit;                              // 18 .. 20, and its subgroups
 };
 
 void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
@@ -169,7 +235,9 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
                                         .aligned_b = vec4_aligned(&m->b),
                                         .aligned_c = vec4_aligned(c),
                                         .whole = whole_tiles(t, rows, cols, k),
-                                        .operands = m->operands};
+                                        .operands = m->operands,
+                                        .unit = t->unit};
+    p->subgroup = t->unit.subgroup;
     vk_constants(p, &constants, sizeof constants);
     vk_reads(p, &m->a);
     vk_reads(p, &m->b);
@@ -218,7 +286,8 @@ static void split_k_reduce(struct vk_lowering *l, const struct vk_matmul *m,
 
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m) {
     int64_t k = m->transpose_a ? m->a.rows : m->a.cols;
-    int64_t k_chunk = choose_k_chunk(l, m->c.rows, m->c.cols, k), splits = ceil_div(k, k_chunk);
+    int64_t k_chunk = choose_k_chunk(l, m->c.rows, m->c.cols, k, m->operands),
+            splits = ceil_div(k, k_chunk);
     struct vk_tile tile = choose_tile(l, m, k_chunk, splits);
     if (splits == 1) {
         vk_matmul_pass(l, m, &tile, k, k_chunk, &m->c);

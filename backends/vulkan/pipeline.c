@@ -12,7 +12,7 @@ struct vk_pipeline {
     struct vk_pipeline *next;
     enum vk_shader shader;
     bool dispatch_base;
-    uint32_t count, constants[VK_MAX_CONSTANTS];
+    uint32_t subgroup, count, constants[VK_MAX_CONSTANTS];
     VkPipeline handle;
 };
 
@@ -117,14 +117,18 @@ static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
     VkSpecializationInfo constants = {p->count, entries, p->count * 4, p->constants};
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
-        .requiredSubgroupSize = d->limits.subgroup};
-    bool sized = d->adapter->subgroup_control && d->limits.subgroup >= d->adapter->subgroup_min &&
-                 d->limits.subgroup <= d->adapter->subgroup_max;
+        .requiredSubgroupSize = p->subgroup > 0 ? p->subgroup : d->limits.subgroup};
+    bool sized = d->adapter->subgroup_control &&
+                 subgroup.requiredSubgroupSize >= d->adapter->subgroup_min &&
+                 subgroup.requiredSubgroupSize <= d->adapter->subgroup_max;
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .flags = p->dispatch_base ? VK_PIPELINE_CREATE_DISPATCH_BASE_BIT : 0,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .pNext = sized ? &subgroup : NULL,
+                  .flags = p->subgroup > 0
+                               ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT
+                               : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = d->modules[p->shader],
                   .pName = "main",
@@ -135,11 +139,11 @@ static VkResult create(struct dapt_device *d, struct vk_pipeline *p) {
 }
 
 enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
-                                 const uint32_t *constants, uint32_t count, bool dispatch_base,
-                                 VkPipeline *pipeline) {
+                                 const uint32_t *constants, uint32_t count, uint32_t subgroup,
+                                 bool dispatch_base, VkPipeline *pipeline) {
     for (struct vk_pipeline *p = d->pipelines; p != NULL; p = p->next)
         if (p->shader == shader && p->dispatch_base == dispatch_base && p->count == count &&
-            memcmp(p->constants, constants, count * 4) == 0) {
+            p->subgroup == subgroup && memcmp(p->constants, constants, count * 4) == 0) {
             *pipeline = p->handle;
             return DAPT_OK;
         }
@@ -150,6 +154,7 @@ enum dapt_status vk_pipeline_get(struct dapt_device *d, enum vk_shader shader,
         return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a pipeline");
     p->shader = shader;
     p->dispatch_base = dispatch_base;
+    p->subgroup = subgroup;
     p->count = count;
     memcpy(p->constants, constants, count * 4);
     VkResult result = create(d, p);

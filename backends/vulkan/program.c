@@ -42,12 +42,14 @@ static enum dapt_status lower_all(struct dapt_device *device, const struct dapt_
     enum dapt_status status = vk_lower_program(device, program, buffers, &e->passes, &e->scratch);
     if (status == DAPT_OK) status = vk_mark_barriers(device, &e->passes);
     if (status == DAPT_OK) status = vk_split_dispatches(device, &e->passes);
-    for (uint32_t i = 0; i < e->passes.count && status == DAPT_OK; i++) {
-        struct vk_pass *p = &e->passes.at[i];
-        status = vk_pipeline_get(device, p->shader, p->constants, p->constant_count,
-                                 p->dispatch_base, &p->pipeline);
-    }
+    for (uint32_t i = 0; i < e->passes.count && status == DAPT_OK; i++)
+        status = vk_pass_pipeline(device, &e->passes.at[i]);
     return status;
+}
+
+enum dapt_status vk_pass_pipeline(struct dapt_device *device, struct vk_pass *p) {
+    return vk_pipeline_get(device, p->shader, p->constants, p->constant_count, p->subgroup,
+                           p->dispatch_base, &p->pipeline);
 }
 
 // All programs of a device share one scratch buffer, as their runs happen one after another.

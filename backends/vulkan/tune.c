@@ -26,7 +26,7 @@ struct key {
     uint8_t transpose_a, transpose_b;   // bool
     uint8_t aligned_a, aligned_b;       // bool
     uint8_t dtype_a, dtype_b, dtype_c;  // enum dapt_dtype
-    uint8_t unit;                       // 0: no matrix unit
+    uint8_t operands;                   // enum dapt_dtype: of the products
 };
 
 struct entry {
@@ -52,7 +52,8 @@ static bool from_source(void) {
 }
 
 static uint64_t content_of(const struct dapt_device *d) {
-    static const enum vk_shader shaders[] = {SHADER_MATMUL, SHADER_MATMUL_NO_SHARED};
+    static const enum vk_shader shaders[] = {SHADER_MATMUL, SHADER_MATMUL_NO_SHARED,
+                                             SHADER_MATMUL_CM_F16, SHADER_MATMUL_CM_BF16};
     const struct vk_limits *l = &d->limits;
     uint32_t limits[] = {l->invocations, l->shared_memory, l->subgroup, l->software,
                          sizeof(struct entry)};
@@ -121,7 +122,8 @@ static struct key key_of(const struct vk_matmul_size *c) {
                         .aligned_b = c->aligned_b,
                         .dtype_a = DAPT_F32,
                         .dtype_b = DAPT_F32,
-                        .dtype_c = DAPT_F32};
+                        .dtype_c = DAPT_F32,
+                        .operands = (uint8_t)c->operands};
 }
 
 static bool same_key(const struct key *a, const struct key *b) {
@@ -224,7 +226,8 @@ static uint64_t place_all(const struct dapt_device *d, const struct vk_matmul_si
                           struct vk_matmul *m, struct vk_view *c) {
     uint64_t size = 0;
     int64_t k = p->k * p->splits;
-    *m = (struct vk_matmul){.transpose_a = p->transpose_a, .transpose_b = p->transpose_b};
+    *m = (struct vk_matmul){
+        .transpose_a = p->transpose_a, .transpose_b = p->transpose_b, .operands = p->operands};
     m->a = place(d, &size, p->transpose_a ? k : p->m, p->transpose_a ? p->m : k, p->aligned_a);
     m->b = place(d, &size, p->transpose_b ? p->n : k, p->transpose_b ? k : p->n, p->aligned_b);
     *c = place(d, &size, p->m * p->splits, p->n, true);
@@ -246,9 +249,7 @@ static enum dapt_status measure(struct dapt_device *d, const struct vk_matmul_si
     vk_matmul_pass(&l, &m, tile, p->k * p->splits, p->k, &c);
     status = l.status;
     struct vk_pass *pass = passes.at;
-    if (status == DAPT_OK)
-        status = vk_pipeline_get(d, pass->shader, pass->constants, pass->constant_count, false,
-                                 &pass->pipeline);
+    if (status == DAPT_OK) status = vk_pass_pipeline(d, pass);
     if (status == DAPT_OK) status = time_pass(d, pass, 1, seconds);
     if (status == DAPT_OK && *seconds < 4 * RUN_SECONDS) {
         double times = RUN_SECONDS / *seconds;

@@ -3,6 +3,7 @@
 //   instance.c  libvulkan, the instance, devices    device.c          one device, waiting, errors
 //   memory.c    blocks of memory, buffers           transfer.c        reads and writes of the host
 //   pipeline.c  shaders to pipelines                source.c          shaders compiled at run time
+//   matrix.c    which matrix units are used
 //   cache.c     cache files                         tune.c            the fastest tiles of matmuls
 //   lower*.c    ops as passes of shaders            hazard.c          where a barrier is needed
 //   program.c   programs: recorded, submitted       split_dispatch.c  dispatches that run too long
@@ -20,6 +21,9 @@ struct dapt_device;
 
 // ------------------------------------------------------------------------------------ the adapters
 
+// Whether matrix units are used: where they are faster than float32, always, never.
+enum vk_matrix_limit { VK_MATRIX_FASTER, VK_MATRIX_ALWAYS, VK_MATRIX_NONE };
+
 // What kernels may rely on: the limits of the device, or lower ones from DAPT_VK_LIMITS
 // ("shared=16384,invocations=128").
 struct vk_limits {
@@ -34,8 +38,9 @@ struct vk_limits {
     // operations of one dispatch, or of one submission before any was measured, where it can be
     // split; 0: no limit
     double work;
-    bool software;  // kernels for a software device: a CPU with a Vulkan driver, such as lavapipe
-    bool hidden;    // the host sees no device memory, as on most discrete GPUs
+    uint32_t matrix;  // enum vk_matrix_limit
+    bool software;    // kernels for a software device: a CPU with a Vulkan driver, such as lavapipe
+    bool hidden;      // the host sees no device memory, as on most discrete GPUs
 };
 
 // A physical device that has what is needed.
@@ -48,6 +53,8 @@ struct vk_adapter {
     uint32_t queue_family, timestamp_bits;
     uint32_t sparse_family;  // binds sparse memory: queue_family, or a family for nothing else
     bool sparse, float16, subgroup_control, memory_budget, portability;
+    // Bit d: matrix shaders with operands of enum dapt_dtype d can be made.
+    uint32_t matrix_types;
     uint64_t heap;  // bytes of the largest device-local heap
     struct vk_limits limits;
     struct dapt_device_info info;
@@ -98,6 +105,12 @@ struct dapt_buffer {
 
 struct vk_pipeline;
 
+// A matrix unit: products of m x k by k x n, by subgroups of that size. m is 0: none.
+struct vk_unit {
+    uint32_t m, n, k, subgroup;
+};
+#define VK_UNITS 2  // of float16, of bfloat16
+
 #define VK_IN_FLIGHT 256  // the last submissions, which messages can name
 
 struct dapt_device {
@@ -125,6 +138,8 @@ struct dapt_device {
     uint32_t scratch_version;
 
     VkPipelineCache cache;
+    struct vk_unit units[VK_UNITS];  // see matrix.c
+    bool units_known[VK_UNITS];
     struct vk_tuner *tuner;  // NULL until a matmul was measured or looked up
     VkPipelineLayout layout;
     VkShaderModule modules[SHADER_COUNT];
@@ -187,10 +202,11 @@ void vk_transfer_close(struct dapt_device *device);
 #define VK_MAX_CONSTANTS 24
 
 // A shader with its specialization constants; made once, kept for the device's life.
-// `dispatch_base`: for vkCmdDispatchBase, which runs some of the workgroups.
+// `dispatch_base`: for vkCmdDispatchBase, which runs some of the workgroups. `subgroup`: the size that
+// its subgroups must have, all of them full; 0: as the driver likes.
 enum dapt_status vk_pipeline_get(struct dapt_device *device, enum vk_shader shader,
-                                 const uint32_t *constants, uint32_t count, bool dispatch_base,
-                                 VkPipeline *pipeline);
+                                 const uint32_t *constants, uint32_t count, uint32_t subgroup,
+                                 bool dispatch_base, VkPipeline *pipeline);
 // source.c: the shader compiled from DAPT_SHADER_DIR, the caller's to free; NULL where that is not
 // set.
 enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader shader,

@@ -15,7 +15,7 @@
 #include "module.h"
 
 #define MUST(call) assert_int_equal(call, DAPT_OK)
-#define TILES 7  // one more than the longest list: its first comes twice
+#define TILES 10  // one more than the longest list: its first comes twice
 
 static enum dapt_status host_fail(const struct dapt_host *host, enum dapt_status status,
                                   const char *line) {
@@ -42,6 +42,7 @@ static int setup(void **unused) {
 struct product {
     int64_t m, n, k, gap;
     bool transpose_a, transpose_b;
+    enum dapt_dtype operands;
 };
 
 static struct dapt_tensor matrix(int64_t rows, int64_t cols, int64_t gap, uint32_t buffer) {
@@ -77,6 +78,7 @@ static float *multiply(const struct product *p, uint64_t *bytes) {
     for (int i = 0; i < DAPT_OP_OUTPUTS; i++) op.outputs[i] = i == 0 ? 2 : DAPT_NONE;
     op.u.matmul.transpose_a = p->transpose_a;
     op.u.matmul.transpose_b = p->transpose_b;
+    op.u.matmul.operands = p->operands;
     for (uint32_t i = 0; i < 3; i++) {
         uint64_t count = (uint64_t)(tensors[i].shape[0] * tensors[i].stride);
         infos[i] = (struct dapt_buffer_info){DAPT_BUFFER_WORK, count * 4};
@@ -140,11 +142,11 @@ static void check_whole(const struct product *p) {
 static void test_bits(void **unused) {
     (void)unused;
     static const struct product products[] = {
-        {256, 128, 80, 0, false, true},    // whole tiles
-        {128, 128, 512, 1, false, false},  // whole tiles, by ones, terms in parts
-        {136, 132, 72, 0, false, false},   // by fours
-        {129, 131, 333, 1, true, true},    // by ones
-        {140, 130, 1030, 2, false, true},  // terms in parts
+        {256, 128, 80, 0, false, true, DAPT_F32},    // whole tiles
+        {128, 128, 512, 1, false, false, DAPT_F32},  // whole tiles, by ones, terms in parts
+        {136, 132, 72, 0, false, false, DAPT_F32},   // by fours
+        {129, 131, 333, 1, true, true, DAPT_F32},    // by ones
+        {140, 130, 1030, 2, false, true, DAPT_F32},  // terms in parts
     };
     for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
         check_bits(&products[i], "software=0");
@@ -152,6 +154,18 @@ static void test_bits(void **unused) {
     }
     check_whole(&products[0]);
     check_whole(&products[1]);
+    unsetenv("DAPT_VK_LIMITS");
+}
+
+// By matrix units where there are any.
+static void test_half_bits(void **unused) {
+    (void)unused;
+    static const struct product products[] = {
+        {130, 70, 600, 1, true, false, DAPT_F16},
+        {128, 128, 64, 0, false, true, DAPT_BF16},
+    };
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++)
+        check_bits(&products[i], "software=0,matrix=1");
     unsetenv("DAPT_VK_LIMITS");
 }
 
@@ -183,7 +197,7 @@ static void spoil(const char *path, long at) {
 
 static void test_memory(void **unused) {
     (void)unused;
-    static const struct product product = {256, 256, 256, 0, false, false};
+    static const struct product product = {256, 256, 256, 0, false, false, DAPT_F32};
     char folder[] = "/tmp/dapt-tiles-XXXXXX", path[512], command[64];
     uint64_t bytes;
     assert_non_null(mkdtemp(folder));
@@ -234,8 +248,11 @@ static void test_memory(void **unused) {
     unsetenv("DAPT_VK_LIMITS");
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     setenv("DAPT_VK_CACHE", "0", 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bits), cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bits),
+                                       cmocka_unit_test(test_half_bits),
+                                       cmocka_unit_test(test_memory)};
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("tiles", tests, setup, NULL);
 }

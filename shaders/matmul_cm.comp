@@ -1,0 +1,171 @@
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_EXT_shader_explicit_arithmetic_types : require
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+#ifdef BFLOAT16
+#extension GL_EXT_bfloat16 : require
+#endif
+#include "lib/base.glsl"
+// Matmul (GEMM) by matrix units (cooperative matrices) that multiply 16-bit floats and add in float32;
+// operands and shapes in lib/matmul.glsl.
+//
+// A workgroup computes a BM x BN tile of c, a subgroup TM x TN of it in accumulators of MM x MN. BM x BK
+// of op(a) and BK x BN of op(b) lie in shared memory as 16-bit floats, K contiguous in both. For each
+// step of BK along K:
+//   1. the next step's are loaded into registers (prefetch), as memory holds them
+//   2. every subgroup adds products of MM x MK by MK x MN to its accumulators
+//   3. the next step's go from registers to shared memory, rounded
+// Then, MM rows of a subgroup at a time, the sums go to shared memory, and from there through the
+// epilogue to c.
+//
+// An invocation stages blocks of 4 x 4, transposed in registers where memory is not contiguous along
+// K. Neighbouring invocations have neighbouring blocks along K: with rows of BK + 8 they write to
+// different banks. load_block() alone knows how memory holds operands. Its addresses are 64-bit
+// integers: a base that the workgroup shares and 32 bits of an invocation's own.
+//
+// The same bits for every tile of one shape MM x MN x MK: an element of c is the sum over its k_chunk
+// in steps of MK, then of zeros.
+layout(constant_id = 2) const uint BM = 64;
+layout(constant_id = 3) const uint BN = 64;
+layout(constant_id = 4) const uint BK = 32;
+layout(constant_id = 5) const uint TM = 32;
+layout(constant_id = 6) const uint TN = 32;
+layout(constant_id = 7) const bool TRANSPOSE_A = false;
+layout(constant_id = 8) const bool TRANSPOSE_B = false;
+layout(constant_id = 9) const bool HAS_BIAS = false;
+layout(constant_id = 10) const bool HAS_RESIDUAL = false;
+layout(constant_id = 11) const bool ACCUMULATE = false;
+layout(constant_id = 12) const uint ACTIVATION = 0;
+layout(constant_id = 13) const bool ALIGNED_A = false;   // a can be loaded by vec4
+layout(constant_id = 14) const bool ALIGNED_B = false;
+layout(constant_id = 15) const bool ALIGNED_C = false;   // c can be stored by vec4
+layout(constant_id = 16) const bool WHOLE = false;       // M, N and K are multiples of BM, BN and BK
+layout(constant_id = 18) const uint MM = 16;
+layout(constant_id = 19) const uint MN = 16;
+layout(constant_id = 20) const uint MK = 16;
+#include "lib/activation.glsl"
+#include "lib/matmul.glsl"
+#include "lib/store.glsl"
+
+#ifdef BFLOAT16
+#define HALF bfloat16_t
+// By integers, as compilers may round a conversion to zero. A NaN may round to something else and is put
+// back; its neighbours along K are of the same sums as it.
+uvec2 pack(vec4 v) {
+    uvec4 bits = floatBitsToUint(v);
+    bits += 0x7fffu + (bits >> 16 & 1u);
+    u16vec4 high = u16vec4(unpack16(bits.x).y, unpack16(bits.y).y, unpack16(bits.z).y, unpack16(bits.w).y);
+    bool low_nan = any(isnan(v.xy)), high_nan = any(isnan(v.zw));
+    return uvec2(low_nan || high_nan ? 0x7fc07fc0u : pack32(high.xy), pack32(high.zw));
+}
+#else
+#define HALF float16_t
+uvec2 pack(vec4 v) {
+    f16vec4 h = f16vec4(v);
+    return uvec2(packFloat2x16(h.xy), packFloat2x16(h.zw));
+}
+#endif
+
+const uint QUADS = BK / 4;                                             // blocks of a step along K
+const uint BLOCKS_A = BM / 4 * QUADS / WIDTH, BLOCKS_B = BN / 4 * QUADS / WIDTH;   // an invocation's
+const uint LINE = BK / 4 + 2;                                          // uvec2s of a row of halves
+const uint TILES_M = TM / MM, TILES_N = TN / MN;                       // accumulators of a subgroup
+const uint ACROSS = BN / TN, SUBGROUPS = BM / TM * ACROSS;
+const uint SUM_LINE = TN / 2 + 2;                                      // uvec2s of a row of sums
+const uint STAGED = (BM + BN) * LINE, SUMS = SUBGROUPS * MM * SUM_LINE;
+const uint LINES = WIDTH / SUBGROUPS / (TN / 4);                       // rows of sums that a subgroup stores at once
+
+// Rows of op(a), then columns of op(b); at the end sums.
+shared uvec2 tile[STAGED > SUMS ? STAGED : SUMS];
+
+struct operand {
+    uint64_t base;   // of the workgroup's first row, or column, and of K
+    uint step;       // bytes between rows in memory
+    uint mn_left;    // from the workgroup's first row, or column, to the last
+};
+// 4 x 4 of an operand from (mn, k) on, relative to base and to k0; without branches, as in matmul.comp.
+void load_block(out vec4 v[4], operand x, bool aligned, bool mn_major, uint mn, uint k0, uint k, uint k_left) {
+    uint64_t base = x.base + uint64_t(mn_major ? k0 : 4) * uint64_t(mn_major ? x.step : k0);
+    [[unroll]] for (uint j = 0; j < 4; j++) {
+        uint mn_j = mn_major ? mn : mn + j, k_j = mn_major ? k + j : k;
+        uvec4 k_of = mn_major ? uvec4(k_j) : uvec4(k, k + 1, k + 2, k + 3);
+        if (aligned) {
+            if (!WHOLE) mn_j = min(mn_j, x.mn_left - (mn_major ? 3 : 0)), k_j = min(k_j, k_left - (mn_major ? 1 : 4));
+            uint at = mn_major ? k_j * x.step + mn_j * 4 : mn_j * x.step + k_j * 4;
+            v[j] = Inputs4(base + uint64_t(at)).at[0];
+        } else {
+            [[unroll]] for (uint e = 0; e < 4; e++) {
+                uint mn_e = mn_major ? mn_j + e : mn_j, k_e = mn_major ? k_j : k_j + e;
+                if (!WHOLE) mn_e = min(mn_e, x.mn_left), k_e = min(k_e, k_left - 1);
+                v[j][e] = Inputs(base + uint64_t(mn_major ? k_e * x.step + mn_e * 4 : mn_e * x.step + k_e * 4)).at[0];
+            }
+        }
+        if (!WHOLE) v[j] = mix(vec4(0.0), v[j], lessThan(k_of, uvec4(k_left)));
+    }
+}
+void stage_block(vec4 v[4], bool mn_major, uint at) {
+    [[unroll]] for (uint j = 0; j < 4; j++)
+        tile[at + j * LINE] = pack(mn_major ? vec4(v[0][j], v[1][j], v[2][j], v[3][j]) : v[j]);
+}
+
+void main() {
+    uint tid = gl_LocalInvocationID.x, quad = tid % QUADS, first = tid / QUADS * 4;
+    uint row = gl_WorkGroupID.y * BM, col = gl_WorkGroupID.x * BN;
+    uint row_s = gl_SubgroupID / ACROSS * TM, col_s = gl_SubgroupID % ACROSS * TN;
+    uint k_begin = gl_WorkGroupID.z * p.k_chunk, k_end = min(k_begin + p.k_chunk, p.k);
+    uint k_stop = k_begin + (k_end - k_begin + BK - 1) / BK * BK;
+    const uint PITCH = WIDTH / QUADS * 4;   // rows between blocks of an invocation
+    vec4 next_a[BLOCKS_A][4], next_b[BLOCKS_B][4];
+    coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator> acc[TILES_M * TILES_N];
+    [[unroll]] for (uint i = 0; i < TILES_M * TILES_N; i++)
+        acc[i] = coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>(0.0);
+    operand a = operand(uint64_t(p.a) + 4 * uint64_t(row) * (TRANSPOSE_A ? 1 : p.stride_a), 4 * p.stride_a, p.m - row - 1);
+    operand b = operand(uint64_t(p.b) + 4 * uint64_t(col) * (TRANSPOSE_B ? p.stride_b : 1), 4 * p.stride_b, p.n - col - 1);
+#define LOAD(k)                                                                                              \
+    [[unroll]] for (uint i = 0; i < BLOCKS_A; i++)                                                           \
+        load_block(next_a[i], a, ALIGNED_A, TRANSPOSE_A, first + i * PITCH, k, quad * 4, k_end - (k));       \
+    [[unroll]] for (uint i = 0; i < BLOCKS_B; i++)                                                           \
+        load_block(next_b[i], b, ALIGNED_B, !TRANSPOSE_B, first + i * PITCH, k, quad * 4, k_end - (k))
+#define STAGE                                                                                                \
+    [[unroll]] for (uint i = 0; i < BLOCKS_A; i++)                                                           \
+        stage_block(next_a[i], TRANSPOSE_A, (first + i * PITCH) * LINE + quad);                              \
+    [[unroll]] for (uint i = 0; i < BLOCKS_B; i++)                                                           \
+        stage_block(next_b[i], !TRANSPOSE_B, (BM + first + i * PITCH) * LINE + quad)
+    LOAD(k_begin);
+    STAGE;
+    barrier();
+    for (uint k = k_begin; k < k_stop; k += BK) {
+        uint next = min(k + BK, k_stop - BK);
+        LOAD(next);   // 1
+        [[unroll]] for (uint kk = 0; kk < BK; kk += MK) {   // 2
+            coopmat<HALF, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a_frag[TILES_M];
+            coopmat<HALF, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b_frag;
+            [[unroll]] for (uint i = 0; i < TILES_M; i++)
+                coopMatLoad(a_frag[i], tile, (row_s + i * MM) * LINE + kk / 4, LINE, gl_CooperativeMatrixLayoutRowMajor);
+            [[unroll]] for (uint j = 0; j < TILES_N; j++) {
+                coopMatLoad(b_frag, tile, (BM + col_s + j * MN) * LINE + kk / 4, LINE, gl_CooperativeMatrixLayoutColumnMajor);
+                [[unroll]] for (uint i = 0; i < TILES_M; i++)
+                    acc[i * TILES_N + j] = coopMatMulAdd(a_frag[i], b_frag, acc[i * TILES_N + j]);
+            }
+        }
+        barrier();
+        STAGE;   // 3
+        barrier();
+    }
+    uint sums = gl_SubgroupID * MM * SUM_LINE, x = gl_SubgroupInvocationID % (TN / 4), y = gl_SubgroupInvocationID / (TN / 4);
+    [[unroll]] for (uint i = 0; i < TILES_M; i++) {
+        [[unroll]] for (uint j = 0; j < TILES_N; j++)
+            coopMatStore(acc[i * TILES_N + j], tile, sums + j * MN / 2, SUM_LINE, gl_CooperativeMatrixLayoutRowMajor);
+        subgroupMemoryBarrierShared();
+        subgroupBarrier();
+        [[unroll]] for (uint v = 0; v < MM; v += LINES) {
+            uint at = sums + (v + y) * SUM_LINE + 2 * x;
+            store4(row + row_s + i * MM + v + y, col + col_s + 4 * x, uintBitsToFloat(uvec4(tile[at], tile[at + 1])));
+        }
+        subgroupMemoryBarrierShared();
+        subgroupBarrier();
+    }
+}
