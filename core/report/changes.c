@@ -39,10 +39,14 @@ static void say_change(struct dapt_html *html, const struct dapt_plot_change *c)
 
 static void draw_row(const struct drawing *d, const struct dapt_plot_change *c, double y) {
     double x = dapt_scale_place(&d->x, c->change), line = y + 27;
-    dapt_html_put(d->html, "<text class=\"halo\" x=\"%.0f\" y=\"%.0f\">", SIDE, y + 14);
+    // No line of the scale runs through the words.
+    dapt_html_put(d->html,
+                  "<rect class=\"p\" x=\"0\" y=\"%.0f\" width=\"%.0f\" height=\"18\"/>"
+                  "<text x=\"%.0f\" y=\"%.0f\">",
+                  y, WIDTH, SIDE, y + 14);
     dapt_html_text(d->html, c->label);
-    dapt_html_put(d->html, "</text><text class=\"end figure halo\" x=\"%.0f\" y=\"%.0f\">",
-                  WIDTH - SIDE, y + 14);
+    dapt_html_put(d->html, "</text><text class=\"end figure\" x=\"%.0f\" y=\"%.0f\">", WIDTH - SIDE,
+                  y + 14);
     say_change(d->html, c);
     dapt_html_put(d->html, "</text>\n<g class=\"s%u\">", c->style % DAPT_PLOT_STYLES);
     if (isfinite(c->budget)) {
@@ -105,7 +109,10 @@ void dapt_plot_changes(struct dapt_html *html, const char *title,
     double y = 4;
     for (size_t i = 0; i < count; i++) {
         if (changes[i].group) {
-            dapt_html_put(html, "<text class=\"strong halo\" x=\"%.0f\" y=\"%.0f\">", SIDE, y + 18);
+            dapt_html_put(html,
+                          "<rect class=\"p\" x=\"0\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\"/>"
+                          "<text class=\"strong\" x=\"%.0f\" y=\"%.0f\">",
+                          y, WIDTH, HEADING, SIDE, y + 18);
             dapt_html_text(html, changes[i].group);
             dapt_html_put(html, "</text>\n");
             y += HEADING;

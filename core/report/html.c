@@ -109,8 +109,17 @@ void dapt_html_table_end(struct dapt_html *html) {
     dapt_html_put(html, "</tbody></table></div>\n");
 }
 
-void dapt_html_columns(struct dapt_html *html, const char *const *columns) {
-    dapt_html_put(html, "<thead><tr>");
-    for (; *columns; columns++) dapt_html_element(html, "th scope=\"col\"", *columns);
+void dapt_html_headers(struct dapt_html *html, const char *const *columns) {
+    dapt_html_put(html, "<tr>");
+    for (; *columns; columns++) {
+        bool number = **columns == '#';
+        dapt_html_element(html, number ? "th scope=\"col\" class=\"n\"" : "th scope=\"col\"",
+                          *columns + number);
+    }
     dapt_html_put(html, "</tr></thead>\n<tbody>\n");
+}
+
+void dapt_html_columns(struct dapt_html *html, const char *const *columns) {
+    dapt_html_put(html, "<thead>");
+    dapt_html_headers(html, columns);
 }

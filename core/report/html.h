@@ -22,6 +22,8 @@ void dapt_html_number(struct dapt_html *html, const char *format, double value);
 // A table that scrolls within its box, with its caption as the box's name. Rows are the caller's.
 void dapt_html_table(struct dapt_html *html, const char *caption);
 void dapt_html_table_end(struct dapt_html *html);
-// <tr> with a header for each of `columns` (NULL-terminated); the first is of the rows' own headers.
+// The row of headers: `columns` ends with NULL, and "#steps" heads a column of numbers.
 void dapt_html_columns(struct dapt_html *html, const char *const *columns);
+// The same below another row of headers, whose <thead> is open.
+void dapt_html_headers(struct dapt_html *html, const char *const *columns);
 #endif

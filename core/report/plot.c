@@ -209,7 +209,8 @@ void dapt_plot_curves(struct dapt_html *html, const struct dapt_plot *plot) {
     for (size_t s = 0; s < plot->count; s++) told += is_told(&plot->series[s]);
     if (!told) return;
     dapt_figure_begin(html, plot->title, plot->unit);
-    add_legend(html, plot);
+    // One curve is named by the title, unless it is a mean.
+    if (plot->count > 1) add_legend(html, plot);
     dapt_figure_canvas(html, plot->title, WIDTH, HEIGHT);
     dapt_html_format(html, "%s over steps. ", plot->unit);
     for (size_t s = 0; s < plot->count; s++)

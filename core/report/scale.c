@@ -2,7 +2,9 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdint.h>
+
+#include "base/small_text.h"
 
 // ------------------------------------------------------------------------------------------- an axis
 
@@ -41,26 +43,20 @@ double dapt_scale_place(const struct dapt_scale *scale, double value) {
            (value - scale->low) / (scale->high - scale->low) * (scale->to - scale->from);
 }
 
-// With as many decimals as tell the ticks apart; counts with a comma at thousands.
+// With as many decimals as tell the ticks apart; counts with a comma at thousands; powers of ten where
+// digits would be lost among zeros.
 static void tick_text(double value, double tick, char text[48]) {
     double size = fabs(value);
-    if (size != 0 && (size < 1e-3 || size >= 1e7)) {
-        int exponent = (int)floor(log10(size) + 1e-9);
-        double digits = value / pow(10, exponent);
-        snprintf(text, 48, fabs(digits - rint(digits)) < 1e-6 ? "%.0fe%d" : "%.1fe%d", digits,
-                 exponent);
+    if (size != 0 && (tick < 1e-3 || tick >= 1e6)) {
+        int exponent = (int)floor(log10(size) + 1e-9), digit = (int)floor(log10(tick) + 1e-9);
+        snprintf(text, 48, "%.*fe%d", exponent > digit ? exponent - digit : 0,
+                 value / pow(10, exponent), exponent);
     } else if (tick >= 1) {
-        char plain[32];
-        int length = snprintf(plain, sizeof plain, "%.0f", size);
-        size_t at = 0;
-        if (value < 0) text[at++] = '-';
-        for (int i = 0; i < length; i++) {
-            if (i > 0 && (length - i) % 3 == 0) text[at++] = ',';
-            text[at++] = plain[i];
-        }
-        text[at] = '\0';
+        struct dapt_small_text count;
+        snprintf(text, 48, "%s%s", value < 0 ? "-" : "",
+                 dapt_count_text((uint64_t)rint(size), &count));
     } else {
-        snprintf(text, 48, "%.*f", (int)fmin(9, ceil(-log10(tick) - 1e-9)), value);
+        snprintf(text, 48, "%.*f", size == 0 ? 0 : (int)ceil(-log10(tick) - 1e-9), value);
     }
 }
 

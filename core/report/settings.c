@@ -118,8 +118,8 @@ static void put_row(struct dapt_html *html, const struct dapt_json *row) {
 }
 
 static void put_certificate(struct dapt_page *page, const struct dapt_run *run) {
-    static const char *const columns[] = {"Operation", "what",    "cases", "rel. error",
-                                          "at most",   "verdict", NULL};
+    static const char *const columns[] = {"Operation", "what",    "#cases", "#rel. error",
+                                          "#at most",  "verdict", NULL};
     const struct dapt_json *root = run->device.root, *rows = dapt_json_member(root, "rows");
     const char *device = dapt_run_text(root, "device"), *driver = dapt_run_text(root, "driver");
     dapt_html_table(&page->html, dapt_page_caption(page, run, "The device compared with the cpu"));

@@ -229,14 +229,21 @@ static void put_set(struct dapt_html *html, const struct dapt_run_set *set) {
     dapt_html_put(html, "</tr>\n");
 }
 
+// Two rows of headers: what is measured, and of it before and after.
 static void put_one_ledger(struct dapt_page *page) {
     static const char *const columns[] = {
-        "Set",           "Role",      "bits/byte before",  "after", "change",
-        "95 % interval", "budget",    "nats/token before", "after", "perplexity before",
-        "after",         "documents", "tokens scored",     NULL};
+        "Set",     "role",   "#before", "#after", "#change",    "#95 % interval", "#budget",
+        "#before", "#after", "#before", "#after", "#documents", "#tokens",        NULL};
     const struct dapt_run *run = &page->runs[0];
     dapt_html_table(&page->html, "Each set before the first step and at its last evaluation");
-    dapt_html_columns(&page->html, columns);
+    dapt_html_put(&page->html,
+                  "<colgroup span=\"2\"/><colgroup span=\"5\"/><colgroup span=\"2\"/>"
+                  "<colgroup span=\"2\"/><colgroup span=\"2\"/>\n<thead class=\"groups\"><tr><td "
+                  "colspan=\"2\"></td><th colspan=\"5\" scope=\"colgroup\">bits/byte</th><th "
+                  "colspan=\"2\" scope=\"colgroup\">nats/token</th><th colspan=\"2\" "
+                  "scope=\"colgroup\">perplexity</th><th colspan=\"2\" "
+                  "scope=\"colgroup\">scored</th></tr>");
+    dapt_html_headers(&page->html, columns);
     for (size_t i = 0; i < run->set_count; i++) put_set(&page->html, &run->sets[i]);
     dapt_html_table_end(&page->html);
 }
@@ -306,7 +313,7 @@ void dapt_page_ledger(struct dapt_page *page) {
         dapt_html_put(&page->html, "<p class=\"note\">No set was evaluated.</p>\n");
         return;
     }
-    dapt_html_put(&page->html, "<div class=\"plots\">");
+    dapt_html_put(&page->html, "<div class=\"plots\">\n");
     dapt_page_changes(page);
     dapt_html_put(&page->html, "</div>\n");
     page->count == 1 ? put_one_ledger(page) : put_ledgers(page);
@@ -389,8 +396,8 @@ static void put_checkpoint(struct dapt_html *html, const struct dapt_run *run,
 }
 
 void dapt_page_checkpoints(struct dapt_page *page) {
-    static const char *const columns[] = {"Checkpoint",    "step",       "is now", "best so far",
-                                          "in the folder", "written in", NULL};
+    static const char *const columns[] = {"Checkpoint",    "#step",       "is now", "best so far",
+                                          "in the folder", "#written in", NULL};
     for (size_t r = 0; r < page->count; r++) {
         const struct dapt_run *run = &page->runs[r];
         if (!run->checkpoint_count) continue;
@@ -403,7 +410,7 @@ void dapt_page_checkpoints(struct dapt_page *page) {
 }
 
 void dapt_page_happenings(struct dapt_page *page) {
-    static const char *const columns[] = {"Time (UTC)", "step", "event", "what was told", NULL};
+    static const char *const columns[] = {"Time (UTC)", "#step", "event", "what was told", NULL};
     for (size_t r = 0; r < page->count; r++) {
         const struct dapt_run *run = &page->runs[r];
         if (!run->happening_count) continue;
