@@ -21,6 +21,7 @@
 #include "infer/score.h"
 #include "infer/session.h"
 #include "model/exchange.h"
+#include "report/report.h"
 #include "train/trainer.h"
 #include "infer/verify.h"
 
@@ -225,6 +226,13 @@ enum dapt_status dapt_config_describe_schema(dapt_emit_text emit, void *user) {
 enum dapt_status dapt_train(const struct dapt_train_options *options) {
     if (!options->config) return dapt_fail(DAPT_ERROR_INVALID, "no configuration was named");
     return dapt_trainer_run(options);
+}
+
+enum dapt_status dapt_report_write(const struct dapt_report_options *options) {
+    if (!options->runs || !options->runs[0])
+        return dapt_fail(DAPT_ERROR_INVALID, "no run was named");
+    if (!options->output) return dapt_fail(DAPT_ERROR_INVALID, "no file was named for the report");
+    return dapt_report_page(options->runs, options->output);
 }
 
 enum dapt_status dapt_generate(struct dapt_context *context,

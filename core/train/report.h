@@ -2,6 +2,7 @@
 #ifndef DAPT_TRAIN_REPORT_H
 #define DAPT_TRAIN_REPORT_H
 #include "base/memory.h"
+#include "base/small_text.h"
 #include "dapt/dapt.h"
 
 struct dapt_reporter {
@@ -22,14 +23,4 @@ struct dapt_console {
 };
 void dapt_console_start(struct dapt_console *console);
 void dapt_console_event(void *user, const struct dapt_train_event *event);
-
-// Text helpers. Each fills `text` and returns it.
-struct dapt_small_text {
-    char text[48];
-};
-const char *dapt_count_text(uint64_t count, struct dapt_small_text *small);  // "7,904"
-const char *dapt_counted_text(uint64_t count, const char *noun,
-                              struct dapt_small_text *small);  // "1 step", "7,904 steps"
-const char *dapt_bytes_text(uint64_t bytes, struct dapt_small_text *small);     // "12.3 MiB"
-const char *dapt_duration_text(double seconds, struct dapt_small_text *small);  // "3 m 20 s"
 #endif

@@ -11,6 +11,7 @@ import sys
 ROOMS = {
     "base": {"dapt/plugin.h"},
     "host": {"dapt/plugin.h", "dapt/backend.h", "base"},
+    "report": {"dapt/plugin.h", "dapt/dapt.h", "base", "host"},
     "format": {"dapt/plugin.h", "dapt/backend.h", "base", "host"},
     "graph": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format"},
     "model": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph"},
@@ -22,7 +23,7 @@ ROOMS = {
     "train": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device",
               "infer"},
     "api": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device",
-            "infer", "train"},
+            "infer", "train", "report"},
 }
 PUBLIC = {
     "dapt/plugin.h": set(),

@@ -40,7 +40,7 @@ struct tool_option {
 
 // Every command's arguments begin with this.
 struct tool_arguments {
-    const char *plain[4];
+    const char *plain[8];
     size_t plain_count;
 };
 

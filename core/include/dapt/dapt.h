@@ -169,6 +169,17 @@ struct dapt_train_options {
 // failed; the newest checkpoint is whole, and the text says how to go on from it.
 DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options);
 
+// ----------------------------------------------------------------------------------------- report
+
+struct dapt_report_options {
+    const char *const *runs;  // folders of runs, NULL-terminated: 1 to 8, side by side
+    const char *output;       // file
+};
+// Writes one page of HTML, without scripts or anything from outside, on what the runs recorded: what
+// was gained and what it cost, curves, data, checkpoints, events, configuration. The runs may be under
+// way, stopped or failed; what of them cannot be read is said in the page.
+DAPT_EXPORT enum dapt_status dapt_report_write(const struct dapt_report_options *options);
+
 // ---------------------------------------------------------------------------------------- preview
 
 // Files of one entry of a data list that end alike and are read by the same source.
