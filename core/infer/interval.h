@@ -21,8 +21,8 @@ struct dapt_interval {
 
 // Paired bootstrap (Efron and Tibshirani 1993, chapters 8 and 14): documents are drawn with replacement,
 // each with both its figures, and the change is that of the sums, as it is of the whole. Documents, not
-// tokens: the tokens of one are alike. Documents without a scored token are left out. The same figures
-// and seed, the same interval.
+// tokens: the tokens of one are alike. Documents without a scored token are left out. The middle 95 %,
+// widened for few documents. The same figures and seed, the same interval.
 enum dapt_status dapt_interval_change(const struct dapt_paired *documents, size_t count,
                                       uint64_t seed, struct dapt_interval *interval);
 #endif
