@@ -21,7 +21,8 @@ def struct(**fields):
 # As in dapt/dapt.h.
 Train = struct(config=c.c_char_p, sets=c.POINTER(c.c_char_p), resume=c.c_bool, plan_only=c.c_bool,
                callback=Event, user=c.c_void_p, plan=c.c_void_p)
-Model = struct(model=c.c_char_p, tokenizer=c.c_char_p, backend=c.c_char_p, device=c.c_char_p, threads=c.c_uint32)
+Model = struct(model=c.c_char_p, tokenizer=c.c_char_p, backend=c.c_char_p, device=c.c_char_p, threads=c.c_uint32,
+               base=c.c_char_p)
 Generate = struct(model=Model, prompt=c.c_char_p, max_tokens=c.c_uint32, temperature=c.c_double, top_k=c.c_uint32,
                   top_p=c.c_double, seed=c.c_uint64, ignore_end=c.c_bool)
 

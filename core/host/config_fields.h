@@ -59,5 +59,17 @@ struct dapt_field_form {  // of a type
     const char *schema;  // members of its JSON Schema
 };
 
+// What forms share. A value that is not what was expected, with what stands there; members of an object
+// other than `names`; lists of texts, NULL-terminated, of DAPT_FIELD_STRINGS or PATHS.
+enum dapt_status dapt_form_expected(const struct dapt_json *value, const char *expected);
+enum dapt_status dapt_form_only(const struct dapt_json *object, const char *const *names);
+enum dapt_status dapt_form_read_texts(struct dapt_config *config, const struct dapt_json *value,
+                                      enum dapt_field_type type, const char *const **list);
+enum dapt_status dapt_form_write_texts(const char *const *texts, struct dapt_string *out);
+enum dapt_status dapt_form_read_lora(struct dapt_config *config, const struct dapt_field *field,
+                                     const struct dapt_json *value);
+enum dapt_status dapt_form_write_lora(const struct dapt_config *config,
+                                      const struct dapt_field *field, struct dapt_string *out);
+
 extern const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT];
 #endif

@@ -19,7 +19,7 @@ static const char *keep(struct dapt_config *config, const char *text) {
     return dapt_arena_copy(&config->arena, text, strlen(text));
 }
 
-static enum dapt_status fail_expected(const struct dapt_json *value, const char *expected) {
+enum dapt_status dapt_form_expected(const struct dapt_json *value, const char *expected) {
     char text[64];
     return dapt_json_fail(value, "expected %s, got %s", expected, dapt_json_excerpt(value, text));
 }
@@ -81,7 +81,7 @@ static enum dapt_status read_amount(struct dapt_config *config, const struct dap
     double number;
     dapt_json_string(value, &text);
     if (!amount(text, &number) || number != floor(number)) {
-        return fail_expected(value, "an integer, or one like \"50M\" (k, M, G, T)");
+        return dapt_form_expected(value, "an integer, or one like \"50M\" (k, M, G, T)");
     }
     if (!(number >= field->minimum && number <= field->maximum)) {
         return dapt_json_fail(value, "expected %.0f to %.0f, got \"%s\"", field->minimum,
@@ -126,13 +126,13 @@ static enum dapt_status read_betas(struct dapt_config *config, const struct dapt
     double *betas[2] = {&config->train.optimizer.beta1, &config->train.optimizer.beta2};
     (void)field;
     if (dapt_json_kind(value) != DAPT_JSON_ARRAY || dapt_json_count(value) != 2)
-        return fail_expected(value, "an array of two numbers");
+        return dapt_form_expected(value, "an array of two numbers");
     for (size_t i = 0; i < 2; i++) {
         const struct dapt_json *element = dapt_json_at(value, i);
         enum dapt_status status = dapt_json_number(element, betas[i]);
         if (status) return status;
         if (!(*betas[i] >= 0 && *betas[i] < 1))
-            return fail_expected(element, "a number of at least 0 and below 1");
+            return dapt_form_expected(element, "a number of at least 0 and below 1");
     }
     return DAPT_OK;
 }
@@ -154,7 +154,7 @@ static enum dapt_status read_string(struct dapt_config *config, const struct dap
     const char *text;
     enum dapt_status status = dapt_json_string(value, &text);
     if (status) return status;
-    if (!*text) return fail_expected(value, "a string that is not empty");
+    if (!*text) return dapt_form_expected(value, "a string that is not empty");
     const char **place = slot(config, field);
     *place = keep(config, text);
     return *place ? DAPT_OK : DAPT_ERROR_MEMORY;
@@ -172,7 +172,7 @@ static enum dapt_status read_device(struct dapt_config *config, const struct dap
     int64_t number;
     if (dapt_json_kind(value) == DAPT_JSON_STRING) return read_string(config, field, value);
     if (dapt_json_kind(value) != DAPT_JSON_NUMBER)
-        return fail_expected(value, "a device's number, name or UUID");
+        return dapt_form_expected(value, "a device's number, name or UUID");
     enum dapt_status status = dapt_json_integer(value, 0, 999999999, &number);
     if (status) return status;
     char digits[24];
@@ -194,7 +194,7 @@ static enum dapt_status read_choice(struct dapt_config *config, const struct dap
         return DAPT_OK;
     struct dapt_string known = {0};
     enum dapt_status status = dapt_field_choices(field, &known);
-    if (!status) status = fail_expected(value, known.data);
+    if (!status) status = dapt_form_expected(value, known.data);
     dapt_string_free(&known);
     return status;
 }
@@ -211,7 +211,7 @@ static enum dapt_status resolve(struct dapt_config *config, const struct dapt_js
     const char *text;
     enum dapt_status status = dapt_json_string(value, &text);
     if (status) return status;
-    if (!*text) return fail_expected(value, "a path");
+    if (!*text) return dapt_form_expected(value, "a path");
     const char *home = getenv("HOME");
     bool below_home = text[0] == '~' && text[1] == '/' && home && home[0] == '/';
     *path = dapt_path_join(&config->arena, below_home ? home : config->folder,
@@ -225,11 +225,11 @@ static enum dapt_status read_path(struct dapt_config *config, const struct dapt_
 }
 
 // A list of texts; paths are made absolute.
-static enum dapt_status read_texts(struct dapt_config *config, const struct dapt_json *value,
-                                   enum dapt_field_type type, const char *const **list) {
+enum dapt_status dapt_form_read_texts(struct dapt_config *config, const struct dapt_json *value,
+                                      enum dapt_field_type type, const char *const **list) {
     bool paths = type == DAPT_FIELD_PATHS;
     if (dapt_json_kind(value) != DAPT_JSON_ARRAY)
-        return fail_expected(value, dapt_field_forms[type].name);
+        return dapt_form_expected(value, dapt_field_forms[type].name);
     size_t count = dapt_json_count(value);
     const char **texts = dapt_arena_alloc(&config->arena, (count + 1) * sizeof *texts);
     enum dapt_status status = texts ? DAPT_OK : DAPT_ERROR_MEMORY;
@@ -238,7 +238,7 @@ static enum dapt_status read_texts(struct dapt_config *config, const struct dapt
         const char *text;
         status = paths ? resolve(config, item, &texts[i]) : dapt_json_string(item, &text);
         if (paths || status) continue;
-        if (!*text) return fail_expected(item, "a text");
+        if (!*text) return dapt_form_expected(item, "a text");
         texts[i] = keep(config, text);
         status = texts[i] ? DAPT_OK : DAPT_ERROR_MEMORY;
     }
@@ -249,10 +249,10 @@ static enum dapt_status read_texts(struct dapt_config *config, const struct dapt
 static enum dapt_status read_list_of_texts(struct dapt_config *config,
                                            const struct dapt_field *field,
                                            const struct dapt_json *value) {
-    return read_texts(config, value, field->type, slot(config, field));
+    return dapt_form_read_texts(config, value, field->type, slot(config, field));
 }
 
-static enum dapt_status write_texts(const char *const *texts, struct dapt_string *out) {
+enum dapt_status dapt_form_write_texts(const char *const *texts, struct dapt_string *out) {
     enum dapt_status status = dapt_string_add(out, "[", 1);
     for (size_t i = 0; !status && texts && texts[i]; i++) {
         if (i) status = dapt_string_add(out, ", ", 2);
@@ -264,7 +264,7 @@ static enum dapt_status write_texts(const char *const *texts, struct dapt_string
 static enum dapt_status write_list_of_texts(const struct dapt_config *config,
                                             const struct dapt_field *field,
                                             struct dapt_string *out) {
-    return write_texts(*(const char *const **)slot(config, field), out);
+    return dapt_form_write_texts(*(const char *const **)slot(config, field), out);
 }
 
 // --------------------------------------------------------------------------------------------------- objects of plugins
@@ -326,7 +326,7 @@ static enum dapt_status member_string(struct dapt_config *config, const struct d
     if (!member) return DAPT_OK;
     enum dapt_status status = dapt_json_string(member, text);
     if (status) return status;
-    if (!**text) return fail_expected(member, "a string that is not empty");
+    if (!**text) return dapt_form_expected(member, "a string that is not empty");
     *text = keep(config, *text);
     return *text ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
@@ -340,7 +340,7 @@ static enum dapt_status read_tokenizer(struct dapt_config *config, const struct 
                                        const struct dapt_json *value) {
     (void)field;
     if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "an object such as {\"plugin\": \"hf\"}");
+        return dapt_form_expected(value, "an object such as {\"plugin\": \"hf\"}");
     config->tokenizer.plugin = "hf";
     config->tokenizer.options = object_options(value);
     enum dapt_status status = member_string(config, value, "plugin", &config->tokenizer.plugin);
@@ -365,7 +365,8 @@ static enum dapt_status read_schedule(struct dapt_config *config, const struct d
                                       const struct dapt_json *value) {
     (void)field;
     if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "an object such as {\"plugin\": \"cosine\", \"peak\": 1e-4}");
+        return dapt_form_expected(value,
+                                  "an object such as {\"plugin\": \"cosine\", \"peak\": 1e-4}");
     config->train.schedule.plugin = "cosine";
     config->train.schedule.options = object_options(value);
     return member_string(config, value, "plugin", &config->train.schedule.plugin);
@@ -383,7 +384,7 @@ static enum dapt_status write_schedule(const struct dapt_config *config,
 
 // --------------------------------------------------------------------------------------------------------------- model
 
-static enum dapt_status check_only(const struct dapt_json *object, const char *const *names) {
+enum dapt_status dapt_form_only(const struct dapt_json *object, const char *const *names) {
     for (size_t i = 0; i < dapt_json_count(object); i++) {
         const struct dapt_json *member = dapt_json_at(object, i);
         const char *name = dapt_json_name(member);
@@ -402,13 +403,13 @@ static enum dapt_status read_random(struct dapt_config *config, const struct dap
     if (dapt_json_kind(random) == DAPT_JSON_STRING)
         return resolve(config, random, &config->model_config);
     if (dapt_json_kind(random) != DAPT_JSON_OBJECT)
-        return fail_expected(random, "an object with config.json's keys, or its path");
+        return dapt_form_expected(random, "an object with config.json's keys, or its path");
     const struct dapt_json *path = dapt_json_member(random, "config");
     if (!path) {
         config->model_random = random;
         return DAPT_OK;
     }
-    enum dapt_status status = check_only(random, keys);
+    enum dapt_status status = dapt_form_only(random, keys);
     return status ? status : resolve(config, path, &config->model_config);
 }
 
@@ -418,10 +419,10 @@ static enum dapt_status read_model(struct dapt_config *config, const struct dapt
     (void)field;
     if (dapt_json_kind(value) == DAPT_JSON_STRING) return resolve(config, value, &config->model);
     if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "a folder, or {\"random\": ...}");
+        return dapt_form_expected(value, "a folder, or {\"random\": ...}");
     const struct dapt_json *random = dapt_json_member(value, "random"),
                            *tokenizer = dapt_json_member(value, "tokenizer");
-    enum dapt_status status = check_only(value, keys);
+    enum dapt_status status = dapt_form_only(value, keys);
     if (!status && !random)
         status = dapt_json_fail(value, "\"random\" is missing: what the new model is to look like");
     if (!status) status = read_random(config, random);
@@ -443,77 +444,6 @@ static enum dapt_status write_model(const struct dapt_config *config,
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- lora
-
-// "all-linear" is NULL.
-static enum dapt_status read_targets(struct dapt_config *config, const struct dapt_json *value,
-                                     struct dapt_lora *lora) {
-    const char *text = "";
-    if (!value) return DAPT_OK;
-    if (dapt_json_kind(value) == DAPT_JSON_STRING) dapt_json_string(value, &text);
-    if (strcmp(text, "all-linear") == 0) return DAPT_OK;
-    if (dapt_json_kind(value) != DAPT_JSON_ARRAY || !dapt_json_count(value))
-        return fail_expected(value, "\"all-linear\" or an array of patterns");
-    return read_texts(config, value, DAPT_FIELD_STRINGS, &lora->targets);
-}
-
-// false, or a factor.
-static enum dapt_status read_embeddings(const struct dapt_json *value, double *factor) {
-    bool truth = true;
-    if (!value) return DAPT_OK;
-    if (dapt_json_kind(value) == DAPT_JSON_BOOL) dapt_json_bool(value, &truth);
-    if (!truth) return DAPT_OK;
-    if (dapt_json_kind(value) != DAPT_JSON_NUMBER || dapt_json_number(value, factor) ||
-        !(*factor >= 1e-6 && *factor <= 1e6))
-        return fail_expected(value, "false, or a factor of the learning rate from 1e-6 to 1e6");
-    return DAPT_OK;
-}
-
-static enum dapt_status read_lora(struct dapt_config *config, const struct dapt_field *field,
-                                  const struct dapt_json *value) {
-    static const char *const keys[] = {"rank",    "alpha",      "targets", "rslora",
-                                       "dropout", "embeddings", NULL};
-    int64_t rank = 8;
-    double dropout = 0;
-    struct dapt_lora *lora = dapt_arena_alloc(&config->arena, sizeof *lora);
-    if (!lora) return DAPT_ERROR_MEMORY;
-    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "an object such as {\"rank\": 16, \"alpha\": 32}");
-    *lora = (struct dapt_lora){.alpha = 8};
-    enum dapt_status status = check_only(value, keys);
-    if (!status) status = dapt_json_get_integer(value, "rank", 1, 4096, &rank);
-    if (!status) status = dapt_json_get_real(value, "alpha", 1e-6, 1e6, &lora->alpha);
-    if (!status) status = dapt_json_get_bool(value, "rslora", &lora->rslora);
-    if (!status) status = dapt_json_get_number(value, "dropout", &dropout);
-    if (!status && dropout != 0)
-        status = dapt_json_fail(dapt_json_member(value, "dropout"),
-                                "dropout is not built: expected 0");
-    if (!status) status = read_targets(config, dapt_json_member(value, "targets"), lora);
-    if (!status) status = read_embeddings(dapt_json_member(value, "embeddings"), &lora->embeddings);
-    lora->rank = (uint32_t)rank;
-    *(const struct dapt_lora **)slot(config, field) = lora;
-    return status;
-}
-
-static enum dapt_status write_lora(const struct dapt_config *config, const struct dapt_field *field,
-                                   struct dapt_string *out) {
-    const struct dapt_lora *lora = *(const struct dapt_lora **)slot(config, field);
-    if (!lora) return DAPT_OK;
-    enum dapt_status status = dapt_string_format(out, "{\"rank\": %u, \"alpha\": ", lora->rank);
-    if (!status) status = dapt_json_write_number(out, lora->alpha);
-    if (!status) status = dapt_string_format(out, ", \"targets\": ");
-    if (!status)
-        status = lora->targets ? write_texts(lora->targets, out)
-                               : dapt_string_format(out, "\"all-linear\"");
-    if (!status)
-        status = dapt_string_format(out, ", \"rslora\": %s, \"dropout\": 0, \"embeddings\": ",
-                                    lora->rslora ? "true" : "false");
-    if (!status)
-        status = lora->embeddings > 0 ? dapt_json_write_number(out, lora->embeddings)
-                                      : dapt_string_format(out, "false");
-    return status ? status : dapt_string_add(out, "}", 1);
-}
-
 // ---------------------------------------------------------------------------------------------------------------- data
 
 static enum dapt_status read_entry(struct dapt_config *config, const struct dapt_json *value,
@@ -521,14 +451,14 @@ static enum dapt_status read_entry(struct dapt_config *config, const struct dapt
     *entry = (struct dapt_data_entry){.weight = 1};
     if (dapt_json_kind(value) == DAPT_JSON_STRING) return resolve(config, value, &entry->path);
     if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "a path or an object such as {\"path\": ...}");
+        return dapt_form_expected(value, "a path or an object such as {\"path\": ...}");
     const struct dapt_json *path, *weight = dapt_json_member(value, "weight");
     enum dapt_status status = dapt_json_need(value, "path", DAPT_JSON_STRING, &path);
     if (!status) status = resolve(config, path, &entry->path);
     if (!status) status = member_string(config, value, "source", &entry->source);
     if (!status && weight) status = dapt_json_number(weight, &entry->weight);
     if (!status && !(entry->weight > 0 && entry->weight <= 1e6))
-        status = fail_expected(weight, "a number above 0, at most 1e6");
+        status = dapt_form_expected(weight, "a number above 0, at most 1e6");
     entry->options = value;
     return status;
 }
@@ -585,7 +515,7 @@ static enum dapt_status read_eval(struct dapt_config *config, const struct dapt_
                                   const struct dapt_json *value) {
     (void)field;
     if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return fail_expected(value, "an object such as {\"domain\": \"heldout.txt\"}");
+        return dapt_form_expected(value, "an object such as {\"domain\": \"heldout.txt\"}");
     size_t count = config->data.eval_count = dapt_json_count(value);
     config->data.eval = dapt_arena_alloc(&config->arena, count * sizeof *config->data.eval);
     enum dapt_status status = config->data.eval ? DAPT_OK : DAPT_ERROR_MEMORY;
@@ -639,7 +569,7 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
                           "{\"type\": \"number\", \"minimum\": 0, "
                           "\"exclusiveMaximum\": 1}"},
     [DAPT_FIELD_LORA] =
-        {read_lora, write_lora, "object",
+        {dapt_form_read_lora, dapt_form_write_lora, "object",
          "\"type\": \"object\", \"properties\": {\"rank\": {\"type\": \"integer\"}, \"alpha\": "
          "{\"type\": \"number\"}, \"targets\": {\"type\": [\"string\", \"array\"]}, \"rslora\": "
          "{\"type\": \"boolean\"}, \"dropout\": {\"const\": 0}, \"embeddings\": {\"type\": "
