@@ -238,8 +238,8 @@ static enum dapt_status read_path(struct dapt_config *config, const struct dapt_
 }
 
 // A list of texts; paths are made absolute.
-static enum dapt_status read_texts(struct dapt_config *config, const struct dapt_json *value,
-                                   enum dapt_field_type type, const char *const **list) {
+enum dapt_status dapt_form_read_texts(struct dapt_config *config, const struct dapt_json *value,
+                                      enum dapt_field_type type, const char *const **list) {
     bool paths = type == DAPT_FIELD_PATHS;
     if (dapt_json_kind(value) != DAPT_JSON_ARRAY)
         return dapt_form_fail(value, dapt_field_forms[type].name);
@@ -262,10 +262,10 @@ static enum dapt_status read_texts(struct dapt_config *config, const struct dapt
 static enum dapt_status read_list_of_texts(struct dapt_config *config,
                                            const struct dapt_field *field,
                                            const struct dapt_json *value) {
-    return read_texts(config, value, field->type, dapt_form_slot(config, field));
+    return dapt_form_read_texts(config, value, field->type, dapt_form_slot(config, field));
 }
 
-static enum dapt_status write_texts(const char *const *texts, struct dapt_string *out) {
+enum dapt_status dapt_form_write_texts(const char *const *texts, struct dapt_string *out) {
     enum dapt_status status = dapt_string_add(out, "[", 1);
     for (size_t i = 0; !status && texts && texts[i]; i++) {
         if (i) status = dapt_string_add(out, ", ", 2);
@@ -277,7 +277,7 @@ static enum dapt_status write_texts(const char *const *texts, struct dapt_string
 static enum dapt_status write_list_of_texts(const struct dapt_config *config,
                                             const struct dapt_field *field,
                                             struct dapt_string *out) {
-    return write_texts(*(const char *const **)dapt_form_slot(config, field), out);
+    return dapt_form_write_texts(*(const char *const **)dapt_form_slot(config, field), out);
 }
 
 // --------------------------------------------------------------------------------------------------- objects of plugins
@@ -394,7 +394,7 @@ static enum dapt_status write_schedule(const struct dapt_config *config,
 
 // --------------------------------------------------------------------------------------------------------------- model
 
-static enum dapt_status check_only(const struct dapt_json *object, const char *const *names) {
+enum dapt_status dapt_form_only(const struct dapt_json *object, const char *const *names) {
     for (size_t i = 0; i < dapt_json_count(object); i++) {
         const struct dapt_json *member = dapt_json_at(object, i);
         const char *name = dapt_json_name(member);
@@ -419,7 +419,7 @@ static enum dapt_status read_random(struct dapt_config *config, const struct dap
         config->model_random = random;
         return DAPT_OK;
     }
-    enum dapt_status status = check_only(random, keys);
+    enum dapt_status status = dapt_form_only(random, keys);
     return status ? status : dapt_form_path(config, path, &config->model_config);
 }
 
@@ -433,7 +433,7 @@ static enum dapt_status read_model(struct dapt_config *config, const struct dapt
         return dapt_form_fail(value, "a folder, or {\"random\": ...}");
     const struct dapt_json *random = dapt_json_member(value, "random"),
                            *tokenizer = dapt_json_member(value, "tokenizer");
-    enum dapt_status status = check_only(value, keys);
+    enum dapt_status status = dapt_form_only(value, keys);
     if (!status && !random)
         status = dapt_json_fail(value, "\"random\" is missing: what the new model is to look like");
     if (!status) status = read_random(config, random);
@@ -452,77 +452,6 @@ static enum dapt_status write_model(const struct dapt_config *config,
     }
     status = dapt_string_format(out, "{\"random\": ");
     if (!status) status = dapt_json_write(config->model_random, out);
-    return status ? status : dapt_string_add(out, "}", 1);
-}
-
-// ---------------------------------------------------------------------------------------------------------------- lora
-
-// "all-linear" is NULL.
-static enum dapt_status read_targets(struct dapt_config *config, const struct dapt_json *value,
-                                     struct dapt_lora *lora) {
-    const char *text = "";
-    if (!value) return DAPT_OK;
-    if (dapt_json_kind(value) == DAPT_JSON_STRING) dapt_json_string(value, &text);
-    if (strcmp(text, "all-linear") == 0) return DAPT_OK;
-    if (dapt_json_kind(value) != DAPT_JSON_ARRAY || !dapt_json_count(value))
-        return dapt_form_fail(value, "\"all-linear\" or an array of patterns");
-    return read_texts(config, value, DAPT_FIELD_STRINGS, &lora->targets);
-}
-
-// false, or a factor.
-static enum dapt_status read_embeddings(const struct dapt_json *value, double *factor) {
-    bool truth = true;
-    if (!value) return DAPT_OK;
-    if (dapt_json_kind(value) == DAPT_JSON_BOOL) dapt_json_bool(value, &truth);
-    if (!truth) return DAPT_OK;
-    if (dapt_json_kind(value) != DAPT_JSON_NUMBER || dapt_json_number(value, factor) ||
-        !(*factor >= 1e-6 && *factor <= 1e6))
-        return dapt_form_fail(value, "false, or a factor of the learning rate from 1e-6 to 1e6");
-    return DAPT_OK;
-}
-
-static enum dapt_status read_lora(struct dapt_config *config, const struct dapt_field *field,
-                                  const struct dapt_json *value) {
-    static const char *const keys[] = {"rank",    "alpha",      "targets", "rslora",
-                                       "dropout", "embeddings", NULL};
-    int64_t rank = 8;
-    double dropout = 0;
-    struct dapt_lora *lora = dapt_arena_alloc(&config->arena, sizeof *lora);
-    if (!lora) return DAPT_ERROR_MEMORY;
-    if (dapt_json_kind(value) != DAPT_JSON_OBJECT)
-        return dapt_form_fail(value, "an object such as {\"rank\": 16, \"alpha\": 32}");
-    *lora = (struct dapt_lora){.alpha = 8};
-    enum dapt_status status = check_only(value, keys);
-    if (!status) status = dapt_json_get_integer(value, "rank", 1, 4096, &rank);
-    if (!status) status = dapt_json_get_real(value, "alpha", 1e-6, 1e6, &lora->alpha);
-    if (!status) status = dapt_json_get_bool(value, "rslora", &lora->rslora);
-    if (!status) status = dapt_json_get_number(value, "dropout", &dropout);
-    if (!status && dropout != 0)
-        status = dapt_json_fail(dapt_json_member(value, "dropout"),
-                                "dropout is not built: expected 0");
-    if (!status) status = read_targets(config, dapt_json_member(value, "targets"), lora);
-    if (!status) status = read_embeddings(dapt_json_member(value, "embeddings"), &lora->embeddings);
-    lora->rank = (uint32_t)rank;
-    *(const struct dapt_lora **)dapt_form_slot(config, field) = lora;
-    return status;
-}
-
-static enum dapt_status write_lora(const struct dapt_config *config, const struct dapt_field *field,
-                                   struct dapt_string *out) {
-    const struct dapt_lora *lora = *(const struct dapt_lora **)dapt_form_slot(config, field);
-    if (!lora) return DAPT_OK;
-    enum dapt_status status = dapt_string_format(out, "{\"rank\": %u, \"alpha\": ", lora->rank);
-    if (!status) status = dapt_json_write_number(out, lora->alpha);
-    if (!status) status = dapt_string_format(out, ", \"targets\": ");
-    if (!status)
-        status = lora->targets ? write_texts(lora->targets, out)
-                               : dapt_string_format(out, "\"all-linear\"");
-    if (!status)
-        status = dapt_string_format(out, ", \"rslora\": %s, \"dropout\": 0, \"embeddings\": ",
-                                    lora->rslora ? "true" : "false");
-    if (!status)
-        status = lora->embeddings > 0 ? dapt_json_write_number(out, lora->embeddings)
-                                      : dapt_string_format(out, "false");
     return status ? status : dapt_string_add(out, "}", 1);
 }
 
@@ -552,7 +481,7 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
                           "{\"type\": \"number\", \"minimum\": 0, "
                           "\"exclusiveMaximum\": 1}"},
     [DAPT_FIELD_LORA] =
-        {read_lora, write_lora, "object",
+        {dapt_form_read_lora, dapt_form_write_lora, "object",
          "\"type\": \"object\", \"properties\": {\"rank\": {\"type\": \"integer\"}, \"alpha\": "
          "{\"type\": \"number\"}, \"targets\": {\"type\": [\"string\", \"array\"]}, \"rslora\": "
          "{\"type\": \"boolean\"}, \"dropout\": {\"const\": 0}, \"embeddings\": {\"type\": "

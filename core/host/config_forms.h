@@ -38,4 +38,15 @@ enum dapt_status dapt_form_read_budget(struct dapt_config *config, const struct 
                                        const struct dapt_json *value);
 enum dapt_status dapt_form_write_budget(const struct dapt_config *config,
                                         const struct dapt_field *field, struct dapt_string *out);
+
+// Members of an object that are not listed are an error that names them; lists of texts, paths (type
+// DAPT_FIELD_PATHS) made absolute, NULL-terminated.
+enum dapt_status dapt_form_only(const struct dapt_json *object, const char *const *names);
+enum dapt_status dapt_form_read_texts(struct dapt_config *config, const struct dapt_json *value,
+                                      enum dapt_field_type type, const char *const **list);
+enum dapt_status dapt_form_write_texts(const char *const *texts, struct dapt_string *out);
+enum dapt_status dapt_form_read_lora(struct dapt_config *config, const struct dapt_field *field,
+                                     const struct dapt_json *value);
+enum dapt_status dapt_form_write_lora(const struct dapt_config *config,
+                                      const struct dapt_field *field, struct dapt_string *out);
 #endif

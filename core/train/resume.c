@@ -282,6 +282,14 @@ static enum dapt_status check_schedule(const struct dapt_trainer *t, const cJSON
                      t->config->train.schedule.plugin);
 }
 
+static enum dapt_status check_base(const struct dapt_trainer *t, const cJSON *record) {
+    if (!*t->base_hash || dapt_json_has_text(record, "base", t->base_hash)) return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "%s: is not the base that the run's adapters were trained on: its "
+                     "config.json or weights differ; set it back, or start another run folder",
+                     t->setup.model->folder);
+}
+
 static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *format = cJSON_GetObjectItemCaseSensitive(record, "format");
     uint64_t steps = 0;
@@ -299,13 +307,7 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
                            "the model's config.json means another model than when the checkpoint "
                            "was written; set it back, or start another run folder for it");
     }
-    if (!status && *t->base_hash && !dapt_json_has_text(record, "base", t->base_hash)) {
-        status = dapt_fail(
-            DAPT_ERROR_INVALID,
-            "%s: is not the base that the run's adapters were trained on: its "
-            "config.json or weights differ; set it back, or start another run folder",
-            t->setup.model->folder);
-    }
+    if (!status) status = check_base(t, record);
     if (!status && !dapt_json_has_text(record, "data", t->data_hash)) {
         status = dapt_fail(
             DAPT_ERROR_INVALID,

@@ -125,9 +125,7 @@ static void tell_adapters(const struct dapt_model *model, const struct dapt_repo
     dapt_report_note(reporter, "adapters        %s of rank %u, factor %g, on %s%s",
                      dapt_counted_text(adapters->count, "adapter", &count), adapters->rank,
                      (double)adapters->factor, model->folder,
-                     !adapters->embeddings           ? ""
-                     : adapters->embeddings_rate > 0 ? ", with embedding and head"
-                                                     : "");
+                     adapters->embeddings ? ", with embedding and head" : "");
 }
 
 // New adapters, or more of those that the model was opened with.

@@ -93,6 +93,8 @@ static void test_defaults(void **state) {
     assert_int_equal(config->train.on_budget, DAPT_ON_BUDGET_KEEP_BEST);
     assert_true(config->train.raise_replay.factor == 2 && config->train.raise_replay.limit == 0.5);
     assert_int_equal(config->train.patience, 0);
+    assert_null(config->train.lora);
+    assert_null(config->base);
     assert_int_equal(config->train.objective.kind, DAPT_OBJECTIVE_AUTO);
     assert_int_equal(config->checkpoint.dtype, DAPT_SAVE_MODEL);
     assert_string_equal(config->backend.name, "auto");
@@ -124,7 +126,10 @@ static const char whole[] =
     "  \"evaluate_every\": 0, \"checkpoint_every\": 7, \"keep\": 5, \"best\": \"general\", "
     "\"budget\": {\"control\": 0.05, \"o\": 0}, \"on_budget\": \"raise-replay\", \"raise_replay\": "
     "{\"factor\": 1.5, \"limit\": 0.25},\n"
-    "  \"recompute\": \"block\", \"max_bad_steps\": 3},\n"
+    "  \"recompute\": \"block\", \"max_bad_steps\": 3,\n"
+    "  \"lora\": {\"rank\": 16, \"alpha\": 32, \"targets\": [\"q_proj\", \"*.mlp\"], \"rslora\": "
+    "true, "
+    "\"embeddings\": 0.5}},\n"
     " \"checkpoint\": {\"dtype\": \"bfloat16\"},\n"
     " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"threads\": 2},\n"
     " \"plugins\": [\"p\", \"/q\"], \"run\": \"runs/x\"}\n";
@@ -177,6 +182,11 @@ static void test_every_key(void **state) {
     assert_int_equal(config->train.evaluate_every, 0);
     assert_string_equal(config->train.best, "general");
     assert_int_equal(config->train.recompute, DAPT_RECOMPUTE_BLOCK);
+    assert_int_equal(config->train.lora->rank, 16);
+    assert_true(config->train.lora->alpha == 32 && config->train.lora->embeddings == 0.5);
+    assert_true(config->train.lora->rslora);
+    assert_string_equal(config->train.lora->targets[1], "*.mlp");
+    assert_null(config->train.lora->targets[2]);
     assert_int_equal(config->checkpoint.dtype, DAPT_SAVE_BF16);
     assert_string_equal(config->backend.name, "cpu");
     assert_string_equal(config->backend.device, "1");

@@ -227,7 +227,7 @@ struct dapt_model_options {
     const char *backend;  // NULL: "auto"
     const char *device;   // number, name or a part of it, or UUID; NULL: the best one
     uint32_t threads;     // 0: all processors
-    const char *base;     // of adapters; NULL: the one that they name
+    const char *base;  // of adapters: the model that they belong to; NULL: the one that they name
 };
 
 struct dapt_named_data {
@@ -433,11 +433,11 @@ typedef void (*dapt_verify_callback)(void *user, const struct dapt_verify_row *r
 
 struct dapt_verify_options {
     const char *folder;  // a model with golden.safetensors and golden.json; NULL: see below
-    const char *base;    // as in dapt_model_options
     const char *backend, *device;  // as in dapt_model_options
     uint32_t threads;
     double tolerance;    // with a folder; 0: 1e-4
     const char *output;  // without one: a file for the figures; NULL: none
+    const char *base;    // as in dapt_model_options
 };
 // Compares logits, loss, every gradient and the losses of the golden AdamW steps. Without a folder:
 // compares the device with the cpu backend, in every operation and in the first 20 steps of a small
