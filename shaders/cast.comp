@@ -31,9 +31,11 @@ void save(uint row, uint col, bool both, uvec2 bits) {
 }
 
 void main() {
-    uint grid_height = gl_NumWorkGroups.y * HEIGHT, grid_width = 2 * gl_NumWorkGroups.x * WIDTH;
+    uint grid_height = gl_NumWorkGroups.y * HEIGHT;
+    uvec2 range = range_of((p.cols + 1) / 2);
     for (uint row = gl_GlobalInvocationID.y; row < p.rows; row += grid_height)
-        for (uint col = 2 * gl_GlobalInvocationID.x; col < p.cols; col += grid_width) {
+        for (uint i = range.x + gl_LocalInvocationID.x; i < range.y; i += WIDTH) {
+            uint col = 2 * i;
             bool both = col + 1 < p.cols;
             save(row, col, both, load(row, col, both));
         }

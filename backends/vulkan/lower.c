@@ -61,6 +61,10 @@ bool vk_dense(const struct vk_view *v) {
     return v->rows == 1 || v->stride == v->inner * v->cols;
 }
 
+bool vk_vec4(const struct vk_view *v, int64_t rows) {
+    return v->address % 16 == 0 && (rows == 1 || v->stride % 4 == 0);
+}
+
 static void touch(struct vk_pass *p, const struct vk_view *v, bool write) {
     vk_again(p, v);
     if (v->address == 0) return;
@@ -144,17 +148,21 @@ int64_t vk_workgroup(const struct vk_lowering *l) {
 }
 
 // A software device is a CPU: each workgroup costs something, and invocations run a few at a time,
-// as lanes of vectors, masked where they have nothing to do.
+// as lanes of vectors, masked where they have nothing to do. One vector goes through all that is
+// its workgroup's before the next one does: so that memory is read in order, where rows are long a
+// workgroup is one vector, and where there are many rows it has whole ones.
 #define SOFTWARE_INVOCATIONS 64
 #define SOFTWARE_WIDTH 8
-#define SOFTWARE_FLAT 4096  // from so many columns on a workgroup has one row
+#define SOFTWARE_LONG 4096  // columns of a long row
 #define SOFTWARE_GROUPS 32  // in each direction
 
 struct vk_shape vk_element_shape(const struct vk_lowering *l, int64_t cols) {
-    bool software = l->device->limits.software;
-    int64_t all = software ? SOFTWARE_INVOCATIONS : vk_workgroup(l),
-            most = software && cols < SOFTWARE_FLAT ? SOFTWARE_WIDTH : all,
-            width = min_i64(vk_next_power_of_two(cols), most);
+    int64_t all = vk_workgroup(l), most = all;
+    if (l->device->limits.software) {
+        most = SOFTWARE_WIDTH;
+        all = cols < SOFTWARE_LONG ? SOFTWARE_INVOCATIONS : SOFTWARE_WIDTH;
+    }
+    int64_t width = min_i64(vk_next_power_of_two(cols), most);
     return (struct vk_shape){width, all / width};
 }
 
@@ -163,17 +171,17 @@ void vk_shape_constants(struct vk_pass *p, struct vk_shape shape) {
     vk_constant(p, shape.height);
 }
 
-static int64_t element_groups(const struct vk_lowering *l, int64_t wanted) {
-    int64_t most = l->device->limits.groups;
-    if (l->device->limits.software)
-        most = min_i64(most, max_i64(SOFTWARE_GROUPS, ceil_div(wanted, VK_LOOP_LIMIT)));
-    return min_i64(wanted, most);
+static int64_t element_groups(const struct vk_lowering *l, int64_t wanted, int64_t most) {
+    if (!l->device->limits.software) most = l->device->limits.groups;
+    return min_i64(
+        wanted, min_i64(l->device->limits.groups, max_i64(most, ceil_div(wanted, VK_LOOP_LIMIT))));
 }
 
 void vk_element_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
                        int64_t rows, int64_t cols) {
-    vk_groups(p, element_groups(l, ceil_div(cols, shape.width)),
-              element_groups(l, ceil_div(rows, shape.height)), 1);
+    int64_t across = ceil_div(cols, shape.width), down = ceil_div(rows, shape.height);
+    vk_groups(p, element_groups(l, across, down < SOFTWARE_GROUPS ? SOFTWARE_GROUPS : 1),
+              element_groups(l, down, SOFTWARE_GROUPS), 1);
 }
 
 // ---------------------------------------------------------------------------------------- programs

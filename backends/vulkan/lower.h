@@ -97,6 +97,8 @@ struct vk_view vk_scratch(struct vk_lowering *l, int64_t rows, int64_t cols);
 // Rows [from, from + count) of a view.
 struct vk_view vk_rows(const struct vk_view *v, int64_t from, int64_t count);
 bool vk_dense(const struct vk_view *v);
+// Whether the first `rows` rows begin where a vec4 can be loaded.
+bool vk_vec4(const struct vk_view *v, int64_t rows);
 bool vk_accumulates(const struct vk_lowering *l, int output);
 
 // Workgroups of element-wise shaders: `width` x `height` invocations, over cols and rows; as many

@@ -22,21 +22,17 @@ struct attention {
     int64_t width;  // of a workgroup without shared memory; 0: with
 };
 
-static bool vec4_aligned(const struct vk_view *v) {
-    return v->address % 16 == 0 && v->stride % 4 == 0 && v->cols % 4 == 0;
-}
-
 static struct attention attention_of(const struct vk_lowering *l, const struct vk_view *q,
                                      const struct vk_view *k) {
     int64_t sequences = l->op->u.attention.sequences,
             largest = l->device->limits.software ? NO_SHARED_MAX_D_SOFTWARE : NO_SHARED_MAX_D;
     struct attention a = {
         q->rows / sequences, k->rows / sequences, q->inner, k->inner, q->cols, sequences, 0};
-    bool aligned = true;  // all that has heads
+    bool aligned = a.D % 4 == 0;  // all that has heads
     for (int i = 0; i < DAPT_OP_INPUTS; i++)
-        aligned = aligned && (l->in[i].cols != a.D || vec4_aligned(&l->in[i]));
+        aligned = aligned && (l->in[i].cols != a.D || vk_vec4(&l->in[i], l->in[i].rows));
     for (int i = 0; i < DAPT_OP_OUTPUTS; i++)
-        aligned = aligned && (l->out[i].cols != a.D || vec4_aligned(&l->out[i]));
+        aligned = aligned && (l->out[i].cols != a.D || vk_vec4(&l->out[i], l->out[i].rows));
     if (a.D <= largest || !aligned) a.width = l->device->limits.software ? 8 : 64;
     return a;
 }

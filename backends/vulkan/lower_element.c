@@ -28,7 +28,8 @@ static int64_t activation_of(const struct dapt_op *op) {
 
 void vk_op_element(struct vk_lowering *l) {
     const struct dapt_op *op = l->op;
-    struct vk_view in[3] = {l->in[0], l->in[1], l->in[2]}, out[2] = {l->out[0], l->out[1]};
+    struct vk_view in[3] = {l->in[0], l->in[1], l->in[2]}, out[2] = {l->out[0], l->out[1]},
+                   none = {0};
     int inputs = rows[op->opcode].inputs, outputs = rows[op->opcode].outputs;
     int64_t count = out[0].rows, cols = out[0].inner * out[0].cols;
     bool flat = op->opcode != DAPT_OP_ADD_BIAS;
@@ -40,12 +41,18 @@ void vk_op_element(struct vk_lowering *l) {
     if (flat) cols *= count, count = 1;
     float limit = op->opcode == DAPT_OP_SCALE ? op->u.scale.softcap : 0.0f;
     struct vk_pass *p = vk_pass(l, limit > 0 ? SHADER_SCALE_CAPPED : rows[op->opcode].shader);
-    struct vk_shape shape = vk_element_shape(l, cols);
+    bool vec4 = cols % 4 == 0;
+    for (int i = 0; i < inputs; i++) vec4 = vec4 && vk_vec4(&in[i], count);
+    for (int i = 0; i < outputs; i++) vec4 = vec4 && vk_vec4(&out[i], count);
+    int64_t across = vec4 ? cols / 4 : cols;
+    struct vk_shape shape = vk_element_shape(l, across);
     vk_shape_constants(p, shape);
     vk_constant(p, activation_of(op));
-    vk_constant(p, l->device->limits.software ? 4 : 1);
-    for (int i = 0; i < 3; i++) vk_reads(p, i < inputs ? &in[i] : &(struct vk_view){0});
-    for (int i = 0; i < 2; i++) vk_writes(p, i < outputs ? &out[i] : &(struct vk_view){0});
+    vk_constant(p, vec4);
+    for (int i = 0; i < 3; i++) vk_reads(p, i < inputs ? &in[i] : &none);
+    for (int i = 0; i < 2; i++) vk_writes(p, i < outputs ? &out[i] : &none);
+    for (int i = 0; i < 3; i++) vk_again(p, i < inputs ? &in[i] : &none);
+    for (int i = 0; i < 2; i++) vk_again(p, i < outputs ? &out[i] : &none);
     vk_word(p, count);
     vk_word(p, cols);
     for (int i = 0; i < 3; i++) vk_word(p, in[i].stride);
@@ -54,7 +61,7 @@ void vk_op_element(struct vk_lowering *l) {
                 : op->opcode == DAPT_OP_FILL ? op->u.fill.value
                                              : 0.0f);
     vk_float(p, limit);
-    vk_element_groups(l, p, shape, count, cols);
+    vk_element_groups(l, p, shape, count, across);
 }
 
 // An invocation has two neighbours, which are one word of a 16-bit tensor; vk_supports() refuses

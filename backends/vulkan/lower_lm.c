@@ -19,6 +19,13 @@ static int64_t chunk_bytes(const struct vk_lowering *l) {
     return min_i64(max_i64(share, MIN_CHUNK_BYTES), MAX_CHUNK_BYTES);
 }
 
+// Rows are aligned for loads of vec4, and not a multiple of a page apart: elements of a column
+// would share one set of a cache.
+static int64_t logits_stride(int64_t vocabulary) {
+    int64_t stride = ceil_div(vocabulary, 4) * 4;
+    return stride % 256 == 0 ? stride + 16 : stride;
+}
+
 static void softmax(struct vk_lowering *l, const struct vk_view *logits, int64_t row,
                     bool gradient) {
     struct vk_view targets = vk_rows(&l->in[TARGETS], row, logits->rows),
@@ -65,8 +72,7 @@ void vk_op_lm_loss(struct vk_lowering *l) {
     for (int64_t row = 0; row < rows; row += chunk) {
         l->scratch = 0;  // chunks share the same scratch
         struct vk_view x = vk_rows(&l->in[X], row, min_i64(chunk, rows - row));
-        // Rows are aligned for loads of vec4.
-        struct vk_view logits = vk_scratch(l, x.rows, ceil_div(vocabulary, 4) * 4);
+        struct vk_view logits = vk_scratch(l, x.rows, logits_stride(vocabulary));
         logits.cols = vocabulary;
         struct vk_matmul z = {
             .a = x, .b = l->in[W], .bias = l->in[BIAS], .c = logits, .transpose_b = true};

@@ -17,7 +17,7 @@ static struct vk_view flat(const struct vk_view *v) {
 static void sum_pass(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
                      int64_t chunk, bool squares, bool accumulate) {
     struct vk_pass *p = vk_pass(l, SHADER_SUM);
-    vk_shape_constants(p, (struct vk_shape){vk_workgroup(l), 1});
+    vk_shape_constants(p, (struct vk_shape){l->device->limits.software ? 8 : vk_workgroup(l), 1});
     vk_constant(p, squares);
     vk_constant(p, accumulate);
     vk_reads(p, x);
@@ -50,28 +50,38 @@ void vk_op_sum(struct vk_lowering *l) {
     sum_pass(l, &parts, &l->out[0], count, false, accumulate);
 }
 
+static void adamw_pass(struct vk_lowering *l, const struct vk_view *grad,
+                       const struct vk_view state[3]) {
+    struct vk_pass *p = vk_pass(l, SHADER_ADAMW);
+    bool vec4 = vk_vec4(grad, 1);
+    for (int i = 0; i < 3; i++) vec4 = vec4 && vk_vec4(&state[i], 1);
+    int64_t count = vec4 ? ceil_div(grad->rows, 4) : grad->rows;
+    struct vk_shape shape = vk_element_shape(l, count);
+    shape.height = 1;
+    vk_shape_constants(p, shape);
+    vk_constant(p, l->op->u.adamw.decay);
+    vk_constant(p, vec4);
+    vk_reads(p, grad);
+    vk_reads(p, &l->in[1]);
+    vk_reads(p, &l->in[2]);
+    for (int i = 0; i < 3; i++) vk_writes(p, &state[i]);
+    vk_again(p, grad);
+    for (int i = 0; i < 3; i++) vk_again(p, &state[i]);
+    vk_word(p, grad->rows);
+    vk_float(p, l->op->u.adamw.beta1);
+    vk_float(p, l->op->u.adamw.beta2);
+    vk_float(p, l->op->u.adamw.eps);
+    vk_float(p, l->op->u.adamw.rate);
+    vk_element_groups(l, p, shape, 1, count);
+}
+
 void vk_op_adamw(struct vk_lowering *l) {
     struct vk_view grad = flat(&l->in[0]), state[3];
     for (int i = 0; i < 3; i++) state[i] = flat(&l->out[i]);
     for (int64_t at = 0; at < grad.rows; at += MAX_ADAMW_ELEMENTS) {
         int64_t count = min_i64(MAX_ADAMW_ELEMENTS, grad.rows - at);
-        struct vk_pass *p = vk_pass(l, SHADER_ADAMW);
-        struct vk_shape shape = {vk_workgroup(l), 1};
-        vk_shape_constants(p, shape);
-        vk_constant(p, l->op->u.adamw.decay);
-        struct vk_view range = vk_rows(&grad, at, count);
-        vk_reads(p, &range);
-        vk_reads(p, &l->in[1]);
-        vk_reads(p, &l->in[2]);
-        for (int i = 0; i < 3; i++) {
-            struct vk_view part = vk_rows(&state[i], at, count);
-            vk_writes(p, &part);
-        }
-        vk_word(p, count);
-        vk_float(p, l->op->u.adamw.beta1);
-        vk_float(p, l->op->u.adamw.beta2);
-        vk_float(p, l->op->u.adamw.eps);
-        vk_float(p, l->op->u.adamw.rate);
-        vk_element_groups(l, p, shape, 1, count);
+        struct vk_view part = vk_rows(&grad, at, count), parts[3];
+        for (int i = 0; i < 3; i++) parts[i] = vk_rows(&state[i], at, count);
+        adamw_pass(l, &part, parts);
     }
 }

@@ -21,6 +21,12 @@ layout(buffer_reference, std430, buffer_reference_align = 16) buffer Floats4 { v
 layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Indices { int at[]; };
 layout(buffer_reference, std430, buffer_reference_align = 4) buffer Words { uint at[]; };
 
+// The part of `count` elements that is this workgroup's, in one piece: [x, y).
+uvec2 range_of(uint count) {
+    uint all = gl_NumWorkGroups.x * WIDTH, part = (count + all - 1) / all * WIDTH, begin = gl_WorkGroupID.x * part;
+    return uvec2(begin, min(begin + part, count));
+}
+
 #define MINUS_INFINITY uintBitsToFloat(0xff800000u)
 
 bool finite(float x) {
