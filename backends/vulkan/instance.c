@@ -178,6 +178,27 @@ static void find_matrices(struct vk_adapter *a) {
     }
 }
 
+// Keeps the types for which a shape is listed, and says what becomes of products of 16-bit operands.
+static void fill_products(struct vk_adapter *a) {
+    char *text = a->info.products;
+    size_t room = sizeof a->info.products;
+    uint32_t listed = 0;
+    for (uint32_t i = 0; i < a->info.matrix_count; i++)
+        if (a->info.matrix[i].c == DAPT_F32) listed |= 1u << a->info.matrix[i].ab;
+    a->matrix_types &= listed;
+    bool f16 = a->matrix_types >> DAPT_F16 & 1, bf16 = a->matrix_types >> DAPT_BF16 & 1;
+    if (a->limits.software || a->limits.matrix == VK_MATRIX_NONE)
+        snprintf(text, room, "in float32%s", a->limits.software ? ": a software device" : "");
+    else if (f16 || bf16)
+        snprintf(text, room, "by matrix units that are right and faster: %s; else in float32",
+                 f16 && bf16 ? "float16, bfloat16"
+                 : f16       ? "float16"
+                             : "bfloat16");
+    else
+        snprintf(text, room, "in float32: %s",
+                 a->no_matrices != NULL ? a->no_matrices : "no matrix unit adds in float32");
+}
+
 // DAPT_VK_LIMITS lowers what kernels may rely on, to test on one device what another would do.
 static void clamp(struct vk_limits *limits) {
     const char *text = getenv("DAPT_VK_LIMITS");
@@ -215,9 +236,9 @@ static uint32_t min_u32(uint32_t a, uint32_t b) {
 static void fill_variant(struct vk_adapter *a) {
     const struct vk_limits *l = &a->limits;
     char text[320];
-    int length = snprintf(text, sizeof text, "%x %u %u %u %u %llu %d %s",
+    int length = snprintf(text, sizeof text, "%x %u %u %u %u %llu %d %u %s",
                           a->properties.driverVersion, l->shared_memory, l->invocations, l->groups,
-                          l->subgroup, (unsigned long long)l->allocation, l->software,
+                          l->subgroup, (unsigned long long)l->allocation, l->software, l->matrix,
                           a->info.driver);
     uint64_t hash = vk_hash(text, (size_t)length);
     hash ^= vk_hash(a->properties11.driverUUID, VK_UUID_SIZE) * 3;
@@ -293,14 +314,16 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
         features12.pNext = &matrix;
     }
     instance.api.GetPhysicalDeviceFeatures2(a->handle, &features);
-    // What the matrix shaders declare, and subgroups of a known size.
-    if (matrix.cooperativeMatrix && features12.vulkanMemoryModel && features12.shaderFloat16 &&
-        features.features.shaderInt64 && features.features.shaderInt16 &&
-        sizes.subgroupSizeControl && sizes.computeFullSubgroups) {
-        a->matrix_types |= 1u << DAPT_F16;
-        if (bf16.shaderBFloat16Type && bf16.shaderBFloat16CooperativeMatrix)
-            a->matrix_types |= 1u << DAPT_BF16;
-    }
+    bool shaders = features12.vulkanMemoryModel && features12.shaderFloat16 &&
+                   features.features.shaderInt64 && features.features.shaderInt16,
+         sized = sizes.subgroupSizeControl && sizes.computeFullSubgroups;
+    a->no_matrices = !matrix.cooperativeMatrix ? "the driver has no cooperative matrices"
+                     : !shaders                ? "the driver lacks a feature that its shaders need"
+                     : !sized                  ? "the driver has no full subgroups of a given size"
+                                               : NULL;
+    if (a->no_matrices == NULL) a->matrix_types |= 1u << DAPT_F16;
+    if (a->no_matrices == NULL && bf16.shaderBFloat16Type && bf16.shaderBFloat16CooperativeMatrix)
+        a->matrix_types |= 1u << DAPT_BF16;
     a->sparse = features.features.sparseBinding;
     a->subgroup_control = sizes.subgroupSizeControl;
     a->float16 = features12.shaderFloat16;
@@ -336,7 +359,11 @@ static void fill_properties(struct vk_adapter *a) {
     a->subgroup_min = a->subgroup_control ? sizes.minSubgroupSize : a->properties11.subgroupSize;
     a->subgroup_max = a->subgroup_control ? sizes.maxSubgroupSize : a->properties11.subgroupSize;
     a->subgroup_control &= (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
-    if (!a->subgroup_control) a->matrix_types = 0;
+    // Where there is one size, none need be required.
+    if (!a->subgroup_control && a->subgroup_min != a->subgroup_max && a->matrix_types != 0) {
+        a->matrix_types = 0;
+        a->no_matrices = "the driver has no full subgroups of a given size";
+    }
     const VkPhysicalDeviceLimits *l = &a->properties.limits;
     a->limits = (struct vk_limits){.shared_memory = l->maxComputeSharedMemorySize,
                                    .invocations = min_u32(l->maxComputeWorkGroupInvocations,
@@ -388,6 +415,7 @@ static bool examine(struct vk_adapter *a, VkPhysicalDevice handle) {
         if (instance.api.GetPhysicalDeviceCooperativeMatrixPropertiesKHR != NULL &&
             has_extension(list, count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
             find_matrices(a);
+        fill_products(a);
     }
     free(list);
     return usable;

@@ -66,21 +66,23 @@ void vk_pipeline_close(struct dapt_device *d) {
 
 // --------------------------------------------------------------------------------------- pipelines
 
-// By default a compiler may assume that no float is infinite or NaN (Metal's does): then
-// comparisons with infinity and masks that keep NaN out fail. This adds the execution mode
-// SignedZeroInfNanPreserve for 32 bits to a module; its version of SPIR-V needs no extension for
-// it. `code` has room for ADDED_WORDS more; *words is how many it has.
+// What a compiler may not do with floats of some bits. By default it may assume that no float is
+// infinite or NaN (Metal's does): then comparisons with infinity and masks that keep NaN out fail. And
+// it may round conversions to float16 as it likes. This adds an execution mode to a module; its
+// version of SPIR-V needs no extension for it. `code` has room for ADDED_WORDS more; *words is how
+// many it has.
 #define ADDED_WORDS 6
 enum { SPV_OP_ENTRY_POINT = 15, SPV_OP_EXECUTION_MODE = 16, SPV_OP_CAPABILITY = 17 };
 enum { SPV_PRESERVE_MODE = 4461, SPV_PRESERVE_CAPABILITY = 4466, SPV_HEADER = 5 };
+enum { SPV_ROUND_TO_EVEN_MODE = 4462, SPV_ROUND_TO_EVEN_CAPABILITY = 4467 };
 
-static void preserve_infinities(uint32_t *code, size_t *words) {
+static void add_mode(uint32_t *code, size_t *words, uint32_t name, uint32_t needs, uint32_t bits) {
     size_t at = SPV_HEADER;
     while (at < *words && (code[at] & 0xffff) != SPV_OP_ENTRY_POINT && code[at] >> 16 > 0)
         at += code[at] >> 16;
     if (at + 2 >= *words || (code[at] & 0xffff) != SPV_OP_ENTRY_POINT) return;
-    const uint32_t mode[] = {4u << 16 | SPV_OP_EXECUTION_MODE, code[at + 2], SPV_PRESERVE_MODE, 32};
-    const uint32_t capability[] = {2u << 16 | SPV_OP_CAPABILITY, SPV_PRESERVE_CAPABILITY};
+    const uint32_t mode[] = {4u << 16 | SPV_OP_EXECUTION_MODE, code[at + 2], name, bits};
+    const uint32_t capability[] = {2u << 16 | SPV_OP_CAPABILITY, needs};
     at += code[at] >> 16;
     memmove(code + at + ADDED_WORDS, code + at, (*words - at) * 4);
     memmove(code + SPV_HEADER + 2, code + SPV_HEADER, (at - SPV_HEADER) * 4);
@@ -97,13 +99,15 @@ static enum dapt_status get_module(struct dapt_device *d, enum vk_shader shader)
     enum dapt_status status = vk_shader_source(d, shader, &source, &size);
     if (status < 0) return status;
     size_t words = (source != NULL ? size : row->size) / 4;
-    uint32_t *code = malloc((words + ADDED_WORDS) * 4);
+    uint32_t *code = malloc((words + 2 * ADDED_WORDS) * 4);
     if (code != NULL) memcpy(code, source != NULL ? source : row->code, words * 4);
     free(source);
     if (code == NULL)
         return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a shader");
     if (d->adapter->properties12.shaderSignedZeroInfNanPreserveFloat32)
-        preserve_infinities(code, &words);
+        add_mode(code, &words, SPV_PRESERVE_MODE, SPV_PRESERVE_CAPABILITY, 32);
+    if (shader == SHADER_MATMUL_CM_F16 && d->adapter->properties12.shaderRoundingModeRTEFloat16)
+        add_mode(code, &words, SPV_ROUND_TO_EVEN_MODE, SPV_ROUND_TO_EVEN_CAPABILITY, 16);
     VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = words * 4, .pCode = code};
     VkResult result = d->api.CreateShaderModule(d->handle, &info, NULL, &d->modules[shader]);

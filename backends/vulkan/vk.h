@@ -55,7 +55,8 @@ struct vk_adapter {
     bool sparse, float16, subgroup_control, memory_budget, portability;
     // Bit d: matrix shaders with operands of enum dapt_dtype d can be made.
     uint32_t matrix_types;
-    uint64_t heap;  // bytes of the largest device-local heap
+    const char *no_matrices;  // why there are none; NULL where there are
+    uint64_t heap;            // bytes of the largest device-local heap
     struct vk_limits limits;
     struct dapt_device_info info;
 };

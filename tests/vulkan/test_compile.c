@@ -25,6 +25,7 @@ static VkShaderModule modules[SHADER_COUNT];
 static VkPipelineLayout layout;
 static struct vk_pass kernels[MAX_KERNELS];
 static uint32_t kernel_count, worst_registers;
+static uint64_t figure;  // of the last kernel: AMD's inverse throughput, NVIDIA's static cycles
 
 // -------------------------------------------------------------------- what lower*.c and instance.c
 // ask of files that need a working device
@@ -80,6 +81,9 @@ static void check_statistics(const char *what, VkPipeline pipeline) {
                 fail_msg("%s: %s is %llu", what, found[i].name,
                          (unsigned long long)found[i].value.u64);
         }
+        if (strcmp(found[i].name, "Inverse Throughput") == 0 ||
+            strcmp(found[i].name, "Static cycle count") == 0)
+            figure = found[i].value.u64;
         bool registers = strcmp(found[i].name, "VGPRs") == 0 ||
                          strcmp(found[i].name, "Number of GPRs") == 0;
         if (registers && found[i].value.u64 > worst_registers)
@@ -106,10 +110,17 @@ static void compile(const struct vk_pass *p) {
         entries[i] = (VkSpecializationMapEntry){i, i * 4, 4};
     VkSpecializationInfo constants = {p->constant_count, entries, p->constant_count * 4,
                                       p->constants};
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = p->subgroup};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .flags = VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = p->subgroup > 0 && device.adapter->subgroup_control ? &subgroup : NULL,
+                  .flags = p->subgroup > 0
+                               ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT
+                               : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = modules[p->shader],
                   .pName = "main",
@@ -237,11 +248,38 @@ static int setup(void **unused) {
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
         .pipelineExecutableInfo = VK_TRUE};
-    VkPhysicalDeviceVulkan12Features features = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+    VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
         .pNext = &statistics,
+        .subgroupSizeControl = VK_TRUE,
+        .computeFullSubgroups = VK_TRUE};
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+        .pNext = &sizes,
+        .cooperativeMatrix = VK_TRUE};
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR,
+        .pNext = &matrix,
+        .shaderBFloat16Type = VK_TRUE,
+        .shaderBFloat16CooperativeMatrix = VK_TRUE};
+    bool units = device.adapter->matrix_types != 0,
+         bf16_units = device.adapter->matrix_types >> DAPT_BF16 & 1;
+    VkPhysicalDeviceVulkan12Features features12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .pNext = bf16_units ? (void *)&bf16
+                 : units    ? (void *)&matrix
+                            : (void *)&statistics,
+        .shaderFloat16 = units,
+        .vulkanMemoryModel = units,
         .bufferDeviceAddress = VK_TRUE};
-    const char *const extensions[] = {VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                          .pNext = &features12};
+    features.features.shaderInt64 = features.features.shaderInt16 = units;
+    // As many as the device is known for, in this order.
+    const char *const extensions[] = {VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME,
+                                      VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME,
+                                      VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME,
+                                      VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME};
     float priority = 1;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = device.adapter->queue_family,
@@ -251,7 +289,9 @@ static int setup(void **unused) {
                                .pNext = &features,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = 1,
+                               .enabledExtensionCount = bf16_units ? 4
+                                                        : units    ? 3
+                                                                   : 1,
                                .ppEnabledExtensionNames = extensions};
     assert_int_equal(
         instance->api.CreateDevice(device.adapter->handle, &info, NULL, &device.handle), 0);
@@ -346,7 +386,75 @@ static void test_models(void **unused) {
            kernel_count, worst_registers);
 }
 
+// ------------------------------------------------------------------------------------- the figures
+
+// What the compiler thinks of a product's kernel may get worse by so much.
+#define GROWTH 1.03
+
+// The figure of a kernel for this device and driver, in the file that DAPT_TEST_FIGURES names; 0:
+// none.
+static uint64_t known_figure(const char *kernel) {
+    const char *path = getenv("DAPT_TEST_FIGURES");
+    FILE *file = path != NULL ? fopen(path, "r") : NULL;
+    char line[700], wanted[600];
+    uint64_t known = 0;
+    snprintf(wanted, sizeof wanted, "%s\t%s\t%s\t", device.adapter->info.name,
+             device.adapter->info.driver, kernel);
+    while (file != NULL && known == 0 && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, wanted, strlen(wanted)) == 0)
+            known = strtoull(line + strlen(wanted), NULL, 10);
+    if (file != NULL) fclose(file);
+    return known;
+}
+
+static void check_figure(const struct vk_tile *tile, const struct vk_matmul *m) {
+    struct vk_passes passes = {0};
+    struct vk_lowering l = {.device = &device, .passes = &passes};
+    char kernel[100];
+    vk_matmul_pass(&l, m, tile, m->c.rows, m->c.rows, &m->c);
+    figure = 0;
+    kernel_count = 0;  // compiled even if it was before
+    compile(passes.at);
+    free(passes.at);
+    snprintf(kernel, sizeof kernel, "%s %ux%ux%u by %ux%u%s%s", vk_shader_rows[tile->shader].name,
+             tile->bm, tile->bn, tile->bk, tile->tm, tile->tn, m->transpose_a ? " ta" : "",
+             m->transpose_b ? " tb" : "");
+    uint64_t known = known_figure(kernel);
+    printf("%s\t%s\t%s\t%llu%s\n", device.adapter->info.name, device.adapter->info.driver, kernel,
+           (unsigned long long)figure, known == 0 ? "\t(not known: skipped)" : "");
+    if (known > 0 && (double)figure > GROWTH * (double)known)
+        fail_msg("%s: %llu, was %llu", kernel, (unsigned long long)figure,
+                 (unsigned long long)known);
+}
+
+// Products of whole tiles, in all transposes: float32, and by a matrix unit where there is one.
+static void test_figures(void **unused) {
+    (void)unused;
+    const struct vk_view square = {
+        .address = 4096, .rows = 1024, .inner = 1, .cols = 1024, .stride = 1024};
+    const struct vk_unit unit = {16, 16, 16, device.adapter->subgroup_max};
+    const struct vk_tile tiles[] = {
+        {SHADER_MATMUL, 128, 128, 8, 8, 8, {0}},
+        {SHADER_MATMUL_CM_F16, 128, 128, 32, 64, 64, unit},
+        {SHADER_MATMUL_CM_F16, 128, 128, 32, 64, 32, unit},
+        {SHADER_MATMUL_CM_BF16, 128, 128, 32, 64, 64, unit},
+    };
+    const enum dapt_dtype operands[] = {DAPT_F32, DAPT_F16, DAPT_F16, DAPT_BF16};
+    for (int t = 0; t < 4; t++)
+        for (int transposes = 0; transposes < 4; transposes++) {
+            struct vk_matmul m = {.a = square,
+                                  .b = square,
+                                  .c = square,
+                                  .transpose_a = transposes & 1,
+                                  .transpose_b = transposes & 2,
+                                  .operands = operands[t]};
+            if (t == 0 || (device.adapter->matrix_types >> operands[t] & 1))
+                check_figure(&tiles[t], &m);
+        }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_models)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_models),
+                                       cmocka_unit_test(test_figures)};
     return cmocka_run_group_tests_name("compile", tests, setup, NULL);
 }

@@ -64,6 +64,7 @@ static void print_matrices(FILE *out, const struct dapt_device_info *info) {
         fprintf(out, LEFT "%" PRIu32 " x %" PRIu32 " x %" PRIu32 ", %s to %s\n",
                 i ? "" : "matrices", m->m, m->n, m->k, dtype_name(m->ab), dtype_name(m->c));
     }
+    if (info->products[0]) fprintf(out, LEFT "16-bit %s\n", "products", info->products);
 }
 
 static void print_limits(FILE *out, const struct dapt_device_info *info) {
@@ -148,8 +149,9 @@ static bool add_device(void *user, const char *backend, uint32_t index,
     const struct {
         const char *key, *text;
     } texts[] = {
-        {"name", info->name}, {"vendor", info->vendor},        {"driver", info->driver},
-        {"api", info->api},   {"kind", kind_name(info->kind)}, {"uuid", info->uuid},
+        {"name", info->name},         {"vendor", info->vendor},        {"driver", info->driver},
+        {"api", info->api},           {"kind", kind_name(info->kind)}, {"uuid", info->uuid},
+        {"products", info->products},
     };
     const struct {
         const char *key;

@@ -323,6 +323,8 @@ struct dapt_device_info {
     uint32_t workgroup;                   // invocations of a workgroup, at most; 0: none
     uint32_t matrix_count;
     struct dapt_matrix_shape matrix[32];
+    // How products with 16-bit operands are computed, and why not by a matrix unit; "": as all others
+    char products[128];
 };
 
 // cpu: 0 means one for each processor this process may use
