@@ -433,6 +433,7 @@ double dapt_run_done(const struct dapt_run *run) {
     double done = run->step_count ? run->steps[run->step_count - 1].step : 0;
     for (size_t i = 0; i < run->set_count; i++)
         done = fmax(done, dapt_run_last(&run->sets[i]).step);
+    if (run->happening_count) done = fmax(done, run->happenings[run->happening_count - 1].step);
     return done;
 }
 

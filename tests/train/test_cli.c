@@ -294,9 +294,9 @@ static void test_cache(void **state) {
 static void test_information(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    static const char *const commands[] = {"train",    "plan",     "preview", "eval",
-                                           "generate", "tokenize", "verify",  "bench",
-                                           "devices",  "plugins",  "cache"};
+    static const char *const commands[] = {"train", "plan",     "preview",  "report",
+                                           "eval",  "generate", "tokenize", "verify",
+                                           "bench", "devices",  "plugins",  "cache"};
     run_dapt(s, &o, "--version", NULL);
     expect(&o, 0, NULL);
     assert_int_equal(strncmp(o.out, "dapt ", 5), 0);
