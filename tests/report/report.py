@@ -7,6 +7,7 @@ import html.parser
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -164,7 +165,7 @@ def test_several():
     table = next(t for t in root.iter("table") if "differ" in "".join(t.find("caption").itertext()))
     keys = [row[0].text for row in table.find("tbody")]
     assert "train.batch" in keys and keys.count("model") == 1, keys  # the empty one has no model
-    page(*[source] * 8)
+    has(page(*[source] * 8)[1], "run, run (2), run (3)", "run (7) and run (8)")
 
 
 def test_refused():
@@ -175,6 +176,66 @@ def test_refused():
     assert "no/where" in run("alone-whole", "--output", "no/where/page.html", code=1)
     run(source)
     assert (scratch / "report.html").stat().st_size > 10000
+
+
+def checksum(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def fields(data):
+    """The fields of a protobuf message: number -> value; bytes for messages and texts."""
+    at, found = 0, {}
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        key = varint()
+        if key & 7 == 0:
+            found[key >> 3] = varint()
+            continue
+        size = {1: 8, 5: 4}.get(key & 7) or varint()
+        found[key >> 3] = data[at:at + size]
+        at += size
+    return found
+
+
+def test_tensorboard():
+    assert checksum(struct.pack("<Q", 24)) == 0x224B7FA3  # as files of others begin
+    run(source, "--tensorboard", "board")
+    path, = (scratch / "board" / "run").iterdir()
+    assert path.name == "events.out.tfevents.1795600803.dapt", path.name
+    data, scalars = path.read_bytes(), {}
+    while data:
+        length, = struct.unpack("<Q", data[:8])
+        event = data[12:12 + length]
+        assert struct.unpack("<I", data[8:12])[0] == checksum(data[:8])
+        assert struct.unpack("<I", data[12 + length:16 + length])[0] == checksum(event)
+        data, event = data[16 + length:], fields(event)
+        if 3 in event:
+            assert event[3] == b"brain.Event:2"
+            continue
+        value = fields(fields(event[5])[1])
+        scalars.setdefault(value[1].decode(), []).append((event[2], *struct.unpack("<f", value[2])))
+        assert 1795600800 <= struct.unpack("<d", event[1])[0] < 1795600860
+    assert [s for s, _ in scalars["train/loss"]] == [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12]  # once each
+    assert scalars["bits_per_byte_change/texts"] == [(0, 0), (4, -0.25), (8, -0.5), (12, -0.75)]
+    assert scalars["train/replay_share"] == [(4, struct.unpack("<f", struct.pack("<f", 0.4))[0])]
+    assert len(scalars) == 5 + 2 * 6, scalars.keys()
 
 
 def test_long():

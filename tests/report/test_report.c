@@ -80,7 +80,7 @@ static void test_thin(void **state) {
 
 // ---------------------------------------------------------------------------------- hostile folders
 
-#define ROUNDS 400
+#define ROUNDS 100
 static const char *const files[] = {"metrics.jsonl", "ledger.json", "config.json", "device.json"};
 
 static void copy_changed(struct dapt_arena *arena, const char *from, const char *to,
