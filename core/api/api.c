@@ -232,7 +232,7 @@ enum dapt_status dapt_report_write(const struct dapt_report_options *options) {
     if (!options->runs || !options->runs[0])
         return dapt_fail(DAPT_ERROR_INVALID, "no run was named");
     if (!options->output) return dapt_fail(DAPT_ERROR_INVALID, "no file was named for the report");
-    return dapt_report_page(options->runs, options->output);
+    return dapt_report_page(options->runs, options->output, options->tensorboard);
 }
 
 enum dapt_status dapt_generate(struct dapt_context *context,

@@ -4,8 +4,8 @@
 #include "report/scale.h"
 
 #define WIDTH 400.0
-#define SIDE 10.0
-#define ROW 40.0  // a label, below it the interval
+#define SIDE 18.0  // room for the outer ticks' texts
+#define ROW 40.0   // a label, below it the interval
 #define HEADING 24.0
 #define FOOT 48.0
 
@@ -37,15 +37,29 @@ static void say_change(struct dapt_html *html, const struct dapt_plot_change *c)
     dapt_html_put(html, ")");
 }
 
+// So much of a name as leaves room for the figures; the whole stands in the description.
+static void put_name(struct dapt_html *html, const char *name, size_t most) {
+    char cut[256];
+    size_t length = 0, characters = 0;
+    for (; name[length] && length < sizeof cut - 1; length++) {
+        bool begins = ((unsigned char)name[length] & 0xc0) != 0x80;
+        if (begins && characters++ == most) break;
+        cut[length] = name[length];
+    }
+    cut[length] = '\0';
+    dapt_html_text(html, cut);
+    if (name[length]) dapt_html_put(html, "…");
+}
+
 static void draw_row(const struct drawing *d, const struct dapt_plot_change *c, double y) {
     double x = dapt_scale_place(&d->x, c->change), line = y + 27;
     // No line of the scale runs through the words.
     dapt_html_put(d->html,
                   "<rect class=\"p\" x=\"0\" y=\"%.0f\" width=\"%.0f\" height=\"18\"/>"
-                  "<text x=\"%.0f\" y=\"%.0f\">",
-                  y, WIDTH, SIDE, y + 14);
-    dapt_html_text(d->html, c->label);
-    dapt_html_put(d->html, "</text><text class=\"end figure\" x=\"%.0f\" y=\"%.0f\">", WIDTH - SIDE,
+                  "<text x=\"0\" y=\"%.0f\">",
+                  y, WIDTH, y + 14);
+    put_name(d->html, c->label, isfinite(c->low) ? 24 : 40);
+    dapt_html_put(d->html, "</text><text class=\"end figure\" x=\"%.0f\" y=\"%.0f\">", WIDTH,
                   y + 14);
     say_change(d->html, c);
     dapt_html_put(d->html, "</text>\n<g class=\"s%u\">", c->style % DAPT_PLOT_STYLES);
@@ -83,9 +97,8 @@ static void describe(struct dapt_html *html, const struct dapt_plot_change *chan
 
 void dapt_plot_changes(struct dapt_html *html, const char *title,
                        const struct dapt_plot_change *changes, size_t count) {
-    struct drawing d = {
-        .html = html, .x = {.from = SIDE + 14, .to = WIDTH - SIDE - 14}, .bottom = 4};
-    bool limits = false;
+    struct drawing d = {.html = html, .x = {.from = SIDE, .to = WIDTH - SIDE}, .bottom = 4};
+    bool limits = false, intervals = false;
     dapt_scale_take(&d.x, 0);
     for (size_t i = 0; i < count; i++) {
         const double values[] = {changes[i].change, changes[i].low, changes[i].high,
@@ -93,11 +106,13 @@ void dapt_plot_changes(struct dapt_html *html, const char *title,
         for (size_t v = 0; v < 4; v++) dapt_scale_take(&d.x, values[v]);
         d.bottom += ROW + (changes[i].group ? HEADING : 0);
         limits = limits || isfinite(changes[i].budget);
+        intervals = intervals || isfinite(changes[i].low);
     }
     dapt_scale_settle(&d.x, 5, true);
     dapt_figure_begin(html, title,
-                      limits ? "bits/byte since step 0, 95 % intervals; a dotted line is a budget"
-                             : "bits/byte since step 0, 95 % intervals");
+                      !intervals ? "bits/byte since step 0"
+                      : limits ? "bits/byte since step 0, 95 % intervals; a dotted line is a budget"
+                               : "bits/byte since step 0, 95 % intervals");
     dapt_figure_canvas(html, title, WIDTH, d.bottom + FOOT);
     describe(html, changes, count);
     dapt_figure_drawing(html);
@@ -105,15 +120,15 @@ void dapt_plot_changes(struct dapt_html *html, const char *title,
     dapt_html_put(html,
                   "<text class=\"soft\" x=\"%.0f\" y=\"%.0f\">← better</text>"
                   "<text class=\"end soft\" x=\"%.0f\" y=\"%.0f\">worse →</text>\n",
-                  SIDE, d.bottom + 38, WIDTH - SIDE, d.bottom + 38);
+                  0.0, d.bottom + 38, WIDTH, d.bottom + 38);
     double y = 4;
     for (size_t i = 0; i < count; i++) {
         if (changes[i].group) {
             dapt_html_put(html,
                           "<rect class=\"p\" x=\"0\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\"/>"
                           "<text class=\"strong\" x=\"%.0f\" y=\"%.0f\">",
-                          y, WIDTH, HEADING, SIDE, y + 18);
-            dapt_html_text(html, changes[i].group);
+                          y, WIDTH, HEADING, 0.0, y + 18);
+            put_name(html, changes[i].group, 50);
             dapt_html_put(html, "</text>\n");
             y += HEADING;
         }

@@ -92,7 +92,7 @@ static const char *run_label(const struct figure *f, size_t r, const char *alone
 static void add_mean(struct figure *f, size_t r, const char *alone, of_step value) {
     size_t window = window_of(&f->page->runs[r]);
     const char *label = run_label(f, r, alone);
-    if (window > 1)
+    if (window > 1 && f->page->count == 1)
         label = dapt_arena_format(&f->page->arena, "%s, mean of %zu steps", label, window);
     if (!label) return;
     if (window > 1 && f->page->count == 1) add_steps(f, r, label, value, DAPT_PLOT_FAINT, 1);
@@ -155,15 +155,16 @@ static void draw_losses(struct dapt_page *page) {
         const struct dapt_run_set *set = &page->runs[0].sets[i];
         add_set(&f, set, set_label(page, set), (unsigned)i % NEUTRAL, false);
     }
-    draw(&f, (struct dapt_plot){.title = page->count == 1 ? "Loss" : "Training loss",
-                                .unit = "nats/token",
-                                .say = say_loss});
+    draw(&f,
+         (struct dapt_plot){.title = page->count == 1 ? "Loss" : "Training loss",
+                            .unit = page->count == 1 ? "nats/token" : "nats/token, running mean",
+                            .say = say_loss});
 }
 
 // Of one run: all its sets. Of several: a figure a set, with a curve a run.
 static void draw_courses(struct dapt_page *page) {
-    struct dapt_plot plot = {.title = "Change of each set",
-                             .unit = "bits/byte since step 0, with 95 % intervals where known",
+    struct dapt_plot plot = {.title = "How it changed",
+                             .unit = "bits/byte since step 0, 95 % intervals where known",
                              .say = say_change,
                              .zero = true};
     struct figure f = {.page = page};
@@ -182,7 +183,7 @@ static void draw_courses(struct dapt_page *page) {
                 const struct dapt_run_set *same = dapt_run_find_set(&page->runs[k], set->name);
                 if (same) add_set(&f, same, page->runs[k].name, (unsigned)k, true);
             }
-            plot.title = dapt_arena_format(&page->arena, "Change of %s", set_label(page, set));
+            plot.title = dapt_arena_format(&page->arena, "How %s changed", set_label(page, set));
             if (plot.title) draw(&f, plot);
         }
     }
@@ -227,8 +228,10 @@ static void draw_norms(struct dapt_page *page) {
 static void draw_speeds(struct dapt_page *page) {
     struct figure f = {.page = page};
     for (size_t r = 0; r < page->count; r++) add_mean(&f, r, "tokens/s", speed_of);
-    draw(&f, (struct dapt_plot){
-                 .title = "Throughput", .unit = "tokens/s", .say = say_speed, .zero = true});
+    draw(&f, (struct dapt_plot){.title = "Throughput",
+                                .unit = page->count == 1 ? "tokens/s" : "tokens/s, running mean",
+                                .say = say_speed,
+                                .zero = true});
 }
 
 static double first_share(const struct dapt_run *run) {
@@ -266,7 +269,6 @@ static void draw_shares(struct dapt_page *page) {
 void dapt_page_curves(struct dapt_page *page) {
     dapt_html_put(&page->html, "<div class=\"plots\">\n");
     draw_losses(page);
-    draw_courses(page);
     draw_rates(page);
     draw_norms(page);
     draw_shares(page);
@@ -306,4 +308,5 @@ void dapt_page_changes(struct dapt_page *page) {
         }
     }
     if (count) dapt_plot_changes(&page->html, "What changed", rows, count);
+    draw_courses(page);
 }

@@ -99,10 +99,10 @@ void dapt_html_table(struct dapt_html *html, const char *caption) {
     // A box that scrolls must be within reach of the keyboard.
     dapt_html_put(html,
                   "<div class=\"box\" role=\"region\" tabindex=\"0\" aria-labelledby=\"c%u\">"
-                  "<table>\n<caption id=\"c%u\">",
+                  "<table>\n<caption><span id=\"c%u\">",
                   id, id);
     dapt_html_text(html, caption);
-    dapt_html_put(html, "</caption>\n");
+    dapt_html_put(html, "</span></caption>\n");
 }
 
 void dapt_html_table_end(struct dapt_html *html) {

@@ -28,7 +28,7 @@ static const struct {
     void (*write)(struct dapt_page *page);
 } sections[] = {
     {"ledger", "Gained and paid", NULL, dapt_page_ledger},
-    {"run", "The run", NULL, dapt_page_overview},
+    {"runs", "What was run", NULL, dapt_page_overview},
     {"course", "The course", has_steps, dapt_page_curves},
     {"data", "Data", has_corpora, dapt_page_data},
     {"checkpoints", "Checkpoints", has_checkpoints, dapt_page_checkpoints},

@@ -9,7 +9,7 @@
 #define WIDTH 400.0
 #define HEIGHT 236.0
 #define LEFT 50.0
-#define RIGHT 12.0
+#define RIGHT 18.0
 #define TOP 10.0
 #define BOTTOM 36.0
 #define MANY 48  // points of which not each has its mark

@@ -1,8 +1,10 @@
 #include "report/run.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/files.h"
 
@@ -23,6 +25,19 @@ const char *dapt_run_text(const struct dapt_json *object, const char *name) {
     const char *text = NULL;
     if (dapt_json_kind(member) == DAPT_JSON_STRING) dapt_json_string(member, &text);
     return text;
+}
+
+// "2026-11-25T10:00:00.000Z"
+static double time_of(const struct dapt_json *line) {
+    struct tm utc = {0};
+    double seconds;
+    const char *time = dapt_run_text(line, "time");
+    if (!time || sscanf(time, "%4d-%2d-%2dT%2d:%2d:%lf", &utc.tm_year, &utc.tm_mon, &utc.tm_mday,
+                        &utc.tm_hour, &utc.tm_min, &seconds) != 6)
+        return NAN;
+    utc.tm_year -= 1900;
+    utc.tm_mon -= 1;
+    return (double)timegm(&utc) + seconds;
 }
 
 static bool flag(const struct dapt_json *object, const char *name) {
@@ -124,7 +139,8 @@ static void read_step(struct dapt_run *run, struct dapt_json *line, double step,
     while (run->step_count && run->steps[run->step_count - 1].step >= step) run->step_count--;
     struct dapt_run_step *s = ADD(run, STEPS, step);
     if (!s) return;
-    *s = (struct dapt_run_step){.step = step,
+    *s = (struct dapt_run_step){.time = time_of(line),
+                                .step = step,
                                 .loss = dapt_run_number(line, "loss"),
                                 .norm = dapt_run_number(line, "norm"),
                                 .rate = dapt_run_number(line, "learning_rate"),
@@ -137,7 +153,8 @@ static void read_evaluation(struct dapt_run *run, struct dapt_json *line, double
     (void)keep;
     if (!set) return;
     describe_set(run, set, line);
-    add_entry(set, &(struct dapt_run_entry){.step = step,
+    add_entry(set, &(struct dapt_run_entry){.time = time_of(line),
+                                            .step = step,
                                             .nats = dapt_run_number(line, "nats_per_token"),
                                             .perplexity = dapt_run_number(line, "perplexity"),
                                             .bits = dapt_run_number(line, "bits_per_byte"),
@@ -194,7 +211,7 @@ static void read_replay(struct dapt_run *run, struct dapt_json *line, double ste
              dapt_arena_format(&run->arena, "%s is over its budget: share of replay %.3g from here",
                                set ? set : "a set", share));
     struct dapt_run_share *s = ADD(run, SHARES, share);
-    if (s) *s = (struct dapt_run_share){step, share};
+    if (s) *s = (struct dapt_run_share){time_of(line), step, share};
 }
 
 static void read_rounding(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
@@ -359,11 +376,16 @@ static void look_at_checkpoints(struct dapt_run *run) {
 
 // ------------------------------------------------------------------------------------------ the run
 
-static const char *last_part(struct dapt_arena *arena, const char *path) {
+// Of where it leads: of "." and "..", and behind links.
+static const char *last_part(struct dapt_arena *arena, const char *given) {
+    char *real = realpath(given, NULL);
+    const char *path = real ? real : given;
     size_t length = strlen(path), begin;
     while (length > 1 && path[length - 1] == '/') length--;
     for (begin = length; begin > 0 && path[begin - 1] != '/';) begin--;
-    return dapt_arena_copy(arena, path + begin, length - begin);
+    const char *name = dapt_arena_copy(arena, path + begin, length - begin);
+    free(real);
+    return name;
 }
 
 // Sets whose evaluations were all lost.
@@ -413,7 +435,7 @@ void dapt_run_free(struct dapt_run *run) {
 }
 
 struct dapt_run_entry dapt_run_first(const struct dapt_run_set *set) {
-    const struct dapt_run_entry unknown = {0, NAN, NAN, NAN, NAN, NAN, NAN};
+    const struct dapt_run_entry unknown = {NAN, 0, NAN, NAN, NAN, NAN, NAN, NAN};
     return set->count && set->entries[0].step == 0 ? set->entries[0] : unknown;
 }
 
@@ -433,6 +455,7 @@ double dapt_run_done(const struct dapt_run *run) {
     double done = run->step_count ? run->steps[run->step_count - 1].step : 0;
     for (size_t i = 0; i < run->set_count; i++)
         done = fmax(done, dapt_run_last(&run->sets[i]).step);
+    if (run->happening_count) done = fmax(done, run->happenings[run->happening_count - 1].step);
     return done;
 }
 

@@ -7,12 +7,13 @@
 #include "host/json.h"
 
 // Numbers that are not known are NaN, texts NULL, in everything below.
+// time: seconds since 1970.
 struct dapt_run_step {
-    double step, loss, norm, rate, seconds;
+    double time, step, loss, norm, rate, seconds;
 };
 // A set at one step. change, low, high: bits/byte over step 0, with the ends of the 95 % interval.
 struct dapt_run_entry {
-    double step, nats, perplexity, bits, change, low, high;
+    double time, step, nats, perplexity, bits, change, low, high;
 };
 struct dapt_run_set {
     const char *name, *role;  // role: the name where the run tells none
@@ -32,7 +33,7 @@ struct dapt_run_happening {
     double step;
 };
 struct dapt_run_share {
-    double step, share;
+    double time, step, share;
 };
 struct dapt_run_pass {
     const char *source;

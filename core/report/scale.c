@@ -43,12 +43,12 @@ double dapt_scale_place(const struct dapt_scale *scale, double value) {
            (value - scale->low) / (scale->high - scale->low) * (scale->to - scale->from);
 }
 
-// With as many decimals as tell the ticks apart; counts with a comma at thousands; powers of ten where
-// digits would be lost among zeros.
-static void tick_text(double value, double tick, char text[48]) {
+// With as many decimals as tell the ticks apart; counts with a comma at thousands; where digits would be
+// lost among zeros with a power of ten, that of the `largest` tick.
+static void tick_text(double value, double tick, double largest, char text[48]) {
     double size = fabs(value);
     if (size != 0 && (tick < 1e-3 || tick >= 1e6)) {
-        int exponent = (int)floor(log10(size) + 1e-9), digit = (int)floor(log10(tick) + 1e-9);
+        int exponent = (int)floor(log10(largest) + 1e-9), digit = (int)floor(log10(tick) + 1e-9);
         snprintf(text, 48, "%.*fe%d", exponent > digit ? exponent - digit : 0,
                  value / pow(10, exponent), exponent);
     } else if (tick >= 1) {
@@ -68,7 +68,10 @@ void dapt_scale_each(const struct dapt_scale *scale, dapt_scale_draw draw, void 
         if (value > scale->high + scale->tick * 1e-6) break;
         if (fabs(value) < scale->tick * 1e-6) value = 0;
         double told = scale->logarithmic ? pow(10, value) : value;
-        tick_text(told, scale->logarithmic ? told : scale->tick, text);
+        if (scale->logarithmic)
+            tick_text(told, told, told, text);
+        else
+            tick_text(told, scale->tick, fmax(fabs(scale->low), fabs(scale->high)), text);
         draw(user, told, text);
     }
 }

@@ -168,7 +168,7 @@ static void put_fact(struct dapt_page *page, const struct fact *fact) {
     dapt_html_put(&page->html, "<tr>");
     dapt_html_element(&page->html, "th scope=\"row\"", fact->name);
     for (size_t r = 0; r < page->count; r++) {
-        dapt_html_put(&page->html, "<td>");
+        dapt_html_put(&page->html, "<td class=\"v\">");
         fact->put(&page->html, &page->runs[r]);
         dapt_html_put(&page->html, "</td>");
     }
@@ -181,7 +181,7 @@ void dapt_page_overview(struct dapt_page *page) {
         lost += page->runs[r].lost;
         damaged += page->runs[r].damaged;
     }
-    dapt_html_table(&page->html, "What was run, where, and how far it came");
+    dapt_html_table(&page->html, "The model, the device, and how far it came");
     dapt_page_run_columns(page, "Run");
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) put_fact(page, &facts[i]);
     if (lost) put_fact(page, &trouble[0]);
@@ -319,7 +319,7 @@ void dapt_page_ledger(struct dapt_page *page) {
     page->count == 1 ? put_one_ledger(page) : put_ledgers(page);
     dapt_html_put(&page->html,
                   "<p class=\"note\">bits/byte tells what a byte of held-out text costs "
-                  "the model: below zero is better.%s%s%s</p>\n",
+                  "the model: a change below zero is better.%s%s%s</p>\n",
                   any_interval(page) ? " Intervals are drawn over documents."
                                      : " No intervals are recorded: how much of a change is "
                                        "chance is not known.",
@@ -423,7 +423,7 @@ void dapt_page_happenings(struct dapt_page *page) {
             dapt_html_put(&page->html, "</th>");
             count_cell(&page->html, h->step);
             dapt_page_cell(&page->html, h->event);
-            dapt_page_cell(&page->html, h->text ? h->text : "");
+            dapt_html_element(&page->html, "td class=\"w\"", h->text ? h->text : "");
             dapt_html_put(&page->html, "</tr>\n");
         }
         dapt_html_table_end(&page->html);

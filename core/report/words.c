@@ -108,7 +108,7 @@ static size_t put_others(struct dapt_html *html, const struct dapt_run *run, enu
     return count;
 }
 
-void dapt_page_headline(struct dapt_html *html, const struct dapt_run *run) {
+static void put_sentence(struct dapt_html *html, const struct dapt_run *run) {
     const struct dapt_run_set *domain = dapt_run_domain(run);
     struct dapt_run_entry e = {0};
     if (domain) e = outcome(domain);
@@ -133,6 +133,15 @@ void dapt_page_headline(struct dapt_html *html, const struct dapt_run *run) {
         dapt_html_put(html, " and cost nothing that shows elsewhere");
     put_others(html, run, BETTER, "; ", ", ");
     put_others(html, run, UNSURE, "; ", ", ");
+    dapt_html_put(html, ".");
+}
+
+void dapt_page_headline(struct dapt_html *html, const struct dapt_run *run) {
+    put_sentence(html, run);
+    if (run->state != DAPT_RUN_FAILED) return;
+    const char *reason = run->happenings[run->happening_count - 1].text;
+    dapt_html_put(html, " It failed: ");
+    dapt_html_text(html, reason ? reason : "no reason was told");
     dapt_html_put(html, ".");
 }
 

@@ -6,7 +6,7 @@
 
 struct report_arguments {
     struct tool_arguments plain;
-    const char *output;
+    const char *output, *tensorboard;
 };
 
 static enum tool_exit run_report(void *arguments) {
@@ -14,8 +14,8 @@ static enum tool_exit run_report(void *arguments) {
     const char *runs[sizeof a->plain.plain / sizeof *a->plain.plain + 1] = {NULL};
     for (size_t i = 0; i < a->plain.plain_count; i++) runs[i] = a->plain.plain[i];
     const char *output = a->output ? a->output : "report.html";
-    enum dapt_status status = dapt_report_write(
-        &(struct dapt_report_options){.runs = runs, .output = output});
+    enum dapt_status status = dapt_report_write(&(struct dapt_report_options){
+        .runs = runs, .output = output, .tensorboard = a->tensorboard});
     if (!status) {
         tool_print_plain(stdout, output);
         putchar('\n');
@@ -26,6 +26,8 @@ static enum tool_exit run_report(void *arguments) {
 static const struct tool_option report_options[] = {
     {"--output", "FILE", "the page; default: report.html", TOOL_TEXT,
      offsetof(struct report_arguments, output), 0, 0, false},
+    {"--tensorboard", "FOLDER", "also writes each run's scalars there, for TensorBoard", TOOL_TEXT,
+     offsetof(struct report_arguments, tensorboard), 0, 0, false},
     {0},
 };
 

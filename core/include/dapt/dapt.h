@@ -174,6 +174,7 @@ DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options
 struct dapt_report_options {
     const char *const *runs;  // folders of runs, NULL-terminated: 1 to 8, side by side
     const char *output;       // file
+    const char *tensorboard;  // folder that gets NAME/events.out.tfevents.* of each run; NULL: none
 };
 // Writes one page of HTML, without scripts or anything from outside, on what the runs recorded: what
 // was gained and what it cost, curves, data, checkpoints, events, configuration. The runs may be under
