@@ -57,6 +57,8 @@ static bool fits(const struct vk_lowering *l, const struct vk_tile *t) {
 
 // What matmul_cm.comp expects of a tile; an invocation keeps at most so many sums in registers.
 #define MAX_SUMS 128
+// Its offsets within a tile are bytes in 32 bits: of at most 256 rows of memory.
+#define MAX_STRIDE (1 << 22)
 
 static bool unit_fits(const struct vk_lowering *l, const struct vk_tile *t) {
     const struct vk_unit *u = &t->unit;
@@ -182,7 +184,8 @@ static struct vk_tile choose_tile(struct vk_lowering *l, const struct vk_matmul 
                                 .tn = 1};
     }
     struct vk_tile list[VK_MAX_TILES];
-    uint32_t count = candidate_tiles(l, rows, cols, m->operands, list),
+    bool near = max_i64(m->a.stride, m->b.stride) < MAX_STRIDE;
+    uint32_t count = candidate_tiles(l, rows, cols, near ? m->operands : DAPT_F32, list),
              asked = l->device->limits.tile;
     if (asked > 0) return list[(asked - 1) % count];
     struct vk_matmul_size size = {.m = rows,

@@ -150,7 +150,7 @@ static enum dapt_status is_right(struct dapt_device *d, enum dapt_dtype dtype,
     for (size_t i = 0; i < sizeof probes / sizeof *probes; i++)
         for (int transposes = 0; transposes < 4 && *right && status == DAPT_OK; transposes++)
             status = compare(d, &probes[i], dtype, transposes,
-                             &tiles[((size_t)transposes + 2 * i) % count], plain, right);
+                             &tiles[((size_t)transposes + 4 * i) % count], plain, right);
     return status;
 }
 
@@ -177,27 +177,28 @@ static void tell(struct dapt_device *d, enum dapt_dtype dtype, const struct vk_u
     d->host->log(d->host, level, line);
 }
 
-// Whether the unit is used. A driver that can't make its pipelines is one that is wrong.
+// Whether the unit is used; *sure becomes false where that could not be found out.
 static enum dapt_status try_unit(struct vk_lowering *l, enum dapt_dtype dtype,
-                                 const struct vk_unit *unit, bool *good) {
+                                 const struct vk_unit *unit, bool *good, bool *sure) {
     struct dapt_device *d = l->device;
     struct vk_tile tiles[VK_MAX_TILES], plain = vk_plain_tile(l);
     uint32_t count = vk_unit_tiles(l, dtype, unit, tiles);
     *good = false;
     if (count == 0) return DAPT_OK;
     enum dapt_status status = is_right(d, dtype, tiles, count, &plain, good);
+    bool right = *good;
+    if (status == DAPT_OK && right && d->limits.matrix == VK_MATRIX_FASTER)
+        status = is_faster(d, dtype, tiles, &plain, good);
     if (d->lost < 0) return status;
-    if (!*good || status < 0) {
+    if (status < 0) {
+        tell(d, dtype, unit, DAPT_LOG_WARNING, "can't be tried; not used");
+        *good = *sure = false;
+    } else if (!right) {
         tell(d, dtype, unit, DAPT_LOG_WARNING, "gives wrong sums; not used");
-        *good = false;
-        return DAPT_OK;
-    }
-    if (d->limits.matrix != VK_MATRIX_FASTER) return DAPT_OK;
-    status = is_faster(d, dtype, tiles, &plain, good);
-    if (status < 0) *good = false;
-    if (d->lost == DAPT_OK && !*good)
+    } else if (!*good) {
         tell(d, dtype, unit, DAPT_LOG_INFO, "slower than float32; not used");
-    return d->lost < 0 ? status : DAPT_OK;
+    }
+    return DAPT_OK;
 }
 
 // ------------------------------------------------------------------------------------- the choice
@@ -216,7 +217,8 @@ static uint64_t content_of(const struct dapt_device *d) {
     return hash;
 }
 
-static enum dapt_status choose(struct vk_lowering *l, enum dapt_dtype dtype, struct vk_unit *unit) {
+static enum dapt_status choose(struct vk_lowering *l, enum dapt_dtype dtype, struct vk_unit *unit,
+                               bool *sure) {
     struct dapt_device *d = l->device;
     const struct dapt_device_info *info = &d->adapter->info;
     bool tried[sizeof info->matrix / sizeof *info->matrix] = {false}, good = false;
@@ -234,7 +236,7 @@ static enum dapt_status choose(struct vk_lowering *l, enum dapt_dtype dtype, str
              size /= 2) {
             if (d->limits.subgroup > 0 && d->limits.subgroup != size) continue;
             struct vk_unit candidate = {best->m, best->n, best->k, size};
-            enum dapt_status status = try_unit(l, dtype, &candidate, &good);
+            enum dapt_status status = try_unit(l, dtype, &candidate, &good, sure);
             if (status < 0) return status;
             if (!good) continue;
             *unit = candidate;
@@ -259,13 +261,14 @@ struct vk_unit vk_matrix_unit(struct vk_lowering *l, enum dapt_dtype dtype) {
     if (kept != NULL && size == sizeof choice) choice = *kept;
     free(kept);
     if (!choice.known[at]) {
-        enum dapt_status status = choose(l, dtype, &choice.unit[at]);
+        bool sure = true;
+        enum dapt_status status = choose(l, dtype, &choice.unit[at], &sure);
         if (status < 0) {
             l->status = status;
             return none;
         }
         choice.known[at] = true;
-        if (!source) vk_cache_write(d, "matrix", content_of(d), &choice, sizeof choice);
+        if (!source && sure) vk_cache_write(d, "matrix", content_of(d), &choice, sizeof choice);
     }
     d->units[at] = choice.unit[at];
     d->units_known[at] = true;

@@ -164,8 +164,16 @@ static void test_half_bits(void **unused) {
         {130, 70, 600, 1, true, false, DAPT_F16},
         {128, 128, 64, 0, false, true, DAPT_BF16},
     };
+    // The choice of a unit takes longest: the first device makes it, the others find it in the cache.
+    char folder[] = "/tmp/dapt-units-XXXXXX", command[64];
+    assert_non_null(mkdtemp(folder));
+    setenv("XDG_CACHE_HOME", folder, 1);
+    setenv("DAPT_VK_CACHE", "1", 1);
     for (size_t i = 0; i < sizeof products / sizeof *products; i++)
         check_bits(&products[i], "software=0,matrix=1");
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+    setenv("DAPT_VK_CACHE", "0", 1);
     unsetenv("DAPT_VK_LIMITS");
 }
 
