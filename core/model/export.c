@@ -353,10 +353,11 @@ enum dapt_status dapt_model_export(const char *folder, const char *file, const c
         status = dapt_fail(DAPT_ERROR_INVALID, "%s is there already: --force replaces it", file);
     if (!status) status = dapt_model_open(folder, &model);
     if (!status && model->adapters)
-        status = dapt_fail(DAPT_ERROR_UNSUPPORTED,
-                           "%s: holds adapters; `dapt merge %s FOLDER` makes a model of them, which "
-                           "`dapt export` takes",
-                           folder, folder);
+        status = dapt_fail(
+            DAPT_ERROR_UNSUPPORTED,
+            "%s: holds adapters; `dapt merge %s FOLDER` makes a model of them, which "
+            "`dapt export` takes",
+            folder, folder);
     ex.model = model;
     if (!status && !(ex.row = dapt_exchange_of_type(model->family->type)))
         status = dapt_fail(DAPT_ERROR_UNSUPPORTED,

@@ -296,7 +296,8 @@ static void test_information(void **state) {
     struct outcome o;
     static const char *const commands[] = {"train",    "plan",   "preview", "eval",    "generate",
                                            "tokenize", "verify", "bench",   "devices", "plugins",
-                                           "cache",    "import", "export", "merge", "score", "probe", "report"};
+                                           "cache",    "import", "export",  "merge",   "score",
+                                           "probe",    "report"};
     run_dapt(s, &o, "--version", NULL);
     expect(&o, 0, NULL);
     assert_int_equal(strncmp(o.out, "dapt ", 5), 0);
