@@ -99,7 +99,7 @@ static void add_mean(struct figure *f, size_t r, const char *alone, of_step valu
     add_steps(f, r, label, value, DAPT_PLOT_LINE, window);
 }
 
-// ------------------------------------------------------------------------------------------- sets
+// -------------------------------------------------------------------------------------------- sets
 
 static void add_set(struct figure *f, const struct dapt_run_set *set, const char *label,
                     unsigned style, bool changes) {
@@ -118,7 +118,7 @@ static const char *set_label(struct dapt_page *page, const struct dapt_run_set *
     return label ? label : set->name;
 }
 
-// ------------------------------------------------------------------------------------------- figures
+// ----------------------------------------------------------------------------------------- figures
 
 static void say_loss(struct dapt_html *html, double value) {
     dapt_html_number(html, "%.4f", value);
@@ -276,7 +276,7 @@ void dapt_page_curves(struct dapt_page *page) {
     dapt_html_put(&page->html, "</div>\n");
 }
 
-// ------------------------------------------------------------------------------------------- changes
+// ----------------------------------------------------------------------------------------- changes
 
 static struct dapt_plot_change change_of(struct dapt_page *page, size_t r, size_t i) {
     const struct dapt_run_set *set = &page->runs[r].sets[i];

@@ -92,7 +92,7 @@ void dapt_html_number(struct dapt_html *html, const char *format, double value) 
     }
 }
 
-// ------------------------------------------------------------------------------------------- tables
+// ------------------------------------------------------------------------------------------ tables
 
 void dapt_html_table(struct dapt_html *html, const char *caption) {
     unsigned id = ++html->ids;

@@ -1,4 +1,5 @@
-// The parts of a report. Each writes what its runs have to say, and nothing where they have nothing.
+// The parts of a report. Each writes what its runs have to say, and nothing where they have
+// nothing.
 #ifndef DAPT_REPORT_PAGE_H
 #define DAPT_REPORT_PAGE_H
 #include "report/html.h"

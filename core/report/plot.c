@@ -35,7 +35,7 @@ size_t dapt_plot_thin(struct dapt_plot_point *points, size_t count, size_t colum
     return kept;
 }
 
-// ------------------------------------------------------------------------------------------- drawing
+// ----------------------------------------------------------------------------------------- drawing
 
 struct drawing {
     struct dapt_html *html;
@@ -146,7 +146,7 @@ static void draw(struct dapt_html *html, const struct dapt_plot *plot) {
         if (plot->series[s].count) draw_series(&d, &plot->series[s]);
 }
 
-// ------------------------------------------------------------------------------------------- in words
+// ---------------------------------------------------------------------------------------- in words
 
 static bool is_told(const struct dapt_plot_series *s) {
     return s->look != DAPT_PLOT_FAINT && s->count > 0;

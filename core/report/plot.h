@@ -1,5 +1,5 @@
-// Plots of curves over steps, and of changes with their intervals: inline SVG, a figure each, with a
-// legend and with what it shows in words.
+// Plots of curves over steps, and of changes with their intervals: inline SVG, a figure each, with
+// a legend and with what it shows in words.
 #ifndef DAPT_REPORT_PLOT_H
 #define DAPT_REPORT_PLOT_H
 #include "report/html.h"
@@ -35,7 +35,8 @@ struct dapt_plot {
 // Nothing where no series has a point.
 void dapt_plot_curves(struct dapt_html *html, const struct dapt_plot *plot);
 
-// A row of the plot of changes: a value with its interval. `group`: a heading before it; NULL: none.
+// A row of the plot of changes: a value with its interval. `group`: a heading before it; NULL:
+// none.
 struct dapt_plot_change {
     const char *group, *label;
     unsigned style;

@@ -10,7 +10,7 @@
 
 #define LIMIT (256u << 20)  // bytes of a file beside metrics.jsonl
 
-// ------------------------------------------------------------------------------------------- values
+// ------------------------------------------------------------------------------------------ values
 
 double dapt_run_number(const struct dapt_json *object, const char *name) {
     const struct dapt_json *member = dapt_json_member(object, name);
@@ -300,7 +300,7 @@ static enum dapt_status read_metrics(struct dapt_run *run) {
     return status;
 }
 
-// ------------------------------------------------------------------------------- files besides it
+// -------------------------------------------------------------------------------- files besides it
 
 static void read_file(struct dapt_run *run, const char *name, struct dapt_run_file *file) {
     const char *path = dapt_path_join(&run->arena, run->path, name);
@@ -315,7 +315,8 @@ static double at(const struct dapt_json *columns, const char *name, size_t row) 
     return number;
 }
 
-// The ledger adds what lines of metrics.jsonl lack. Steps that those do not have are of a lost attempt.
+// The ledger adds what lines of metrics.jsonl lack. Steps that those do not have are of a lost
+// attempt.
 static void take_course(struct dapt_run_set *set, const struct dapt_json *course) {
     size_t rows = dapt_json_count(dapt_json_member(course, "step"));
     for (size_t row = 0, k = 0; row < rows && k < set->count; row++) {
@@ -374,7 +375,7 @@ static void look_at_checkpoints(struct dapt_run *run) {
     }
 }
 
-// ------------------------------------------------------------------------------------------ the run
+// ----------------------------------------------------------------------------------------- the run
 
 // Of where it leads: of "." and "..", and behind links.
 static const char *last_part(struct dapt_arena *arena, const char *given) {

@@ -1,6 +1,6 @@
 // What a run's folder says of the run: metrics.jsonl, and beside it config.json, ledger.json,
-// device.json and the marks of checkpoints. All of it may be damaged, of another version, or another
-// person's: what cannot be used is left out, and counted or named.
+// device.json and the marks of checkpoints. All of it may be damaged, of another version, or
+// another person's: what cannot be used is left out, and counted or named.
 #ifndef DAPT_REPORT_RUN_H
 #define DAPT_REPORT_RUN_H
 #include "base/memory.h"
@@ -84,8 +84,8 @@ void dapt_run_free(struct dapt_run *run);  // a zeroed struct is fine
 struct dapt_run_entry dapt_run_first(const struct dapt_run_set *set);
 struct dapt_run_entry dapt_run_last(const struct dapt_run_set *set);
 const struct dapt_run_set *dapt_run_find_set(const struct dapt_run *run, const char *name);
-// The set that the run was for: of role or name "domain", else the one that train.best names, else the
-// first. NULL: there is none.
+// The set that the run was for: of role or name "domain", else the one that train.best names, else
+// the first. NULL: there is none.
 const struct dapt_run_set *dapt_run_domain(const struct dapt_run *run);
 // The last step that was told, of `dapt_run_planned` (0: not known).
 double dapt_run_done(const struct dapt_run *run);

@@ -6,7 +6,7 @@
 
 #include "base/small_text.h"
 
-// ------------------------------------------------------------------------------------------- an axis
+// ----------------------------------------------------------------------------------------- an axis
 
 double dapt_plot_ticks(double low, double high, unsigned wanted) {
     double rough = (high - low) / wanted;
@@ -43,8 +43,8 @@ double dapt_scale_place(const struct dapt_scale *scale, double value) {
            (value - scale->low) / (scale->high - scale->low) * (scale->to - scale->from);
 }
 
-// With as many decimals as tell the ticks apart; counts with a comma at thousands; where digits would be
-// lost among zeros with a power of ten, that of the `largest` tick.
+// With as many decimals as tell the ticks apart; counts with a comma at thousands; where digits
+// would be lost among zeros with a power of ten, that of the `largest` tick.
 static void tick_text(double value, double tick, double largest, char text[48]) {
     double size = fabs(value);
     if (size != 0 && (tick < 1e-3 || tick >= 1e6)) {
@@ -101,7 +101,7 @@ void dapt_plot_swatch(struct dapt_html *html, unsigned style, enum dapt_plot_loo
     dapt_html_put(html, "</svg>");
 }
 
-// ------------------------------------------------------------------------------------------- a figure
+// ---------------------------------------------------------------------------------------- a figure
 
 void dapt_figure_begin(struct dapt_html *html, const char *title, const char *unit) {
     dapt_html_put(html, "<figure class=\"plot\">\n<figcaption><h3>");

@@ -69,7 +69,7 @@ static void put_time(struct dapt_html *html, const char *time) {
     dapt_html_put(html, "</time>");
 }
 
-// ----------------------------------------------------------------------------------------- overview
+// ---------------------------------------------------------------------------------------- overview
 
 static void put_text_of(struct dapt_html *html, const struct dapt_run *run, const char *name) {
     const char *text = dapt_run_text(run->start, name);
@@ -189,7 +189,7 @@ void dapt_page_overview(struct dapt_page *page) {
     dapt_html_table_end(&page->html);
 }
 
-// ------------------------------------------------------------------------------------------- ledger
+// ------------------------------------------------------------------------------------------ ledger
 
 static void put_span(struct dapt_html *html, const struct dapt_run_entry *e) {
     if (!isfinite(e->low) || !isfinite(e->high)) {
@@ -250,11 +250,11 @@ static void put_one_ledger(struct dapt_page *page) {
 
 static void put_compared(struct dapt_html *html, const struct dapt_run_set *set) {
     if (!set) {
-        dapt_html_put(html, "<td class=\"n\">–</td>");
+        dapt_html_put(html, "<td class=\"c\">–</td>");
         return;
     }
     struct dapt_run_entry before = dapt_run_first(set), after = dapt_run_last(set);
-    dapt_html_put(html, "<td class=\"n\"><b>");
+    dapt_html_put(html, "<td class=\"c\"><b>");
     dapt_html_number(html, "%+.4f", after.change);
     dapt_html_put(html, "</b>");
     if (isfinite(after.low)) {
@@ -326,7 +326,7 @@ void dapt_page_ledger(struct dapt_page *page) {
                   masked ? " " : "", masked ? DAPT_MASKED_FIGURES : "");
 }
 
-// --------------------------------------------------------------------------------------------- data
+// -------------------------------------------------------------------------------------------- data
 
 // Passes are told by "domain", or by entry, "domain[0]".
 static void put_passes(struct dapt_html *html, const struct dapt_run *run, const char *corpus) {
@@ -376,7 +376,7 @@ void dapt_page_data(struct dapt_page *page) {
     }
 }
 
-// -------------------------------------------------------------------------- checkpoints, happenings
+// ------------------------------------------------------------------------- checkpoints, happenings
 
 static bool is_named(const char *mark, const char *name) {
     return mark && strcmp(mark, name) == 0;

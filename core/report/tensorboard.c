@@ -14,7 +14,7 @@
 
 #define LONGEST_TAG 512
 
-// ------------------------------------------------------------------------------------------ encoding
+// ---------------------------------------------------------------------------------------- encoding
 
 // CRC-32C, turned and shifted, so that a checksum of data that holds checksums stays a good one.
 static uint32_t checksum(const char *data, size_t length) {
@@ -62,7 +62,7 @@ static char *put_data(char *to, unsigned field, const char *data, size_t length)
     return to + length;
 }
 
-// ------------------------------------------------------------------------------------------- events
+// ------------------------------------------------------------------------------------------ events
 
 struct events {
     struct dapt_string text;

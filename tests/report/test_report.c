@@ -78,7 +78,7 @@ static void test_thin(void **state) {
     assert_int_equal(dapt_plot_thin(points, 150, 100), 150);
 }
 
-// ---------------------------------------------------------------------------------- hostile folders
+// --------------------------------------------------------------------------------- hostile folders
 
 #define ROUNDS 100
 static const char *const files[] = {"metrics.jsonl", "ledger.json", "config.json", "device.json"};
