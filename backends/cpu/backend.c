@@ -30,23 +30,16 @@ static uint64_t machine_memory(void) {
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 }
 
-// What Linux could give without swapping, within the limit of this process.
-static uint64_t free_memory(void) {
-    unsigned long long kib = 0;
-    char line[256];
-    FILE *file = fopen("/proc/meminfo", "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) break;
-    if (file != NULL) fclose(file);
+// Bytes that this process may take (ulimit -v); UINT64_MAX: no limit.
+static uint64_t memory_limit(void) {
     struct rlimit limit;
-    uint64_t bytes = kib > 0 ? (uint64_t)kib * 1024 : machine_memory();
     bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-    return limited && limit.rlim_cur < bytes ? limit.rlim_cur : bytes;
+    return limited ? limit.rlim_cur : UINT64_MAX;
 }
 
-// The first value of a key of /proc/cpuinfo; `text` is unchanged where there is none.
-static void cpuinfo(const char *key, char *text, size_t size) {
-    FILE *file = fopen("/proc/cpuinfo", "r");
+// The first value of a key of a file of /proc; `text` is unchanged where there is none.
+static void read_proc(const char *path, const char *key, char *text, size_t size) {
+    FILE *file = fopen(path, "r");
     if (file == NULL) return;
     char line[256];
     while (fgets(line, sizeof line, file) != NULL) {
@@ -60,12 +53,21 @@ static void cpuinfo(const char *key, char *text, size_t size) {
     fclose(file);
 }
 
+// What Linux could give without swapping, within the limit of this process.
+static uint64_t free_memory(void) {
+    char text[32] = "0";
+    read_proc("/proc/meminfo", "MemAvailable", text, sizeof text);
+    unsigned long long kib = strtoull(text, NULL, 10);
+    uint64_t bytes = kib > 0 ? (uint64_t)kib * 1024 : machine_memory(), limit = memory_limit();
+    return limit < bytes ? limit : bytes;
+}
+
 // From the keys that /proc/cpuinfo has on x86.
 static void name_processor(struct dapt_device_info *info) {
     static const char *const vendors[][2] = {{"GenuineIntel", "Intel"}, {"AuthenticAMD", "AMD"}};
     snprintf(info->name, sizeof info->name, "CPU");
-    cpuinfo("model name", info->name, sizeof info->name);
-    cpuinfo("vendor_id", info->vendor, sizeof info->vendor);
+    read_proc("/proc/cpuinfo", "model name", info->name, sizeof info->name);
+    read_proc("/proc/cpuinfo", "vendor_id", info->vendor, sizeof info->vendor);
     for (int i = 0; i < 2; i++)
         if (strcmp(info->vendor, vendors[i][0]) == 0)
             snprintf(info->vendor, sizeof info->vendor, "%s", vendors[i][1]);
@@ -129,8 +131,8 @@ static void device_close(struct dapt_device *device) {
 // gets none: where the memory of this process is limited, this is checked before.
 #define BLAS_WORKSPACE ((size_t)160 << 20)
 static enum dapt_status check_workspaces(const struct dapt_device *device) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return DAPT_OK;
+    uint64_t limit = memory_limit();
+    if (limit == UINT64_MAX) return DAPT_OK;
     void *all = mmap(NULL, BLAS_WORKSPACE * device->threads, PROT_NONE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (all == MAP_FAILED)
@@ -139,7 +141,7 @@ static enum dapt_status check_workspaces(const struct dapt_device *device) {
             "cpu: the BLAS needs up to %u MiB for %u threads; this process may take "
             "%llu MiB in all (ulimit -v)",
             (unsigned)(BLAS_WORKSPACE >> 20) * device->threads, device->threads,
-            (unsigned long long)(limit.rlim_cur >> 20));
+            (unsigned long long)(limit >> 20));
     munmap(all, BLAS_WORKSPACE * device->threads);
     return DAPT_OK;
 }
@@ -229,13 +231,13 @@ enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t p
 
 // The message tells the memory of the machine or, where it is limited, of this process.
 static enum dapt_status no_memory(const struct dapt_device *device, uint64_t size) {
-    struct rlimit limit;
-    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    uint64_t limit = memory_limit();
+    bool limited = limit != UINT64_MAX;
     return backend_fail(
         device->host, DAPT_ERROR_MEMORY,
         "cpu: no memory for a buffer of %llu bytes; %s %llu MiB, %llu MiB are in other buffers",
         (unsigned long long)size, limited ? "this process may take (ulimit -v)" : "the machine has",
-        (unsigned long long)((limited ? limit.rlim_cur : device->memory) >> 20),
+        (unsigned long long)((limited ? limit : device->memory) >> 20),
         (unsigned long long)(device->used >> 20));
 }
 
