@@ -44,10 +44,9 @@ struct view {
     } data;
     int64_t rows, inner, cols, stride;
     enum dapt_dtype dtype;
-    size_t size;  // bytes of an element
 };
 static inline void *view_at(const struct view *v, int64_t row, int64_t col) {
-    return (uint8_t *)v->data.f + (size_t)(row * v->stride + col) * v->size;
+    return (uint8_t *)v->data.f + (size_t)(row * v->stride + col) * dtype_size(v->dtype);
 }
 
 struct job;

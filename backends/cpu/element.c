@@ -104,7 +104,7 @@ static void copy_task(struct job *job, int64_t task, unsigned thread) {
     struct block b = grid_block(job, task, job->out[0].rows, job->out[0].cols);
     for (int64_t row = b.row; row < b.row_end; row++)
         memcpy(view_at(&job->out[0], row, b.col), view_at(&job->in[0], row, b.col),
-               (size_t)(b.col_end - b.col) * job->out[0].size);
+               (size_t)(b.col_end - b.col) * dtype_size(job->out[0].dtype));
 }
 static void copy_run(struct job *job) {
     run_tasks(job, copy_task);

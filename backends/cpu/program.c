@@ -19,8 +19,7 @@ static struct view resolve(const struct dapt_program *program, struct dapt_buffe
                         .inner = 1,
                         .cols = 1,
                         .stride = tensor->stride,
-                        .dtype = tensor->dtype,
-                        .size = dtype_size(tensor->dtype)};
+                        .dtype = tensor->dtype};
     view.data.f = (float *)(void *)(buffers[tensor->buffer]->data + tensor->offset);
     if (tensor->rank > 1) view.cols = tensor->shape[tensor->rank - 1];
     for (uint32_t d = 1; d + 1 < tensor->rank; d++) view.inner *= tensor->shape[d];
