@@ -85,15 +85,6 @@ static enum dapt_status add_label(struct bench *b, struct dapt_op *op) {
     return op->label ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
-// The operand of a slot of dapt_case_make(), and where the op names its tensor.
-static uint32_t *operand_of(struct dapt_op *op, int slot, const struct dapt_operand **operand) {
-    const struct dapt_op_info *info = dapt_op_info(op->opcode);
-    bool input = slot < DAPT_OP_INPUTS;
-    int i = input ? slot : slot - DAPT_OP_INPUTS;
-    *operand = input ? &info->in[i] : &info->out[i];
-    return input ? &op->inputs[i] : &op->outputs[i];
-}
-
 static enum dapt_status add_case(struct bench *b, const struct dapt_case *c) {
     struct dapt_op *op = &b->ops[b->count++];
     struct dapt_tensor tensors[DAPT_CASE_OPERANDS];
@@ -102,11 +93,11 @@ static enum dapt_status add_case(struct bench *b, const struct dapt_case *c) {
         return dapt_fail(DAPT_ERROR_INTERNAL, "certificate: a case of %s, expected f32",
                          dapt_dtype_name(c->row->dtype));
     dapt_case_make(c, op, tensors);
+    const struct dapt_op_info *info = dapt_op_info(op->opcode);
     for (int slot = 0; slot < DAPT_CASE_OPERANDS && !status; slot++) {
-        const struct dapt_operand *operand;
-        uint32_t *index = operand_of(op, slot, &operand);
+        uint32_t *index = dapt_op_slot(op, slot);
         if (*index == DAPT_NONE) continue;
-        bool gap = c->row->gaps && (operand->flags & DAPT_OPERAND_STRIDED);
+        bool gap = c->row->gaps && (dapt_op_operand(info, slot)->flags & DAPT_OPERAND_STRIDED);
         status = add_tensor(b, tensors[slot], gap, slot < DAPT_OP_INPUTS ? INPUTS : OUTPUTS, index);
     }
     return status ? status : add_label(b, op);
@@ -114,8 +105,7 @@ static enum dapt_status add_case(struct bench *b, const struct dapt_case *c) {
 
 static void fill_case(struct bench *b, struct dapt_op *op, const struct dapt_case *c) {
     for (int slot = 0; slot < DAPT_CASE_OPERANDS; slot++) {
-        const struct dapt_operand *operand;
-        uint32_t index = *operand_of(op, slot, &operand);
+        uint32_t index = *dapt_op_slot(op, slot);
         if (index == DAPT_NONE) continue;
         const struct dapt_tensor *t = &b->tensors[index];
         int64_t count = (int64_t)(dapt_tensor_span(t) / dapt_dtype_size(t->dtype));  // gaps too

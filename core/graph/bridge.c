@@ -1,31 +1,24 @@
 // What a backend lacks: an op that the device does not run with its dtypes is run in float32 between
 // casts of what it reads and writes.
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "graph/ops.h"
 #include "graph/rewrite.h"
 
-#define OPERANDS (DAPT_OP_INPUTS + DAPT_OP_OUTPUTS)
-
 static bool narrow(const struct dapt_tensor *t) {
     return t->dtype == DAPT_F16 || t->dtype == DAPT_BF16;
-}
-
-static uint32_t *operand(struct dapt_op *op, int i) {
-    return i < DAPT_OP_INPUTS ? &op->inputs[i] : &op->outputs[i - DAPT_OP_INPUTS];
 }
 
 // Whether the device runs this op as it stands; or, `widened`, as it is between casts.
 static bool runs(const struct dapt_graph *g, const struct dapt_op *op, bool widened,
                  dapt_graph_supports supports, void *context) {
-    struct dapt_tensor tensors[OPERANDS];
-    struct dapt_buffer_info buffers[OPERANDS];
+    struct dapt_tensor tensors[DAPT_OP_SLOTS];
+    struct dapt_buffer_info buffers[DAPT_OP_SLOTS];
     struct dapt_op alone = *op;
     uint32_t n = 0;
-    for (int i = 0; i < OPERANDS; i++) {
-        uint32_t *at = operand(&alone, i);
+    for (int i = 0; i < DAPT_OP_SLOTS; i++) {
+        uint32_t *at = dapt_op_slot(&alone, i);
         if (*at == DAPT_NONE) continue;
         struct dapt_tensor *t = &tensors[n];
         *t = g->values[*at].tensor;
@@ -54,33 +47,31 @@ bool dapt_graph_runs(const struct dapt_graph *graph, const struct dapt_op *op,
     return runs(graph, op, false, supports, context) || runs(graph, op, true, supports, context);
 }
 
-// "op matmul of layers.0.mlp with a bf16, b f32, c bf16: not supported"
-static enum dapt_status refuse(const struct dapt_graph *g, const struct dapt_op *op) {
-    const struct dapt_op_info *info = dapt_op_info(op->opcode);
+// "op matmul of layers.0.mlp with a bf16, b f32, c bf16: the device does not run it, ..."
+static enum dapt_status refuse(const struct dapt_graph *g, struct dapt_op op) {
+    const struct dapt_op_info *info = dapt_op_info(op.opcode);
     char list[256] = "";
     size_t used = 0;
-    for (int i = 0; i < OPERANDS && used < sizeof list; i++) {
-        struct dapt_op copy = *op;
-        uint32_t v = *operand(&copy, i);
-        const char *name = i < DAPT_OP_INPUTS ? info->in[i].name
-                                              : info->out[i - DAPT_OP_INPUTS].name;
+    for (int i = 0; i < DAPT_OP_SLOTS && used < sizeof list; i++) {
+        uint32_t v = *dapt_op_slot(&op, i);
         if (v == DAPT_NONE) continue;
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s %s", used ? ", " : "", name,
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s %s", used ? ", " : "",
+                                 dapt_op_operand(info, i)->name,
                                  dapt_dtype_name(g->values[v].tensor.dtype));
     }
     return dapt_fail(DAPT_ERROR_UNSUPPORTED,
                      "op %s%s%s with %s: the device does not run it, nor in f32 between casts",
-                     info->name, op->label ? " of " : "", op->label ? op->label : "", list);
+                     info->name, op.label ? " of " : "", op.label ? op.label : "", list);
 }
 
 static enum dapt_status cast(struct dapt_graph *g, struct dapt_op_list *list, dapt_value from,
                              dapt_value to, const struct dapt_op *beside, uint32_t block,
                              dapt_graph_supports supports, void *context) {
     struct dapt_op op = {.opcode = DAPT_OP_CAST, .label = beside->label};
-    for (int i = 0; i < OPERANDS; i++) *operand(&op, i) = DAPT_NONE;
+    for (int i = 0; i < DAPT_OP_SLOTS; i++) *dapt_op_slot(&op, i) = DAPT_NONE;
     op.inputs[0] = from;
     op.outputs[0] = to;
-    if (!runs(g, &op, false, supports, context)) return refuse(g, &op);
+    if (!runs(g, &op, false, supports, context)) return refuse(g, op);
     return dapt_op_list_add(list, &op, block);
 }
 
@@ -89,10 +80,10 @@ static enum dapt_status widen(struct dapt_graph *g, struct dapt_op_list *list, s
                               uint32_t block, dapt_graph_supports supports, void *context) {
     const struct dapt_op_info *info = dapt_op_info(op.opcode);
     dapt_value results[DAPT_OP_OUTPUTS];
-    enum dapt_status status = runs(g, &op, true, supports, context) ? DAPT_OK : refuse(g, &op);
+    enum dapt_status status = runs(g, &op, true, supports, context) ? DAPT_OK : refuse(g, op);
     memcpy(results, op.outputs, sizeof results);
-    for (int i = 0; i < OPERANDS && !status; i++) {
-        uint32_t *at = operand(&op, i), old = *at;
+    for (int i = 0; i < DAPT_OP_SLOTS && !status; i++) {
+        uint32_t *at = dapt_op_slot(&op, i), old = *at;
         if (old == DAPT_NONE || !narrow(&g->values[old].tensor)) continue;
         const struct dapt_tensor t = g->values[old].tensor;
         *at = dapt_graph_new(g, DAPT_BUFFER_WORK, DAPT_F32, t.rank, t.shape);

@@ -58,19 +58,6 @@ static void set_shape(struct dapt_tensor *t, const char *letters, const struct d
     t->stride = t->shape[1] * t->shape[2] * t->shape[3];
 }
 
-// The operand of a slot; *letters: what they are in this op.
-static const struct dapt_operand *operand_of(const struct dapt_op *op, int slot,
-                                             const char **letters) {
-    const struct dapt_op_info *info = dapt_op_info(op->opcode);
-    if (slot < DAPT_OP_INPUTS) {
-        *letters = dapt_op_input_shape(op, (uint32_t)slot);
-        return &info->in[slot];
-    }
-    const struct dapt_operand *operand = &info->out[slot - DAPT_OP_INPUTS];
-    *letters = operand->shape;
-    return operand;
-}
-
 static enum dapt_dtype dtype_of(const struct dapt_case_row *row,
                                 const struct dapt_operand *operand) {
     if (operand->class == DAPT_CLASS_INDEX) return DAPT_I32;
@@ -82,16 +69,14 @@ void dapt_case_make(const struct dapt_case *c, struct dapt_op *op,
                     struct dapt_tensor tensors[DAPT_CASE_OPERANDS]) {
     *op = c->row->op;
     const struct dapt_op_info *info = dapt_op_info(op->opcode);
-    int inputs = (int)dapt_op_input_count(info), outputs = (int)dapt_op_output_count(info);
     for (int slot = 0; slot < DAPT_CASE_OPERANDS; slot++) {
-        bool input = slot < DAPT_OP_INPUTS;
-        int i = input ? slot : slot - DAPT_OP_INPUTS;
-        bool present = i < (input ? inputs : outputs) && !(c->row->absent >> slot & 1);
-        (input ? op->inputs : op->outputs)[i] = present ? (uint32_t)slot : DAPT_NONE;
+        const struct dapt_operand *operand = dapt_op_operand(info, slot);
+        bool present = operand->name && !(c->row->absent >> slot & 1);
+        *dapt_op_slot(op, slot) = present ? (uint32_t)slot : DAPT_NONE;
         tensors[slot] = (struct dapt_tensor){0};
         if (!present) continue;
-        const char *letters;
-        const struct dapt_operand *operand = operand_of(op, slot, &letters);
+        const char *letters = slot < DAPT_OP_INPUTS ? dapt_op_input_shape(op, (uint32_t)slot)
+                                                    : operand->shape;
         set_shape(&tensors[slot], letters, c);
         tensors[slot].dtype = dtype_of(c->row, operand);
         tensors[slot].buffer = (uint32_t)slot;
@@ -179,8 +164,7 @@ static void fill_floats(const struct dapt_case *c, int slot, const char *name, u
 
 void dapt_case_fill(const struct dapt_case *c, int slot, uint64_t stream, int64_t count,
                     void *values) {
-    const char *letters;
-    const struct dapt_operand *operand = operand_of(&c->row->op, slot, &letters);
+    const struct dapt_operand *operand = dapt_op_operand(dapt_op_info(c->row->op.opcode), slot);
     if (operand->class == DAPT_CLASS_INDEX)
         fill_indices(c, operand->name, stream, count, values);
     else

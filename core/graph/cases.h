@@ -46,7 +46,7 @@ struct dapt_case_bench {
 };
 enum dapt_case_family { DAPT_CASE_LLAMA = 1, DAPT_CASE_GPT2 = 2 };
 
-#define DAPT_CASE_OPERANDS (DAPT_OP_INPUTS + DAPT_OP_OUTPUTS)
+#define DAPT_CASE_OPERANDS DAPT_OP_SLOTS
 #define DAPT_CASE_NO_INPUT(i) (1u << (i))
 #define DAPT_CASE_NO_OUTPUT(i) (1u << (DAPT_OP_INPUTS + (i)))
 

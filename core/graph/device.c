@@ -148,13 +148,10 @@ enum dapt_status dapt_program_check(const struct dapt_program *program) {
         const struct dapt_op *op = &program->ops[k];
         enum dapt_status status = dapt_op_check(op, program->tensors, program->tensor_count);
         if (status) return dapt_fail_in(status, "program op %u", k);
-        for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
+        for (int i = 0; i < DAPT_OP_SLOTS; i++) {
             uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
             const struct dapt_op_info *info = dapt_op_info(op->opcode);
-            bool operand = i < DAPT_OP_INPUTS
-                               ? (uint32_t)i < dapt_op_input_count(info)
-                               : (uint32_t)(i - DAPT_OP_INPUTS) < dapt_op_output_count(info);
-            if (!operand || index == DAPT_NONE) continue;
+            if (!dapt_op_operand(info, i)->name || index == DAPT_NONE) continue;
             const struct dapt_tensor *t = &program->tensors[index];
             uint64_t size = t->buffer < program->buffer_count ? program->buffers[t->buffer].size
                                                               : 0;

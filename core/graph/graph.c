@@ -129,7 +129,7 @@ dapt_value dapt_graph_alias(struct dapt_graph *graph, dapt_value value) {
 // checked as a program's ops are, at a cost that does not grow with the graph.
 struct local_op {
     struct dapt_op op;
-    struct dapt_tensor tensors[DAPT_OP_INPUTS + DAPT_OP_OUTPUTS];
+    struct dapt_tensor tensors[DAPT_OP_SLOTS];
     uint32_t count;
 };
 

@@ -99,6 +99,14 @@ uint32_t dapt_op_output_count(const struct dapt_op_info *info) {
     return n;
 }
 
+uint32_t *dapt_op_slot(struct dapt_op *op, int slot) {
+    return slot < DAPT_OP_INPUTS ? &op->inputs[slot] : &op->outputs[slot - DAPT_OP_INPUTS];
+}
+
+const struct dapt_operand *dapt_op_operand(const struct dapt_op_info *info, int slot) {
+    return slot < DAPT_OP_INPUTS ? &info->in[slot] : &info->out[slot - DAPT_OP_INPUTS];
+}
+
 size_t dapt_dtype_size(enum dapt_dtype dtype) {
     static const size_t sizes[DAPT_DTYPE_COUNT] = {
         [DAPT_F32] = 4, [DAPT_F16] = 2, [DAPT_BF16] = 2, [DAPT_I32] = 4};

@@ -55,6 +55,11 @@ struct dapt_op_info {
 const struct dapt_op_info *dapt_op_info(enum dapt_opcode opcode);
 uint32_t dapt_op_input_count(const struct dapt_op_info *info);
 uint32_t dapt_op_output_count(const struct dapt_op_info *info);
+// Operands by slot: the inputs, then the outputs.
+#define DAPT_OP_SLOTS (DAPT_OP_INPUTS + DAPT_OP_OUTPUTS)
+uint32_t *dapt_op_slot(struct dapt_op *op, int slot);  // where the op names its tensor
+// The operand's row; without a name where the op has none in that slot.
+const struct dapt_operand *dapt_op_operand(const struct dapt_op_info *info, int slot);
 // The letters of inputs[i], as the op's transposes turn them.
 const char *dapt_op_input_shape(const struct dapt_op *op, uint32_t i);
 
