@@ -188,7 +188,7 @@ static double compare_output(const struct dapt_tensor *t, const uint8_t *ours,
                              const uint8_t *theirs, const uint8_t *before) {
     const float *a = (const float *)(const void *)(ours + t->offset),
                 *b = (const float *)(const void *)(theirs + t->offset);
-    int64_t dense = t->shape[1] * t->shape[2] * t->shape[3], finite = 0;
+    int64_t dense = dapt_tensor_row(t), finite = 0;
     double squares = 0, error = 0;
     for (int64_t r = 0; r < t->shape[0]; r++) {
         for (int64_t i = 0; i < dense; i++) {

@@ -27,7 +27,7 @@ static bool runs(const struct dapt_graph *g, const struct dapt_op *op, bool wide
         if (widened && narrow(t)) {
             t->dtype = DAPT_F32;
             t->offset = 0;
-            t->stride = t->shape[1] * t->shape[2] * t->shape[3];
+            t->stride = dapt_tensor_row(t);
             buffers[n] = (struct dapt_buffer_info){DAPT_BUFFER_WORK, dapt_tensor_span(t)};
         }
         t->buffer = n;

@@ -55,7 +55,7 @@ static void set_shape(struct dapt_tensor *t, const char *letters, const struct d
         if (letters[0] == '=') letters = "NCHD";
         for (; *letters; letters++) add_dimension(t, letter(c, *letters));
     }
-    t->stride = t->shape[1] * t->shape[2] * t->shape[3];
+    t->stride = dapt_tensor_row(t);
 }
 
 static enum dapt_dtype dtype_of(const struct dapt_case_row *row,

@@ -111,7 +111,7 @@ dapt_value dapt_graph_reshape(struct dapt_graph *graph, dapt_value value, uint32
     for (uint32_t i = 0; i < DAPT_MAX_RANK; i++) t->shape[i] = i < rank ? shape[i] : 1;
     if (dapt_tensor_count(t) != dapt_tensor_count(&old) || (!dense && t->shape[0] != old.shape[0]))
         return fail(graph, dapt_fail(DAPT_ERROR_INTERNAL, "graph: reshape to another size"));
-    if (dense) t->stride = t->shape[1] * t->shape[2] * t->shape[3];
+    if (dense) t->stride = dapt_tensor_row(t);
     info.parent = value;
     info.name = NULL;
     return add_value(graph, &info);

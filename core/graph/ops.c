@@ -130,26 +130,26 @@ enum dapt_dtype dapt_precision_dtype(enum dapt_precision precision, enum dapt_op
                                           : DAPT_F32;
 }
 
-// Elements of one index of dimension 0.
-static int64_t row_count(const struct dapt_tensor *t) {
+int64_t dapt_tensor_row(const struct dapt_tensor *t) {
     return t->shape[1] * t->shape[2] * t->shape[3];
 }
 
 int64_t dapt_tensor_count(const struct dapt_tensor *t) {
-    return t->shape[0] * row_count(t);
+    return t->shape[0] * dapt_tensor_row(t);
 }
 
 uint64_t dapt_tensor_span(const struct dapt_tensor *t) {
-    return (uint64_t)((t->shape[0] - 1) * t->stride + row_count(t)) * dapt_dtype_size(t->dtype);
+    return (uint64_t)((t->shape[0] - 1) * t->stride + dapt_tensor_row(t)) *
+           dapt_dtype_size(t->dtype);
 }
 
 bool dapt_tensor_dense(const struct dapt_tensor *t) {
-    return t->shape[0] == 1 || t->stride == row_count(t);
+    return t->shape[0] == 1 || t->stride == dapt_tensor_row(t);
 }
 
 bool dapt_tensor_same(const struct dapt_tensor *a, const struct dapt_tensor *b) {
     return a->buffer == b->buffer && a->offset == b->offset && a->dtype == b->dtype &&
-           a->shape[0] == b->shape[0] && row_count(a) == row_count(b) &&
+           a->shape[0] == b->shape[0] && dapt_tensor_row(a) == dapt_tensor_row(b) &&
            (a->shape[0] == 1 || a->stride == b->stride);
 }
 
@@ -163,8 +163,8 @@ bool dapt_tensor_overlap(const struct dapt_tensor *a, const struct dapt_tensor *
     int64_t step = a->stride * (int64_t)dapt_dtype_size(a->dtype);
     int64_t d = ((int64_t)b->offset - (int64_t)a->offset) % step;
     if (d < 0) d += step;
-    int64_t wide_a = row_count(a) * (int64_t)dapt_dtype_size(a->dtype),
-            wide_b = row_count(b) * (int64_t)dapt_dtype_size(b->dtype);
+    int64_t wide_a = dapt_tensor_row(a) * (int64_t)dapt_dtype_size(a->dtype),
+            wide_b = dapt_tensor_row(b) * (int64_t)dapt_dtype_size(b->dtype);
     return !(d >= wide_a && d + wide_b <= step);
 }
 
@@ -241,7 +241,7 @@ static enum dapt_status check_operand(const struct dapt_op *op, const struct dap
         if (t->shape[i] < 1 || t->shape[i] > INT32_MAX || (i >= t->rank && t->shape[i] != 1))
             return fail_operand(op, operand, "has an impossible shape");
     // In this order: what comes behind can't overflow.
-    if (t->shape[1] * t->shape[2] > INT32_MAX || t->stride < row_count(t) ||
+    if (t->shape[1] * t->shape[2] > INT32_MAX || t->stride < dapt_tensor_row(t) ||
         t->stride > INT32_MAX * (int64_t)4 || (double)t->shape[0] * (double)t->stride > 1e15)
         return fail_operand(op, operand, "has an impossible shape or stride");
     const char *wrong = wrong_dtype(operand, t, binding);

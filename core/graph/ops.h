@@ -64,6 +64,7 @@ const struct dapt_operand *dapt_op_operand(const struct dapt_op_info *info, int 
 const char *dapt_op_input_shape(const struct dapt_op *op, uint32_t i);
 
 int64_t dapt_tensor_count(const struct dapt_tensor *tensor);  // elements
+int64_t dapt_tensor_row(const struct dapt_tensor *tensor);    // of one index of dimension 0
 // Bytes from its first to behind its last element.
 uint64_t dapt_tensor_span(const struct dapt_tensor *tensor);
 bool dapt_tensor_dense(const struct dapt_tensor *tensor);

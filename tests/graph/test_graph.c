@@ -98,7 +98,7 @@ static void check_plan(struct dapt_graph *g) {
                 const struct dapt_storage *s = &g->storages[t->buffer];
                 if (s->role != DAPT_BUFFER_WORK) continue;
                 int64_t units = (int64_t)dapt_dtype_size(t->dtype) / UNIT,
-                        row = t->shape[1] * t->shape[2] * t->shape[3] * units;
+                        row = dapt_tensor_row(t) * units;
                 for (int64_t r = 0; r < t->shape[0]; r++)
                     for (int64_t c = 0; c < row; c++) {
                         size_t at = t->offset / UNIT + (size_t)(r * t->stride * units + c);

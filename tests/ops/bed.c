@@ -316,8 +316,7 @@ static void check_guards(const struct bed *bed, const struct layout *l,
 
 // The floats of an output, dense; the caller's to free.
 static float *read_output(const struct dapt_tensor *t, const uint8_t *buffer) {
-    int64_t length = t->shape[1] * t->shape[2] * t->shape[3],
-            element = (int64_t)dapt_dtype_size(t->dtype);
+    int64_t length = dapt_tensor_row(t), element = (int64_t)dapt_dtype_size(t->dtype);
     float *values = malloc((size_t)(t->shape[0] * length) * sizeof *values);
     assert_non_null(values);
     for (int64_t row = 0; row < t->shape[0]; row++) {
