@@ -175,7 +175,6 @@ static void adopt(struct state *s, dapt_value v, dapt_value y) {
 typedef void (*rule)(struct state *s, const struct dapt_op *op, dapt_value dy);
 
 static void embed(struct state *s, const struct dapt_op *op, dapt_value dy) {
-    if (!s->g->values[op->inputs[0]].gradient) return;
     struct dapt_op d = {.opcode = DAPT_OP_EMBED_GRAD, .inputs = {dy, op->inputs[1]}};
     d.outputs[0] = target(s, op->inputs[0], 0, &d.accumulate);
     dapt_graph_op(s->g, &d);
