@@ -143,7 +143,7 @@ bool dapt_device_supports(struct dapt_device_handle *device, const struct dapt_p
     return device->backend->supports(device->device, program, op);
 }
 
-enum dapt_status dapt_program_check(const struct dapt_program *program) {
+static enum dapt_status check_program(const struct dapt_program *program) {
     for (uint32_t k = 0; k < program->op_count; k++) {
         const struct dapt_op *op = &program->ops[k];
         enum dapt_status status = dapt_op_check(op, program->tensors, program->tensor_count);
@@ -171,7 +171,7 @@ enum dapt_status dapt_program_compile(struct dapt_device_handle *device,
                                       struct dapt_buffer_handle *const *buffers,
                                       struct dapt_executable_handle **executable) {
     *executable = NULL;
-    enum dapt_status status = dapt_program_check(program);
+    enum dapt_status status = check_program(program);
     if (status) return status;
     struct dapt_buffer **raw = dapt_alloc(program->buffer_count, sizeof *raw);
     struct dapt_executable_handle *e = dapt_alloc(1, sizeof *e);

@@ -27,8 +27,9 @@ uint64_t dapt_buffer_size(const struct dapt_buffer_handle *buffer);
 
 bool dapt_device_supports(struct dapt_device_handle *device, const struct dapt_program *program,
                           const struct dapt_op *op);
-// Checks the whole program (op table, ranges, overlaps, buffer sizes), then compiles it. `buffers`:
-// one for each of the program's; NULL where the program's size is 0.
+// Checks the whole program (op table, ranges, overlaps, buffer sizes), then compiles it; errors name
+// op (label), operand, and what was expected. `buffers`: one for each of the program's; NULL where
+// the program's size is 0.
 enum dapt_status dapt_program_compile(struct dapt_device_handle *device,
                                       const struct dapt_program *program,
                                       struct dapt_buffer_handle *const *buffers,
@@ -39,6 +40,4 @@ enum dapt_status dapt_device_wait(struct dapt_device_handle *device, double time
 // Nanoseconds by op of the last run; DAPT_ERROR_UNSUPPORTED where the backend has no clocks.
 enum dapt_status dapt_program_timings(struct dapt_executable_handle *executable,
                                       uint64_t *nanoseconds, uint32_t count);
-// The check alone: errors name op (label), operand, and what was expected.
-enum dapt_status dapt_program_check(const struct dapt_program *program);
 #endif

@@ -29,7 +29,7 @@ static double gelu_tanh_inner(double x) {
     return sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x);
 }
 
-double reference_activate(enum dapt_activation kind, double x) {
+static double activate(enum dapt_activation kind, double x) {
     switch (kind) {
     case DAPT_ACT_GELU: return x * normal(x);
     case DAPT_ACT_GELU_TANH: return 0.5 * x * (1 + tanh(gelu_tanh_inner(x)));
@@ -97,7 +97,7 @@ static void matmul(const struct dapt_op *op, tensor *in, tensor *out) {
             for (int64_t r = 0; r < k; r++)
                 sum += round_to(in[0].v[ta ? r * m + i : i * k + r], operands) *
                        round_to(in[1].v[tb ? j * k + r : r * n + j], operands);
-            sum = reference_activate(op->u.matmul.activation, sum);
+            sum = activate(op->u.matmul.activation, sum);
             if (in[3].v != NULL) sum += in[3].v[i * n + j];
             put(op, 0, &out[0].v[i * n + j], sum);
         }
@@ -282,12 +282,12 @@ static void element(const struct dapt_op *op, tensor *in, tensor *out) {
         double a = in[0].v != NULL ? in[0].v[i] : 0, b = in[1].v != NULL ? in[1].v[i] : 0,
                *y = &out[0].v[i];
         switch (op->opcode) {
-        case DAPT_OP_ACTIVATE: *y = reference_activate(kind, a); break;
+        case DAPT_OP_ACTIVATE: *y = activate(kind, a); break;
         case DAPT_OP_ACTIVATE_GRAD: *y = a * activate_slope(kind, b); break;
-        case DAPT_OP_GATE: *y = reference_activate(kind, a) * b; break;
+        case DAPT_OP_GATE: *y = activate(kind, a) * b; break;
         case DAPT_OP_GATE_GRAD:
             *y = a * in[2].v[i] * activate_slope(kind, b);
-            out[1].v[i] = a * reference_activate(kind, b);
+            out[1].v[i] = a * activate(kind, b);
             break;
         case DAPT_OP_ADD: *y = a + b; break;
         case DAPT_OP_SCALE:

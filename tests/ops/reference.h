@@ -16,6 +16,4 @@ struct reference_tensor {
 // parts of it.
 void reference_run(const struct dapt_op *op, const struct reference_tensor *in,
                    const struct reference_tensor *out);
-
-double reference_activate(enum dapt_activation kind, double x);
 #endif
