@@ -7,7 +7,7 @@ golden.safetensors (logits, loss, gradients, losses of six AdamW steps) and gold
 """
 import json, os, sys
 import torch, transformers
-from safetensors.torch import save_file
+import goldens
 
 SIZES = dict(vocab_size=40, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=36,
              max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -34,7 +34,6 @@ OLDER = {"smollm3_window": dict(layer_types=None), "gemma2_capped": dict(layer_t
          "gemma3_local": dict(layer_types=None, rope_parameters=None, _sliding_window_pattern=None, sliding_window_pattern=2,
                               rope_theta=700.0, rope_local_base_freq=20.0, rope_scaling=dict(rope_type="linear", factor=4.0))}
 MASKED = {"bert", "roberta"}  # trained to predict hidden tokens, here the vocabulary's last
-OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
 
 def write(folder, number, model_type, settings, older):
     torch.manual_seed(number)
@@ -57,25 +56,7 @@ def write(folder, number, model_type, settings, older):
         hidden = torch.rand(ids.shape) < 0.3
         labels[~hidden] = -100
         ids[hidden] = SIZES["vocab_size"] - 1
-    run = lambda: model(input_ids=ids, labels=labels)
-    result = run()
-    result.loss.backward()
-    golden = {"input_ids": ids, "labels": labels, "logits": result.logits.detach().contiguous(),
-              "loss": result.loss.detach().reshape(1)}
-    golden |= {"grad." + n: p.grad.clone().contiguous() for n, p in model.named_parameters() if p.grad is not None}
-    optimizer, losses = torch.optim.AdamW(model.parameters(), **OPTIMIZER), []
-    for _ in range(6):
-        optimizer.zero_grad()
-        loss = run().loss
-        losses.append(loss.item())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    golden["losses"] = torch.tensor(losses)
-    save_file(golden, os.path.join(folder, "golden.safetensors"))
-    with open(os.path.join(folder, "golden.json"), "w") as f:
-        json.dump(dict(kind="masked" if masked else "causal", optimizer=dict(name="adamw", decay="every parameter", clip_grad_norm=1.0, **OPTIMIZER),
-                       torch=torch.__version__, transformers=transformers.__version__), f, indent=1)
+    goldens.write(folder, model, ids, labels, masked)
     extra = os.path.join(folder, "generation_config.json")
     if os.path.exists(extra): os.remove(extra)
 

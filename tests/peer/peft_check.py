@@ -9,7 +9,7 @@ Needs torch, transformers, peft, safetensors. float32, CPU.
 """
 import copy, json, os, shutil, sys
 import torch, transformers, peft
-from safetensors.torch import save_file
+import goldens
 
 SIZES = dict(vocab_size=264, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=36,
              max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -24,7 +24,6 @@ MODELS = {
     "gpt_neox": ("gpt_neox", dict(rotary_pct=0.5), dict(r=4, target_modules="all-linear")),
     "bert": ("bert", dict(type_vocab_size=2), dict(r=4, target_modules=["query", "value", "intermediate.dense", "attention.output.dense"])),
 }
-OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
 
 def auto(model_type): return transformers.AutoModelForMaskedLM if model_type == "bert" else transformers.AutoModelForCausalLM
 
@@ -34,25 +33,7 @@ def add_goldens(folder, model, masked):
     labels = ids.clone()
     if masked: labels[torch.rand(ids.shape) > 0.3] = -100
     for n, p in model.named_parameters(): p.requires_grad_(".lora_" in n)
-    run = lambda: model(input_ids=ids, labels=labels)
-    result = run()
-    result.loss.backward()
-    golden = {"input_ids": ids, "labels": labels, "logits": result.logits.detach().contiguous(), "loss": result.loss.detach().reshape(1)}
-    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    golden |= {"grad." + n.removeprefix("base_model.model.").replace(".default", ""): p.grad.clone().contiguous() for n, p in trained}
-    optimizer, losses = torch.optim.AdamW([p for _, p in trained], **OPTIMIZER), []
-    for _ in range(6):
-        optimizer.zero_grad()
-        loss = run().loss
-        losses.append(loss.item())
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for _, p in trained], 1.0)
-        optimizer.step()
-    golden["losses"] = torch.tensor(losses)
-    save_file(golden, os.path.join(folder, "golden.safetensors"))
-    with open(os.path.join(folder, "golden.json"), "w") as f:
-        json.dump(dict(kind="masked" if masked else "causal", optimizer=dict(name="adamw", decay="every parameter", clip_grad_norm=1.0, **OPTIMIZER),
-                       torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__), f, indent=1)
+    goldens.write(folder, model, ids, labels, masked, lambda name: name.removeprefix("base_model.model.").replace(".default", ""), peft=peft.__version__)
 
 def make(folder, number, model_type, settings, lora):
     torch.manual_seed(number)

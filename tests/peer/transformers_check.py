@@ -8,12 +8,10 @@ usage: transformers_check.py make CHECKPOINT OUT TEXT   writes OUT: the checkpoi
                                                         of an encoder no greedy.txt, and TEXT is not looked at
 Needs torch, transformers, safetensors. float32, CPU.
 """
-import json, os, shutil, sys
-import torch, transformers
-from safetensors.torch import save_file
+import os, shutil, sys
+import torch
+import goldens
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
-
-OPTIMIZER = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
 
 def greedy_batch(model, checkpoint, out, text):
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
@@ -41,19 +39,8 @@ def make(checkpoint, out, text):
     if wrong: sys.exit(f"{checkpoint}: transformers complains: {wrong}")
     model.eval()
     batch, labels = masked_batch(model) if masked else greedy_batch(model, checkpoint, out, text)
-    result = model(input_ids=batch, labels=labels); result.loss.backward()
-    golden = {"input_ids": batch, "labels": labels, "logits": result.logits.detach().contiguous(), "loss": result.loss.detach().reshape(1)}
-    for name, p in model.named_parameters():
-        if p.grad is not None: golden["grad." + name] = p.grad.detach().clone().contiguous()
-    optimizer, losses = torch.optim.AdamW(model.parameters(), **OPTIMIZER), []
-    for _ in range(6):
-        optimizer.zero_grad(); loss = model(input_ids=batch, labels=labels).loss; losses.append(loss.item()); loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0); optimizer.step()
-    golden["losses"] = torch.tensor(losses)
-    save_file(golden, os.path.join(out, "golden.safetensors"))
-    json.dump(dict(kind="masked" if masked else "causal", optimizer=dict(name="adamw", decay="every parameter", clip_grad_norm=1.0, **OPTIMIZER), torch=torch.__version__,
-                   transformers=transformers.__version__), open(os.path.join(out, "golden.json"), "w"), indent=1)
-    print(f"{type(model).__name__}: loss {result.loss.item():.6f}")
+    loss = goldens.write(out, model, batch, labels, masked)
+    print(f"{type(model).__name__}: loss {loss:.6f}")
 
 if __name__ == "__main__":
     if len(sys.argv) != 5 or sys.argv[1] != "make": sys.exit(__doc__)
