@@ -70,15 +70,17 @@ dapt_value dapt_graph_alias(struct dapt_graph *graph, dapt_value value);
 // Adds an operation whose outputs exist. Operands are checked against the op table; a failure is kept
 // in graph->status.
 void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op);
-// Adds an operation and makes its outputs, all that are not optional, from its inputs and attributes:
-// shapes by the letters of the op table, dtypes by the class of each operand and the graph's precision (in the result buffer float32). Gives outputs[0], which lies in `role`; the others are work.
+// Adds an operation and makes its outputs, all that are not optional, from its inputs and
+// attributes: shapes by the letters of the op table, dtypes by the class of each operand and the
+// graph's precision (in the result buffer float32). Gives outputs[0], which lies in `role`; the
+// others are work.
 dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
                            const struct dapt_op *op);
 const struct dapt_tensor *dapt_graph_tensor(const struct dapt_graph *graph, dapt_value value);
 
 // The gradient of `loss` (an LM_LOSS output; d objective / d loss = `seed` [1] for every scored
-// row) with respect to every PARAM value, written to the GRAD role at the parameter's own offset; parameters
-// in the FROZEN role have none, and where nothing below is trained the walk ends.
+// row) with respect to every PARAM value, written to the GRAD role at the parameter's own offset;
+// parameters in the FROZEN role have none, and where nothing below is trained the walk ends.
 // `accumulate`: added to what is there. Reverse mode over the op list; each op's rule stands in
 // autodiff.c's table.
 enum dapt_status dapt_graph_autodiff(struct dapt_graph *graph, dapt_value loss, dapt_value seed,
