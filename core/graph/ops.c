@@ -208,6 +208,10 @@ static enum dapt_status fail_operand(const struct dapt_op *op, const struct dapt
                      operand->shape, what);
 }
 
+static bool is_float(enum dapt_dtype dtype) {
+    return dtype == DAPT_F32 || dtype == DAPT_F16 || dtype == DAPT_BF16;
+}
+
 // What is wrong with the dtype of an operand; NULL: nothing.
 static const char *wrong_dtype(const struct dapt_operand *operand, const struct dapt_tensor *t,
                                struct binding *b) {
@@ -217,8 +221,7 @@ static const char *wrong_dtype(const struct dapt_operand *operand, const struct 
     case DAPT_CLASS_WEIGHT: break;
     default: return t->dtype == DAPT_F32 ? NULL : "must be f32";
     }
-    if (t->dtype != DAPT_F32 && t->dtype != DAPT_F16 && t->dtype != DAPT_BF16)
-        return "must be a float type";
+    if (!is_float(t->dtype)) return "must be a float type";
     if (operand->class == DAPT_CLASS_WEIGHT || (operand->flags & MIX)) return NULL;
     if (!b->activation) b->activation = t;
     return b->activation->dtype == t->dtype ? NULL
@@ -288,8 +291,7 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
             (op->inputs[3] != DAPT_NONE || op->u.matmul.activation != DAPT_ACT_NONE))
             return fail_operand(op, &info->out[0],
                                 "accumulates, so it takes no residual or activation");
-        if (op->u.matmul.operands != DAPT_F32 && op->u.matmul.operands != DAPT_F16 &&
-            op->u.matmul.operands != DAPT_BF16)
+        if (!is_float(op->u.matmul.operands))
             return fail_operand(op, &info->in[0], "would be rounded to what is no float type");
         break;
     case DAPT_OP_ADAMW:
