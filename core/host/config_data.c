@@ -1,5 +1,4 @@
 // Texts in a configuration: where documents come from, the sets that are scored, and what they may cost.
-#include <stdio.h>
 #include <string.h>
 
 #include "host/config_forms.h"

@@ -1,7 +1,6 @@
 // Weights between Hugging Face folders and the flat buffer. What a file calls a tensor is kept: a
 // checkpoint is written with the names, the order, the types and the sharding of the folder that
 // the model came from, as they were when it was opened for training.
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,12 +66,13 @@ const struct dapt_parameter *dapt_weights_find(const struct dapt_model *m, const
     return NULL;
 }
 
-const struct dapt_parameter *dapt_model_find(const struct dapt_model *m, const char *name) {
-    return dapt_weights_find(m, name, dapt_weights_own(m));
+// Parameters from the first on that are the model's own, not its adapters'.
+static size_t own_count(const struct dapt_model *m) {
+    return m->adapters ? m->adapters->first : m->parameter_count;
 }
 
-size_t dapt_weights_own(const struct dapt_model *m) {
-    return m->adapters ? m->adapters->first : m->parameter_count;
+const struct dapt_parameter *dapt_model_find(const struct dapt_model *m, const char *name) {
+    return dapt_weights_find(m, name, own_count(m));
 }
 
 bool dapt_weights_written(const struct dapt_model *m, const struct dapt_parameter *p) {
@@ -187,7 +187,7 @@ static enum dapt_status take_tensors(const struct dapt_model *model, const char 
             status = dapt_weights_take(p, t, piece, put, context);
         source[p - model->parameters] = t;
     }
-    for (size_t i = 0; !status && i < dapt_weights_own(model); i++) {
+    for (size_t i = 0; !status && i < own_count(model); i++) {
         if (!source[i])
             status = dapt_fail(
                 DAPT_ERROR_INVALID,
@@ -223,7 +223,7 @@ enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
     enum dapt_status status = DAPT_OK;
     float *piece = dapt_alloc_aligned(PIECE, sizeof *piece);
     if (!piece) return DAPT_ERROR_MEMORY;
-    for (size_t i = model->folder ? dapt_weights_own(model) : 0;
+    for (size_t i = model->folder ? own_count(model) : 0;
          i < model->parameter_count && !status; i++) {
         const struct dapt_parameter *p = &model->parameters[i];
         for (uint64_t at = 0; at < p->count && !status; at += PIECE) {
@@ -365,7 +365,7 @@ enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer
     enum dapt_status status = o->written ? DAPT_OK : DAPT_ERROR_MEMORY;
     if (!tokenizer_folder) tokenizer_folder = model->folder;
     if (!status) status = model->folder ? keep_tensors(model, o) : keep_new(model, o);
-    for (size_t i = dapt_weights_own(model); !status && i < model->parameter_count; i++)
+    for (size_t i = own_count(model); !status && i < model->parameter_count; i++)
         o->written[i] = save_dtypes[dtype].dtype;  // the base's dtype is no matter of adapters
     if (!status && model->folder) status = keep_file(model->folder, 0, o);
     for (size_t i = 1; !status && tokenizer_folder && i < FILES; i++)
