@@ -210,7 +210,7 @@ static size_t adapted_slot(const struct dapt_model *m, const struct dapt_file_te
     if (stem < 0 || stem > 480) return DAPT_NONE;
     snprintf(name, sizeof name, "%.*s.weight", stem, inner_name(t));
     const struct dapt_parameter *w = dapt_weights_find(m, name, m->parameter_count);
-    for (size_t i = DAPT_SLOT_COUNT; w && i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++)
+    for (size_t i = DAPT_SLOT_COUNT; w && i < dapt_slots_count(m); i++)
         if (m->slots[i] == (uint32_t)(w - m->parameters)) return w->rank == 2 ? i : DAPT_NONE;
     return DAPT_NONE;
 }
@@ -258,7 +258,7 @@ static enum dapt_status add_adapters(struct dapt_model *m, const char *folder,
     struct dapt_safetensors *file = NULL;
     struct dapt_lora lora;
     size_t embeddings = 0;
-    bool *targets = dapt_arena_alloc(&arena, ((size_t)m->layers + 1) * DAPT_SLOT_COUNT);
+    bool *targets = dapt_arena_alloc(&arena, dapt_slots_count(m));
     enum dapt_status status = targets ? read_config(config, m, &lora) : DAPT_ERROR_MEMORY;
     if (!status) status = open_tensors(folder, &file);
     if (!status) status = read_targets(m, file, targets, &embeddings);
@@ -362,10 +362,10 @@ static bool adapted(const struct dapt_model *m, size_t slot) {
     return m->adapters->a[slot] != DAPT_NONE;
 }
 
-// Whether the module's name has an end that is one of those with adapters in the first `slots`.
+// Whether the module's name has an end that is one of those with adapters.
 static bool end_matches(const struct dapt_model *m, const char *name) {
     size_t length = (size_t)module_length(name);
-    for (size_t i = DAPT_SLOT_COUNT; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
+    for (size_t i = DAPT_SLOT_COUNT; i < dapt_slots_count(m); i++) {
         if (!adapted(m, i)) continue;
         const char *end = module_end(m, i);
         size_t tail = (size_t)module_length(end);
@@ -378,7 +378,7 @@ static bool end_matches(const struct dapt_model *m, const char *name) {
 
 // Whether ends of names alone say which matrices have adapters.
 static bool ends_suffice(const struct dapt_model *m) {
-    for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++)
+    for (size_t i = 0; i < dapt_slots_count(m); i++)
         if (m->slots[i] != DAPT_NONE &&
             adapted(m, i) != end_matches(m, m->parameters[m->slots[i]].name))
             return false;

@@ -10,6 +10,7 @@
 #include "format/gguf.h"
 #include "model/exchange.h"
 #include "model/exchange_table.h"
+#include "model/slots.h"
 
 #define EXTRA 2  // tensors that stand for keys of config.json
 
@@ -277,7 +278,7 @@ static enum dapt_status list_tensors(struct export *ex) {
                                                             .type = dapt_block_type_named("F32"),
                                                             .rank = 1,
                                                             .shape = {ex->extras[i].count}};
-    for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT && !status; i++)
+    for (size_t i = 0; i < dapt_slots_count(m) && !status; i++)
         if (m->slots[i] != DAPT_NONE)
             status = add_tensor(ex, (enum dapt_slot)(i % DAPT_SLOT_COUNT),
                                 (uint32_t)(i / DAPT_SLOT_COUNT) - (i >= DAPT_SLOT_COUNT),

@@ -10,6 +10,7 @@
 #include "format/gguf.h"
 #include "model/exchange.h"
 #include "model/exchange_table.h"
+#include "model/slots.h"
 
 #define PIECE ((uint64_t)1 << 18)  // elements at a time
 
@@ -128,7 +129,7 @@ static enum dapt_status match(struct import *im, struct filling *f, enum dapt_sl
 // A tensor for each parameter, a parameter for each tensor.
 static enum dapt_status match_all(struct import *im, struct filling *f) {
     enum dapt_status status = DAPT_OK;
-    for (size_t i = 0; i < ((size_t)f->model->layers + 1) * DAPT_SLOT_COUNT && !status; i++)
+    for (size_t i = 0; i < dapt_slots_count(f->model) && !status; i++)
         if (f->model->slots[i] != DAPT_NONE)
             status = match(im, f, (enum dapt_slot)(i % DAPT_SLOT_COUNT),
                            (uint32_t)(i / DAPT_SLOT_COUNT) - (i >= DAPT_SLOT_COUNT),
