@@ -85,6 +85,16 @@ const char *dapt_weights_head(const struct dapt_model *m, struct dapt_arena *are
                              m->family->names[DAPT_SLOT_HEAD]);
 }
 
+enum dapt_status dapt_flat_put(void *flat, uint64_t offset, const float *values, uint64_t count) {
+    memcpy((float *)flat + offset, values, count * sizeof *values);
+    return DAPT_OK;
+}
+
+enum dapt_status dapt_flat_get(void *flat, uint64_t offset, float *values, uint64_t count) {
+    memcpy(values, (const float *)flat + offset, count * sizeof *values);
+    return DAPT_OK;
+}
+
 static enum dapt_status check_shape(const struct dapt_parameter *p,
                                     const struct dapt_file_tensor *t) {
     bool same = p->rank == t->rank && p->shape[0] == t->shape[0] &&
@@ -223,8 +233,8 @@ enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
     enum dapt_status status = DAPT_OK;
     float *piece = dapt_alloc_aligned(PIECE, sizeof *piece);
     if (!piece) return DAPT_ERROR_MEMORY;
-    for (size_t i = model->folder ? own_count(model) : 0;
-         i < model->parameter_count && !status; i++) {
+    for (size_t i = model->folder ? own_count(model) : 0; i < model->parameter_count && !status;
+         i++) {
         const struct dapt_parameter *p = &model->parameters[i];
         for (uint64_t at = 0; at < p->count && !status; at += PIECE) {
             uint64_t n = p->count - at < PIECE ? p->count - at : PIECE;
