@@ -13,11 +13,6 @@
 #define A_END ".lora_A.weight"
 #define B_END ".lora_B.weight"
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), e = strlen(end);
-    return n >= e && strcmp(text + n - e, end) == 0;
-}
-
 static bool holds(const char *folder, const char *file) {
     struct dapt_arena arena = {0};
     char *path = dapt_path_join(&arena, folder, file);
@@ -227,7 +222,7 @@ static enum dapt_status read_targets(const struct dapt_model *m,
                                      size_t *embeddings) {
     for (size_t i = 0; i < dapt_safetensors_count(file); i++) {
         const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
-        bool part = ends_with(t->name, A_END) || ends_with(t->name, B_END);
+        bool part = dapt_weights_ends(t->name, A_END) || dapt_weights_ends(t->name, B_END);
         size_t slot = part ? adapted_slot(m, t) : DAPT_NONE;
         if (slot != DAPT_NONE)
             targets[slot] = true;
@@ -349,7 +344,7 @@ enum dapt_status dapt_adapters_load(const struct dapt_model *m, const char *fold
 
 // The name of a module: that of its weight without the end.
 static int module_length(const char *name) {
-    return (int)(strlen(name) - (ends_with(name, ".weight") ? strlen(".weight") : 0));
+    return (int)(strlen(name) - (dapt_weights_ends(name, ".weight") ? strlen(".weight") : 0));
 }
 
 // What comes behind the layer's number in the name of a module: the same in all layers.

@@ -15,21 +15,21 @@
 
 #define PIECE DAPT_WEIGHTS_PIECE
 
-static bool ends_with(const char *name, const char *ending) {
+bool dapt_weights_ends(const char *name, const char *ending) {
     size_t n = strlen(name), e = strlen(ending);
     return n >= e && strcmp(name + n - e, ending) == 0;
 }
 
 static bool is_buffer(const struct dapt_family *family, const char *name) {
     for (size_t i = 0; family->buffers && family->buffers[i]; i++)
-        if (ends_with(name, family->buffers[i])) return true;
+        if (dapt_weights_ends(name, family->buffers[i])) return true;
     return false;
 }
 
 // What old files of BERT call "LayerNorm.gamma" and "LayerNorm.beta".
 static const char *norm_name(const char *name, char text[512]) {
-    bool gamma = ends_with(name, "LayerNorm.gamma");
-    if (!gamma && !ends_with(name, "LayerNorm.beta")) return name;
+    bool gamma = dapt_weights_ends(name, "LayerNorm.gamma");
+    if (!gamma && !dapt_weights_ends(name, "LayerNorm.beta")) return name;
     snprintf(text, 512, "%.*s%s", (int)(strrchr(name, '.') - name), name,
              gamma ? ".weight" : ".bias");
     return text;
