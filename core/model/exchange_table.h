@@ -77,6 +77,9 @@ void dapt_exchange_llama3(uint32_t size, double theta, double factor, double low
 enum dapt_status dapt_exchange_config(const struct dapt_gguf *file,
                                       const struct dapt_exchange_family *row, const char *dtype,
                                       bool *used, struct dapt_string *json);
+// Writes a file of a folder.
+enum dapt_status dapt_exchange_write(const char *folder, const char *file, const char *text,
+                                     size_t length);
 struct dapt_gguf_metadata;
 // The tokenizer's files of a GGUF file, written into `folder`. `vocab`: rows of the embedding.
 enum dapt_status dapt_exchange_tokenizer_in(const struct dapt_gguf *file, uint64_t vocab,

@@ -192,8 +192,8 @@ static enum dapt_status write_weights(struct import *im, const struct dapt_model
 
 // -------------------------------------------------------------------------------------- the folder
 
-static enum dapt_status write_text(const char *folder, const char *file, const char *text,
-                                   size_t length) {
+enum dapt_status dapt_exchange_write(const char *folder, const char *file, const char *text,
+                                     size_t length) {
     struct dapt_arena arena = {0};
     char *path = dapt_path_join(&arena, folder, file);
     enum dapt_status status = path ? dapt_file_write(path, text, length) : DAPT_ERROR_MEMORY;
@@ -213,7 +213,7 @@ static enum dapt_status write_generation(struct import *im, const struct dapt_mo
     if (turn != model->eos)
         length += snprintf(text + length, sizeof text - (size_t)length, ", %" PRId64, turn);
     length += snprintf(text + length, sizeof text - (size_t)length, "]\n}\n");
-    return write_text(folder, "generation_config.json", text, (size_t)length);
+    return dapt_exchange_write(folder, "generation_config.json", text, (size_t)length);
 }
 
 static enum dapt_status fill_folder(struct import *im, const char *folder,
@@ -227,7 +227,7 @@ static enum dapt_status fill_folder(struct import *im, const char *folder,
                                                    im->used, &text);
     if (!status) status = dapt_json_parse(title, text.data, text.length, &json);
     if (!status) status = dapt_model_from_json(json, &model);
-    if (!status) status = write_text(folder, "config.json", text.data, text.length);
+    if (!status) status = dapt_exchange_write(folder, "config.json", text.data, text.length);
     if (!status) status = write_generation(im, model, folder);
     if (!status) status = dapt_exchange_tokenizer_in(im->file, model->vocab, folder);
     if (!status) status = write_weights(im, model, folder);
