@@ -29,7 +29,7 @@ struct export {
     const struct dapt_file_tensor **sources;  // [parameters of the model]
     struct dapt_gguf_entry *entries;          // [parameters + EXTRA]
     struct dapt_exchange_move *moves;         // [the same]; tensor NULL: of an extra
-    size_t count, last;
+    size_t count;
     struct extra extras[EXTRA];
     size_t extra_count;
 };
@@ -294,11 +294,6 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
         memcpy(values, ex->extras[index].values + begin, (size_t)count * sizeof *values);
         return DAPT_OK;
     }
-    if (index != ex->last) {
-        free(ex->moves[ex->last].whole);
-        ex->moves[ex->last].whole = NULL;
-        ex->last = index;
-    }
     enum dapt_status status = dapt_exchange_take(&ex->moves[index], begin, count, values);
     if (!status) status = dapt_check_finite(e->name, begin, values, count);
     if (!status && strcmp(e->type->name, "F16") == 0)
@@ -340,7 +335,7 @@ static enum dapt_status write_file(struct export *ex, const char *file, const ch
     if (!status) status = put_keys(ex);
     if (!status) status = list_tensors(ex);
     if (!status) status = dapt_gguf_write(file, &ex->keys, ex->entries, ex->count, produce, ex);
-    if (ex->moves) free(ex->moves[ex->last].whole);
+    for (size_t i = 0; i < ex->count; i++) free(ex->moves[i].whole);
     dapt_safetensors_close(&weights);
     return status;
 }

@@ -79,7 +79,6 @@ struct filling {
     struct dapt_file_entry *entries;          // [parameters of the model]
     const struct dapt_gguf_tensor **tensors;  // [the same]
     struct dapt_exchange_move *moves;         // [the same]
-    size_t last;                              // the one that is being written
     float *piece;
 };
 
@@ -149,11 +148,6 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
     enum dapt_file_dtype dtype = f->entries[index].dtype;
     const char *name_there = f->tensors[index]->name;
     uint64_t width = dapt_file_dtype_size(dtype), first = begin / width, count = size / width;
-    if (index != f->last) {
-        free(f->moves[f->last].whole);
-        f->moves[f->last].whole = NULL;
-        f->last = index;
-    }
     for (uint64_t at = 0; at < count; at += PIECE) {
         uint64_t n = count - at < PIECE ? count - at : PIECE;
         enum dapt_status status = dapt_exchange_take(&f->moves[index], first + at, n, f->piece);
@@ -182,7 +176,7 @@ static enum dapt_status write_weights(struct import *im, const struct dapt_model
     if (!status)
         status = dapt_safetensors_write(folder, "model", f.entries, count, metadata, 0, produce,
                                         &f);
-    if (f.moves) free(f.moves[f.last].whole);
+    for (size_t i = 0; f.moves && i < count; i++) free(f.moves[i].whole);
     free(f.piece);
     free(f.moves);
     free(f.tensors);
