@@ -174,13 +174,12 @@ static enum dapt_status put_llama3(struct export *ex, const struct dapt_json *ro
 
 static enum dapt_status put_longrope(struct export *ex, const struct dapt_json *rope) {
     const struct dapt_model *m = ex->model;
-    double original = m->ropes[0].limit;
     enum dapt_status status = add_factors(ex, "rope_factors_long.weight", m->ropes[0].size / 2,
                                           dapt_json_member(rope, "long_factor"));
     if (!status)
         status = add_factors(ex, "rope_factors_short.weight", m->ropes[0].size / 2,
                              dapt_json_member(rope, "short_factor"));
-    put_u32(ex, "rope.scaling.original_context_length", (uint64_t)original);
+    put_u32(ex, "rope.scaling.original_context_length", m->ropes[0].limit);
     put_f32(ex, "rope.scaling.attn_factor", (double)m->ropes[0].scale);
     return status;
 }
