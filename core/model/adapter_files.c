@@ -247,6 +247,44 @@ static enum dapt_status check_tied(const struct dapt_model *m, const struct dapt
                           "expected both or neither");
 }
 
+// Two copies of a tied matrix must be the same: otherwise one would be lost.
+static enum dapt_status check_twins(const struct dapt_file_tensor *a,
+                                    const struct dapt_file_tensor *b) {
+    if (a->dtype == b->dtype && a->count == b->count &&
+        memcmp(a->data, b->data, a->count * dapt_file_dtype_size(a->dtype)) == 0)
+        return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "%s: %s and %s differ, but config.json of the base says that they are tied",
+                     a->file, a->name, b->name);
+}
+
+// Takes an open file's tensors as the model's; `put` NULL: only checks that they fit.
+static enum dapt_status take_tensors(const struct dapt_model *m, const char *folder,
+                                     const struct dapt_safetensors *file, dapt_weights_put put,
+                                     void *context) {
+    const struct dapt_file_tensor **source = dapt_alloc(m->parameter_count, sizeof *source);
+    float *piece = dapt_alloc_aligned(DAPT_WEIGHTS_PIECE, sizeof *piece);
+    enum dapt_status status = source && piece ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < dapt_safetensors_count(file); i++) {
+        const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
+        const struct dapt_parameter *p = dapt_weights_find(m, inner_name(t), m->parameter_count);
+        const struct dapt_file_tensor *twin = p ? source[p - m->parameters] : NULL;
+        if (!p || !dapt_weights_written(m, p))
+            status = dapt_fail(DAPT_ERROR_INVALID, "%s: tensor %s: the run has no such adapter",
+                               t->file, t->name);
+        else
+            status = twin ? check_twins(twin, t) : dapt_weights_take(p, t, piece, put, context);
+        if (!status) source[p - m->parameters] = t;
+    }
+    for (size_t i = 0; !status && i < m->parameter_count; i++)
+        if (!source[i] && m->parameters[i].group == DAPT_GROUP_ADAPTERS)
+            status = dapt_fail(DAPT_ERROR_INVALID, "%s/%s: tensor %s%s is missing", folder, TENSORS,
+                               DAPT_ADAPTER_PREFIX, m->parameters[i].name);
+    free(source);
+    free(piece);
+    return status;
+}
+
 static enum dapt_status add_adapters(struct dapt_model *m, const char *folder,
                                      const struct dapt_json *config) {
     struct dapt_arena arena = {0};
@@ -265,7 +303,7 @@ static enum dapt_status add_adapters(struct dapt_model *m, const char *folder,
     if (!status && !(m->adapters->folder = dapt_arena_copy(&m->arena, folder, strlen(folder))))
         status = DAPT_ERROR_MEMORY;
     // Their numbers come later: what does not fit is told now.
-    if (!status) status = dapt_adapters_load(m, folder, NULL, NULL);
+    if (!status) status = take_tensors(m, folder, file, NULL, NULL);
     dapt_safetensors_close(&file);
     dapt_arena_free(&arena);
     return status;
@@ -293,50 +331,12 @@ enum dapt_status dapt_model_open_on(const char *folder, const char *base,
     return status;
 }
 
-// Two copies of a tied matrix must be the same: otherwise one would be lost.
-static enum dapt_status check_twins(const struct dapt_file_tensor *a,
-                                    const struct dapt_file_tensor *b) {
-    if (a->dtype == b->dtype && a->count == b->count &&
-        memcmp(a->data, b->data, a->count * dapt_file_dtype_size(a->dtype)) == 0)
-        return DAPT_OK;
-    return dapt_fail(DAPT_ERROR_INVALID,
-                     "%s: %s and %s differ, but config.json of the base says that they are tied",
-                     a->file, a->name, b->name);
-}
-
-static enum dapt_status load_tensors(const struct dapt_model *m, const char *folder,
-                                     const struct dapt_safetensors *file,
-                                     const struct dapt_file_tensor **source, float *piece,
-                                     dapt_weights_put put, void *context) {
-    enum dapt_status status = DAPT_OK;
-    for (size_t i = 0; !status && i < dapt_safetensors_count(file); i++) {
-        const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
-        const struct dapt_parameter *p = dapt_weights_find(m, inner_name(t), m->parameter_count);
-        const struct dapt_file_tensor *twin = p ? source[p - m->parameters] : NULL;
-        if (!p || !dapt_weights_written(m, p))
-            status = dapt_fail(DAPT_ERROR_INVALID, "%s: tensor %s: the run has no such adapter",
-                               t->file, t->name);
-        else
-            status = twin ? check_twins(twin, t) : dapt_weights_take(p, t, piece, put, context);
-        if (!status) source[p - m->parameters] = t;
-    }
-    for (size_t i = 0; !status && i < m->parameter_count; i++)
-        if (!source[i] && m->parameters[i].group == DAPT_GROUP_ADAPTERS)
-            status = dapt_fail(DAPT_ERROR_INVALID, "%s/%s: tensor %s%s is missing", folder, TENSORS,
-                               DAPT_ADAPTER_PREFIX, m->parameters[i].name);
-    return status;
-}
-
 enum dapt_status dapt_adapters_load(const struct dapt_model *m, const char *folder,
                                     dapt_weights_put put, void *context) {
     struct dapt_safetensors *file = NULL;
-    const struct dapt_file_tensor **source = dapt_alloc(m->parameter_count, sizeof *source);
-    float *piece = dapt_alloc_aligned(DAPT_WEIGHTS_PIECE, sizeof *piece);
-    enum dapt_status status = source && piece ? open_tensors(folder, &file) : DAPT_ERROR_MEMORY;
-    if (!status) status = load_tensors(m, folder, file, source, piece, put, context);
+    enum dapt_status status = open_tensors(folder, &file);
+    if (!status) status = take_tensors(m, folder, file, put, context);
     dapt_safetensors_close(&file);
-    free(source);
-    free(piece);
     return status;
 }
 
