@@ -327,6 +327,10 @@ enum dapt_status dapt_remove_tree(const char *path) {
     return dapt_fail_errno("%s: cannot be removed", path);
 }
 
+void dapt_discard_tree(const char *path) {
+    if (path) nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 enum dapt_status dapt_sync_dir(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return dapt_fail_errno("%s: folder cannot be opened", path);

@@ -263,10 +263,6 @@ const struct dapt_block_type *dapt_block_type_named(const char *name) {
     return NULL;
 }
 
-bool dapt_block_type_plain(const struct dapt_block_type *type) {
-    return type->length == 1;
-}
-
 uint64_t dapt_blocks_size(const struct dapt_block_type *type, uint64_t count) {
     return count / type->length * type->size;
 }

@@ -2,7 +2,6 @@
 // type is a row.
 #ifndef DAPT_FORMAT_QUANTIZE_H
 #define DAPT_FORMAT_QUANTIZE_H
-#include <stdbool.h>
 #include <stdint.h>
 
 struct dapt_block_type {
@@ -17,7 +16,6 @@ struct dapt_block_type {
 
 const struct dapt_block_type *dapt_block_type_find(uint32_t id);        // NULL: not known
 const struct dapt_block_type *dapt_block_type_named(const char *name);  // any case; NULL: likewise
-bool dapt_block_type_plain(const struct dapt_block_type *type);         // blocks of one element
 // Bytes of `count` elements, a multiple of the type's length.
 uint64_t dapt_blocks_size(const struct dapt_block_type *type, uint64_t count);
 // Elements [begin, begin + count) of `data`, which begins with a block; they may begin and end

@@ -1,5 +1,4 @@
 // Texts in a configuration: where documents come from, the sets that are scored, and what they may cost.
-#include <stdio.h>
 #include <string.h>
 
 #include "host/config_forms.h"
@@ -131,9 +130,7 @@ enum dapt_status dapt_form_write_eval(const struct dapt_config *config,
     enum dapt_status status = dapt_string_add(out, "{", 1);
     for (size_t i = 0; !status && i < config->data.eval_count; i++) {
         const struct dapt_eval_set *set = &config->data.eval[i];
-        if (i) status = dapt_string_add(out, ", ", 2);
-        if (!status) status = dapt_json_write_string(out, set->name);
-        if (!status) status = dapt_string_add(out, ": ", 2);
+        status = dapt_form_write_name(out, i ? ", " : "", set->name);
         if (!status) status = write_list(config, &set->data, set->role, out);
     }
     return status ? status : dapt_string_add(out, "}", 1);
@@ -163,9 +160,7 @@ enum dapt_status dapt_form_write_budget(const struct dapt_config *config,
     (void)field;
     enum dapt_status status = dapt_string_add(out, "{", 1);
     for (size_t i = 0; !status && i < config->train.budget_count; i++) {
-        if (i) status = dapt_string_add(out, ", ", 2);
-        if (!status) status = dapt_json_write_string(out, config->train.budget[i].name);
-        if (!status) status = dapt_string_add(out, ": ", 2);
+        status = dapt_form_write_name(out, i ? ", " : "", config->train.budget[i].name);
         if (!status) status = dapt_json_write_number(out, config->train.budget[i].bits);
     }
     return status ? status : dapt_string_add(out, "}", 1);

@@ -289,6 +289,18 @@ static bool listed(const char *name, const char *const *names) {
     return false;
 }
 
+enum dapt_status dapt_form_write_name(struct dapt_string *out, const char *lead, const char *name) {
+    enum dapt_status status = dapt_string_add(out, lead, strlen(lead));
+    if (!status) status = dapt_json_write_string(out, name);
+    return status ? status : dapt_string_add(out, ": ", 2);
+}
+
+enum dapt_status dapt_form_write_pair(struct dapt_string *out, const char *lead, const char *name,
+                                      const char *text) {
+    enum dapt_status status = dapt_form_write_name(out, lead, name);
+    return status ? status : dapt_json_write_string(out, text);
+}
+
 // The members of `object` that are not listed, each with ", " before it.
 static enum dapt_status write_others(const struct dapt_json *object, const char *const *names,
                                      struct dapt_string *out) {
@@ -296,9 +308,7 @@ static enum dapt_status write_others(const struct dapt_json *object, const char 
     for (size_t i = 0; !status && i < dapt_json_count(object); i++) {
         const struct dapt_json *member = dapt_json_at(object, i);
         if (listed(dapt_json_name(member), names)) continue;
-        status = dapt_string_add(out, ", ", 2);
-        if (!status) status = dapt_json_write_string(out, dapt_json_name(member));
-        if (!status) status = dapt_string_add(out, ": ", 2);
+        status = dapt_form_write_name(out, ", ", dapt_json_name(member));
         if (!status) status = dapt_json_write(member, out);
     }
     return status;
@@ -313,18 +323,10 @@ enum dapt_status dapt_form_write_options(const struct dapt_config *config, const
     const struct dapt_option *row = plugin ? plugin->options : NULL;
     for (; !status && row && row->name; row++) {
         if (!row->default_value || dapt_json_member(object, row->name)) continue;
-        status = dapt_string_add(out, ", ", 2);
-        if (!status) status = dapt_json_write_string(out, row->name);
-        if (!status) status = dapt_string_add(out, ": ", 2);
+        status = dapt_form_write_name(out, ", ", row->name);
         if (!status) status = dapt_option_write_default(row, out);
     }
     return status;
-}
-
-enum dapt_status dapt_form_write_pair(struct dapt_string *out, const char *lead, const char *name,
-                                      const char *text) {
-    enum dapt_status status = dapt_string_format(out, "%s\"%s\": ", lead, name);
-    return status ? status : dapt_json_write_string(out, text);
 }
 
 static const char *const tokenizer_keys[] = {"plugin", "path", NULL};

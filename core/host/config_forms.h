@@ -16,6 +16,8 @@ enum dapt_status dapt_form_path(struct dapt_config *config, const struct dapt_js
 // A member that is a string and not empty; absent leaves *text.
 enum dapt_status dapt_form_string(struct dapt_config *config, const struct dapt_json *object,
                                   const char *name, const char **text);
+// Appends LEAD"NAME": , with a blank behind it.
+enum dapt_status dapt_form_write_name(struct dapt_string *out, const char *lead, const char *name);
 // Appends LEAD"NAME": "TEXT".
 enum dapt_status dapt_form_write_pair(struct dapt_string *out, const char *lead, const char *name,
                                       const char *text);

@@ -242,8 +242,7 @@ static enum dapt_status fail_at(const struct dapt_json *value, size_t offset, co
     const struct document *document = value->document;
     struct dapt_string where = {0};
     unsigned line, column;
-    dapt_json_where(document->text, offset, &line, &column);
-    if (document->record) line += document->record - 1;
+    dapt_json_where(document->text, document->record, offset, &line, &column);
     if (document->name[0] == '-') {
         dapt_string_format(&where, "%s: ", document->name);  // an argument of the command line
     } else {

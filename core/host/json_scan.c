@@ -18,8 +18,10 @@ struct scan {
     int depth;
 };
 
-void dapt_json_where(const char *text, size_t offset, unsigned *line, unsigned *column) {
-    *line = *column = 1;
+void dapt_json_where(const char *text, unsigned record, size_t offset, unsigned *line,
+                     unsigned *column) {
+    *line = record ? record : 1;
+    *column = 1;
     if (offset >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, offset -= 3;
     for (size_t i = 0; i < offset; i++) {
         if (text[i] == '\n') {
@@ -31,20 +33,15 @@ void dapt_json_where(const char *text, size_t offset, unsigned *line, unsigned *
     }
 }
 
-static void where(const struct scan *s, size_t offset, unsigned *line, unsigned *column) {
-    dapt_json_where(s->text, offset, line, column);
-    if (s->record) *line += s->record - 1;
-}
-
 static enum dapt_status fail_at(struct scan *s, size_t offset, const char *reason) {
     unsigned line, column;
-    where(s, offset, &line, &column);
+    dapt_json_where(s->text, s->record, offset, &line, &column);
     return dapt_fail(DAPT_ERROR_INVALID, "%s:%u:%u: %s", s->name, line, column, reason);
 }
 
 static enum dapt_status fail_expected(struct scan *s, const char *expected) {
     unsigned line, column;
-    where(s, s->at, &line, &column);
+    dapt_json_where(s->text, s->record, s->at, &line, &column);
     if (s->at >= s->length) {
         return dapt_fail(DAPT_ERROR_INVALID, "%s:%u:%u: expected %s, but the %s ends here", s->name,
                          line, column, expected, s->record ? "line" : "file");

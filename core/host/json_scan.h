@@ -11,6 +11,7 @@ struct dapt_json_place {
 // `record`: the text is this line of a file, from 1; 0: it is the file.
 enum dapt_status dapt_json_scan(const char *name, unsigned record, const char *text, size_t length,
                                 struct dapt_json_place **places, size_t *count);
-// "name:line:column", both from 1, columns in characters.
-void dapt_json_where(const char *text, size_t offset, unsigned *line, unsigned *column);
+// Line and column of an offset, both from 1, columns in characters; `record` as above.
+void dapt_json_where(const char *text, unsigned record, size_t offset, unsigned *line,
+                     unsigned *column);
 #endif

@@ -7,16 +7,6 @@
 #include "host/config.h"
 #include "infer/session.h"
 
-static enum dapt_status put(void *context, uint64_t offset, const float *values, uint64_t count) {
-    memcpy((float *)context + offset, values, count * sizeof *values);
-    return DAPT_OK;
-}
-
-static enum dapt_status get(void *context, uint64_t offset, float *values, uint64_t count) {
-    memcpy(values, (const float *)context + offset, count * sizeof *values);
-    return DAPT_OK;
-}
-
 static enum dapt_status choose_dtype(const char *name, enum dapt_save_dtype *dtype) {
     unsigned choice = DAPT_SAVE_MODEL;
     enum dapt_status status = name ? dapt_config_choose("checkpoint.dtype", name, &choice)
@@ -33,16 +23,10 @@ static enum dapt_status write_model(struct dapt_arena *arena, const struct dapt_
     char *part = dapt_arena_format(arena, "%.*s.part", (int)(end - folder), folder);
     enum dapt_status status = part ? dapt_remove_tree(part) : DAPT_ERROR_MEMORY;
     if (!status) status = dapt_mkdirs(part);
-    if (!status) status = dapt_model_save(model, part, get, flat);
+    if (!status) status = dapt_model_save(model, part, dapt_flat_get, flat);
     if (!status) status = dapt_sync_dir(part);
     if (!status) status = dapt_rename(part, folder);
-    if (!status || !part) return status;
-    struct dapt_string reason = {0};  // removing what was begun must not replace the reason
-    if (dapt_string_format(&reason, "%s", dapt_error()) == DAPT_OK) {
-        dapt_remove_tree(part);
-        dapt_fail(status, "%s", reason.data);
-    }
-    dapt_string_free(&reason);
+    if (status) dapt_discard_tree(part);
     return status;
 }
 
@@ -54,7 +38,7 @@ static enum dapt_status merge(struct dapt_session *session, enum dapt_save_dtype
                                                    &tokenizer);
     float *flat = status ? NULL : dapt_alloc_aligned(model->flat_count, sizeof *flat);
     if (!status && !flat) status = DAPT_ERROR_MEMORY;
-    if (!status) status = dapt_model_load(model, session->folder, put, flat);
+    if (!status) status = dapt_model_load(model, session->folder, dapt_flat_put, flat);
     if (!status) status = dapt_model_merge(model, flat);
     if (!status) status = dapt_model_keep(model, tokenizer, dtype);
     if (!status) status = write_model(&session->arena, model, folder, flat);

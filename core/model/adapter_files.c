@@ -13,11 +13,6 @@
 #define A_END ".lora_A.weight"
 #define B_END ".lora_B.weight"
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), e = strlen(end);
-    return n >= e && strcmp(text + n - e, end) == 0;
-}
-
 static bool holds(const char *folder, const char *file) {
     struct dapt_arena arena = {0};
     char *path = dapt_path_join(&arena, folder, file);
@@ -210,7 +205,7 @@ static size_t adapted_slot(const struct dapt_model *m, const struct dapt_file_te
     if (stem < 0 || stem > 480) return DAPT_NONE;
     snprintf(name, sizeof name, "%.*s.weight", stem, inner_name(t));
     const struct dapt_parameter *w = dapt_weights_find(m, name, m->parameter_count);
-    for (size_t i = DAPT_SLOT_COUNT; w && i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++)
+    for (size_t i = DAPT_SLOT_COUNT; w && i < dapt_slots_count(m); i++)
         if (m->slots[i] == (uint32_t)(w - m->parameters)) return w->rank == 2 ? i : DAPT_NONE;
     return DAPT_NONE;
 }
@@ -227,7 +222,7 @@ static enum dapt_status read_targets(const struct dapt_model *m,
                                      size_t *embeddings) {
     for (size_t i = 0; i < dapt_safetensors_count(file); i++) {
         const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
-        bool part = ends_with(t->name, A_END) || ends_with(t->name, B_END);
+        bool part = dapt_weights_ends(t->name, A_END) || dapt_weights_ends(t->name, B_END);
         size_t slot = part ? adapted_slot(m, t) : DAPT_NONE;
         if (slot != DAPT_NONE)
             targets[slot] = true;
@@ -252,13 +247,51 @@ static enum dapt_status check_tied(const struct dapt_model *m, const struct dapt
                           "expected both or neither");
 }
 
+// Two copies of a tied matrix must be the same: otherwise one would be lost.
+static enum dapt_status check_twins(const struct dapt_file_tensor *a,
+                                    const struct dapt_file_tensor *b) {
+    if (a->dtype == b->dtype && a->count == b->count &&
+        memcmp(a->data, b->data, a->count * dapt_file_dtype_size(a->dtype)) == 0)
+        return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "%s: %s and %s differ, but config.json of the base says that they are tied",
+                     a->file, a->name, b->name);
+}
+
+// Takes an open file's tensors as the model's; `put` NULL: only checks that they fit.
+static enum dapt_status take_tensors(const struct dapt_model *m, const char *folder,
+                                     const struct dapt_safetensors *file, dapt_weights_put put,
+                                     void *context) {
+    const struct dapt_file_tensor **source = dapt_alloc(m->parameter_count, sizeof *source);
+    float *piece = dapt_alloc_aligned(DAPT_WEIGHTS_PIECE, sizeof *piece);
+    enum dapt_status status = source && piece ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < dapt_safetensors_count(file); i++) {
+        const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
+        const struct dapt_parameter *p = dapt_weights_find(m, inner_name(t), m->parameter_count);
+        const struct dapt_file_tensor *twin = p ? source[p - m->parameters] : NULL;
+        if (!p || !dapt_weights_written(m, p))
+            status = dapt_fail(DAPT_ERROR_INVALID, "%s: tensor %s: the run has no such adapter",
+                               t->file, t->name);
+        else
+            status = twin ? check_twins(twin, t) : dapt_weights_take(p, t, piece, put, context);
+        if (!status) source[p - m->parameters] = t;
+    }
+    for (size_t i = 0; !status && i < m->parameter_count; i++)
+        if (!source[i] && m->parameters[i].group == DAPT_GROUP_ADAPTERS)
+            status = dapt_fail(DAPT_ERROR_INVALID, "%s/%s: tensor %s%s is missing", folder, TENSORS,
+                               DAPT_ADAPTER_PREFIX, m->parameters[i].name);
+    free(source);
+    free(piece);
+    return status;
+}
+
 static enum dapt_status add_adapters(struct dapt_model *m, const char *folder,
                                      const struct dapt_json *config) {
     struct dapt_arena arena = {0};
     struct dapt_safetensors *file = NULL;
     struct dapt_lora lora;
     size_t embeddings = 0;
-    bool *targets = dapt_arena_alloc(&arena, ((size_t)m->layers + 1) * DAPT_SLOT_COUNT);
+    bool *targets = dapt_arena_alloc(&arena, dapt_slots_count(m));
     enum dapt_status status = targets ? read_config(config, m, &lora) : DAPT_ERROR_MEMORY;
     if (!status) status = open_tensors(folder, &file);
     if (!status) status = read_targets(m, file, targets, &embeddings);
@@ -270,7 +303,7 @@ static enum dapt_status add_adapters(struct dapt_model *m, const char *folder,
     if (!status && !(m->adapters->folder = dapt_arena_copy(&m->arena, folder, strlen(folder))))
         status = DAPT_ERROR_MEMORY;
     // Their numbers come later: what does not fit is told now.
-    if (!status) status = dapt_adapters_load(m, folder, NULL, NULL);
+    if (!status) status = take_tensors(m, folder, file, NULL, NULL);
     dapt_safetensors_close(&file);
     dapt_arena_free(&arena);
     return status;
@@ -298,50 +331,12 @@ enum dapt_status dapt_model_open_on(const char *folder, const char *base,
     return status;
 }
 
-// Two copies of a tied matrix must be the same: otherwise one would be lost.
-static enum dapt_status check_twins(const struct dapt_file_tensor *a,
-                                    const struct dapt_file_tensor *b) {
-    if (a->dtype == b->dtype && a->count == b->count &&
-        memcmp(a->data, b->data, a->count * dapt_file_dtype_size(a->dtype)) == 0)
-        return DAPT_OK;
-    return dapt_fail(DAPT_ERROR_INVALID,
-                     "%s: %s and %s differ, but config.json of the base says that they are tied",
-                     a->file, a->name, b->name);
-}
-
-static enum dapt_status load_tensors(const struct dapt_model *m, const char *folder,
-                                     const struct dapt_safetensors *file,
-                                     const struct dapt_file_tensor **source, float *piece,
-                                     dapt_weights_put put, void *context) {
-    enum dapt_status status = DAPT_OK;
-    for (size_t i = 0; !status && i < dapt_safetensors_count(file); i++) {
-        const struct dapt_file_tensor *t = dapt_safetensors_at(file, i);
-        const struct dapt_parameter *p = dapt_weights_find(m, inner_name(t), m->parameter_count);
-        const struct dapt_file_tensor *twin = p ? source[p - m->parameters] : NULL;
-        if (!p || !dapt_weights_written(m, p))
-            status = dapt_fail(DAPT_ERROR_INVALID, "%s: tensor %s: the run has no such adapter",
-                               t->file, t->name);
-        else
-            status = twin ? check_twins(twin, t) : dapt_weights_take(p, t, piece, put, context);
-        if (!status) source[p - m->parameters] = t;
-    }
-    for (size_t i = 0; !status && i < m->parameter_count; i++)
-        if (!source[i] && m->parameters[i].group == DAPT_GROUP_ADAPTERS)
-            status = dapt_fail(DAPT_ERROR_INVALID, "%s/%s: tensor %s%s is missing", folder, TENSORS,
-                               DAPT_ADAPTER_PREFIX, m->parameters[i].name);
-    return status;
-}
-
 enum dapt_status dapt_adapters_load(const struct dapt_model *m, const char *folder,
                                     dapt_weights_put put, void *context) {
     struct dapt_safetensors *file = NULL;
-    const struct dapt_file_tensor **source = dapt_alloc(m->parameter_count, sizeof *source);
-    float *piece = dapt_alloc_aligned(DAPT_WEIGHTS_PIECE, sizeof *piece);
-    enum dapt_status status = source && piece ? open_tensors(folder, &file) : DAPT_ERROR_MEMORY;
-    if (!status) status = load_tensors(m, folder, file, source, piece, put, context);
+    enum dapt_status status = open_tensors(folder, &file);
+    if (!status) status = take_tensors(m, folder, file, put, context);
     dapt_safetensors_close(&file);
-    free(source);
-    free(piece);
     return status;
 }
 
@@ -349,7 +344,7 @@ enum dapt_status dapt_adapters_load(const struct dapt_model *m, const char *fold
 
 // The name of a module: that of its weight without the end.
 static int module_length(const char *name) {
-    return (int)(strlen(name) - (ends_with(name, ".weight") ? strlen(".weight") : 0));
+    return (int)(strlen(name) - (dapt_weights_ends(name, ".weight") ? strlen(".weight") : 0));
 }
 
 // What comes behind the layer's number in the name of a module: the same in all layers.
@@ -362,10 +357,10 @@ static bool adapted(const struct dapt_model *m, size_t slot) {
     return m->adapters->a[slot] != DAPT_NONE;
 }
 
-// Whether the module's name has an end that is one of those with adapters in the first `slots`.
+// Whether the module's name has an end that is one of those with adapters.
 static bool end_matches(const struct dapt_model *m, const char *name) {
     size_t length = (size_t)module_length(name);
-    for (size_t i = DAPT_SLOT_COUNT; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
+    for (size_t i = DAPT_SLOT_COUNT; i < dapt_slots_count(m); i++) {
         if (!adapted(m, i)) continue;
         const char *end = module_end(m, i);
         size_t tail = (size_t)module_length(end);
@@ -378,7 +373,7 @@ static bool end_matches(const struct dapt_model *m, const char *name) {
 
 // Whether ends of names alone say which matrices have adapters.
 static bool ends_suffice(const struct dapt_model *m) {
-    for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++)
+    for (size_t i = 0; i < dapt_slots_count(m); i++)
         if (m->slots[i] != DAPT_NONE &&
             adapted(m, i) != end_matches(m, m->parameters[m->slots[i]].name))
             return false;

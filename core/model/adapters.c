@@ -8,10 +8,6 @@
 #include "model/slots.h"
 #include "model/weights.h"
 
-static size_t slot_count(const struct dapt_model *m) {
-    return ((size_t)m->layers + 1) * DAPT_SLOT_COUNT;
-}
-
 // ---------------------------------------------------------------------------------------- targets
 
 static bool can_adapt(const struct dapt_model *m, size_t slot) {
@@ -45,7 +41,7 @@ static enum dapt_status mark(const struct dapt_model *m, const char *pattern, co
     const char *behind = dapt_arena_format(arena, "*.%s", pattern);
     bool found = false;
     if (!behind) return DAPT_ERROR_MEMORY;
-    for (size_t i = 0; i < slot_count(m); i++) {
+    for (size_t i = 0; i < dapt_slots_count(m); i++) {
         if (!can_adapt(m, i)) continue;
         if (!dapt_slot_matches(m, pattern, i, arena) && !dapt_slot_matches(m, behind, i, arena))
             continue;
@@ -89,9 +85,9 @@ enum dapt_status dapt_adapters_add(struct dapt_model *m, const struct dapt_lora 
 enum dapt_status dapt_model_adapt(struct dapt_model *model, const struct dapt_lora *lora,
                                   const char *where) {
     struct dapt_arena arena = {0};
-    bool *targets = dapt_arena_alloc(&arena, slot_count(model) * sizeof *targets);
+    bool *targets = dapt_arena_alloc(&arena, dapt_slots_count(model) * sizeof *targets);
     enum dapt_status status = targets ? DAPT_OK : DAPT_ERROR_MEMORY;
-    for (size_t i = 0; !status && i < slot_count(model); i++)
+    for (size_t i = 0; !status && i < dapt_slots_count(model); i++)
         targets[i] = !lora->targets && can_adapt(model, i);
     for (size_t i = 0; !status && lora->targets && lora->targets[i]; i++)
         status = mark(model, lora->targets[i], where, targets, &arena);
@@ -135,7 +131,7 @@ static void merge_one(const struct dapt_model *m, size_t slot, float *flat) {
 }
 
 enum dapt_status dapt_model_merge(struct dapt_model *m, float *flat) {
-    for (size_t i = 0; i < slot_count(m); i++) {
+    for (size_t i = 0; i < dapt_slots_count(m); i++) {
         if (m->adapters->a[i] == DAPT_NONE) continue;
         if (dapt_cancelled()) return dapt_fail(DAPT_ERROR_CANCELLED, "stopped while merging");
         merge_one(m, i, flat);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "format/gguf.h"
@@ -222,6 +223,10 @@ static enum dapt_status take_transposed(struct dapt_exchange_move *m, uint64_t b
     }
     for (uint64_t i = 0; i < count; i++)
         values[i] = m->whole[(begin + i) % cols * rows + (begin + i) / cols];
+    if (begin + count == rows * cols) {
+        free(m->whole);
+        m->whole = NULL;
+    }
     return DAPT_OK;
 }
 

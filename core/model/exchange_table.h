@@ -54,7 +54,8 @@ struct dapt_exchange_order dapt_exchange_order_of(const struct dapt_model *model
                                                   enum dapt_slot slot,
                                                   const struct dapt_parameter *parameter);
 
-// A tensor that is brought from one order into the other, piece by piece. Freed with free(whole).
+// A tensor that is brought from one order into the other, piece by piece from its beginning. One that
+// is not taken to its end is freed with free(whole).
 typedef enum dapt_status (*dapt_exchange_read)(const void *tensor, uint64_t begin, uint64_t count,
                                                float *values);
 struct dapt_exchange_move {
@@ -62,7 +63,7 @@ struct dapt_exchange_move {
     bool out;            // towards GGUF
     const void *tensor;  // what `read` reads of
     dapt_exchange_read read;
-    float *whole;  // the tensor, where it is transposed
+    float *whole;  // the tensor, where it is transposed; from its first piece to its last
 };
 // Elements [begin, begin + count) in the order that they are brought into.
 enum dapt_status dapt_exchange_take(struct dapt_exchange_move *move, uint64_t begin, uint64_t count,
@@ -77,6 +78,9 @@ void dapt_exchange_llama3(uint32_t size, double theta, double factor, double low
 enum dapt_status dapt_exchange_config(const struct dapt_gguf *file,
                                       const struct dapt_exchange_family *row, const char *dtype,
                                       bool *used, struct dapt_string *json);
+// Writes a file of a folder.
+enum dapt_status dapt_exchange_write(const char *folder, const char *file, const char *text,
+                                     size_t length);
 struct dapt_gguf_metadata;
 // The tokenizer's files of a GGUF file, written into `folder`. `vocab`: rows of the embedding.
 enum dapt_status dapt_exchange_tokenizer_in(const struct dapt_gguf *file, uint64_t vocab,

@@ -10,6 +10,7 @@
 #include "format/gguf.h"
 #include "model/exchange.h"
 #include "model/exchange_table.h"
+#include "model/slots.h"
 
 #define EXTRA 2  // tensors that stand for keys of config.json
 
@@ -28,7 +29,7 @@ struct export {
     const struct dapt_file_tensor **sources;  // [parameters of the model]
     struct dapt_gguf_entry *entries;          // [parameters + EXTRA]
     struct dapt_exchange_move *moves;         // [the same]; tensor NULL: of an extra
-    size_t count, last;
+    size_t count;
     struct extra extras[EXTRA];
     size_t extra_count;
 };
@@ -173,13 +174,12 @@ static enum dapt_status put_llama3(struct export *ex, const struct dapt_json *ro
 
 static enum dapt_status put_longrope(struct export *ex, const struct dapt_json *rope) {
     const struct dapt_model *m = ex->model;
-    double original = m->ropes[0].limit;
     enum dapt_status status = add_factors(ex, "rope_factors_long.weight", m->ropes[0].size / 2,
                                           dapt_json_member(rope, "long_factor"));
     if (!status)
         status = add_factors(ex, "rope_factors_short.weight", m->ropes[0].size / 2,
                              dapt_json_member(rope, "short_factor"));
-    put_u32(ex, "rope.scaling.original_context_length", (uint64_t)original);
+    put_u32(ex, "rope.scaling.original_context_length", m->ropes[0].limit);
     put_f32(ex, "rope.scaling.attn_factor", (double)m->ropes[0].scale);
     return status;
 }
@@ -277,7 +277,7 @@ static enum dapt_status list_tensors(struct export *ex) {
                                                             .type = dapt_block_type_named("F32"),
                                                             .rank = 1,
                                                             .shape = {ex->extras[i].count}};
-    for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT && !status; i++)
+    for (size_t i = 0; i < dapt_slots_count(m) && !status; i++)
         if (m->slots[i] != DAPT_NONE)
             status = add_tensor(ex, (enum dapt_slot)(i % DAPT_SLOT_COUNT),
                                 (uint32_t)(i / DAPT_SLOT_COUNT) - (i >= DAPT_SLOT_COUNT),
@@ -292,11 +292,6 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
     if (index < ex->extra_count) {
         memcpy(values, ex->extras[index].values + begin, (size_t)count * sizeof *values);
         return DAPT_OK;
-    }
-    if (index != ex->last) {
-        free(ex->moves[ex->last].whole);
-        ex->moves[ex->last].whole = NULL;
-        ex->last = index;
     }
     enum dapt_status status = dapt_exchange_take(&ex->moves[index], begin, count, values);
     if (!status) status = dapt_check_finite(e->name, begin, values, count);
@@ -339,7 +334,7 @@ static enum dapt_status write_file(struct export *ex, const char *file, const ch
     if (!status) status = put_keys(ex);
     if (!status) status = list_tensors(ex);
     if (!status) status = dapt_gguf_write(file, &ex->keys, ex->entries, ex->count, produce, ex);
-    if (ex->moves) free(ex->moves[ex->last].whole);
+    for (size_t i = 0; i < ex->count; i++) free(ex->moves[i].whole);
     dapt_safetensors_close(&weights);
     return status;
 }

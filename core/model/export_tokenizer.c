@@ -27,17 +27,14 @@ struct tokens {
     float *scores;
 };
 
-static bool is_type(const struct dapt_json *object, const char *type) {
-    const struct dapt_json *value = dapt_json_member(object, "type");
-    const char *text = "";
-    return dapt_json_kind(value) == DAPT_JSON_STRING && !dapt_json_string(value, &text) &&
-           strcmp(text, type) == 0;
-}
-
 static bool is_text(const struct dapt_json *value, const char *expected) {
     const char *text = "";
     return dapt_json_kind(value) == DAPT_JSON_STRING && !dapt_json_string(value, &text) &&
            strcmp(text, expected) == 0;
+}
+
+static bool is_type(const struct dapt_json *object, const char *type) {
+    return is_text(dapt_json_member(object, "type"), type);
 }
 
 static bool is_true(const struct dapt_json *object, const char *member, bool fallback) {

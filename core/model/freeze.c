@@ -89,7 +89,7 @@ static enum dapt_status list_names(const struct dapt_model *m, struct dapt_arena
 static size_t freeze_in(struct dapt_model *m, const uint32_t *table, const char *end,
                         const char *pattern, struct dapt_arena *arena) {
     size_t found = 0;
-    for (size_t i = 0; i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
+    for (size_t i = 0; i < dapt_slots_count(m); i++) {
         if (table[i] == DAPT_NONE) continue;
         const char *own = dapt_arena_format(arena, "%s%s", dapt_slot_name(arena, i), end);
         if (!any_name(m, pattern, m->parameters[table[i]].name, own)) continue;

@@ -10,6 +10,7 @@
 #include "format/gguf.h"
 #include "model/exchange.h"
 #include "model/exchange_table.h"
+#include "model/slots.h"
 
 #define PIECE ((uint64_t)1 << 18)  // elements at a time
 
@@ -78,7 +79,6 @@ struct filling {
     struct dapt_file_entry *entries;          // [parameters of the model]
     const struct dapt_gguf_tensor **tensors;  // [the same]
     struct dapt_exchange_move *moves;         // [the same]
-    size_t last;                              // the one that is being written
     float *piece;
 };
 
@@ -128,7 +128,7 @@ static enum dapt_status match(struct import *im, struct filling *f, enum dapt_sl
 // A tensor for each parameter, a parameter for each tensor.
 static enum dapt_status match_all(struct import *im, struct filling *f) {
     enum dapt_status status = DAPT_OK;
-    for (size_t i = 0; i < ((size_t)f->model->layers + 1) * DAPT_SLOT_COUNT && !status; i++)
+    for (size_t i = 0; i < dapt_slots_count(f->model) && !status; i++)
         if (f->model->slots[i] != DAPT_NONE)
             status = match(im, f, (enum dapt_slot)(i % DAPT_SLOT_COUNT),
                            (uint32_t)(i / DAPT_SLOT_COUNT) - (i >= DAPT_SLOT_COUNT),
@@ -148,11 +148,6 @@ static enum dapt_status produce(void *context, size_t index, uint64_t begin, uin
     enum dapt_file_dtype dtype = f->entries[index].dtype;
     const char *name_there = f->tensors[index]->name;
     uint64_t width = dapt_file_dtype_size(dtype), first = begin / width, count = size / width;
-    if (index != f->last) {
-        free(f->moves[f->last].whole);
-        f->moves[f->last].whole = NULL;
-        f->last = index;
-    }
     for (uint64_t at = 0; at < count; at += PIECE) {
         uint64_t n = count - at < PIECE ? count - at : PIECE;
         enum dapt_status status = dapt_exchange_take(&f->moves[index], first + at, n, f->piece);
@@ -181,7 +176,7 @@ static enum dapt_status write_weights(struct import *im, const struct dapt_model
     if (!status)
         status = dapt_safetensors_write(folder, "model", f.entries, count, metadata, 0, produce,
                                         &f);
-    if (f.moves) free(f.moves[f.last].whole);
+    for (size_t i = 0; f.moves && i < count; i++) free(f.moves[i].whole);
     free(f.piece);
     free(f.moves);
     free(f.tensors);
@@ -191,8 +186,8 @@ static enum dapt_status write_weights(struct import *im, const struct dapt_model
 
 // -------------------------------------------------------------------------------------- the folder
 
-static enum dapt_status write_text(const char *folder, const char *file, const char *text,
-                                   size_t length) {
+enum dapt_status dapt_exchange_write(const char *folder, const char *file, const char *text,
+                                     size_t length) {
     struct dapt_arena arena = {0};
     char *path = dapt_path_join(&arena, folder, file);
     enum dapt_status status = path ? dapt_file_write(path, text, length) : DAPT_ERROR_MEMORY;
@@ -212,7 +207,7 @@ static enum dapt_status write_generation(struct import *im, const struct dapt_mo
     if (turn != model->eos)
         length += snprintf(text + length, sizeof text - (size_t)length, ", %" PRId64, turn);
     length += snprintf(text + length, sizeof text - (size_t)length, "]\n}\n");
-    return write_text(folder, "generation_config.json", text, (size_t)length);
+    return dapt_exchange_write(folder, "generation_config.json", text, (size_t)length);
 }
 
 static enum dapt_status fill_folder(struct import *im, const char *folder,
@@ -226,7 +221,7 @@ static enum dapt_status fill_folder(struct import *im, const char *folder,
                                                    im->used, &text);
     if (!status) status = dapt_json_parse(title, text.data, text.length, &json);
     if (!status) status = dapt_model_from_json(json, &model);
-    if (!status) status = write_text(folder, "config.json", text.data, text.length);
+    if (!status) status = dapt_exchange_write(folder, "config.json", text.data, text.length);
     if (!status) status = write_generation(im, model, folder);
     if (!status) status = dapt_exchange_tokenizer_in(im->file, model->vocab, folder);
     if (!status) status = write_weights(im, model, folder);
@@ -257,12 +252,7 @@ static enum dapt_status write_folder(struct import *im, const char *folder,
     if (!status) status = dapt_mkdirs(part);
     if (!status) status = fill_folder(im, part, summary);
     if (!status) status = dapt_rename(part, folder);  // an empty folder gives way
-    if (status && part) {
-        char why[2048];  // removing may fail too
-        snprintf(why, sizeof why, "%s", dapt_error());
-        dapt_remove_tree(part);
-        dapt_fail(status, "%s", why);
-    }
+    if (status) dapt_discard_tree(part);
     dapt_arena_free(&arena);
     return status;
 }

@@ -418,11 +418,7 @@ static enum dapt_status make_config(struct vocabulary *v) {
 }
 
 static enum dapt_status write_out(struct vocabulary *v, const char *folder, const char *file) {
-    struct dapt_arena arena = {0};
-    char *path = dapt_path_join(&arena, folder, file);
-    enum dapt_status status = path ? dapt_file_write(path, v->json.data, v->json.length)
-                                   : DAPT_ERROR_MEMORY;
-    dapt_arena_free(&arena);
+    enum dapt_status status = dapt_exchange_write(folder, file, v->json.data, v->json.length);
     dapt_string_free(&v->json);
     return status;
 }

@@ -225,6 +225,9 @@ typedef enum dapt_status (*dapt_weights_put)(void *context, uint64_t offset, con
                                              uint64_t count);
 typedef enum dapt_status (*dapt_weights_get)(void *context, uint64_t offset, float *values,
                                              uint64_t count);
+// Sink and source that are a flat buffer in memory, float [flat_count].
+enum dapt_status dapt_flat_put(void *flat, uint64_t offset, const float *values, uint64_t count);
+enum dapt_status dapt_flat_get(void *flat, uint64_t offset, float *values, uint64_t count);
 // Reads FOLDER's safetensors. Every tensor of the file is used or named in an error; every
 // parameter is filled or named in one. With adapters: those of FOLDER, if it holds any, after the
 // weights of their base.

@@ -181,7 +181,7 @@ bool dapt_slots_adjoin(const struct dapt_model *m, const uint32_t *parameters, i
 // used one by one.
 static uint64_t place(struct dapt_model *m, const uint32_t *table, bool joins,
                       struct dapt_parameter_group *group, enum dapt_group which, uint64_t end) {
-    for (size_t i = 0; table && i < ((size_t)m->layers + 1) * DAPT_SLOT_COUNT; i++) {
+    for (size_t i = 0; table && i < dapt_slots_count(m); i++) {
         struct dapt_parameter *p = at(m, table, i);
         if (!p || group_of(p) != which) continue;
         bool behind = joins && rules[i % DAPT_SLOT_COUNT].follows && together(m, table, i - 1, 2);
@@ -257,7 +257,7 @@ static enum dapt_status add_adapter(struct dapt_model *m, size_t slot) {
 
 enum dapt_status dapt_slots_adapt(struct dapt_model *m, const bool *targets) {
     struct dapt_adapters *adapters = m->adapters;
-    size_t slots = ((size_t)m->layers + 1) * DAPT_SLOT_COUNT, count = m->parameter_count;
+    size_t slots = dapt_slots_count(m), count = m->parameter_count;
     struct dapt_parameter *more = dapt_arena_alloc(&m->arena, 3 * count * sizeof *more);
     adapters->a = dapt_arena_alloc(&m->arena, slots * sizeof *adapters->a);
     adapters->b = dapt_arena_alloc(&m->arena, slots * sizeof *adapters->b);

@@ -5,6 +5,10 @@
 #include "model/model.h"
 
 struct dapt_family;
+// The slots that dapt_model.slots has room for: those outside of layers, and of each layer.
+static inline size_t dapt_slots_count(const struct dapt_model *model) {
+    return ((size_t)model->layers + 1) * DAPT_SLOT_COUNT;
+}
 // What comes before a family's name of a slot in the full name of a tensor.
 const char *dapt_slot_prefix(const struct dapt_family *family, enum dapt_slot slot);
 // Lists the parameters of a model whose numbers are read, and lays them out.

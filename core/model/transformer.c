@@ -1,8 +1,6 @@
 // The forward pass, for every family: what differs is asked of the family's row, the model's numbers
 // and the slots that it has. N rows (sequences x length), C hidden, H heads, G key heads, D head size,
 // F feed-forward, V vocabulary, P places of the cache.
-#include <string.h>
-
 #include "model/families.h"
 #include "model/slots.h"
 

@@ -1,7 +1,6 @@
 // Weights between Hugging Face folders and the flat buffer. What a file calls a tensor is kept: a
 // checkpoint is written with the names, the order, the types and the sharding of the folder that
 // the model came from, as they were when it was opened for training.
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,21 +15,21 @@
 
 #define PIECE DAPT_WEIGHTS_PIECE
 
-static bool ends_with(const char *name, const char *ending) {
+bool dapt_weights_ends(const char *name, const char *ending) {
     size_t n = strlen(name), e = strlen(ending);
     return n >= e && strcmp(name + n - e, ending) == 0;
 }
 
 static bool is_buffer(const struct dapt_family *family, const char *name) {
     for (size_t i = 0; family->buffers && family->buffers[i]; i++)
-        if (ends_with(name, family->buffers[i])) return true;
+        if (dapt_weights_ends(name, family->buffers[i])) return true;
     return false;
 }
 
 // What old files of BERT call "LayerNorm.gamma" and "LayerNorm.beta".
 static const char *norm_name(const char *name, char text[512]) {
-    bool gamma = ends_with(name, "LayerNorm.gamma");
-    if (!gamma && !ends_with(name, "LayerNorm.beta")) return name;
+    bool gamma = dapt_weights_ends(name, "LayerNorm.gamma");
+    if (!gamma && !dapt_weights_ends(name, "LayerNorm.beta")) return name;
     snprintf(text, 512, "%.*s%s", (int)(strrchr(name, '.') - name), name,
              gamma ? ".weight" : ".bias");
     return text;
@@ -67,12 +66,13 @@ const struct dapt_parameter *dapt_weights_find(const struct dapt_model *m, const
     return NULL;
 }
 
-const struct dapt_parameter *dapt_model_find(const struct dapt_model *m, const char *name) {
-    return dapt_weights_find(m, name, dapt_weights_own(m));
+// Parameters from the first on that are the model's own, not its adapters'.
+static size_t own_count(const struct dapt_model *m) {
+    return m->adapters ? m->adapters->first : m->parameter_count;
 }
 
-size_t dapt_weights_own(const struct dapt_model *m) {
-    return m->adapters ? m->adapters->first : m->parameter_count;
+const struct dapt_parameter *dapt_model_find(const struct dapt_model *m, const char *name) {
+    return dapt_weights_find(m, name, own_count(m));
 }
 
 bool dapt_weights_written(const struct dapt_model *m, const struct dapt_parameter *p) {
@@ -83,6 +83,16 @@ bool dapt_weights_written(const struct dapt_model *m, const struct dapt_paramete
 const char *dapt_weights_head(const struct dapt_model *m, struct dapt_arena *arena) {
     return dapt_arena_format(arena, "%s%s", dapt_slot_prefix(m->family, DAPT_SLOT_HEAD),
                              m->family->names[DAPT_SLOT_HEAD]);
+}
+
+enum dapt_status dapt_flat_put(void *flat, uint64_t offset, const float *values, uint64_t count) {
+    memcpy((float *)flat + offset, values, count * sizeof *values);
+    return DAPT_OK;
+}
+
+enum dapt_status dapt_flat_get(void *flat, uint64_t offset, float *values, uint64_t count) {
+    memcpy(values, (const float *)flat + offset, count * sizeof *values);
+    return DAPT_OK;
 }
 
 static enum dapt_status check_shape(const struct dapt_parameter *p,
@@ -187,7 +197,7 @@ static enum dapt_status take_tensors(const struct dapt_model *model, const char 
             status = dapt_weights_take(p, t, piece, put, context);
         source[p - model->parameters] = t;
     }
-    for (size_t i = 0; !status && i < dapt_weights_own(model); i++) {
+    for (size_t i = 0; !status && i < own_count(model); i++) {
         if (!source[i])
             status = dapt_fail(
                 DAPT_ERROR_INVALID,
@@ -223,8 +233,8 @@ enum dapt_status dapt_model_init(const struct dapt_model *model, uint64_t seed,
     enum dapt_status status = DAPT_OK;
     float *piece = dapt_alloc_aligned(PIECE, sizeof *piece);
     if (!piece) return DAPT_ERROR_MEMORY;
-    for (size_t i = model->folder ? dapt_weights_own(model) : 0;
-         i < model->parameter_count && !status; i++) {
+    for (size_t i = model->folder ? own_count(model) : 0; i < model->parameter_count && !status;
+         i++) {
         const struct dapt_parameter *p = &model->parameters[i];
         for (uint64_t at = 0; at < p->count && !status; at += PIECE) {
             uint64_t n = p->count - at < PIECE ? p->count - at : PIECE;
@@ -365,7 +375,7 @@ enum dapt_status dapt_model_keep(struct dapt_model *model, const char *tokenizer
     enum dapt_status status = o->written ? DAPT_OK : DAPT_ERROR_MEMORY;
     if (!tokenizer_folder) tokenizer_folder = model->folder;
     if (!status) status = model->folder ? keep_tensors(model, o) : keep_new(model, o);
-    for (size_t i = dapt_weights_own(model); !status && i < model->parameter_count; i++)
+    for (size_t i = own_count(model); !status && i < model->parameter_count; i++)
         o->written[i] = save_dtypes[dtype].dtype;  // the base's dtype is no matter of adapters
     if (!status && model->folder) status = keep_file(model->folder, 0, o);
     for (size_t i = 1; !status && tokenizer_folder && i < FILES; i++)

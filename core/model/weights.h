@@ -13,8 +13,7 @@ const struct dapt_parameter *dapt_weights_find(const struct dapt_model *model, c
 enum dapt_status dapt_weights_take(const struct dapt_parameter *parameter,
                                    const struct dapt_file_tensor *tensor, float *piece,
                                    dapt_weights_put put, void *context);
-// Parameters from the first on that are the model's own, not its adapters'.
-size_t dapt_weights_own(const struct dapt_model *model);
+bool dapt_weights_ends(const char *name, const char *ending);
 // Whether dapt_model_save() writes a parameter.
 bool dapt_weights_written(const struct dapt_model *model, const struct dapt_parameter *parameter);
 // The name of the head's tensor, also of a tied one. In `arena`.

@@ -7,6 +7,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "device/select.h"
+#include "model/slots.h"
 #include "train/fit.h"
 
 // ------------------------------------------------------------------------------------------ model
@@ -78,7 +79,7 @@ static enum dapt_status add_groups(const struct dapt_model *model, bool trained,
     for (size_t g = 0; g < 3; g++) {
         uint64_t tensors = 0, count = 0;
         struct dapt_small_text small;
-        for (size_t i = 0; i < ((size_t)model->layers + 1) * DAPT_SLOT_COUNT; i++) {
+        for (size_t i = 0; i < dapt_slots_count(model); i++) {
             size_t group = i >= DAPT_SLOT_COUNT ? 1 : i <= DAPT_SLOT_EMBED_NORM_BIAS ? 0 : 2;
             if (model->slots[i] == DAPT_NONE || group != g) continue;
             const struct dapt_parameter *p = &model->parameters[model->slots[i]];

@@ -67,16 +67,6 @@ static const char special[] =
     "{\"bos_token\":\"<|end|>\",\"eos_token\":{\"content\":\"<|end|>\"},\"chat_template\":\"{{ 1 "
     "}}\"}";
 
-static enum dapt_status put(void *flat, uint64_t offset, const float *values, uint64_t count) {
-    memcpy((float *)flat + offset, values, count * sizeof *values);
-    return DAPT_OK;
-}
-
-static enum dapt_status get(void *flat, uint64_t offset, float *values, uint64_t count) {
-    memcpy(values, (float *)flat + offset, count * sizeof *values);
-    return DAPT_OK;
-}
-
 // A folder with new weights; the flat buffer is the caller's.
 static float *make_model(const char *config, const char *tokenizer, const char *folder,
                          struct dapt_model **m) {
@@ -84,10 +74,10 @@ static float *make_model(const char *config, const char *tokenizer, const char *
     assert_ok(dapt_json_parse("config.json", config, strlen(config), &json));
     assert_ok(dapt_model_from_json(json, m));
     float *flat = calloc((*m)->flat_count, sizeof *flat);
-    assert_ok(dapt_model_init(*m, 7, put, flat));
+    assert_ok(dapt_model_init(*m, 7, dapt_flat_put, flat));
     for (uint64_t i = 0; i < (*m)->flat_count; i++) flat[i] += (float)(i % 101) / 64;
     assert_ok(dapt_mkdirs(folder));
-    assert_ok(dapt_model_save(*m, folder, get, flat));
+    assert_ok(dapt_model_save(*m, folder, dapt_flat_get, flat));
     write_text(path_in(folder, "tokenizer.json"), tokenizer);
     write_text(path_in(folder, "tokenizer_config.json"), special);
     return flat;
@@ -110,7 +100,7 @@ static void there_and_back(const char *folder, const char *config) {
     assert_ok(dapt_model_hash(back, &after));
     if (before.low != after.low) fail_msg("the config.json of %s means something else", config);
     float *again = calloc(back->flat_count, sizeof *again);
-    assert_ok(dapt_model_load(back, to, put, again));
+    assert_ok(dapt_model_load(back, to, dapt_flat_put, again));
     for (size_t i = 0; i < m->parameter_count; i++) {
         const struct dapt_parameter *p = &m->parameters[i];
         if (memcmp(flat + p->offset, again + p->offset, p->count * sizeof *flat) != 0)

@@ -29,16 +29,6 @@ static enum dapt_status open_model(const char *json, struct dapt_model **model) 
     return dapt_model_from_json(config, model);
 }
 
-static enum dapt_status put(void *flat, uint64_t offset, const float *values, uint64_t count) {
-    memcpy((float *)flat + offset, values, count * sizeof *values);
-    return DAPT_OK;
-}
-
-static enum dapt_status get(void *flat, uint64_t offset, float *values, uint64_t count) {
-    memcpy(values, (float *)flat + offset, count * sizeof *values);
-    return DAPT_OK;
-}
-
 static const struct dapt_parameter *find(const struct dapt_model *m, const char *name) {
     for (size_t i = 0; i < m->parameter_count; i++)
         if (strcmp(m->parameters[i].name, name) == 0) return &m->parameters[i];
@@ -54,11 +44,11 @@ static void rows_by_head_are_put_in_order(void **state) {
     assert_int_equal(open_model("{\"model_type\":\"gpt_neox\"," SIZES ",\"rotary_pct\":0.5}", &m),
                      0);
     float *flat = calloc(m->flat_count, sizeof *flat), *again = calloc(m->flat_count, sizeof *flat);
-    assert_int_equal(dapt_model_init(m, 7, put, flat), DAPT_OK);
+    assert_int_equal(dapt_model_init(m, 7, dapt_flat_put, flat), DAPT_OK);
     char folder[] = "/tmp/dapt-test-XXXXXX";
     assert_non_null(mkdtemp(folder));
-    assert_int_equal(dapt_model_save(m, folder, get, flat), DAPT_OK);
-    assert_int_equal(dapt_model_load(m, folder, put, again), DAPT_OK);
+    assert_int_equal(dapt_model_save(m, folder, dapt_flat_get, flat), DAPT_OK);
+    assert_int_equal(dapt_model_load(m, folder, dapt_flat_put, again), DAPT_OK);
     assert_memory_equal(flat, again, m->flat_count * sizeof *flat);
 
     static const char name[] = "gpt_neox.layers.1.attention.query_key_value.weight";
@@ -251,7 +241,7 @@ static void numbers_are_written_as_they_were(void **state) {
                                 &m),
                      DAPT_OK);
     float *flat = calloc(m->flat_count, sizeof *flat);
-    assert_int_equal(dapt_model_save(m, folder, get, flat), DAPT_OK);
+    assert_int_equal(dapt_model_save(m, folder, dapt_flat_get, flat), DAPT_OK);
     snprintf(path, sizeof path, "%s/config.json", folder);
     assert_int_equal(dapt_file_read(path, 1 << 16, &text), DAPT_OK);
     assert_non_null(strstr(text.data, "\n  \"final_logit_softcapping\": 30.0,\n"));
@@ -329,14 +319,15 @@ static void old_files_are_kept_as_they_are(void **state) {
     struct dapt_model *m, *old;
     assert_int_equal(open_model(BERT, &m), DAPT_OK);
     float *flat = calloc(m->flat_count, sizeof *flat), *again = calloc(m->flat_count, sizeof *flat);
-    assert_int_equal(dapt_model_init(m, 7, put, flat), DAPT_OK);
+    assert_int_equal(dapt_model_init(m, 7, dapt_flat_put, flat), DAPT_OK);
     char from[] = "/tmp/dapt-test-XXXXXX", to[] = "/tmp/dapt-test-XXXXXX";
     assert_non_null(mkdtemp(from));
     assert_non_null(mkdtemp(to));
     file.flat = flat;
     write_old(&file, m, from);
-    if (dapt_model_open(from, &old) || dapt_model_load(old, from, put, again) ||
-        dapt_model_keep(old, NULL, DAPT_SAVE_MODEL) || dapt_model_save(old, to, get, again))
+    if (dapt_model_open(from, &old) || dapt_model_load(old, from, dapt_flat_put, again) ||
+        dapt_model_keep(old, NULL, DAPT_SAVE_MODEL) ||
+        dapt_model_save(old, to, dapt_flat_get, again))
         fail_msg("%s", dapt_error());
     assert_memory_equal(flat, again, m->flat_count * sizeof *flat);
     struct dapt_string a = read_weights(&file, from), b = read_weights(&file, to);

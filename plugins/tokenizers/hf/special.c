@@ -4,7 +4,6 @@
 // special_tokens_map.json by text, generation_config.json and config.json by id, then the model's
 // unk_token.
 #include <stdio.h>
-#include <string.h>
 
 #include "tokenizer.h"
 
