@@ -138,29 +138,6 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
 
 // ----------------------------------------------------------------------------------------- resume
 
-void dapt_trainer_fit(const struct dapt_trainer *t, struct dapt_fit *fit) {
-    struct dapt_arena arena = {0};
-    uint64_t *steps = NULL;
-    size_t count = 0;
-    cJSON *record = NULL;
-    if (!dapt_run_folder_steps(&t->run, &steps, &count) && count) {
-        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[count - 1]);
-        if (folder) dapt_checkpoint_record(folder, &record);
-    }
-    const cJSON *found = cJSON_GetObjectItemCaseSensitive(record, "fit");
-    const cJSON *micro = cJSON_GetObjectItemCaseSensitive(found, "micro_batch");
-    double number = cJSON_IsNumber(micro) ? micro->valuedouble : 0;
-    // A step of another size has other divisors.
-    if (number >= 1 && number <= t->config->train.batch && !fmod(t->config->train.batch, number)) {
-        bool block = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(found, "recompute"));
-        fit->micro = (uint32_t)number;
-        fit->recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE;
-    }
-    cJSON_Delete(record);
-    free(steps);
-    dapt_arena_free(&arena);
-}
-
 static enum dapt_status read_count(const cJSON *record, const char *key, uint64_t *value) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(record, key);
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < 0x1p53)) {
@@ -349,34 +326,6 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
     return status;
 }
 
-static const cJSON *schedule_of(const cJSON *record) {
-    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
-    const cJSON *train = cJSON_GetObjectItemCaseSensitive(course, "train");
-    return cJSON_GetObjectItemCaseSensitive(train, "schedule");
-}
-
-enum dapt_status dapt_trainer_keep_peak(struct dapt_trainer *t) {
-    struct dapt_arena arena = {0};
-    cJSON *record = NULL;
-    uint64_t *steps;
-    size_t count;
-    if (dapt_rate_given(t->config)) return DAPT_OK;
-    enum dapt_status status = dapt_run_folder_steps(&t->run, &steps, &count);
-    if (status) return status;
-    for (size_t left = count; !record && left > 0; left--) {  // what is damaged is told later
-        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[left - 1]);
-        if (folder && dapt_checkpoint_record(folder, &record)) record = NULL;
-    }
-    const cJSON *schedule = schedule_of(record);
-    double peak = read_value(schedule, "peak");
-    if (dapt_json_has_text(schedule, "plugin", t->config->train.schedule.plugin) && isfinite(peak))
-        status = dapt_rate_set(t->config, peak);
-    cJSON_Delete(record);
-    free(steps);
-    dapt_arena_free(&arena);
-    return status;
-}
-
 // Puts a damaged checkpoint aside, so that it is neither tried again nor in the way.
 static bool put_aside(struct dapt_trainer *t, uint64_t step) {
     struct dapt_arena arena = {0};
@@ -494,5 +443,59 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
                              folder, t->step, t->setup.steps);
     }
     dapt_arena_free(&arena);
+    return status;
+}
+
+// --------------------------------------------------------------------------------- what was chosen
+
+// Of the newest checkpoint that has one to be read: what is damaged is told later. NULL inside: none.
+static enum dapt_status newest_record(const struct dapt_trainer *t, cJSON **record) {
+    struct dapt_arena arena = {0};
+    uint64_t *steps;
+    size_t count;
+    *record = NULL;
+    enum dapt_status status = dapt_run_folder_steps(&t->run, &steps, &count);
+    if (status) return status;
+    for (size_t left = count; !*record && left > 0; left--) {
+        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[left - 1]);
+        if (folder) dapt_checkpoint_record(folder, record);
+    }
+    free(steps);
+    dapt_arena_free(&arena);
+    return DAPT_OK;
+}
+
+static void read_fit(const struct dapt_trainer *t, const cJSON *record, struct dapt_fit *fit) {
+    const cJSON *found = cJSON_GetObjectItemCaseSensitive(record, "fit");
+    double micro = read_value(found, "micro_batch");
+    // A step of another size has other divisors.
+    if (!(micro >= 1 && micro <= t->config->train.batch) || fmod(t->config->train.batch, micro))
+        return;
+    bool block = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(found, "recompute"));
+    fit->micro = (uint32_t)micro;
+    fit->recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE;
+}
+
+static enum dapt_status read_peak(struct dapt_trainer *t, const cJSON *record) {
+    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
+    const cJSON *train = cJSON_GetObjectItemCaseSensitive(course, "train");
+    const cJSON *schedule = cJSON_GetObjectItemCaseSensitive(train, "schedule");
+    double peak = read_value(schedule, "peak");
+    if (!isfinite(peak) ||
+        !dapt_json_has_text(schedule, "plugin", t->config->train.schedule.plugin))
+        return DAPT_OK;
+    return dapt_rate_set(t->config, peak);
+}
+
+enum dapt_status dapt_trainer_recall(struct dapt_trainer *t, struct dapt_fit *fit) {
+    bool given = dapt_rate_given(t->config);
+    cJSON *record;
+    *fit = (struct dapt_fit){0};
+    if (given && !dapt_fit_asked(t->config)) return DAPT_OK;
+    enum dapt_status status = newest_record(t, &record);
+    if (status) return status;
+    read_fit(t, record, fit);
+    if (!given) status = read_peak(t, record);
+    cJSON_Delete(record);
     return status;
 }

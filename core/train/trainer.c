@@ -407,8 +407,7 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
     if (!status) status = plan_only ? look_at_run(t) : open_run(t);
     struct dapt_fit fit = {0};
-    if (!status && t->options->resume) dapt_trainer_fit(t, &fit);
-    if (!status && t->options->resume && !plan_only) status = dapt_trainer_keep_peak(t);
+    if (!status && t->options->resume && !plan_only) status = dapt_trainer_recall(t, &fit);
     if (!status) status = dapt_setup_open(t->config, &fit, &t->reporter, &t->setup);
     if (!status) t->config->modules = t->setup.modules;
     if (!status) status = make_batches(t);

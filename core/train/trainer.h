@@ -76,15 +76,14 @@ enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *trainer);
 void dapt_trainer_set_hash(const struct dapt_trainer *trainer, size_t i, char text[33]);
 // The trainer's part of run.json; NULL: no memory.
 cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
-// A configuration that gives no peak of the learning rate means the one that the run began with.
-enum dapt_status dapt_trainer_keep_peak(struct dapt_trainer *trainer);
+// What the configuration leaves open is what the run chose before, as its newest checkpoint has it: the
+// peak of the learning rate is put into the configuration, micro-batch and recomputation into *fit (micro
+// 0: nothing). Whether that checkpoint is whole is the resume's business.
+enum dapt_status dapt_trainer_recall(struct dapt_trainer *trainer, struct dapt_fit *fit);
 // Finds the newest whole checkpoint, checks that it belongs to this run, restores it, and sets
 // RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when
 // there is none.
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *trainer);
-// What the newest checkpoint says was chosen for "auto"; micro 0: nothing. Whether that checkpoint is
-// whole is the resume's business.
-void dapt_trainer_fit(const struct dapt_trainer *trainer, struct dapt_fit *fit);
 // plan.c: tells how long the run would take and what its checkpoints need, by timing one micro-batch,
 // an update and one batch of an evaluation; fills options->plan. The weights stay what they were.
 enum dapt_status dapt_trainer_plan(struct dapt_trainer *trainer);
