@@ -32,7 +32,6 @@ static void add_evaluations(const struct dapt_trainer *t, cJSON *record) {
         dapt_json_add_number(item, "bits_before", e->bits_before);
         dapt_json_add_number(item, "change_low", e->change_low);
         dapt_json_add_number(item, "change_high", e->change_high);
-        dapt_json_add_number(item, "best_change", t->best_changes[i]);
         dapt_ledger_record(t, i, item);
         cJSON_AddItemToArray(list, item);
     }
@@ -157,15 +156,6 @@ static uint64_t read_step(const cJSON *record, const char *key) {
     return value >= 0 && value < 0x1p53 ? (uint64_t)value : DAPT_NEVER;
 }
 
-// A budget may be another one now, and what the best checkpoint cost be unknown.
-static bool best_is_inside(const struct dapt_trainer *t) {
-    for (size_t i = 0; i < t->config->data.eval_count; i++) {
-        double budget = dapt_trainer_budget(t, i);
-        if (isfinite(budget) && !(t->best_changes[i] <= budget)) return false;
-    }
-    return true;
-}
-
 // What the sets gave before, by name: the sets of a configuration may change between two runs, and
 // figures of another text are no figures before. Nor is a checkpoint the best one by another set.
 static enum dapt_status read_evaluations(struct dapt_trainer *t, const cJSON *record) {
@@ -189,7 +179,6 @@ static enum dapt_status read_evaluations(struct dapt_trainer *t, const cJSON *re
             e->bits_before = read_value(item, "bits_before");
             e->change_low = read_value(item, "change_low");
             e->change_high = read_value(item, "change_high");
-            t->best_changes[i] = read_value(item, "best_change");
             if (!known) status = dapt_ledger_restore(t, i, item);
             known = true;
         }
@@ -197,7 +186,8 @@ static enum dapt_status read_evaluations(struct dapt_trainer *t, const cJSON *re
         t->evaluated = DAPT_NEVER;
         if (e == decides) t->best = DAPT_NEVER;
     }
-    if (!best_is_inside(t)) t->best = DAPT_NEVER;
+    // A budget may be another one now, and what the best checkpoint cost be unknown.
+    if (!dapt_trainer_inside(t, t->best)) t->best = DAPT_NEVER;
     if (t->best == DAPT_NEVER) t->best_value = NAN;
     return status;
 }

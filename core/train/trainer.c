@@ -40,12 +40,9 @@ static bool take_best(struct dapt_trainer *t) {
     const struct dapt_evaluation *e = t->evaluated == t->step ? dapt_trainer_deciding(t) : NULL;
     if (!e || !isfinite(e->nats_per_token)) return false;
     if (t->best != DAPT_NEVER && e->nats_per_token >= t->best_value) return false;
-    if (!dapt_trainer_inside(t)) return false;
+    if (!dapt_trainer_inside(t, t->step)) return false;
     t->best = t->step;
     t->best_value = dapt_json_round(e->nats_per_token);
-    for (size_t i = 0; i < t->config->data.eval_count; i++)
-        t->best_changes[i] = dapt_json_round(t->evaluations[i].bits_per_byte -
-                                             t->evaluations[i].bits_before);
     return true;
 }
 
@@ -360,9 +357,8 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
     enum dapt_status status = DAPT_OK;
     t->batches = dapt_alloc(t->setup.micros, sizeof *t->batches);
     t->evaluations = dapt_alloc(evals ? evals : 1, sizeof *t->evaluations);
-    t->best_changes = dapt_alloc(evals ? evals : 1, sizeof *t->best_changes);
-    if (!t->batches || !t->evaluations || !t->best_changes) return DAPT_ERROR_MEMORY;
-    for (size_t i = 0; i < evals; i++) {
+    if (!t->batches || !t->evaluations) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; i < evals; i++)
         t->evaluations[i] = (struct dapt_evaluation){.name = t->config->data.eval[i].name,
                                                      .nats_per_token = NAN,
                                                      .perplexity = NAN,
@@ -373,8 +369,6 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
                                                      .role = t->config->data.eval[i].role,
                                                      .change_low = NAN,
                                                      .change_high = NAN};
-        t->best_changes[i] = NAN;
-    }
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         status = dapt_batch_create(t->setup.micro, t->config->data.sequence, &t->batches[i]);
     }
@@ -429,7 +423,6 @@ static void finish(struct dapt_trainer *t) {
     for (uint32_t i = 0; t->batches && i < t->setup.micros; i++) dapt_batch_destroy(&t->batches[i]);
     free(t->batches);
     free(t->evaluations);
-    free(t->best_changes);
     if (t->config) dapt_ledger_free(t);
     dapt_metrics_close(&t->metrics);
     dapt_setup_close(&t->setup);

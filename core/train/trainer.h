@@ -34,7 +34,6 @@ struct dapt_trainer {
     uint64_t tried;                    // step at which writing one failed last; DAPT_NEVER
     uint64_t best;                     // step of the best checkpoint; DAPT_NEVER
     double best_value;                 // its nats/token on the deciding set
-    double *best_changes;              // [config->data.eval_count] its changes in bits/byte
     // Patience: the least nats/token of the deciding set, evaluations since then, the last one counted.
     double lowest;
     uint64_t stale, judged;  // judged DAPT_NEVER: none
@@ -53,8 +52,9 @@ enum dapt_status dapt_trainer_run(const struct dapt_train_options *options);
 const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *trainer);
 // budget.c: bits/byte that the i-th set may lose; infinite: as many as it likes.
 double dapt_trainer_budget(const struct dapt_trainer *trainer, size_t i);
-// Whether the last evaluation found every set inside its budget.
-bool dapt_trainer_inside(const struct dapt_trainer *trainer);
+// Whether the evaluation at `step` found every set inside its budget; where there was none, sets that have
+// one are not.
+bool dapt_trainer_inside(const struct dapt_trainer *trainer, uint64_t step);
 // Sets were just evaluated: counts patience, and raises the share of replay where that is asked for.
 enum dapt_status dapt_trainer_judge(struct dapt_trainer *trainer);
 // Whether the step that the trainer is at is its last: all are done, or an evaluation ended the run.
