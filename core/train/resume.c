@@ -156,35 +156,41 @@ static uint64_t read_step(const cJSON *record, const char *key) {
     return value >= 0 && value < 0x1p53 ? (uint64_t)value : DAPT_NEVER;
 }
 
+// What the record has of the i-th set; NULL: nothing, or of another text by the same name.
+static const cJSON *find_set(const struct dapt_trainer *t, const cJSON *record, size_t i) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(record, "evaluations"), *item;
+    char data[33];
+    dapt_trainer_set_hash(t, i, data);
+    cJSON_ArrayForEach(item, list) {
+        if (dapt_json_has_text(item, "name", t->config->data.eval[i].name) &&
+            dapt_json_has_text(item, "data", data))
+            return item;
+    }
+    return NULL;
+}
+
 // What the sets gave before, by name: the sets of a configuration may change between two runs, and
 // figures of another text are no figures before. Nor is a checkpoint the best one by another set.
 static enum dapt_status read_evaluations(struct dapt_trainer *t, const cJSON *record) {
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(record, "evaluations"), *item;
     const struct dapt_evaluation *decides = dapt_trainer_deciding(t);
     enum dapt_status status = DAPT_OK;
     if (decides && !dapt_json_has_text(record, "best_set", decides->name)) t->best = DAPT_NEVER;
     for (size_t i = 0; !status && i < t->config->data.eval_count; i++) {
         struct dapt_evaluation *e = &t->evaluations[i];
-        bool known = false;
-        char data[33];
-        dapt_trainer_set_hash(t, i, data);
-        cJSON_ArrayForEach(item, list) {
-            if (!dapt_json_has_text(item, "name", t->config->data.eval[i].name) ||
-                !dapt_json_has_text(item, "data", data))
-                continue;
-            e->nats_per_token = read_value(item, "nats_per_token");
-            e->bits_per_byte = read_value(item, "bits_per_byte");
-            e->perplexity = exp(e->nats_per_token);
-            e->nats_before = read_value(item, "nats_before");
-            e->bits_before = read_value(item, "bits_before");
-            e->change_low = read_value(item, "change_low");
-            e->change_high = read_value(item, "change_high");
-            if (!known) status = dapt_ledger_restore(t, i, item);
-            known = true;
+        const cJSON *item = find_set(t, record, i);
+        if (!item) {
+            t->evaluated = DAPT_NEVER;
+            if (e == decides) t->best = DAPT_NEVER;
+            continue;
         }
-        if (known) continue;
-        t->evaluated = DAPT_NEVER;
-        if (e == decides) t->best = DAPT_NEVER;
+        e->nats_per_token = read_value(item, "nats_per_token");
+        e->bits_per_byte = read_value(item, "bits_per_byte");
+        e->perplexity = exp(e->nats_per_token);
+        e->nats_before = read_value(item, "nats_before");
+        e->bits_before = read_value(item, "bits_before");
+        e->change_low = read_value(item, "change_low");
+        e->change_high = read_value(item, "change_high");
+        status = dapt_ledger_restore(t, i, item);
     }
     // A budget may be another one now, and what the best checkpoint cost be unknown.
     if (!dapt_trainer_inside(t, t->best)) t->best = DAPT_NEVER;
