@@ -228,5 +228,8 @@ void dapt_trainer_tell(struct dapt_trainer *t, enum dapt_event_kind kind,
 }
 
 void dapt_trainer_trouble(struct dapt_trainer *t, const char *text) {
-    dapt_trainer_tell(t, DAPT_EVENT_TROUBLE, &(struct dapt_event){.told = {.text = text}});
+    struct dapt_string copy = {0};
+    if (!dapt_string_format(&copy, "%s", text))
+        dapt_trainer_tell(t, DAPT_EVENT_TROUBLE, &(struct dapt_event){.told = {.text = copy.data}});
+    dapt_string_free(&copy);
 }

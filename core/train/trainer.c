@@ -64,10 +64,7 @@ static enum dapt_status mark_checkpoint(struct dapt_trainer *t, const char *name
     dapt_fail(status, "%s; %s itself is whole", dapt_error(), name);
     if (dapt_trainer_finished(t))
         return dapt_fail(status, "%s, and --resume puts the marks right", dapt_error());
-    struct dapt_string text = {0};
-    if (dapt_string_format(&text, "%s", dapt_error()) == DAPT_OK)
-        dapt_trainer_trouble(t, text.data);
-    dapt_string_free(&text);
+    dapt_trainer_trouble(t, dapt_error());
     return DAPT_OK;
 }
 

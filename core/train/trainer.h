@@ -94,7 +94,7 @@ void dapt_trainer_end(struct dapt_trainer *trainer);
 // That the file cannot be written is reported once and does not stop training.
 void dapt_trainer_tell(struct dapt_trainer *trainer, enum dapt_event_kind kind,
                        struct dapt_event *event);
-// Tells what failed without ending the run.
+// Tells what failed without ending the run. `text` may be dapt_error(), which telling may replace.
 void dapt_trainer_trouble(struct dapt_trainer *trainer, const char *text);
 // recovery.c: appends the command that goes on with this run: with the same --set, else it could mean
 // another one.
