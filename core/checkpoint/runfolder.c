@@ -70,8 +70,8 @@ static bool keep_checkpoint(const char *name) {
 
 // The temporary files of dapt_writer: ".<name>.tmp-<process>-<serial>".
 static bool keep_file(const char *name) {
-    static const char *const written[] = {".config.json.tmp-", ".device.json.tmp-", ".latest.tmp-",
-                                          ".best.tmp-"};
+    static const char *const written[] = {".config.json.tmp-", ".device.json.tmp-",
+                                          ".ledger.json.tmp-", ".latest.tmp-", ".best.tmp-"};
     for (size_t i = 0; i < sizeof written / sizeof written[0]; i++) {
         if (strncmp(name, written[i], strlen(written[i])) == 0) return false;
     }

@@ -2,6 +2,7 @@
 //
 //   RUN/config.json                    the resolved configuration
 //   RUN/metrics.jsonl                  what happened (see metrics.h)
+//   RUN/ledger.json                    what each set gained or lost (see ledger.h)
 //   RUN/latest, RUN/best               one line each: the name of a checkpoint
 //   RUN/checkpoints/step-000500/       a whole checkpoint (see checkpoint.h)
 //   RUN/checkpoints/.part-*, .gone-*   being written or removed; left by a killed run, cleared by

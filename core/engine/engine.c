@@ -305,10 +305,15 @@ enum dapt_status dapt_engine_decode(struct dapt_engine *engine, const uint32_t *
 
 // ----------------------------------------------------------------------------------------- reports
 
-void dapt_engine_memory(const struct dapt_engine *engine, uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]) {
-    for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT; r++)
+uint64_t dapt_engine_memory(const struct dapt_engine *engine,
+                            uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]) {
+    uint64_t total = 0;
+    for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT; r++) {
         bytes[r] = dapt_buffer_size(
             dapt_programs_buffer(engine->programs, (enum dapt_buffer_role)r));
+        total += bytes[r];
+    }
+    return total;
 }
 
 enum dapt_status dapt_engine_profile(struct dapt_engine *engine, dapt_engine_op each, void *user) {

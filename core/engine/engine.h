@@ -99,8 +99,9 @@ enum dapt_status dapt_engine_estimate(const struct dapt_model *model,
                                       struct dapt_device_handle *device,
                                       const struct dapt_engine_options *options,
                                       uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
-// Bytes of device memory by role (enum dapt_buffer_role), for estimates and reports.
-void dapt_engine_memory(const struct dapt_engine *engine, uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
+// Bytes of device memory by role (enum dapt_buffer_role), for estimates and reports; returns their sum.
+uint64_t dapt_engine_memory(const struct dapt_engine *engine,
+                            uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
 // Tells each op of the last training micro-batch and update with its nanoseconds. Backends may keep
 // no clocks until they are asked the first time: ask, run a step, ask again.
 // DAPT_ERROR_UNSUPPORTED where the backend has none.

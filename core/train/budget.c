@@ -22,10 +22,10 @@ static double change_of(const struct dapt_evaluation *e) {
 }
 
 // By the figure itself, not by its interval: what is called the best does not even seem to cost more.
-bool dapt_trainer_inside(const struct dapt_trainer *t) {
+bool dapt_trainer_inside(const struct dapt_trainer *t, uint64_t step) {
     for (size_t i = 0; i < t->config->data.eval_count; i++) {
         double budget = dapt_trainer_budget(t, i);
-        if (isfinite(budget) && !(change_of(&t->evaluations[i]) <= budget)) return false;
+        if (isfinite(budget) && !(dapt_ledger_change(t, i, step) <= budget)) return false;
     }
     return true;
 }

@@ -182,7 +182,8 @@ static void add_field(cJSON *line, const struct field *field, const struct dapt_
     }
 }
 
-cJSON *dapt_event_line(enum dapt_event_kind kind, const struct dapt_event *event) {
+// The line of metrics.jsonl; NULL: no memory.
+static cJSON *event_line(enum dapt_event_kind kind, const struct dapt_event *event) {
     cJSON *line = dapt_metrics_event(names[kind]);
     for (size_t i = 0; line && i < sizeof fields / sizeof fields[0]; i++)
         if (fields[i].events & 1U << kind) add_field(line, &fields[i], event);
@@ -195,7 +196,7 @@ cJSON *dapt_event_line(enum dapt_event_kind kind, const struct dapt_event *event
 static void log_line(struct dapt_trainer *t, enum dapt_event_kind kind,
                      const struct dapt_event *event) {
     enum dapt_status status = dapt_run_folder_check(&t->run);
-    if (!status) status = dapt_metrics_add(t->metrics, dapt_event_line(kind, event));
+    if (!status) status = dapt_metrics_add(t->metrics, event_line(kind, event));
     if (!status || t->metrics_failed) return;
     t->metrics_failed = true;
     dapt_report(&t->reporter, &(struct dapt_train_event){.kind = DAPT_TRAIN_TROUBLE,
@@ -228,5 +229,8 @@ void dapt_trainer_tell(struct dapt_trainer *t, enum dapt_event_kind kind,
 }
 
 void dapt_trainer_trouble(struct dapt_trainer *t, const char *text) {
-    dapt_trainer_tell(t, DAPT_EVENT_TROUBLE, &(struct dapt_event){.told = {.text = text}});
+    struct dapt_string copy = {0};
+    if (!dapt_string_format(&copy, "%s", text))
+        dapt_trainer_tell(t, DAPT_EVENT_TROUBLE, &(struct dapt_event){.told = {.text = copy.data}});
+    dapt_string_free(&copy);
 }

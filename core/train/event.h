@@ -2,8 +2,6 @@
 // embedding program print it.
 #ifndef DAPT_TRAIN_EVENT_H
 #define DAPT_TRAIN_EVENT_H
-#include <cjson/cJSON.h>
-
 #include "train/setup.h"
 
 enum dapt_event_kind {
@@ -54,7 +52,4 @@ struct dapt_event {
     const char *version, *backend, *device, *family, *objective, *config, *data;
     uint64_t threads, parameters, trained_parameters, memory, tokens_per_step;
 };
-
-// The line of metrics.jsonl; NULL: no memory.
-cJSON *dapt_event_line(enum dapt_event_kind kind, const struct dapt_event *event);
 #endif

@@ -52,6 +52,13 @@ bool dapt_ledger_known(const struct dapt_trainer *t, size_t i) {
     return t->ledger[i].count > 0 && isfinite(t->ledger[i].units[0].before);
 }
 
+double dapt_ledger_change(const struct dapt_trainer *t, size_t i, uint64_t step) {
+    const struct dapt_ledger_set *set = &t->ledger[i];
+    for (size_t k = 0; k < set->entries; k++)
+        if (set->course[k].step == step) return set->course[k].change;
+    return NAN;
+}
+
 // ------------------------------------------------------------------------------------------- figures
 
 enum dapt_status dapt_ledger_score(struct dapt_trainer *t, size_t i,

@@ -41,4 +41,6 @@ void dapt_ledger_record(const struct dapt_trainer *trainer, size_t i, cJSON *ite
 enum dapt_status dapt_ledger_restore(struct dapt_trainer *trainer, size_t i, const cJSON *item);
 // Whether documents of the i-th set are known from before.
 bool dapt_ledger_known(const struct dapt_trainer *trainer, size_t i);
+// What the i-th set has lost at `step`, in bits/byte; NaN where no evaluation of then is known.
+double dapt_ledger_change(const struct dapt_trainer *trainer, size_t i, uint64_t step);
 #endif

@@ -32,7 +32,6 @@ static void add_evaluations(const struct dapt_trainer *t, cJSON *record) {
         dapt_json_add_number(item, "bits_before", e->bits_before);
         dapt_json_add_number(item, "change_low", e->change_low);
         dapt_json_add_number(item, "change_high", e->change_high);
-        dapt_json_add_number(item, "best_change", t->best_changes[i]);
         dapt_ledger_record(t, i, item);
         cJSON_AddItemToArray(list, item);
     }
@@ -138,29 +137,6 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
 
 // ----------------------------------------------------------------------------------------- resume
 
-void dapt_trainer_fit(const struct dapt_trainer *t, struct dapt_fit *fit) {
-    struct dapt_arena arena = {0};
-    uint64_t *steps = NULL;
-    size_t count = 0;
-    cJSON *record = NULL;
-    if (!dapt_run_folder_steps(&t->run, &steps, &count) && count) {
-        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[count - 1]);
-        if (folder) dapt_checkpoint_record(folder, &record);
-    }
-    const cJSON *found = cJSON_GetObjectItemCaseSensitive(record, "fit");
-    const cJSON *micro = cJSON_GetObjectItemCaseSensitive(found, "micro_batch");
-    double number = cJSON_IsNumber(micro) ? micro->valuedouble : 0;
-    // A step of another size has other divisors.
-    if (number >= 1 && number <= t->config->train.batch && !fmod(t->config->train.batch, number)) {
-        bool block = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(found, "recompute"));
-        fit->micro = (uint32_t)number;
-        fit->recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE;
-    }
-    cJSON_Delete(record);
-    free(steps);
-    dapt_arena_free(&arena);
-}
-
 static enum dapt_status read_count(const cJSON *record, const char *key, uint64_t *value) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(record, key);
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble < 0x1p53)) {
@@ -180,47 +156,44 @@ static uint64_t read_step(const cJSON *record, const char *key) {
     return value >= 0 && value < 0x1p53 ? (uint64_t)value : DAPT_NEVER;
 }
 
-// A budget may be another one now, and what the best checkpoint cost be unknown.
-static bool best_is_inside(const struct dapt_trainer *t) {
-    for (size_t i = 0; i < t->config->data.eval_count; i++) {
-        double budget = dapt_trainer_budget(t, i);
-        if (isfinite(budget) && !(t->best_changes[i] <= budget)) return false;
+// What the record has of the i-th set; NULL: nothing, or of another text by the same name.
+static const cJSON *find_set(const struct dapt_trainer *t, const cJSON *record, size_t i) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(record, "evaluations"), *item;
+    char data[33];
+    dapt_trainer_set_hash(t, i, data);
+    cJSON_ArrayForEach(item, list) {
+        if (dapt_json_has_text(item, "name", t->config->data.eval[i].name) &&
+            dapt_json_has_text(item, "data", data))
+            return item;
     }
-    return true;
+    return NULL;
 }
 
 // What the sets gave before, by name: the sets of a configuration may change between two runs, and
 // figures of another text are no figures before. Nor is a checkpoint the best one by another set.
 static enum dapt_status read_evaluations(struct dapt_trainer *t, const cJSON *record) {
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(record, "evaluations"), *item;
     const struct dapt_evaluation *decides = dapt_trainer_deciding(t);
     enum dapt_status status = DAPT_OK;
     if (decides && !dapt_json_has_text(record, "best_set", decides->name)) t->best = DAPT_NEVER;
     for (size_t i = 0; !status && i < t->config->data.eval_count; i++) {
         struct dapt_evaluation *e = &t->evaluations[i];
-        bool known = false;
-        char data[33];
-        dapt_trainer_set_hash(t, i, data);
-        cJSON_ArrayForEach(item, list) {
-            if (!dapt_json_has_text(item, "name", t->config->data.eval[i].name) ||
-                !dapt_json_has_text(item, "data", data))
-                continue;
-            e->nats_per_token = read_value(item, "nats_per_token");
-            e->bits_per_byte = read_value(item, "bits_per_byte");
-            e->perplexity = exp(e->nats_per_token);
-            e->nats_before = read_value(item, "nats_before");
-            e->bits_before = read_value(item, "bits_before");
-            e->change_low = read_value(item, "change_low");
-            e->change_high = read_value(item, "change_high");
-            t->best_changes[i] = read_value(item, "best_change");
-            if (!known) status = dapt_ledger_restore(t, i, item);
-            known = true;
+        const cJSON *item = find_set(t, record, i);
+        if (!item) {
+            t->evaluated = DAPT_NEVER;
+            if (e == decides) t->best = DAPT_NEVER;
+            continue;
         }
-        if (known) continue;
-        t->evaluated = DAPT_NEVER;
-        if (e == decides) t->best = DAPT_NEVER;
+        e->nats_per_token = read_value(item, "nats_per_token");
+        e->bits_per_byte = read_value(item, "bits_per_byte");
+        e->perplexity = exp(e->nats_per_token);
+        e->nats_before = read_value(item, "nats_before");
+        e->bits_before = read_value(item, "bits_before");
+        e->change_low = read_value(item, "change_low");
+        e->change_high = read_value(item, "change_high");
+        status = dapt_ledger_restore(t, i, item);
     }
-    if (!best_is_inside(t)) t->best = DAPT_NEVER;
+    // A budget may be another one now, and what the best checkpoint cost be unknown.
+    if (!dapt_trainer_inside(t, t->best)) t->best = DAPT_NEVER;
     if (t->best == DAPT_NEVER) t->best_value = NAN;
     return status;
 }
@@ -349,34 +322,6 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
     return status;
 }
 
-static const cJSON *schedule_of(const cJSON *record) {
-    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
-    const cJSON *train = cJSON_GetObjectItemCaseSensitive(course, "train");
-    return cJSON_GetObjectItemCaseSensitive(train, "schedule");
-}
-
-enum dapt_status dapt_trainer_keep_peak(struct dapt_trainer *t) {
-    struct dapt_arena arena = {0};
-    cJSON *record = NULL;
-    uint64_t *steps;
-    size_t count;
-    if (dapt_rate_given(t->config)) return DAPT_OK;
-    enum dapt_status status = dapt_run_folder_steps(&t->run, &steps, &count);
-    if (status) return status;
-    for (size_t left = count; !record && left > 0; left--) {  // what is damaged is told later
-        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[left - 1]);
-        if (folder && dapt_checkpoint_record(folder, &record)) record = NULL;
-    }
-    const cJSON *schedule = schedule_of(record);
-    double peak = read_value(schedule, "peak");
-    if (dapt_json_has_text(schedule, "plugin", t->config->train.schedule.plugin) && isfinite(peak))
-        status = dapt_rate_set(t->config, peak);
-    cJSON_Delete(record);
-    free(steps);
-    dapt_arena_free(&arena);
-    return status;
-}
-
 // Puts a damaged checkpoint aside, so that it is neither tried again nor in the way.
 static bool put_aside(struct dapt_trainer *t, uint64_t step) {
     struct dapt_arena arena = {0};
@@ -494,5 +439,59 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
                              folder, t->step, t->setup.steps);
     }
     dapt_arena_free(&arena);
+    return status;
+}
+
+// --------------------------------------------------------------------------------- what was chosen
+
+// Of the newest checkpoint that has one to be read: what is damaged is told later. NULL inside: none.
+static enum dapt_status newest_record(const struct dapt_trainer *t, cJSON **record) {
+    struct dapt_arena arena = {0};
+    uint64_t *steps;
+    size_t count;
+    *record = NULL;
+    enum dapt_status status = dapt_run_folder_steps(&t->run, &steps, &count);
+    if (status) return status;
+    for (size_t left = count; !*record && left > 0; left--) {
+        const char *folder = dapt_run_folder_checkpoint(&arena, &t->run, steps[left - 1]);
+        if (folder) dapt_checkpoint_record(folder, record);
+    }
+    free(steps);
+    dapt_arena_free(&arena);
+    return DAPT_OK;
+}
+
+static void read_fit(const struct dapt_trainer *t, const cJSON *record, struct dapt_fit *fit) {
+    const cJSON *found = cJSON_GetObjectItemCaseSensitive(record, "fit");
+    double micro = read_value(found, "micro_batch");
+    // A step of another size has other divisors.
+    if (!(micro >= 1 && micro <= t->config->train.batch) || fmod(t->config->train.batch, micro))
+        return;
+    bool block = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(found, "recompute"));
+    fit->micro = (uint32_t)micro;
+    fit->recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE;
+}
+
+static enum dapt_status read_peak(struct dapt_trainer *t, const cJSON *record) {
+    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
+    const cJSON *train = cJSON_GetObjectItemCaseSensitive(course, "train");
+    const cJSON *schedule = cJSON_GetObjectItemCaseSensitive(train, "schedule");
+    double peak = read_value(schedule, "peak");
+    if (!isfinite(peak) ||
+        !dapt_json_has_text(schedule, "plugin", t->config->train.schedule.plugin))
+        return DAPT_OK;
+    return dapt_rate_set(t->config, peak);
+}
+
+enum dapt_status dapt_trainer_recall(struct dapt_trainer *t, struct dapt_fit *fit) {
+    bool given = dapt_rate_given(t->config);
+    cJSON *record;
+    *fit = (struct dapt_fit){0};
+    if (given && !dapt_fit_asked(t->config)) return DAPT_OK;
+    enum dapt_status status = newest_record(t, &record);
+    if (status) return status;
+    read_fit(t, record, fit);
+    if (!given) status = read_peak(t, record);
+    cJSON_Delete(record);
     return status;
 }

@@ -402,14 +402,12 @@ static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter
 // ----------------------------------------------------------------------------------------- device
 
 static void tell_memory(const struct dapt_setup *setup, const struct dapt_reporter *reporter) {
-    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0}, other = 0, total = 0;
+    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT], total = dapt_engine_memory(setup->engine, bytes);
     struct dapt_small_text parameters, gradients, optimizer, work, rest, all;
-    dapt_engine_memory(setup->engine, bytes);
-    for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
     uint64_t state = bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2];
     bytes[DAPT_BUFFER_PARAM] += bytes[DAPT_BUFFER_FROZEN];
-    other = total - bytes[DAPT_BUFFER_PARAM] - bytes[DAPT_BUFFER_GRAD] - state -
-            bytes[DAPT_BUFFER_WORK];
+    uint64_t other = total - bytes[DAPT_BUFFER_PARAM] - bytes[DAPT_BUFFER_GRAD] - state -
+                     bytes[DAPT_BUFFER_WORK];
     dapt_report_note(
         reporter,
         "memory          %s: parameters %s, gradients %s, optimizer %s, activations %s, other %s",

@@ -40,12 +40,9 @@ static bool take_best(struct dapt_trainer *t) {
     const struct dapt_evaluation *e = t->evaluated == t->step ? dapt_trainer_deciding(t) : NULL;
     if (!e || !isfinite(e->nats_per_token)) return false;
     if (t->best != DAPT_NEVER && e->nats_per_token >= t->best_value) return false;
-    if (!dapt_trainer_inside(t)) return false;
+    if (!dapt_trainer_inside(t, t->step)) return false;
     t->best = t->step;
     t->best_value = dapt_json_round(e->nats_per_token);
-    for (size_t i = 0; i < t->config->data.eval_count; i++)
-        t->best_changes[i] = dapt_json_round(t->evaluations[i].bits_per_byte -
-                                             t->evaluations[i].bits_before);
     return true;
 }
 
@@ -67,10 +64,7 @@ static enum dapt_status mark_checkpoint(struct dapt_trainer *t, const char *name
     dapt_fail(status, "%s; %s itself is whole", dapt_error(), name);
     if (dapt_trainer_finished(t))
         return dapt_fail(status, "%s, and --resume puts the marks right", dapt_error());
-    struct dapt_string text = {0};
-    if (dapt_string_format(&text, "%s", dapt_error()) == DAPT_OK)
-        dapt_trainer_trouble(t, text.data);
-    dapt_string_free(&text);
+    dapt_trainer_trouble(t, dapt_error());
     return DAPT_OK;
 }
 
@@ -242,9 +236,7 @@ static enum dapt_status train_step(struct dapt_trainer *t) {
 
 static void tell_start(struct dapt_trainer *t) {
     const struct dapt_device_info *info = dapt_device_info(t->setup.device);
-    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0}, total = 0;
-    dapt_engine_memory(t->setup.engine, bytes);
-    for (int role = 0; role < DAPT_BUFFER_ROLE_COUNT; role++) total += bytes[role];
+    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT];
     dapt_trainer_tell(
         t, t->step ? DAPT_EVENT_RESUME : DAPT_EVENT_START,
         &(struct dapt_event){
@@ -256,7 +248,7 @@ static void tell_start(struct dapt_trainer *t) {
             .objective = dapt_objective_name(dapt_objective_kind(t->setup.objective)),
             .parameters = t->setup.model->weight_count,
             .trained_parameters = dapt_model_trained(t->setup.model),
-            .memory = total,
+            .memory = dapt_engine_memory(t->setup.engine, bytes),
             .tokens_per_step = (uint64_t)t->config->train.batch * t->config->data.sequence,
             .config = t->fingerprint_hash,
             .data = t->data_hash,
@@ -360,9 +352,8 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
     enum dapt_status status = DAPT_OK;
     t->batches = dapt_alloc(t->setup.micros, sizeof *t->batches);
     t->evaluations = dapt_alloc(evals ? evals : 1, sizeof *t->evaluations);
-    t->best_changes = dapt_alloc(evals ? evals : 1, sizeof *t->best_changes);
-    if (!t->batches || !t->evaluations || !t->best_changes) return DAPT_ERROR_MEMORY;
-    for (size_t i = 0; i < evals; i++) {
+    if (!t->batches || !t->evaluations) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; i < evals; i++)
         t->evaluations[i] = (struct dapt_evaluation){.name = t->config->data.eval[i].name,
                                                      .nats_per_token = NAN,
                                                      .perplexity = NAN,
@@ -373,8 +364,6 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
                                                      .role = t->config->data.eval[i].role,
                                                      .change_low = NAN,
                                                      .change_high = NAN};
-        t->best_changes[i] = NAN;
-    }
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         status = dapt_batch_create(t->setup.micro, t->config->data.sequence, &t->batches[i]);
     }
@@ -407,8 +396,7 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
     if (!status) status = plan_only ? look_at_run(t) : open_run(t);
     struct dapt_fit fit = {0};
-    if (!status && t->options->resume) dapt_trainer_fit(t, &fit);
-    if (!status && t->options->resume && !plan_only) status = dapt_trainer_keep_peak(t);
+    if (!status && t->options->resume && !plan_only) status = dapt_trainer_recall(t, &fit);
     if (!status) status = dapt_setup_open(t->config, &fit, &t->reporter, &t->setup);
     if (!status) t->config->modules = t->setup.modules;
     if (!status) status = make_batches(t);
@@ -430,7 +418,6 @@ static void finish(struct dapt_trainer *t) {
     for (uint32_t i = 0; t->batches && i < t->setup.micros; i++) dapt_batch_destroy(&t->batches[i]);
     free(t->batches);
     free(t->evaluations);
-    free(t->best_changes);
     if (t->config) dapt_ledger_free(t);
     dapt_metrics_close(&t->metrics);
     dapt_setup_close(&t->setup);

@@ -34,7 +34,6 @@ struct dapt_trainer {
     uint64_t tried;                    // step at which writing one failed last; DAPT_NEVER
     uint64_t best;                     // step of the best checkpoint; DAPT_NEVER
     double best_value;                 // its nats/token on the deciding set
-    double *best_changes;              // [config->data.eval_count] its changes in bits/byte
     // Patience: the least nats/token of the deciding set, evaluations since then, the last one counted.
     double lowest;
     uint64_t stale, judged;  // judged DAPT_NEVER: none
@@ -53,8 +52,9 @@ enum dapt_status dapt_trainer_run(const struct dapt_train_options *options);
 const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *trainer);
 // budget.c: bits/byte that the i-th set may lose; infinite: as many as it likes.
 double dapt_trainer_budget(const struct dapt_trainer *trainer, size_t i);
-// Whether the last evaluation found every set inside its budget.
-bool dapt_trainer_inside(const struct dapt_trainer *trainer);
+// Whether the evaluation at `step` found every set inside its budget; where there was none, sets that have
+// one are not.
+bool dapt_trainer_inside(const struct dapt_trainer *trainer, uint64_t step);
 // Sets were just evaluated: counts patience, and raises the share of replay where that is asked for.
 enum dapt_status dapt_trainer_judge(struct dapt_trainer *trainer);
 // Whether the step that the trainer is at is its last: all are done, or an evaluation ended the run.
@@ -76,15 +76,14 @@ enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *trainer);
 void dapt_trainer_set_hash(const struct dapt_trainer *trainer, size_t i, char text[33]);
 // The trainer's part of run.json; NULL: no memory.
 cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
-// A configuration that gives no peak of the learning rate means the one that the run began with.
-enum dapt_status dapt_trainer_keep_peak(struct dapt_trainer *trainer);
+// What the configuration leaves open is what the run chose before, as its newest checkpoint has it: the
+// peak of the learning rate is put into the configuration, micro-batch and recomputation into *fit (micro
+// 0: nothing). Whether that checkpoint is whole is the resume's business.
+enum dapt_status dapt_trainer_recall(struct dapt_trainer *trainer, struct dapt_fit *fit);
 // Finds the newest whole checkpoint, checks that it belongs to this run, restores it, and sets
 // RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when
 // there is none.
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *trainer);
-// What the newest checkpoint says was chosen for "auto"; micro 0: nothing. Whether that checkpoint is
-// whole is the resume's business.
-void dapt_trainer_fit(const struct dapt_trainer *trainer, struct dapt_fit *fit);
 // plan.c: tells how long the run would take and what its checkpoints need, by timing one micro-batch,
 // an update and one batch of an evaluation; fills options->plan. The weights stay what they were.
 enum dapt_status dapt_trainer_plan(struct dapt_trainer *trainer);
@@ -95,7 +94,7 @@ void dapt_trainer_end(struct dapt_trainer *trainer);
 // That the file cannot be written is reported once and does not stop training.
 void dapt_trainer_tell(struct dapt_trainer *trainer, enum dapt_event_kind kind,
                        struct dapt_event *event);
-// Tells what failed without ending the run.
+// Tells what failed without ending the run. `text` may be dapt_error(), which telling may replace.
 void dapt_trainer_trouble(struct dapt_trainer *trainer, const char *text);
 // recovery.c: appends the command that goes on with this run: with the same --set, else it could mean
 // another one.

@@ -206,6 +206,15 @@ void expect(const struct outcome *outcome, int code, const char *part) {
              outcome->code, code, part ? part : "", outcome->err, outcome->out);
 }
 
+void expect_refusals(struct scratch *scratch, const struct refusal *cases, size_t count) {
+    struct outcome o;
+    for (size_t i = 0; i < count; i++) {
+        write_config(scratch, "refused", cases[i].more);
+        run_dapt(scratch, &o, "train", scratch->config, NULL);
+        expect(&o, 1, cases[i].line);
+    }
+}
+
 // ------------------------------------------------------------------------------------------ files
 
 bool same_file(const char *a, const char *b) {
@@ -257,7 +266,13 @@ size_t count_events(const cJSON *metrics, const char *event) {
     return count;
 }
 
-static void assert_same_end(struct scratch *s, const char *a, const char *b) {
+double figure(const cJSON *object, const char *key) {
+    const cJSON *item = cJSON_GetObjectItem(object, key);
+    if (!cJSON_IsNumber(item)) fail_msg("no number \"%s\"", key);
+    return item->valuedouble;
+}
+
+void check_same_end(struct scratch *s, const char *a, const char *b) {
     static const char *const files[] = {"model.safetensors", "adapter_model.safetensors",
                                         "state.safetensors", "run.json"};
     bool adapters = dapt_is_file(
@@ -282,5 +297,5 @@ void check_resume(struct scratch *s, const char *name, const char *more) {
     write_config(s, stopped, more);
     run_dapt(s, &o, "train", s->config, "--resume", NULL);
     expect(&o, 0, NULL);
-    assert_same_end(s, name, stopped);
+    check_same_end(s, name, stopped);
 }

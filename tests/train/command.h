@@ -57,12 +57,22 @@ void limit_files(struct scratch *scratch, uint64_t bytes);
 // It must have ended so, with `part` in what it wrote to standard error (NULL: anything).
 void expect(const struct outcome *outcome, int code, const char *part);
 
+// Each configuration, as write_config() has it, must end a run at once, with the line on standard error.
+struct refusal {
+    const char *more, *line;
+};
+void expect_refusals(struct scratch *scratch, const struct refusal *cases, size_t count);
+
 bool same_file(const char *a, const char *b);
 // The checkpoint that RUN/latest names.
 char *latest_checkpoint(struct scratch *scratch, const char *run);
 // Reads metrics.jsonl: every line must be an object with "event" and "time". An array.
 cJSON *read_metrics(struct scratch *scratch, const char *run);
 size_t count_events(const cJSON *metrics, const char *event);
+// The number that an object must have under `key`.
+double figure(const cJSON *object, const char *key);
+// The latest checkpoints of both runs have the same weights, optimizer's state and record.
+void check_same_end(struct scratch *s, const char *a, const char *b);
 // A whole run, NAME; then the same in a folder, NAME-stopped, where it stops after step 12 and goes on:
 // its end is the same to the bit. `more`: as in write_config().
 void check_resume(struct scratch *s, const char *name, const char *more);

@@ -351,11 +351,6 @@ static cJSON *bench_json(struct scratch *s, const char *config, const char *opti
     assert_non_null(root);
     return root;
 }
-static double number(const cJSON *root, const char *name) {
-    const cJSON *item = cJSON_GetObjectItem(root, name);
-    if (!cJSON_IsNumber(item)) fail_msg("there is no number \"%s\"", name);
-    return item->valuedouble;
-}
 
 // The estimate is what is then taken, and evaluations; recomputing takes less; gradients alone do less.
 static void check_options(struct scratch *s, const char *config) {
@@ -364,17 +359,17 @@ static void check_options(struct scratch *s, const char *config) {
           *less = bench_json(s, config, "--recompute", NULL),
           *gradients = bench_json(s, config, "--gradients", NULL),
           *peaks = bench_json(s, config, "--peaks", "32"), *rates;
-    double more = number(estimate, "memory") - number(full, "memory");
+    double more = figure(estimate, "memory") - figure(full, "memory");
     assert_true(more >= 0 && more <= 4096);  // the losses of an evaluation
     assert_null(cJSON_GetObjectItem(estimate, "seconds"));
-    assert_true(number(less, "memory") < number(full, "memory"));
-    assert_true(number(less, "flops") > number(full, "flops"));
-    assert_true(number(gradients, "bytes") < number(full, "bytes"));
+    assert_true(figure(less, "memory") < figure(full, "memory"));
+    assert_true(figure(less, "flops") > figure(full, "flops"));
+    assert_true(figure(gradients, "bytes") < figure(full, "bytes"));
     assert_true(cJSON_IsFalse(cJSON_GetObjectItem(gradients, "update")));
     assert_null(cJSON_GetObjectItem(full, "peaks"));
     assert_non_null(rates = cJSON_GetObjectItem(peaks, "peaks"));
-    assert_true(number(rates, "product_flops_per_second") > 0);
-    assert_true(number(rates, "copy_bytes_per_second") > 0);
+    assert_true(figure(rates, "product_flops_per_second") > 0);
+    assert_true(figure(rates, "copy_bytes_per_second") > 0);
     cJSON *const all[] = {full, estimate, less, gradients, peaks};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) cJSON_Delete(all[i]);
 }

@@ -5,12 +5,18 @@
 #include "train/trainer.h"
 
 static struct dapt_train_event told[4];
+static char texts[4][256];  // of them: they last as long as the callback
 static size_t told_count;
 
 static void keep(void *user, const struct dapt_train_event *event) {
     (void)user;
     assert_true(told_count < sizeof told / sizeof *told);
-    told[told_count++] = *event;
+    told[told_count] = *event;
+    if (event->text) {
+        snprintf(texts[told_count], sizeof texts[0], "%s", event->text);
+        told[told_count].text = texts[told_count];
+    }
+    told_count++;
 }
 
 static struct dapt_trainer open_trainer(struct scratch *s) {
@@ -171,6 +177,10 @@ static void test_no_file(void **state) {
     assert_int_equal(told[0].kind, DAPT_TRAIN_TROUBLE);
     assert_string_equal(told[1].text, "mine");
     assert_string_equal(told[2].text, "mine");
+    // What went wrong before stands, though the file's own reason comes after it.
+    dapt_fail(DAPT_ERROR_IO, "mine too");
+    dapt_trainer_trouble(&t, dapt_error());
+    assert_string_equal(told[3].text, "mine too");
     assert_ok(dapt_rename(in_scratch(s, "moved"), in_scratch(s, "run")));
     close_trainer(&t);
 }

@@ -66,9 +66,7 @@ static void test_rounded(void **state) {
 static void test_refused(void **state) {
     struct scratch *s = *state;
     struct outcome o;
-    static const struct {
-        const char *more, *line;
-    } cases[] = {
+    static const struct refusal cases[] = {
         {FREEZE("\"layrs.*\""),
          "train.freeze: \"layrs.*\" matches no parameter of this llama model; "
          "there are embed "},
@@ -76,11 +74,7 @@ static void test_refused(void **state) {
         {FREEZE("\"\""), "train.freeze[0]: expected a text"},
         {"{\"train\": {\"freeze\": \"embed\"}}", "train.freeze: expected an array of strings"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        write_config(s, "refused", cases[i].more);
-        run_dapt(s, &o, "train", s->config, NULL);
-        expect(&o, 1, cases[i].line);
-    }
+    expect_refusals(s, cases, sizeof cases / sizeof *cases);
     write_config(s, "frozen", FREEZE("\"embed*\""));
     run_dapt(s, &o, "train", s->config, "--resume", "--set", "train.steps=30", NULL);
     expect(&o, 1, "train.freeze is");

@@ -73,12 +73,6 @@ static const cJSON *last(const cJSON *metrics, const char *event) {
     return found;
 }
 
-static double figure(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItem(object, key);
-    if (!cJSON_IsNumber(item)) fail_msg("no number \"%s\"", key);
-    return item->valuedouble;
-}
-
 static cJSON *read_ledger(struct scratch *s, const char *run) {
     struct dapt_string text;
     char *path = dapt_path_join(&s->arena, in_scratch(s, run), "ledger.json");
@@ -249,7 +243,6 @@ static char *course(struct scratch *s, const char *run) {
 }
 
 static void check_killed(struct scratch *s, const char *name, const char *options) {
-    static const char *const files[] = {"model.safetensors", "state.safetensors", "run.json"};
     struct outcome o;
     char *killed = dapt_arena_format(&s->arena, "%s-killed", name);
     write_run(s, name, options);
@@ -262,9 +255,7 @@ static void check_killed(struct scratch *s, const char *name, const char *option
     }
     train(s, &o, NULL);
     expect(&o, 0, NULL);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        assert_true(same_file(dapt_path_join(&s->arena, latest_checkpoint(s, name), files[i]),
-                              dapt_path_join(&s->arena, latest_checkpoint(s, killed), files[i])));
+    check_same_end(s, name, killed);
     assert_true(same_file(dapt_path_join(&s->arena, in_scratch(s, name), "ledger.json"),
                           dapt_path_join(&s->arena, in_scratch(s, killed), "ledger.json")));
     assert_string_equal(course(s, name), course(s, killed));

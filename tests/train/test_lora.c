@@ -86,9 +86,7 @@ static void test_killed(void **state) {
                     SIGKILL, &o);
     run_dapt(s, &o, "train", s->config, "--resume", NULL);
     expect(&o, 0, NULL);
-    assert_true(same_file(file_of(s, "killed", "adapter_model.safetensors"),
-                          file_of(s, "plain", "adapter_model.safetensors")));
-    assert_true(same_file(file_of(s, "killed", "run.json"), file_of(s, "plain", "run.json")));
+    check_same_end(s, "killed", "plain");
 }
 
 static void test_merged(void **state) {
@@ -153,11 +151,7 @@ static void test_another_base(void **state) {
 }
 
 static void test_refused(void **state) {
-    struct scratch *s = *state;
-    struct outcome o;
-    static const struct {
-        const char *more, *line;
-    } cases[] = {
+    static const struct refusal cases[] = {
         {ON_BASE(", \"targets\": [\"query\"]"),
          "train.lora.targets: \"query\" matches no matrix of the layers of this llama model; there "
          "are layers.0-1: attention.q"},
@@ -172,11 +166,7 @@ static void test_refused(void **state) {
          "all parameters are frozen"},
         {"{\"model\": \"base\", \"train\": {\"lora\": true}}", "train.lora: expected an object"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        write_config(s, "refused", cases[i].more);
-        run_dapt(s, &o, "train", s->config, NULL);
-        expect(&o, 1, cases[i].line);
-    }
+    expect_refusals(*state, cases, sizeof cases / sizeof *cases);
 }
 
 // What peft's adapter_config.json may say that would change the result.

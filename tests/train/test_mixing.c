@@ -75,12 +75,6 @@ static void test_masked(void **state) {
     "\"model\": {\"random\": {\"model_type\": \"bert\", \"type_vocab_size\": 3}}, \"train\": " \
     "{\"objective\": {\"mask\": \"~\", \"rate\": 0.3"
 
-static double number(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItem(object, key);
-    if (!cJSON_IsNumber(item)) fail_msg("no number \"%s\"", key);
-    return item->valuedouble;
-}
-
 // The evaluation of the last step, which is better than that of the first.
 static double last_figure(struct scratch *s, const char *run) {
     cJSON *metrics = read_metrics(s, run);
@@ -93,7 +87,7 @@ static double last_figure(struct scratch *s, const char *run) {
                                 "masked");
         if (strcmp(name, "evaluation") != 0) continue;
         assert_true(cJSON_IsTrue(cJSON_GetObjectItem(event, "masked")));
-        last = number(event, "nats_per_token");
+        last = figure(event, "nats_per_token");
         if (first == 0) first = last;
     }
     cJSON_Delete(metrics);
@@ -107,7 +101,7 @@ static void test_encoder(void **state) {
     struct scratch *s = *state;
     struct outcome o;
     check_resume(s, "encoder", "{" ENCODER "}}}");
-    double figure = last_figure(s, "encoder");
+    double trained = last_figure(s, "encoder");
     char *data = dapt_arena_format(&s->arena, "held=%s", s->held), *run = in_scratch(s, "encoder");
     for (int batch = 0; batch < 2; batch++) {
         run_dapt(s, &o, "eval", run, "--data", data, "--json", "--batch", batch ? "3" : "4", NULL);
@@ -115,7 +109,7 @@ static void test_encoder(void **state) {
         cJSON *result = cJSON_Parse(o.out);
         const cJSON *held = cJSON_GetObjectItem(cJSON_GetObjectItem(result, "sets"), "held");
         assert_true(cJSON_IsTrue(cJSON_GetObjectItem(held, "masked")));
-        assert_float_equal(number(held, "nats_per_token"), figure, batch ? 1e-6 : 1e-12);
+        assert_float_equal(figure(held, "nats_per_token"), trained, batch ? 1e-6 : 1e-12);
         cJSON_Delete(result);
     }
     run_dapt(s, &o, "eval", run, "--data", data, NULL);

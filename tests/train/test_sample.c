@@ -196,11 +196,12 @@ static void test_prune(void **state) {
     static const char *const left[] = {"run/checkpoints/.part-step-000006",
                                        "run/checkpoints/.gone-step-000001"};
     for (int i = 0; i < 2; i++) assert_ok(dapt_mkdirs(in_scratch(s, left[i])));
-    assert_ok(dapt_file_write(in_scratch(s, "run/.latest.tmp-12-0"), "x", 1));
+    static const char *const files[] = {"run/.latest.tmp-12-0", "run/.ledger.json.tmp-12-1"};
+    for (int i = 0; i < 2; i++) assert_ok(dapt_file_write(in_scratch(s, files[i]), "x", 1));
     assert_int_equal(dapt_run_folder_marked(path, "best", &best), DAPT_END);
     assert_ok(dapt_run_folder_open(path, &run));
     for (int i = 0; i < 2; i++) assert_false(dapt_is_dir(in_scratch(s, left[i])));
-    assert_false(dapt_is_file(in_scratch(s, "run/.latest.tmp-12-0")));
+    for (int i = 0; i < 2; i++) assert_false(dapt_is_file(in_scratch(s, files[i])));
     for (uint64_t step = 1; step <= 5; step++) {
         assert_ok(dapt_mkdirs(dapt_run_folder_checkpoint(&s->arena, &run, step)));
     }
