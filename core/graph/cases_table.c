@@ -71,7 +71,7 @@ static const struct dapt_case_shape matmul_shapes[] = {
     PRODUCT(in, add, act, false, false, __VA_ARGS__), PRODUCT(in, add, act, true, false, __VA_ARGS__), \
     PRODUCT(in, add, act, false, true, __VA_ARGS__), PRODUCT(in, add, act, true, true, __VA_ARGS__)
 #define PRODUCT(in, add, act, ta, tb, ...) \
-    {.op = {.opcode = DAPT_OP_MATMUL, .accumulate = add, .u.matmul = {ta, tb, act}}, .shapes = LIST(__VA_ARGS__), \
+    {.op = {.opcode = DAPT_OP_MATMUL, .accumulate = add, .u.matmul = {ta, tb, act, DAPT_F32}}, .shapes = LIST(__VA_ARGS__), \
      .uses = TEST, .absent = in}
 // The same with operands rounded to 16-bit floats.
 #define HALF_PRODUCTS(in, act, ...) \
