@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "base/statistics.h"
 #include "base/threads.h"
 #include "infer/forward.h"
 #include "infer/logistic.h"
@@ -204,6 +205,7 @@ static enum dapt_status measure(struct outcome *o, size_t count, uint64_t seed,
     enum dapt_status status = draws && each ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; !status && i < count; i++) each[i] = (uint32_t)i;
     if (!status) status = dapt_resample(seed, count, ROUNDS, figure, o, draws);
+    if (!status) dapt_sort_numbers(draws, ROUNDS);
     if (!status)
         *interval = (struct dapt_probe_interval){.value = figure(o, each, count),
                                                  .low = dapt_quantile(draws, ROUNDS, 0.025),
