@@ -327,6 +327,13 @@ enum dapt_status dapt_remove_tree(const char *path) {
     return dapt_fail_errno("%s: cannot be removed", path);
 }
 
+enum dapt_status dapt_discard(enum dapt_status status, const char *path) {
+    char reason[2048];  // removing may fail too
+    snprintf(reason, sizeof reason, "%s", dapt_error());
+    if (path) dapt_remove_tree(path);
+    return dapt_fail(status, "%s", reason);
+}
+
 enum dapt_status dapt_sync_dir(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return dapt_fail_errno("%s: folder cannot be opened", path);

@@ -47,6 +47,9 @@ enum dapt_status dapt_mkdirs(const char *path);  // as mkdir -p, and sync
 // be this user's own (or this user root); `tighten` takes the permissions of others away.
 enum dapt_status dapt_private_dir(const char *path, bool tighten);
 enum dapt_status dapt_remove_tree(const char *path);  // as rm -rf; a missing path is fine
+// After a failure: removes what was begun at `path` (NULL: nothing), keeps the reason of the failure,
+// and returns `status`.
+enum dapt_status dapt_discard(enum dapt_status status, const char *path);
 enum dapt_status dapt_sync_dir(const char *path);
 enum dapt_status dapt_rename(const char *from, const char *to);  // and sync the folder of `to`
 bool dapt_is_dir(const char *path);

@@ -226,12 +226,7 @@ enum dapt_status dapt_checkpoint_write(struct dapt_run_folder *run, uint64_t ste
     if (!status) status = dapt_rename(part, final);
     if (status) {
         dapt_fail_in(status, "checkpoint %s", name);
-        struct dapt_string reason = {0};  // removing what was begun must not replace the reason
-        if (dapt_string_format(&reason, "%s", dapt_error()) == DAPT_OK) {
-            if (part) dapt_remove_tree(part);
-            dapt_fail(status, "%s", reason.data);
-        }
-        dapt_string_free(&reason);
+        dapt_discard(status, part);
     }
     cJSON_Delete(record);
     dapt_arena_free(&arena);

@@ -36,14 +36,7 @@ static enum dapt_status write_model(struct dapt_arena *arena, const struct dapt_
     if (!status) status = dapt_model_save(model, part, get, flat);
     if (!status) status = dapt_sync_dir(part);
     if (!status) status = dapt_rename(part, folder);
-    if (!status || !part) return status;
-    struct dapt_string reason = {0};  // removing what was begun must not replace the reason
-    if (dapt_string_format(&reason, "%s", dapt_error()) == DAPT_OK) {
-        dapt_remove_tree(part);
-        dapt_fail(status, "%s", reason.data);
-    }
-    dapt_string_free(&reason);
-    return status;
+    return status ? dapt_discard(status, part) : DAPT_OK;
 }
 
 static enum dapt_status merge(struct dapt_session *session, enum dapt_save_dtype dtype,

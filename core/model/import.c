@@ -257,12 +257,7 @@ static enum dapt_status write_folder(struct import *im, const char *folder,
     if (!status) status = dapt_mkdirs(part);
     if (!status) status = fill_folder(im, part, summary);
     if (!status) status = dapt_rename(part, folder);  // an empty folder gives way
-    if (status && part) {
-        char why[2048];  // removing may fail too
-        snprintf(why, sizeof why, "%s", dapt_error());
-        dapt_remove_tree(part);
-        dapt_fail(status, "%s", why);
-    }
+    if (status) dapt_discard(status, part);
     dapt_arena_free(&arena);
     return status;
 }
