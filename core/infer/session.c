@@ -1,6 +1,5 @@
 #include "infer/session.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 

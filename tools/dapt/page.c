@@ -1,7 +1,5 @@
 // Text for people, and the help.
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "tool.h"
 
