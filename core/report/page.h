@@ -35,8 +35,9 @@ const char *dapt_page_caption(struct dapt_page *page, const struct dapt_run *run
                               const char *caption);
 // A header for `first`, then one for each run's name.
 void dapt_page_run_columns(struct dapt_page *page, const char *first);
-// A cell of what text there is.
+// A cell of what text there is; one of a number.
 void dapt_page_cell(struct dapt_html *html, const char *text);
+void dapt_page_number(struct dapt_html *html, const char *format, double value);
 
 // settings.c
 void dapt_page_certificate(struct dapt_page *page);

@@ -12,12 +12,14 @@
 
 // ------------------------------------------------------------------------------------------ values
 
-double dapt_run_number(const struct dapt_json *object, const char *name) {
-    const struct dapt_json *member = dapt_json_member(object, name);
+static double number_of(const struct dapt_json *value) {
     double number = NAN;
-    if (dapt_json_kind(member) == DAPT_JSON_NUMBER && dapt_json_number(member, &number) != DAPT_OK)
-        number = NAN;
+    if (dapt_json_kind(value) == DAPT_JSON_NUMBER && dapt_json_number(value, &number)) return NAN;
     return number;
+}
+
+double dapt_run_number(const struct dapt_json *object, const char *name) {
+    return number_of(dapt_json_member(object, name));
 }
 
 const char *dapt_run_text(const struct dapt_json *object, const char *name) {
@@ -25,6 +27,13 @@ const char *dapt_run_text(const struct dapt_json *object, const char *name) {
     const char *text = NULL;
     if (dapt_json_kind(member) == DAPT_JSON_STRING) dapt_json_string(member, &text);
     return text;
+}
+
+bool dapt_run_flag(const struct dapt_json *object, const char *name) {
+    const struct dapt_json *member = dapt_json_member(object, name);
+    bool truth = false;
+    if (dapt_json_kind(member) == DAPT_JSON_BOOL) dapt_json_bool(member, &truth);
+    return truth;
 }
 
 // "2026-11-25T10:00:00.000Z"
@@ -38,13 +47,6 @@ static double time_of(const struct dapt_json *line) {
     utc.tm_year -= 1900;
     utc.tm_mon -= 1;
     return (double)timegm(&utc) + seconds;
-}
-
-static bool flag(const struct dapt_json *object, const char *name) {
-    const struct dapt_json *member = dapt_json_member(object, name);
-    bool truth = false;
-    if (dapt_json_kind(member) == DAPT_JSON_BOOL) dapt_json_bool(member, &truth);
-    return truth;
 }
 
 // A line dies before the run does.
@@ -103,7 +105,7 @@ static void describe_set(struct dapt_run *run, struct dapt_run_set *set,
     }
     const char *role = dapt_run_text(from, "role");
     if (role) set->role = copy(run, role);
-    set->masked = set->masked || flag(from, "masked");
+    set->masked = set->masked || dapt_run_flag(from, "masked");
 }
 
 // Steps ascend: one that is made again stands in the place of what was there.
@@ -173,7 +175,7 @@ static void read_checkpoint(struct dapt_run *run, struct dapt_json *line, double
     *last = (struct dapt_run_checkpoint){.name = copy(run, name),
                                          .step = step,
                                          .seconds = dapt_run_number(line, "seconds"),
-                                         .best = flag(line, "best")};
+                                         .best = dapt_run_flag(line, "best")};
 }
 
 static void happened(struct dapt_run *run, const struct dapt_json *line, double step,
@@ -300,10 +302,7 @@ static void read_file(struct dapt_run *run, const char *name, struct dapt_run_fi
 }
 
 static double at(const struct dapt_json *columns, const char *name, size_t row) {
-    const struct dapt_json *value = dapt_json_at(dapt_json_member(columns, name), row);
-    double number = NAN;
-    if (dapt_json_kind(value) == DAPT_JSON_NUMBER && dapt_json_number(value, &number)) return NAN;
-    return number;
+    return number_of(dapt_json_at(dapt_json_member(columns, name), row));
 }
 
 // The ledger adds what lines of metrics.jsonl lack. Steps that those do not have are of a lost
