@@ -15,6 +15,8 @@ struct dapt_page {
 };
 // Fills page->html with the whole page.
 void dapt_page_write(struct dapt_page *page);
+// Whether a run before the r-th has a set of this name: what is told by set was told with that one.
+bool dapt_page_told(const struct dapt_page *page, size_t r, const char *set);
 
 // words.c: what a run gained and cost, in one sentence; how far it came.
 void dapt_page_headline(struct dapt_html *html, const struct dapt_run *run);

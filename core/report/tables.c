@@ -276,9 +276,7 @@ static void put_ledgers(struct dapt_page *page) {
     for (size_t r = 0; r < page->count; r++) {
         for (size_t i = 0; i < page->runs[r].set_count; i++) {
             const char *name = page->runs[r].sets[i].name;
-            bool seen = false;
-            for (size_t k = 0; k < r; k++) seen = seen || dapt_run_find_set(&page->runs[k], name);
-            if (seen) continue;
+            if (dapt_page_told(page, r, name)) continue;
             dapt_html_put(&page->html, "<tr>");
             dapt_html_element(&page->html, "th scope=\"row\"", name);
             for (size_t k = 0; k < page->count; k++)
