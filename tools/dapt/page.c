@@ -55,6 +55,14 @@ void tool_print_plain(FILE *out, const char *text) {
     }
 }
 
+void tool_print_exchanged(const char *path, const struct dapt_exchanged *exchanged) {
+    struct tool_short size;
+    tool_print_plain(stdout, path);
+    printf(": %s, %.4g million parameters, %s, %s\n", exchanged->model_type,
+           (double)exchanged->parameters / 1e6, exchanged->dtype,
+           tool_bytes(exchanged->bytes, &size));
+}
+
 // ------------------------------------------------------------------------------------------- help
 
 // What a thing is called, and what it is: beside each other where the name is short enough.
