@@ -117,7 +117,8 @@ enum dapt_status dapt_plugin_at(const struct dapt_context *context, size_t index
 
 enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_device each,
                               void *user) {
-    return dapt_list_devices(context->modules, each, user);
+    dapt_list_devices(context->modules, each, user);
+    return DAPT_OK;
 }
 
 struct cached_listener {
