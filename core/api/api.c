@@ -117,7 +117,8 @@ enum dapt_status dapt_plugin_at(const struct dapt_context *context, size_t index
 
 enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_device each,
                               void *user) {
-    return dapt_list_devices(context->modules, each, user);
+    dapt_list_devices(context->modules, each, user);
+    return DAPT_OK;
 }
 
 struct cached_listener {
@@ -157,15 +158,13 @@ static enum dapt_status tell_exchanged(const struct dapt_exchange_summary *summa
 
 enum dapt_status dapt_import(const struct dapt_import_options *options,
                              struct dapt_exchanged *exchanged) {
-    static const char *const dtypes[] = {
-        [DAPT_SAVE_F32] = "float32", [DAPT_SAVE_BF16] = "bfloat16", [DAPT_SAVE_F16] = "float16"};
     struct dapt_exchange_summary summary;
-    enum dapt_save_dtype dtype = DAPT_SAVE_MODEL;
-    for (int i = DAPT_SAVE_F32; options->dtype && i <= DAPT_SAVE_F16; i++)
-        if (strcmp(dtypes[i], options->dtype) == 0) dtype = (enum dapt_save_dtype)i;
-    if (options->dtype && dtype == DAPT_SAVE_MODEL)
+    unsigned choice = DAPT_SAVE_MODEL;  // not to be asked for: no folder says what it is
+    if (options->dtype && (dapt_config_choose("checkpoint.dtype", options->dtype, &choice) ||
+                           choice == DAPT_SAVE_MODEL))
         return dapt_fail(DAPT_ERROR_INVALID,
                          "dtype \"%.32s\": expected float32, bfloat16 or float16", options->dtype);
+    enum dapt_save_dtype dtype = (enum dapt_save_dtype)choice;
     enum dapt_status status = dapt_model_import(options->file, options->folder, dtype, &summary);
     if (status) return status;
     struct dapt_arena arena = {0};

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/rng.h"
+#include "base/statistics.h"
 #include "base/threads.h"
 #include "graph/ops.h"
 #include "device/peaks.h"
@@ -147,11 +148,6 @@ static enum dapt_status one_step(struct bench *b, bool gradients, double *second
     return status;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static enum dapt_status measure(struct bench *b, struct dapt_bench_result *result) {
     double *seconds = dapt_alloc(result->steps, 2 * sizeof *seconds), *host, ignored;
     if (!seconds) return DAPT_ERROR_MEMORY;
@@ -161,8 +157,8 @@ static enum dapt_status measure(struct bench *b, struct dapt_bench_result *resul
         status = one_step(b, false, &ignored, &ignored);
     for (uint32_t i = 0; !status && i < result->steps; i++)
         status = one_step(b, b->gradients, &seconds[i], &host[i]);
-    qsort(seconds, result->steps, sizeof *seconds, by_size);
-    qsort(host, result->steps, sizeof *host, by_size);
+    dapt_sort_numbers(seconds, result->steps);
+    dapt_sort_numbers(host, result->steps);
     result->seconds = seconds[result->steps / 2];
     result->best_seconds = seconds[0];
     result->host_seconds = host[result->steps / 2];

@@ -1,8 +1,5 @@
 #include "device/certificate.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/files.h"
@@ -56,7 +53,7 @@ static char *cache_path(struct dapt_arena *arena, const char *key) {
     return folder ? dapt_arena_format(arena, "%s/device-%s.json", folder, key) : NULL;
 }
 
-bool dapt_certificate_holds(const cJSON *certificate) {
+static bool all_hold(const cJSON *certificate) {
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(certificate, "ok"));
 }
 
@@ -71,7 +68,7 @@ cJSON *dapt_certificate_find(const struct dapt_modules *modules,
     if (path && dapt_is_file(path) && dapt_file_read(path, LIMIT, &text) == DAPT_OK)
         found = cJSON_ParseWithLength(text.data, text.length);
     bool fits = cJSON_IsObject(found) && dapt_json_has_text(found, "format", FORMAT) &&
-                dapt_json_has_text(found, "key", key) && dapt_certificate_holds(found) &&
+                dapt_json_has_text(found, "key", key) && all_hold(found) &&
                 dapt_record_check(found, path) == DAPT_OK;
     if (!fits) {
         cJSON_Delete(found);
@@ -98,8 +95,7 @@ void dapt_certificate_store(const cJSON *certificate) {
     struct dapt_arena arena = {0};
     const cJSON *key = cJSON_GetObjectItemCaseSensitive(certificate, "key");
     char *folder = dapt_cache_dir(&arena);
-    if (folder && cJSON_IsString(key) && key->valuestring[0] &&
-        dapt_certificate_holds(certificate)) {
+    if (folder && cJSON_IsString(key) && key->valuestring[0] && all_hold(certificate)) {
         char *path = cache_path(&arena, key->valuestring);
         if (!path || dapt_private_dir(folder, true) != DAPT_OK ||
             dapt_certificate_write(certificate, path) != DAPT_OK)

@@ -21,7 +21,6 @@ void dapt_certificate_store(const cJSON *certificate);
 // Writes it to a file, at once and whole.
 enum dapt_status dapt_certificate_write(const cJSON *certificate, const char *path);
 
-bool dapt_certificate_holds(const cJSON *certificate);
 // Appends "matmul is off by 0.031 (at most 5e-05), ...": the rows that don't hold.
 enum dapt_status dapt_certificate_print(const struct dapt_parity *parity, struct dapt_string *text);
 

@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "base/statistics.h"
 #include "base/threads.h"
 #include "graph/ops.h"
 
@@ -29,11 +30,6 @@ static enum dapt_status fill(struct dapt_buffer_handle *buffer, uint64_t stream)
     return status;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 // The median of up to MOST_RUNS runs.
 static enum dapt_status time_runs(struct dapt_device_handle *device,
                                   struct dapt_executable_handle *executable, uint32_t *runs,
@@ -51,7 +47,7 @@ static enum dapt_status time_runs(struct dapt_device_handle *device,
         if (i >= WARM_RUNS) times[(*runs)++] = dapt_seconds() - start;
     }
     if (status) return status;
-    qsort(times, *runs, sizeof *times, by_size);
+    dapt_sort_numbers(times, *runs);
     *seconds = times[*runs / 2];
     return DAPT_OK;
 }

@@ -40,12 +40,10 @@ static bool list_backend(const struct dapt_backend *backend, dapt_each_device ea
     return more;
 }
 
-enum dapt_status dapt_list_devices(const struct dapt_modules *modules, dapt_each_device each,
-                                   void *user) {
+void dapt_list_devices(const struct dapt_modules *modules, dapt_each_device each, void *user) {
     const struct dapt_backend *backend;
     for (size_t k = 0; (backend = backend_at(modules, k)); k++)
         if (!list_backend(backend, each, user)) break;
-    return DAPT_OK;
 }
 
 // ---------------------------------------------------------------------------------------- choosing
@@ -224,7 +222,7 @@ enum dapt_status dapt_select_device(const struct dapt_modules *modules,
     const struct candidate *found = NULL;
     *device = NULL;
     if (any) {
-        c.status = dapt_list_devices(modules, collect, &c);
+        dapt_list_devices(modules, collect, &c);
     } else {
         backend = dapt_modules_backend(modules, wish->backend);
         if (!backend) return DAPT_ERROR_INVALID;

@@ -6,8 +6,7 @@
 #include "host/loader.h"
 
 // The devices of all backends, in the order of the modules. `each` as in dapt.h.
-enum dapt_status dapt_list_devices(const struct dapt_modules *modules, dapt_each_device each,
-                                   void *user);
+void dapt_list_devices(const struct dapt_modules *modules, dapt_each_device each, void *user);
 
 // What was asked for; a zeroed struct is fine.
 struct dapt_device_wish {

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
+#include "base/statistics.h"
 
 static const uint64_t resamples_stream = UINT64_C(5) << 60;
 
@@ -33,19 +34,6 @@ static double resample(const struct dapt_paired *documents, size_t count, uint64
     return change_of(&sum);
 }
 
-static int compare(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-// Of sorted values, between neighbours in a straight line.
-static double quantile(const double *sorted, size_t count, double share) {
-    double at = share * (double)(count - 1);
-    size_t below = (size_t)at;
-    if (below + 1 >= count) return sorted[count - 1];
-    return sorted[below] + (at - (double)below) * (sorted[below + 1] - sorted[below]);
-}
-
 // The share that is cut off at each end. With few documents the middle 95 % of the resamples are too
 // narrow: their variance is that of n, not of n - 1, and a normal's tails are not Student's. Hesterberg
 // 2015 (section 4.3) widens them by both; t by its expansion in 1 / (n - 1), Abramowitz and Stegun 26.7.5.
@@ -72,9 +60,9 @@ enum dapt_status dapt_interval_change(const struct dapt_paired *documents, size_
     if (!status && n > 1 && isfinite(interval->change)) {
         for (size_t i = 0; i < DAPT_INTERVAL_RESAMPLES; i++)
             changes[i] = resample(scored, n, seed, i);
-        qsort(changes, DAPT_INTERVAL_RESAMPLES, sizeof *changes, compare);
-        interval->low = quantile(changes, DAPT_INTERVAL_RESAMPLES, tail_of(n));
-        interval->high = quantile(changes, DAPT_INTERVAL_RESAMPLES, 1 - tail_of(n));
+        dapt_sort_numbers(changes, DAPT_INTERVAL_RESAMPLES);
+        interval->low = dapt_quantile(changes, DAPT_INTERVAL_RESAMPLES, tail_of(n));
+        interval->high = dapt_quantile(changes, DAPT_INTERVAL_RESAMPLES, 1 - tail_of(n));
     }
     free(scored);
     free(changes);

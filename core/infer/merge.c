@@ -53,12 +53,7 @@ enum dapt_status dapt_merge_folder(const struct dapt_merge_options *options) {
     if (!status && (dapt_is_dir(options->folder) || dapt_is_file(options->folder)))
         status = dapt_fail(DAPT_ERROR_INVALID, "%s: is there already; expected a new folder",
                            options->folder);
-    if (!status) status = dapt_session_folder(&session.arena, options->model, &session.folder);
-    if (!status) {
-        status = dapt_checkpoint_record(session.folder, &session.record);
-        if (status == DAPT_END) status = DAPT_OK;
-    }
-    if (!status) status = dapt_checkpoint_files(session.folder, session.record, false);
+    if (!status) status = dapt_session_find(&session, options->model);
     if (!status) status = dapt_checkpoint_files(session.folder, session.record, true);
     if (!status) status = dapt_session_model(&session);
     if (!status && !session.model->adapters)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "base/statistics.h"
 #include "base/threads.h"
 #include "infer/forward.h"
 #include "infer/logistic.h"
@@ -159,10 +160,11 @@ static void standardise(double *features, size_t train, size_t all, size_t width
 
 // ----------------------------------------------------------------------------------------- figures
 
-// 2 TP / (2 TP + FP + FN) of a label: twice the right ones over those predicted and those there
-// are.
-double dapt_macro_f1(const uint32_t *labels, const uint32_t *predictions, const uint32_t *draw,
-                     size_t count, size_t classes) {
+// The F1 of predictions against labels, both below `classes`, over the texts draw [count]: the mean
+// over the labels that there are among the one or the other. Of a label it is
+// 2 TP / (2 TP + FP + FN): twice the right ones over those predicted and those there are.
+static double macro_f1(const uint32_t *labels, const uint32_t *predictions, const uint32_t *draw,
+                       size_t count, size_t classes) {
     double sum = 0;
     size_t seen = 0;
     for (size_t k = 0; k < classes; k++) {
@@ -186,7 +188,7 @@ struct outcome {
 
 static double macro(void *user, const uint32_t *draw, size_t count) {
     const struct outcome *o = user;
-    return dapt_macro_f1(o->labels, o->predictions, draw, count, o->classes);
+    return macro_f1(o->labels, o->predictions, draw, count, o->classes);
 }
 
 // Each text has one label and gets one: micro-F1 is the share that is right.
@@ -204,6 +206,7 @@ static enum dapt_status measure(struct outcome *o, size_t count, uint64_t seed,
     enum dapt_status status = draws && each ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; !status && i < count; i++) each[i] = (uint32_t)i;
     if (!status) status = dapt_resample(seed, count, ROUNDS, figure, o, draws);
+    if (!status) dapt_sort_numbers(draws, ROUNDS);
     if (!status)
         *interval = (struct dapt_probe_interval){.value = figure(o, each, count),
                                                  .low = dapt_quantile(draws, ROUNDS, 0.025),
@@ -280,9 +283,9 @@ static enum dapt_status choose_strength(struct probe *p, double *strength) {
         for (size_t i = fit; !status && i < p->train.count; i++)
             predictions[p->rows[i]] = dapt_logistic_predict(
                 &p->problem, p->weights, p->features + p->rows[i] * p->problem.width);
-        double f1 = status ? -1
-                           : dapt_macro_f1(p->train.labels, predictions, p->rows + fit, held,
-                                           p->classes);
+        double f1 = status
+                        ? -1
+                        : macro_f1(p->train.labels, predictions, p->rows + fit, held, p->classes);
         if (f1 > best) best = f1, *strength = strengths[s];
     }
     free(predictions);

@@ -32,8 +32,4 @@ void dapt_labelled_close(struct dapt_labelled *texts);  // a zeroed struct is fi
 enum dapt_status dapt_labelled_features(struct dapt_session *session,
                                         const struct dapt_labelled *texts, bool last,
                                         double *features);
-// The F1 of predictions against labels, both below `classes`, over the texts draw [count]: the mean
-// over the labels that there are among the one or the other.
-double dapt_macro_f1(const uint32_t *labels, const uint32_t *predictions, const uint32_t *draw,
-                     size_t count, size_t classes);
 #endif

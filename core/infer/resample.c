@@ -1,6 +1,5 @@
 #include "infer/resample.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -24,31 +23,4 @@ enum dapt_status dapt_resample(uint64_t seed, size_t count, size_t rounds,
     }
     free(draw);
     return status;
-}
-
-double dapt_mean(const double *values, size_t count) {
-    double sum = 0;
-    for (size_t i = 0; i < count; i++) sum += values[i];
-    return sum / (double)count;
-}
-
-double dapt_deviation(const double *values, size_t count) {
-    double mean = dapt_mean(values, count), squares = 0;
-    if (count < 2) return NAN;
-    for (size_t i = 0; i < count; i++) squares += (values[i] - mean) * (values[i] - mean);
-    return sqrt(squares / (double)(count - 1));
-}
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double dapt_quantile(double *values, size_t count, double share) {
-    qsort(values, count, sizeof *values, ascending);
-    double place = share * (double)(count - 1);
-    size_t below = (size_t)place;
-    double rest = place - (double)below;
-    return below + 1 < count ? values[below] + rest * (values[below + 1] - values[below])
-                             : values[count - 1];
 }

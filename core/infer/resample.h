@@ -9,9 +9,4 @@ typedef double (*dapt_resample_figure)(void *user, const uint32_t *draw, size_t 
 // true.
 enum dapt_status dapt_resample(uint64_t seed, size_t count, size_t rounds,
                                dapt_resample_figure figure, void *user, double *figures);
-
-double dapt_mean(const double *values, size_t count);
-double dapt_deviation(const double *values, size_t count);  // of a sample; NaN for fewer than 2
-// Sorts the values; `share` from 0 to 1, between two values on the line between them.
-double dapt_quantile(double *values, size_t count, double share);
 #endif

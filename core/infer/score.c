@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/statistics.h"
 #include "base/threads.h"
 #include "infer/resample.h"
 
@@ -12,7 +13,6 @@
 
 struct scoring {
     const struct dapt_session *session;
-    const struct dapt_task *task;
     struct dapt_sequence *sequences;
     struct dapt_likelihood *likelihoods;
 };
@@ -60,7 +60,7 @@ static enum dapt_status add_logits(void *user, size_t index, const float *logits
 
 enum dapt_status dapt_score_requests(struct dapt_session *session, const struct dapt_task *task,
                                      struct dapt_likelihood *likelihoods) {
-    struct scoring s = {.session = session, .task = task, .likelihoods = likelihoods};
+    struct scoring s = {.session = session, .likelihoods = likelihoods};
     s.sequences = dapt_alloc(task->request_count, sizeof *s.sequences);
     if (!s.sequences) return DAPT_ERROR_MEMORY;
     for (size_t i = 0; i < task->request_count; i++) {

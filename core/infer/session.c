@@ -1,6 +1,5 @@
 #include "infer/session.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,20 +103,22 @@ static enum dapt_status open_tokenizer(struct dapt_session *session, const char 
                                         &session->tokenizer);
 }
 
+enum dapt_status dapt_session_find(struct dapt_session *session, const char *path) {
+    enum dapt_status status = dapt_session_folder(&session->arena, path, &session->folder);
+    if (!status) {
+        status = dapt_checkpoint_record(session->folder, &session->record);
+        if (status == DAPT_END) status = DAPT_OK;
+    }
+    return status ? status : dapt_checkpoint_files(session->folder, session->record, false);
+}
+
 enum dapt_status dapt_session_open(const struct dapt_modules *modules,
                                    const struct dapt_model_options *options,
                                    struct dapt_session *session) {
     *session = (struct dapt_session){.modules = modules, .base = options->base};
     if (!options->model) return dapt_fail(DAPT_ERROR_INVALID, "no model was named");
-    enum dapt_status status = dapt_session_folder(&session->arena, options->model,
-                                                  &session->folder);
-    if (!status) {
-        status = dapt_checkpoint_record(session->folder, &session->record);
-        if (status == DAPT_END) status = DAPT_OK;
-    }
-    if (!status) status = dapt_checkpoint_files(session->folder, session->record, false);
-    if (!status) status = open_tokenizer(session, options->tokenizer);
-    return status;
+    enum dapt_status status = dapt_session_find(session, options->model);
+    return status ? status : open_tokenizer(session, options->tokenizer);
 }
 
 void dapt_session_close(struct dapt_session *session) {

@@ -22,8 +22,10 @@ struct dapt_session {
     struct dapt_device_handle *device;
     struct dapt_engine *engine;
 };
-// Finds the folder and opens the tokenizer. Half-open sessions are closed by dapt_session_close
-// too.
+// Finds the folder that `path` stands for and its record, and checks all files but the weights against
+// that.
+enum dapt_status dapt_session_find(struct dapt_session *session, const char *path);
+// The same, and opens the tokenizer. Half-open sessions are closed by dapt_session_close too.
 enum dapt_status dapt_session_open(const struct dapt_modules *modules,
                                    const struct dapt_model_options *options,
                                    struct dapt_session *session);

@@ -70,10 +70,7 @@ static enum dapt_status add_request(struct reader *r, const uint32_t *given, siz
     if (!status) status = add_ids(&task->ids, ids, count);
     if (status) return status;
     task->requests[task->request_count++] = (struct dapt_request){
-        .begin = begin,
-        .count = (uint32_t)(task->ids.count - begin),
-        .scored = (uint32_t)count,
-        .record = task->record_count};
+        .begin = begin, .count = (uint32_t)(task->ids.count - begin), .scored = (uint32_t)count};
     return DAPT_OK;
 }
 

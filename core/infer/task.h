@@ -18,7 +18,6 @@ struct dapt_request {
     size_t begin;             // of its ids, scored ones last, in dapt_task.ids
     uint32_t count;           // of them, at least 2
     uint32_t scored;          // the last so many are what is asked for, the others what it is given
-    size_t record;            // that asks
     uint32_t letters, bytes;  // of a choice: its characters and bytes
 };
 struct dapt_task_record {

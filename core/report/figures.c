@@ -118,6 +118,14 @@ static const char *set_label(struct dapt_page *page, const struct dapt_run_set *
     return label ? label : set->name;
 }
 
+// All sets of the only run.
+static void add_sets(struct figure *f, bool changes) {
+    const struct dapt_run *run = &f->page->runs[0];
+    for (size_t i = 0; i < run->set_count; i++)
+        add_set(f, &run->sets[i], set_label(f->page, &run->sets[i]), (unsigned)i % NEUTRAL,
+                changes);
+}
+
 // ----------------------------------------------------------------------------------------- figures
 
 static void say_loss(struct dapt_html *html, double value) {
@@ -151,10 +159,7 @@ static void draw(struct figure *f, struct dapt_plot plot) {
 static void draw_losses(struct dapt_page *page) {
     struct figure f = {.page = page};
     for (size_t r = 0; r < page->count; r++) add_mean(&f, r, "training", loss_of);
-    for (size_t i = 0; page->count == 1 && i < page->runs[0].set_count; i++) {
-        const struct dapt_run_set *set = &page->runs[0].sets[i];
-        add_set(&f, set, set_label(page, set), (unsigned)i % NEUTRAL, false);
-    }
+    if (page->count == 1) add_sets(&f, false);
     draw(&f,
          (struct dapt_plot){.title = page->count == 1 ? "Loss" : "Training loss",
                             .unit = page->count == 1 ? "nats/token" : "nats/token, running mean",
@@ -168,16 +173,15 @@ static void draw_courses(struct dapt_page *page) {
                              .say = say_change,
                              .zero = true};
     struct figure f = {.page = page};
+    if (page->count == 1) {
+        add_sets(&f, true);
+        draw(&f, plot);
+        return;
+    }
     for (size_t r = 0; r < page->count; r++) {
-        const struct dapt_run *run = &page->runs[r];
-        for (size_t i = 0; i < run->set_count; i++) {
-            const struct dapt_run_set *set = &run->sets[i];
-            bool seen = false;
-            if (page->count == 1)
-                add_set(&f, set, set_label(page, set), (unsigned)i % NEUTRAL, true);
-            for (size_t k = 0; k < r; k++)
-                seen = seen || dapt_run_find_set(&page->runs[k], set->name);
-            if (page->count == 1 || seen) continue;
+        for (size_t i = 0; i < page->runs[r].set_count; i++) {
+            const struct dapt_run_set *set = &page->runs[r].sets[i];
+            if (dapt_page_told(page, r, set->name)) continue;
             f.count = 0;
             for (size_t k = r; k < page->count; k++) {
                 const struct dapt_run_set *same = dapt_run_find_set(&page->runs[k], set->name);
@@ -187,7 +191,6 @@ static void draw_courses(struct dapt_page *page) {
             if (plot.title) draw(&f, plot);
         }
     }
-    if (page->count == 1) draw(&f, plot);
 }
 
 static void draw_rates(struct dapt_page *page) {
@@ -298,13 +301,13 @@ void dapt_page_changes(struct dapt_page *page) {
     for (size_t r = 0; rows && r < page->count; r++) {
         for (size_t i = 0; i < page->runs[r].set_count; i++) {
             const struct dapt_run_set *set = &page->runs[r].sets[i];
+            if (dapt_page_told(page, r, set->name)) continue;
             size_t first = count;
-            for (size_t k = 0; k < page->count; k++) {
+            for (size_t k = r; k < page->count; k++) {
                 const struct dapt_run_set *same = dapt_run_find_set(&page->runs[k], set->name);
-                if (same && k < r) break;  // was shown
                 if (same) rows[count++] = change_of(page, k, (size_t)(same - page->runs[k].sets));
             }
-            if (page->count > 1 && count > first) rows[first].group = set_label(page, set);
+            if (page->count > 1) rows[first].group = set_label(page, set);
         }
     }
     if (count) dapt_plot_changes(&page->html, "What changed", rows, count);

@@ -86,6 +86,12 @@ static bool any_has(const struct dapt_page *page, bool (*has)(const struct dapt_
     return false;
 }
 
+bool dapt_page_told(const struct dapt_page *page, size_t r, const char *set) {
+    for (size_t k = 0; k < r; k++)
+        if (dapt_run_find_set(&page->runs[k], set)) return true;
+    return false;
+}
+
 void dapt_page_write(struct dapt_page *page) {
     struct dapt_html *html = &page->html;
     put_head(page);

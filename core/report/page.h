@@ -15,6 +15,8 @@ struct dapt_page {
 };
 // Fills page->html with the whole page.
 void dapt_page_write(struct dapt_page *page);
+// Whether a run before the r-th has a set of this name: what is told by set was told with that one.
+bool dapt_page_told(const struct dapt_page *page, size_t r, const char *set);
 
 // words.c: what a run gained and cost, in one sentence; how far it came.
 void dapt_page_headline(struct dapt_html *html, const struct dapt_run *run);
@@ -35,8 +37,9 @@ const char *dapt_page_caption(struct dapt_page *page, const struct dapt_run *run
                               const char *caption);
 // A header for `first`, then one for each run's name.
 void dapt_page_run_columns(struct dapt_page *page, const char *first);
-// A cell of what text there is.
+// A cell of what text there is; one of a number.
 void dapt_page_cell(struct dapt_html *html, const char *text);
+void dapt_page_number(struct dapt_html *html, const char *format, double value);
 
 // settings.c
 void dapt_page_certificate(struct dapt_page *page);

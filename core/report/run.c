@@ -12,12 +12,14 @@
 
 // ------------------------------------------------------------------------------------------ values
 
-double dapt_run_number(const struct dapt_json *object, const char *name) {
-    const struct dapt_json *member = dapt_json_member(object, name);
+static double number_of(const struct dapt_json *value) {
     double number = NAN;
-    if (dapt_json_kind(member) == DAPT_JSON_NUMBER && dapt_json_number(member, &number) != DAPT_OK)
-        number = NAN;
+    if (dapt_json_kind(value) == DAPT_JSON_NUMBER && dapt_json_number(value, &number)) return NAN;
     return number;
+}
+
+double dapt_run_number(const struct dapt_json *object, const char *name) {
+    return number_of(dapt_json_member(object, name));
 }
 
 const char *dapt_run_text(const struct dapt_json *object, const char *name) {
@@ -25,6 +27,13 @@ const char *dapt_run_text(const struct dapt_json *object, const char *name) {
     const char *text = NULL;
     if (dapt_json_kind(member) == DAPT_JSON_STRING) dapt_json_string(member, &text);
     return text;
+}
+
+bool dapt_run_flag(const struct dapt_json *object, const char *name) {
+    const struct dapt_json *member = dapt_json_member(object, name);
+    bool truth = false;
+    if (dapt_json_kind(member) == DAPT_JSON_BOOL) dapt_json_bool(member, &truth);
+    return truth;
 }
 
 // "2026-11-25T10:00:00.000Z"
@@ -38,13 +47,6 @@ static double time_of(const struct dapt_json *line) {
     utc.tm_year -= 1900;
     utc.tm_mon -= 1;
     return (double)timegm(&utc) + seconds;
-}
-
-static bool flag(const struct dapt_json *object, const char *name) {
-    const struct dapt_json *member = dapt_json_member(object, name);
-    bool truth = false;
-    if (dapt_json_kind(member) == DAPT_JSON_BOOL) dapt_json_bool(member, &truth);
-    return truth;
 }
 
 // A line dies before the run does.
@@ -103,7 +105,7 @@ static void describe_set(struct dapt_run *run, struct dapt_run_set *set,
     }
     const char *role = dapt_run_text(from, "role");
     if (role) set->role = copy(run, role);
-    set->masked = set->masked || flag(from, "masked");
+    set->masked = set->masked || dapt_run_flag(from, "masked");
 }
 
 // Steps ascend: one that is made again stands in the place of what was there.
@@ -131,11 +133,10 @@ static void drop_after(struct dapt_run *run, double step) {
 
 // ------------------------------------------------------------------------------------------- lines
 
-// A line, for the reader of its event. `keep`: the reader took the line over.
-typedef void (*read_line)(struct dapt_run *run, struct dapt_json *line, double step, bool *keep);
+// A line, for the reader of its event: freed after it, unless it became the run's start or end.
+typedef void (*read_line)(struct dapt_run *run, struct dapt_json *line, double step);
 
-static void read_step(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
-    (void)keep;
+static void read_step(struct dapt_run *run, struct dapt_json *line, double step) {
     while (run->step_count && run->steps[run->step_count - 1].step >= step) run->step_count--;
     struct dapt_run_step *s = ADD(run, STEPS, step);
     if (!s) return;
@@ -147,10 +148,9 @@ static void read_step(struct dapt_run *run, struct dapt_json *line, double step,
                                 .seconds = dapt_run_number(line, "seconds")};
 }
 
-static void read_evaluation(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
+static void read_evaluation(struct dapt_run *run, struct dapt_json *line, double step) {
     const char *name = dapt_run_text(line, "set");
     struct dapt_run_set *set = name ? need_set(run, name) : NULL;
-    (void)keep;
     if (!set) return;
     describe_set(run, set, line);
     add_entry(set, &(struct dapt_run_entry){.time = time_of(line),
@@ -163,12 +163,11 @@ static void read_evaluation(struct dapt_run *run, struct dapt_json *line, double
                                             .high = dapt_run_number(line, "change_high")});
 }
 
-static void read_checkpoint(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
+static void read_checkpoint(struct dapt_run *run, struct dapt_json *line, double step) {
     const char *name = dapt_run_text(line, "name");
     struct dapt_run_checkpoint *last = run->checkpoint_count
                                            ? &run->checkpoints[run->checkpoint_count - 1]
                                            : NULL;
-    (void)keep;
     if (!name) return;
     // One whose figures came after it is told again, as the best.
     if (!last || last->step != step) last = ADD(run, CHECKPOINTS, checkpoint);
@@ -176,7 +175,7 @@ static void read_checkpoint(struct dapt_run *run, struct dapt_json *line, double
     *last = (struct dapt_run_checkpoint){.name = copy(run, name),
                                          .step = step,
                                          .seconds = dapt_run_number(line, "seconds"),
-                                         .best = flag(line, "best")};
+                                         .best = dapt_run_flag(line, "best")};
 }
 
 static void happened(struct dapt_run *run, const struct dapt_json *line, double step,
@@ -189,7 +188,7 @@ static void happened(struct dapt_run *run, const struct dapt_json *line, double 
                                      .step = step};
 }
 
-static void read_start(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
+static void read_start(struct dapt_run *run, struct dapt_json *line, double step) {
     bool resumed = strcmp(dapt_run_text(line, "event"), "resume") == 0;
     drop_after(run, resumed ? step : -1);
     const char *version = dapt_run_text(line, "version"), *device = dapt_run_text(line, "device");
@@ -198,14 +197,12 @@ static void read_start(struct dapt_run *run, struct dapt_json *line, double step
                                : NULL);
     dapt_json_free(&run->start);
     run->start = line;
-    *keep = true;
     run->state = DAPT_RUN_GOING;
 }
 
-static void read_replay(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
+static void read_replay(struct dapt_run *run, struct dapt_json *line, double step) {
     const char *set = dapt_run_text(line, "set");
     double share = dapt_run_number(line, "share");
-    (void)keep;
     if (!isfinite(share)) return;
     happened(run, line, step,
              dapt_arena_format(&run->arena, "%s is over its budget: share of replay %.3g from here",
@@ -214,9 +211,8 @@ static void read_replay(struct dapt_run *run, struct dapt_json *line, double ste
     if (s) *s = (struct dapt_run_share){time_of(line), step, share};
 }
 
-static void read_rounding(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
+static void read_rounding(struct dapt_run *run, struct dapt_json *line, double step) {
     const char *set = dapt_run_text(line, "set"), *dtype = dapt_run_text(line, "dtype");
-    (void)keep;
     happened(run, line, step,
              dapt_arena_format(&run->arena, "%s: %.4f bits/byte as %s, %.4f as float32",
                                set ? set : "a set", dapt_run_number(line, "bits_per_byte"),
@@ -224,28 +220,26 @@ static void read_rounding(struct dapt_run *run, struct dapt_json *line, double s
                                dapt_run_number(line, "bits_per_byte_float32")));
 }
 
-static void read_other(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
-    (void)keep;
+static void read_other(struct dapt_run *run, struct dapt_json *line, double step) {
     happened(run, line, step, NULL);
 }
 
-static void read_stop(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
-    read_other(run, line, step, keep);
+static void read_stop(struct dapt_run *run, struct dapt_json *line, double step) {
+    read_other(run, line, step);
     run->state = DAPT_RUN_STOPPED;
 }
 
-static void read_failure(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
-    read_other(run, line, step, keep);
+static void read_failure(struct dapt_run *run, struct dapt_json *line, double step) {
+    read_other(run, line, step);
     run->state = DAPT_RUN_FAILED;
 }
 
-static void read_end(struct dapt_run *run, struct dapt_json *line, double step, bool *keep) {
+static void read_end(struct dapt_run *run, struct dapt_json *line, double step) {
     const char *ended = dapt_run_text(line, "ended");
     happened(run, line, step,
              ended ? dapt_arena_format(&run->arena, "before its last step, by %s", ended) : NULL);
     dapt_json_free(&run->end);
     run->end = line;
-    *keep = true;
     run->state = DAPT_RUN_DONE;
 }
 
@@ -264,7 +258,6 @@ static const struct {
 
 static bool read_text(struct dapt_run *run, const char *text, size_t length) {
     struct dapt_json *line = NULL;
-    bool keep = false;
     if (dapt_json_parse(run->path, text, length, &line)) return false;
     const char *event = dapt_run_text(line, "event"), *time = dapt_run_text(line, "time");
     double step = dapt_run_number(line, "step");
@@ -273,10 +266,10 @@ static bool read_text(struct dapt_run *run, const char *text, size_t length) {
     if (good && time) run->ended = copy(run, time);
     for (size_t i = 0; good && i < sizeof readers / sizeof *readers; i++) {
         if (strcmp(readers[i].event, event) != 0) continue;
-        readers[i].read(run, line, step, &keep);
+        readers[i].read(run, line, step);
         break;
     }
-    if (!keep) dapt_json_free(&line);
+    if (line != run->start && line != run->end) dapt_json_free(&line);
     return good;
 }
 
@@ -309,10 +302,7 @@ static void read_file(struct dapt_run *run, const char *name, struct dapt_run_fi
 }
 
 static double at(const struct dapt_json *columns, const char *name, size_t row) {
-    const struct dapt_json *value = dapt_json_at(dapt_json_member(columns, name), row);
-    double number = NAN;
-    if (dapt_json_kind(value) == DAPT_JSON_NUMBER && dapt_json_number(value, &number)) return NAN;
-    return number;
+    return number_of(dapt_json_at(dapt_json_member(columns, name), row));
 }
 
 // The ledger adds what lines of metrics.jsonl lack. Steps that those do not have are of a lost

@@ -90,7 +90,8 @@ const struct dapt_run_set *dapt_run_domain(const struct dapt_run *run);
 // The last step that was told, of `dapt_run_planned` (0: not known).
 double dapt_run_done(const struct dapt_run *run);
 double dapt_run_planned(const struct dapt_run *run);
-// A member of a line or file that is a number or text of that kind; else NaN, NULL.
+// A member of a line or file that is a number, text or truth; else NaN, NULL, false.
 double dapt_run_number(const struct dapt_json *object, const char *name);
 const char *dapt_run_text(const struct dapt_json *object, const char *name);
+bool dapt_run_flag(const struct dapt_json *object, const char *name);
 #endif

@@ -102,19 +102,13 @@ void dapt_page_configuration(struct dapt_page *page) {
 // ------------------------------------------------------------------------------------- certificate
 
 static void put_row(struct dapt_html *html, const struct dapt_json *row) {
-    const struct dapt_json *ok = dapt_json_member(row, "ok");
-    bool holds = false;
-    if (dapt_json_kind(ok) == DAPT_JSON_BOOL) dapt_json_bool(ok, &holds);
     dapt_html_put(html, "<tr>");
     dapt_html_element(html, "th scope=\"row\"", dapt_run_text(row, "name"));
     dapt_page_cell(html, dapt_run_text(row, "what"));
-    dapt_html_put(html, "<td class=\"n\">");
-    dapt_html_number(html, "%.0f", dapt_run_number(row, "cases"));
-    dapt_html_put(html, "</td><td class=\"n\">");
-    dapt_html_number(html, "%.3e", dapt_run_number(row, "error"));
-    dapt_html_put(html, "</td><td class=\"n\">");
-    dapt_html_number(html, "%.0e", dapt_run_number(row, "tolerance"));
-    dapt_html_put(html, "</td><td>%s</td></tr>\n", holds ? "ok" : "<b>OFF</b>");
+    dapt_page_number(html, "%.0f", dapt_run_number(row, "cases"));
+    dapt_page_number(html, "%.3e", dapt_run_number(row, "error"));
+    dapt_page_number(html, "%.0e", dapt_run_number(row, "tolerance"));
+    dapt_html_put(html, "<td>%s</td></tr>\n", dapt_run_flag(row, "ok") ? "ok" : "<b>OFF</b>");
 }
 
 static void put_certificate(struct dapt_page *page, const struct dapt_run *run) {

@@ -25,7 +25,7 @@ void dapt_page_cell(struct dapt_html *html, const char *text) {
     dapt_html_element(html, "td", text);
 }
 
-static void number_cell(struct dapt_html *html, const char *format, double value) {
+void dapt_page_number(struct dapt_html *html, const char *format, double value) {
     dapt_html_put(html, "<td class=\"n\">");
     dapt_html_number(html, format, value);
     dapt_html_put(html, "</td>");
@@ -212,16 +212,16 @@ static void put_set(struct dapt_html *html, const struct dapt_run_set *set) {
     dapt_html_put(html, "<tr>");
     dapt_html_element(html, "th scope=\"row\"", set->name);
     dapt_page_cell(html, set->role);
-    number_cell(html, "%.4f", before.bits);
-    number_cell(html, "%.4f", after.bits);
+    dapt_page_number(html, "%.4f", before.bits);
+    dapt_page_number(html, "%.4f", after.bits);
     dapt_html_put(html, "<td class=\"n\"><b>");
     dapt_html_number(html, "%+.4f", after.change);
     dapt_html_put(html, "</b></td><td class=\"n\">");
     put_span(html, &after);
     dapt_html_put(html, "</td>");
-    number_cell(html, "%+.4f", set->budget);
-    number_cell(html, "%.4f", before.nats);
-    number_cell(html, "%.4f", after.nats);
+    dapt_page_number(html, "%+.4f", set->budget);
+    dapt_page_number(html, "%.4f", before.nats);
+    dapt_page_number(html, "%.4f", after.nats);
     perplexity_cell(html, before.perplexity);
     perplexity_cell(html, after.perplexity);
     count_cell(html, set->documents);
@@ -276,9 +276,7 @@ static void put_ledgers(struct dapt_page *page) {
     for (size_t r = 0; r < page->count; r++) {
         for (size_t i = 0; i < page->runs[r].set_count; i++) {
             const char *name = page->runs[r].sets[i].name;
-            bool seen = false;
-            for (size_t k = 0; k < r; k++) seen = seen || dapt_run_find_set(&page->runs[k], name);
-            if (seen) continue;
+            if (dapt_page_told(page, r, name)) continue;
             dapt_html_put(&page->html, "<tr>");
             dapt_html_element(&page->html, "th scope=\"row\"", name);
             for (size_t k = 0; k < page->count; k++)

@@ -1,7 +1,6 @@
 // dapt cache
 #include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "tool.h"
 

@@ -27,12 +27,8 @@ static void print_table(const struct dapt_evaluation *results, size_t count) {
                 dapt_text_perplexity(e->perplexity, perplexity), (unsigned long long)e->bytes,
                 (unsigned long long)e->tokens, (unsigned long long)e->scored);
     }
+    if (count > 0 && results[0].masked) fprintf(page.out, "%s\n", DAPT_MASKED_FIGURES);
     tool_page_end(&page, stdout);
-    if (count > 0 && results[0].masked) {
-        if (!tool_page_begin(&page)) return;
-        fprintf(page.out, "%s\n", DAPT_MASKED_FIGURES);
-        tool_page_end(&page, stdout);
-    }
 }
 
 static enum dapt_status print_json(const char *model, const struct dapt_evaluation *results,

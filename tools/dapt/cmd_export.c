@@ -1,6 +1,5 @@
 // dapt export
 #include <stddef.h>
-#include <stdio.h>
 
 #include "tool.h"
 
@@ -17,13 +16,8 @@ static enum tool_exit run_export(void *arguments) {
                                                 .type = a->type,
                                                 .replace = a->force};
     struct dapt_exchanged e = {.bytes = 0};
-    struct tool_short size;
     enum dapt_status status = dapt_export(&options, &e);
-    if (!status) {
-        tool_print_plain(stdout, options.file);
-        printf(": %s, %.4g million parameters, %s, %s\n", e.model_type, (double)e.parameters / 1e6,
-               e.dtype, tool_bytes(e.bytes, &size));
-    }
+    if (!status) tool_print_exchanged(options.file, &e);
     return tool_finish(status);
 }
 

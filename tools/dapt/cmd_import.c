@@ -1,6 +1,5 @@
 // dapt import
 #include <stddef.h>
-#include <stdio.h>
 
 #include "tool.h"
 
@@ -14,13 +13,8 @@ static enum tool_exit run_import(void *arguments) {
     const struct dapt_import_options options = {
         .file = a->plain.plain[0], .folder = a->plain.plain[1], .dtype = a->dtype};
     struct dapt_exchanged e = {.bytes = 0};
-    struct tool_short size;
     enum dapt_status status = dapt_import(&options, &e);
-    if (!status) {
-        tool_print_plain(stdout, options.folder);
-        printf(": %s, %.4g million parameters, %s, %s\n", e.model_type, (double)e.parameters / 1e6,
-               e.dtype, tool_bytes(e.bytes, &size));
-    }
+    if (!status) tool_print_exchanged(options.folder, &e);
     return tool_finish(status);
 }
 

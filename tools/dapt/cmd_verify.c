@@ -1,7 +1,6 @@
 // dapt verify
 #include <stddef.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "tool.h"
 

@@ -1,7 +1,5 @@
 // Text for people, and the help.
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "tool.h"
 
@@ -55,6 +53,14 @@ void tool_print_plain(FILE *out, const char *text) {
         fputc(*p < 0x20 || *p == 0x7f || c1 ? '?' : *p, out);
         p += c1;
     }
+}
+
+void tool_print_exchanged(const char *path, const struct dapt_exchanged *exchanged) {
+    struct tool_short size;
+    tool_print_plain(stdout, path);
+    printf(": %s, %.4g million parameters, %s, %s\n", exchanged->model_type,
+           (double)exchanged->parameters / 1e6, exchanged->dtype,
+           tool_bytes(exchanged->bytes, &size));
 }
 
 // ------------------------------------------------------------------------------------------- help

@@ -92,6 +92,8 @@ const char *tool_bytes(uint64_t bytes, struct tool_short *text);  // "1.5 GiB"
 void tool_print_bytes(FILE *out, uint64_t bytes);
 // Text of other people's files and folders: control characters as "?", so that none drives a terminal.
 void tool_print_plain(FILE *out, const char *text);
+// What import and export say of the file or folder that they wrote.
+void tool_print_exchanged(const char *path, const struct dapt_exchanged *exchanged);
 void tool_print_overview(FILE *to);
 void tool_print_help(const struct tool_command *command);
 
