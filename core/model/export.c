@@ -159,16 +159,15 @@ static enum dapt_status add_factors(struct export *ex, const char *name, uint64_
     return status;
 }
 
-static enum dapt_status put_llama3(struct export *ex, const struct dapt_json *rope, double theta) {
-    double factor = 8, low = 1, high = 4, original = 8192;
-    enum dapt_status status = dapt_json_get_number(rope, "factor", &factor);
-    if (!status) status = dapt_json_get_number(rope, "low_freq_factor", &low);
-    if (!status) status = dapt_json_get_number(rope, "high_freq_factor", &high);
-    if (!status) status = dapt_json_get_number(rope, "original_max_position_embeddings", &original);
-    uint32_t size = ex->model->ropes[0].size;
-    if (!status) status = add_factors(ex, "rope_freqs.weight", size / 2, NULL);
+static enum dapt_status put_llama3(struct export *ex, const struct dapt_json *from) {
+    const struct dapt_rope *rope = &ex->model->ropes[0];
+    double low = 1, high = 4;
+    enum dapt_status status = dapt_json_get_number(from, "low_freq_factor", &low);
+    if (!status) status = dapt_json_get_number(from, "high_freq_factor", &high);
+    if (!status) status = add_factors(ex, "rope_freqs.weight", rope->size / 2, NULL);
     if (!status)
-        dapt_exchange_llama3(size, theta, factor, low, high, original, ex->extras[0].values);
+        dapt_exchange_llama3(rope->size, rope->theta, rope->factor, low, high, rope->original,
+                             ex->extras[0].values);
     return status;
 }
 
@@ -185,28 +184,24 @@ static enum dapt_status put_longrope(struct export *ex, const struct dapt_json *
 }
 
 static enum dapt_status put_rope(struct export *ex) {
-    const struct dapt_model *m = ex->model;
-    const struct dapt_json *c = m->config, *rope = rope_object(c);
-    const char *key = m->family->keys.rope_theta ? m->family->keys.rope_theta : "rope_theta",
-               *type = "default";
-    double theta = m->family->rope_theta ? m->family->rope_theta : 10000, factor = 1, original = 0;
-    if (!m->ropes[0].size) return DAPT_OK;
-    enum dapt_status status = dapt_json_get_number(c, key, &theta);
-    if (!status) status = dapt_json_get_number(rope, "rope_theta", &theta);
-    if (!status) status = dapt_json_get_string(rope, "type", &type);
-    if (!status) status = dapt_json_get_string(rope, "rope_type", &type);
-    if (!status) status = dapt_json_get_number(rope, "factor", &factor);
-    if (!status) status = dapt_json_get_number(rope, "original_max_position_embeddings", &original);
+    static const char original[] = "original_max_position_embeddings";
+    const struct dapt_rope *rope = &ex->model->ropes[0];
+    const struct dapt_json *config = ex->model->config, *from = rope_object(config);
+    const char *type = "default";
+    if (!rope->size) return DAPT_OK;
+    enum dapt_status status = dapt_json_get_string(from, "type", &type);
+    if (!status) status = dapt_json_get_string(from, "rope_type", &type);
     if (status) return status;
-    put_f32(ex, "rope.freq_base", theta);
+    put_f32(ex, "rope.freq_base", rope->theta);
     if (strcmp(type, "default") == 0) return DAPT_OK;
-    if (strcmp(type, "llama3") == 0) return put_llama3(ex, rope, theta);
-    if (strcmp(type, "longrope") == 0) return put_longrope(ex, rope);
+    if (strcmp(type, "llama3") == 0) return put_llama3(ex, from);
+    if (strcmp(type, "longrope") == 0) return put_longrope(ex, from);
     if (strcmp(type, "linear") != 0 && strcmp(type, "yarn") != 0)
-        return dapt_json_fail(rope, "rope type \"%.32s\" has no counterpart in GGUF", type);
+        return dapt_json_fail(from, "rope type \"%.32s\" has no counterpart in GGUF", type);
     dapt_gguf_put_string(&ex->keys, key_of(ex, "rope.scaling.type"), type);
-    put_f32(ex, "rope.scaling.factor", factor);
-    if (original > 0) put_u32(ex, "rope.scaling.original_context_length", (uint64_t)original);
+    put_f32(ex, "rope.scaling.factor", rope->factor);
+    if (dapt_json_member(from, original) || dapt_json_member(config, original))
+        put_u32(ex, "rope.scaling.original_context_length", (uint64_t)rope->original);
     return DAPT_OK;
 }
 

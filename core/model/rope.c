@@ -214,7 +214,6 @@ enum dapt_status dapt_rope_read(const struct dapt_json *config,
     struct settings s = {.config = config, .options = options};
     const char *name = "default";
     size_t type = 0;
-    *rope = (struct dapt_rope){.scale = 1};
     enum dapt_status status = find_settings(config, options, &s.from);
     if (!status) status = dapt_json_get_string(s.from, "type", &name);
     if (!status) status = dapt_json_get_string(s.from, "rope_type", &name);
@@ -233,7 +232,11 @@ enum dapt_status dapt_rope_read(const struct dapt_json *config,
         status = need(&s, name, types[type].needs[i]);
     if (!status) status = read_common(&s, name);
     if (status) return status;
-    rope->size = (uint32_t)(options->head_size * s.share);
+    *rope = (struct dapt_rope){.size = (uint32_t)(options->head_size * s.share),
+                               .scale = 1,
+                               .theta = s.theta,
+                               .factor = s.factor,
+                               .original = s.original};
     if (rope->size < 2 || rope->size % 2)
         return dapt_json_fail(config, "%u rotary dimensions a head: expected an even number",
                               rope->size);

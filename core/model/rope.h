@@ -10,6 +10,7 @@ struct dapt_rope {
     float *frequency;  // [size / 2] radians a position
     float scale;       // of cosines and sines (attention_factor); 1: none
     uint32_t limit;    // sequences may not be longer, as other frequencies hold then; 0: no limit
+    double theta, factor, original;  // what the frequencies came from; a factor of 1: none
 };
 
 struct dapt_rope_options {

@@ -6,9 +6,10 @@
 #include "host/json.h"
 #include "model/exchange.h"
 
-#define SIZES                                                              \
+#define WITHOUT_LENGTH                                                     \
     "\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":2," \
-    "\"num_attention_heads\":4,\"vocab_size\":12,\"max_position_embeddings\":64"
+    "\"num_attention_heads\":4,\"vocab_size\":12"
+#define SIZES WITHOUT_LENGTH ",\"max_position_embeddings\":64"
 #define GROUPED SIZES ",\"num_key_value_heads\":2"
 
 static const char *const configs[] = {
@@ -42,6 +43,16 @@ static const char *const configs[] = {
     "{\"model_type\":\"gemma3_text\"," GROUPED
     ",\"head_dim\":16,\"query_pre_attn_scalar\":16,\"sliding_window\":16,"
     "\"rope_local_base_freq\":20000.0,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8.0}}",
+    // The length that was pretrained with: max_position_embeddings where none is said, and what the
+    // top says comes first.
+    "{\"model_type\":\"llama\"," WITHOUT_LENGTH
+    ",\"num_key_value_heads\":2,\"max_position_embeddings\":16384,"
+    "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,\"low_freq_factor\":1.0,"
+    "\"high_freq_factor\":4.0}}",
+    "{\"model_type\":\"llama\"," GROUPED
+    ",\"original_max_position_embeddings\":32,"
+    "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4.0,"
+    "\"original_max_position_embeddings\":16}}",
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 
