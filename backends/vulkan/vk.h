@@ -87,6 +87,19 @@ void vk_instance_release(void);
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count);
 enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,
                                 struct dapt_device_info *info);
+// Features and extensions. `all` begins a chain of the other structures, which point to each other:
+// not to be copied.
+struct vk_features {
+    VkPhysicalDeviceFeatures2 all;
+    VkPhysicalDeviceVulkan12Features vulkan12;
+    VkPhysicalDeviceSubgroupSizeControlFeatures sizes;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16;
+    const char *extensions[8];
+    uint32_t extension_count;
+};
+// What a device is opened with, as far as the adapter has it.
+void vk_features_of(const struct vk_adapter *adapter, struct vk_features *features);
 // Free and total bytes of device memory; free is 0 where it is not known.
 void vk_memory_budget(const struct vk_adapter *adapter, uint64_t *total, uint64_t *available);
 
