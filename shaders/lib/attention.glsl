@@ -14,6 +14,11 @@
 //
 // The mask: a query sees the keys max(first, last - window + 1) <= key <= last, here as
 // [key_begin, key_end). Where all queries of a tile see all its keys, nothing is masked.
+#extension GL_KHR_memory_scope_semantics : require
+// The scope of atomics: by default it is the device, for which the Vulkan memory model, enabled with
+// matrix units, needs one more feature.
+#define IN_WORKGROUP gl_ScopeWorkgroup, gl_StorageSemanticsNone, gl_SemanticsRelaxed
+
 layout(constant_id = 2) const uint D = 64;         // head size
 layout(constant_id = 3) const uint HEADS = 1;      // of queries
 layout(constant_id = 4) const uint KV_HEADS = 1;   // of keys and values (grouped-query attention)
@@ -73,11 +78,11 @@ void load_mask(Indices first, Indices last, uint sequence, uint queries, uint qu
         key_begin[i] = from;
         key_end[i] = to;
         if (from < to) {
-            atomicMin(any_begin, from);
-            atomicMax(any_end, to);
+            atomicMin(any_begin, from, IN_WORKGROUP);
+            atomicMax(any_end, to, IN_WORKGROUP);
         }
-        atomicMax(all_begin, from);
-        atomicMin(all_end, to);
+        atomicMax(all_begin, from, IN_WORKGROUP);
+        atomicMin(all_end, to, IN_WORKGROUP);
     }
     barrier();
 }
