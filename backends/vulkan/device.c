@@ -281,6 +281,15 @@ enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, cons
     return DAPT_OK;
 }
 
+enum dapt_status vk_commands_finish(struct dapt_device *d, VkCommandBuffer commands,
+                                    const char *what) {
+    enum dapt_status status = vk_commands_end(d, commands);
+    if (status == DAPT_OK) status = vk_submit(d, commands, what);
+    if (status == DAPT_OK) status = vk_wait(d, d->submitted, 0);
+    if (status == DAPT_OK) d->api.FreeCommandBuffers(d->handle, d->pool, 1, &commands);
+    return status;
+}
+
 bool vk_idle(struct dapt_device *d) {
     uint64_t value = 0;
     return d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &value) == VK_SUCCESS &&

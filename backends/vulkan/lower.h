@@ -153,7 +153,11 @@ struct vk_matmul_size {
     bool transpose_a, transpose_b, aligned_a, aligned_b;
     enum dapt_dtype operands;
 };
-// tune.c: the index of the fastest tile of a list; 0 where it can't be measured.
+// tune.c: runs a pass `times` times, one after another; *seconds is the mean. `what` is named in
+// messages.
+enum dapt_status vk_time_pass(struct dapt_device *device, const struct vk_pass *pass,
+                              uint32_t times, const char *what, double *seconds);
+// The index of the fastest tile of a list; 0 where it can't be measured.
 uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *size,
                          const struct vk_tile *list, uint32_t count);
 

@@ -188,6 +188,9 @@ void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, con
 enum dapt_status vk_commands_begin(struct dapt_device *device, bool reusable,
                                    VkCommandBuffer *commands);
 enum dapt_status vk_commands_end(struct dapt_device *device, VkCommandBuffer commands);
+// Ends them, submits them, waits until they are done and frees them; after an error the pool does.
+enum dapt_status vk_commands_finish(struct dapt_device *device, VkCommandBuffer commands,
+                                    const char *what);
 // Everything before happens before everything after, for shaders, copies and the host.
 void vk_full_barrier(struct dapt_device *device, VkCommandBuffer commands);
 
