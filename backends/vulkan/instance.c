@@ -243,8 +243,7 @@ static void fill_variant(struct vk_adapter *a) {
     uint64_t hash = vk_hash(text, (size_t)length);
     hash ^= vk_hash(a->properties11.driverUUID, VK_UUID_SIZE) * 3;
     hash ^= vk_hash(a->properties.pipelineCacheUUID, VK_UUID_SIZE) * 5;
-    const char *sources = getenv("DAPT_SHADER_DIR");
-    if (sources == NULL || *sources == '\0')
+    if (vk_shader_folder() == NULL)
         snprintf(a->info.variant, sizeof a->info.variant, "%016llx", (unsigned long long)hash);
 }
 

@@ -230,7 +230,7 @@ struct vk_unit vk_matrix_unit(struct vk_lowering *l, enum dapt_dtype dtype) {
     if (d->units_known[at]) return d->units[at];
     struct choice choice = {0}, *kept;
     size_t size;
-    bool source = getenv("DAPT_SHADER_DIR") != NULL;
+    bool source = vk_shader_folder() != NULL;
     kept = source ? NULL : vk_cache_read(d, "matrix", content_of(d), &size);
     if (kept != NULL && size == sizeof choice) choice = *kept;
     free(kept);

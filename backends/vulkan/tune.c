@@ -47,11 +47,6 @@ struct vk_tuner {
 
 // ------------------------------------------------------------------------------ what is remembered
 
-static bool from_source(void) {
-    const char *folder = getenv("DAPT_SHADER_DIR");
-    return folder != NULL && *folder != '\0';
-}
-
 static uint64_t content_of(const struct dapt_device *d) {
     static const enum vk_shader shaders[] = {SHADER_MATMUL, SHADER_MATMUL_NO_SHARED,
                                              SHADER_MATMUL_CM_F16, SHADER_MATMUL_CM_BF16};
@@ -68,7 +63,7 @@ static uint64_t content_of(const struct dapt_device *d) {
 static struct vk_tuner *tuner_of(struct dapt_device *d) {
     if (d->tuner != NULL) return d->tuner;
     struct vk_tuner *t = d->tuner = calloc(1, sizeof *t);
-    if (t == NULL || from_source()) return t;
+    if (t == NULL || vk_shader_folder() != NULL) return t;
     size_t size = 0;
     t->content = content_of(d);
     t->entries = vk_cache_read(d, "tiles", t->content, &size);
@@ -86,7 +81,7 @@ void vk_tuner_close(struct dapt_device *d) {
     struct vk_tuner *t = d->tuner;
     if (t == NULL) return;
     vk_tuner_free_memory(d);
-    if (t->changed && d->lost == DAPT_OK && !from_source())
+    if (t->changed && d->lost == DAPT_OK && vk_shader_folder() == NULL)
         vk_cache_write(d, "tiles", t->content, t->entries, t->count * sizeof *t->entries);
     free(t->entries);
     free(t);

@@ -224,8 +224,9 @@ void vk_transfer_close(struct dapt_device *device);
 enum dapt_status vk_pipeline_get(struct dapt_device *device, enum vk_shader shader,
                                  const uint32_t *constants, uint32_t count, uint32_t subgroup,
                                  bool dispatch_base, VkPipeline *pipeline);
-// source.c: the shader compiled from DAPT_SHADER_DIR, the caller's to free; NULL where that is not
-// set.
+// source.c: the folder that DAPT_SHADER_DIR names; NULL where it is not set, or empty.
+const char *vk_shader_folder(void);
+// The shader compiled from there, the caller's to free; NULL where there is no such folder.
 enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader shader,
                                   uint32_t **code, size_t *size);
 enum dapt_status vk_pipeline_open(struct dapt_device *device);
