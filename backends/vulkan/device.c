@@ -1,10 +1,8 @@
 // One open device: a queue, a timeline semaphore that counts submissions, and messages about
 // failures.
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "vk.h"
 

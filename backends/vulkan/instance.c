@@ -325,7 +325,6 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
         a->matrix_types |= 1u << DAPT_BF16;
     a->sparse = f.all.features.sparseBinding;
     a->subgroup_control = f.sizes.subgroupSizeControl;
-    a->float16 = f.vulkan12.shaderFloat16;
     if (f.vulkan12.shaderFloat16) a->info.features |= DAPT_FEATURE_F16;
     if (f.vulkan12.shaderInt8) a->info.features |= DAPT_FEATURE_I8;
     if (f.bf16.shaderBFloat16DotProduct || f.bf16.shaderBFloat16CooperativeMatrix)

@@ -135,7 +135,6 @@ struct vk_tile {
     struct vk_unit unit;
 };
 #define VK_MAX_TILES 16
-struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile *t);
 // One pass. With k_chunk < k it is split-K: c is [splits * M, N], and the epilogue is left out.
 void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
                     int64_t k, int64_t k_chunk, const struct vk_view *c);

@@ -52,7 +52,7 @@ struct vk_adapter {
     uint32_t subgroup_min, subgroup_max;
     uint32_t queue_family, timestamp_bits;
     uint32_t sparse_family;  // binds sparse memory: queue_family, or a family for nothing else
-    bool sparse, float16, subgroup_control, memory_budget, portability;
+    bool sparse, subgroup_control, memory_budget, portability;
     // Bit d: matrix shaders with operands of enum dapt_dtype d can be made.
     uint32_t matrix_types;
     const char *no_matrices;  // why there are none; NULL where there are
