@@ -399,6 +399,17 @@ static void check_figure(const struct vk_tile *tile, const struct vk_matmul *m) 
                  (unsigned long long)known);
 }
 
+// Whether the backend makes the tile for this device.
+static bool is_made(const struct vk_tile *tile, enum dapt_dtype operands) {
+    struct vk_lowering l = {.device = &device};
+    struct vk_tile list[VK_MAX_TILES];
+    if (tile->unit.m == 0) return true;
+    if (!(device.adapter->matrix_types >> operands & 1)) return false;
+    for (uint32_t i = vk_unit_tiles(&l, operands, &tile->unit, list); i-- > 0;)
+        if (memcmp(&list[i], tile, sizeof *tile) == 0) return true;
+    return false;
+}
+
 // Products of whole tiles, in all transposes: float32, and by a matrix unit where there is one.
 static void test_figures(void **unused) {
     (void)unused;
@@ -420,8 +431,7 @@ static void test_figures(void **unused) {
                                   .transpose_a = transposes & 1,
                                   .transpose_b = transposes & 2,
                                   .operands = operands[t]};
-            if (t == 0 || (device.adapter->matrix_types >> operands[t] & 1))
-                check_figure(&tiles[t], &m);
+            if (is_made(&tiles[t], operands[t])) check_figure(&tiles[t], &m);
         }
 }
 
