@@ -16,7 +16,6 @@
 // Of extensions: NULL where the instance lacks them.
 #define VK_OPTIONAL_FUNCTIONS(X)                                                                     \
     X(CreateDebugUtilsMessengerEXT) X(DestroyDebugUtilsMessengerEXT) X(SetDebugUtilsObjectNameEXT)   \
-    X(CmdBeginDebugUtilsLabelEXT) X(CmdEndDebugUtilsLabelEXT)                                        \
     X(GetPhysicalDeviceCooperativeMatrixPropertiesKHR)
 
 #define VK_DEVICE_FUNCTIONS(X)                                                                       \

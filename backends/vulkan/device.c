@@ -1,10 +1,8 @@
 // One open device: a queue, a timeline semaphore that counts submissions, and messages about
 // failures.
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "vk.h"
 
@@ -83,43 +81,8 @@ void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, con
 
 static VkResult create_device(struct dapt_device *d) {
     const struct vk_adapter *a = d->adapter;
-    const char *extensions[6];
-    uint32_t count = 0;
-    if (a->memory_budget) extensions[count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
-    if (a->portability)
-        extensions[count++] = "VK_KHR_portability_subset";  // required where it is offered
-    VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
-        .subgroupSizeControl = VK_TRUE};
-    if (a->subgroup_control || a->matrix_types != 0)
-        extensions[count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
-    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
-        .pNext = &sizes,
-        .cooperativeMatrix = VK_TRUE};
-    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR,
-        .pNext = &matrix,
-        .shaderBFloat16Type = VK_TRUE,
-        .shaderBFloat16CooperativeMatrix = VK_TRUE};
-    bool units = a->matrix_types != 0, bf16_units = units && (a->matrix_types >> DAPT_BF16 & 1);
-    sizes.computeFullSubgroups = units;
-    if (units) extensions[count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
-    if (bf16_units) extensions[count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
-    VkPhysicalDeviceVulkan12Features features12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-        .pNext = bf16_units            ? (void *)&bf16
-                 : units               ? (void *)&matrix
-                 : a->subgroup_control ? (void *)&sizes
-                                       : NULL,
-        .shaderFloat16 = units,
-        .vulkanMemoryModel = units,
-        .timelineSemaphore = VK_TRUE,
-        .bufferDeviceAddress = VK_TRUE};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-                                          .pNext = &features12};
-    features.features.sparseBinding = a->sparse;
-    features.features.shaderInt64 = features.features.shaderInt16 = units;
+    struct vk_features features;
+    vk_features_of(a, &features);
     float priority = 1.0f;
     VkDeviceQueueCreateInfo queues[2];
     queues[0] = (VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -130,11 +93,11 @@ static VkResult create_device(struct dapt_device *d) {
     queues[1].queueFamilyIndex = a->sparse_family;
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = &features,
+        .pNext = &features.all,
         .queueCreateInfoCount = a->sparse && a->sparse_family != a->queue_family ? 2 : 1,
         .pQueueCreateInfos = queues,
-        .enabledExtensionCount = count,
-        .ppEnabledExtensionNames = extensions};
+        .enabledExtensionCount = features.extension_count,
+        .ppEnabledExtensionNames = features.extensions};
     return d->instance->api.CreateDevice(a->handle, &info, NULL, &d->handle);
 }
 
@@ -314,6 +277,15 @@ enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, cons
     if (result != VK_SUCCESS) return vk_fail_call(d, result, "submission refused");
     d->submitted = value;
     return DAPT_OK;
+}
+
+enum dapt_status vk_commands_finish(struct dapt_device *d, VkCommandBuffer commands,
+                                    const char *what) {
+    enum dapt_status status = vk_commands_end(d, commands);
+    if (status == DAPT_OK) status = vk_submit(d, commands, what);
+    if (status == DAPT_OK) status = vk_wait(d, d->submitted, 0);
+    if (status == DAPT_OK) d->api.FreeCommandBuffers(d->handle, d->pool, 1, &commands);
+    return status;
 }
 
 bool vk_idle(struct dapt_device *d) {

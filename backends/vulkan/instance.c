@@ -243,8 +243,7 @@ static void fill_variant(struct vk_adapter *a) {
     uint64_t hash = vk_hash(text, (size_t)length);
     hash ^= vk_hash(a->properties11.driverUUID, VK_UUID_SIZE) * 3;
     hash ^= vk_hash(a->properties.pipelineCacheUUID, VK_UUID_SIZE) * 5;
-    const char *sources = getenv("DAPT_SHADER_DIR");
-    if (sources == NULL || *sources == '\0')
+    if (vk_shader_folder() == NULL)
         snprintf(a->info.variant, sizeof a->info.variant, "%016llx", (unsigned long long)hash);
 }
 
@@ -292,49 +291,71 @@ static bool has_fast_dot(const struct vk_adapter *a) {
     return dot.integerDotProduct4x8BitPackedSignedAccelerated;
 }
 
+// All structures, with those of extensions in the chain where asked for.
+static void chain_features(struct vk_features *f, bool sizes, bool matrix, bool bf16) {
+    *f = (struct vk_features){
+        .all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &f->vulkan12},
+        .vulkan12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES},
+        .sizes = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES},
+        .matrix = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR},
+        .bf16 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR}};
+    void **next = &f->vulkan12.pNext;
+    if (sizes) *next = &f->sizes, next = &f->sizes.pNext;
+    if (matrix) *next = &f->matrix, next = &f->matrix.pNext;
+    if (bf16) *next = &f->bf16;
+}
+
 // Features of extensions are queried only where the driver has the extension.
 static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *list, uint32_t count) {
-    VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
-    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
-    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
-    VkPhysicalDeviceVulkan12Features features12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-                                          .pNext = &features12};
-    if (has_extension(list, count, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) features12.pNext = &bf16;
-    if (has_extension(list, count, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
-        sizes.pNext = features12.pNext;
-        features12.pNext = &sizes;
-    }
-    if (has_extension(list, count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) {
-        matrix.pNext = features12.pNext;
-        features12.pNext = &matrix;
-    }
-    instance.api.GetPhysicalDeviceFeatures2(a->handle, &features);
-    bool shaders = features12.vulkanMemoryModel && features12.shaderFloat16 &&
-                   features.features.shaderInt64 && features.features.shaderInt16,
-         sized = sizes.subgroupSizeControl && sizes.computeFullSubgroups;
-    a->no_matrices = !matrix.cooperativeMatrix ? "the driver has no cooperative matrices"
-                     : !shaders                ? "the driver lacks a feature that its shaders need"
-                     : !sized                  ? "the driver has no full subgroups of a given size"
-                                               : NULL;
+    struct vk_features f;
+    chain_features(&f, has_extension(list, count, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME),
+                   has_extension(list, count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME),
+                   has_extension(list, count, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME));
+    instance.api.GetPhysicalDeviceFeatures2(a->handle, &f.all);
+    bool shaders = f.vulkan12.vulkanMemoryModel && f.vulkan12.shaderFloat16 &&
+                   f.all.features.shaderInt64 && f.all.features.shaderInt16,
+         sized = f.sizes.subgroupSizeControl && f.sizes.computeFullSubgroups;
+    a->no_matrices = !f.matrix.cooperativeMatrix ? "the driver has no cooperative matrices"
+                     : !shaders ? "the driver lacks a feature that its shaders need"
+                     : !sized   ? "the driver has no full subgroups of a given size"
+                                : NULL;
     if (a->no_matrices == NULL) a->matrix_types |= 1u << DAPT_F16;
-    if (a->no_matrices == NULL && bf16.shaderBFloat16Type && bf16.shaderBFloat16CooperativeMatrix)
+    if (a->no_matrices == NULL && f.bf16.shaderBFloat16Type &&
+        f.bf16.shaderBFloat16CooperativeMatrix)
         a->matrix_types |= 1u << DAPT_BF16;
-    a->sparse = features.features.sparseBinding;
-    a->subgroup_control = sizes.subgroupSizeControl;
-    a->float16 = features12.shaderFloat16;
-    if (features12.shaderFloat16) a->info.features |= DAPT_FEATURE_F16;
-    if (features12.shaderInt8) a->info.features |= DAPT_FEATURE_I8;
-    if (bf16.shaderBFloat16DotProduct || bf16.shaderBFloat16CooperativeMatrix)
+    a->sparse = f.all.features.sparseBinding;
+    a->subgroup_control = f.sizes.subgroupSizeControl;
+    if (f.vulkan12.shaderFloat16) a->info.features |= DAPT_FEATURE_F16;
+    if (f.vulkan12.shaderInt8) a->info.features |= DAPT_FEATURE_I8;
+    if (f.bf16.shaderBFloat16DotProduct || f.bf16.shaderBFloat16CooperativeMatrix)
         a->info.features |= DAPT_FEATURE_BF16;
     if (has_extension(list, count, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME) &&
         has_fast_dot(a))
         a->info.features |= DAPT_FEATURE_I8_DOT;
-    return features12.timelineSemaphore && features12.bufferDeviceAddress;
+    return f.vulkan12.timelineSemaphore && f.vulkan12.bufferDeviceAddress;
+}
+
+void vk_features_of(const struct vk_adapter *a, struct vk_features *f) {
+    bool units = a->matrix_types != 0, bf16 = a->matrix_types >> DAPT_BF16 & 1,
+         sizes = a->subgroup_control || units;
+    chain_features(f, sizes, units, bf16);
+    f->all.features.sparseBinding = a->sparse;
+    f->all.features.shaderInt64 = f->all.features.shaderInt16 = units;
+    f->vulkan12.timelineSemaphore = f->vulkan12.bufferDeviceAddress = VK_TRUE;
+    f->vulkan12.shaderFloat16 = f->vulkan12.vulkanMemoryModel = units;
+    f->sizes.subgroupSizeControl = VK_TRUE;
+    f->sizes.computeFullSubgroups = units;
+    f->matrix.cooperativeMatrix = VK_TRUE;
+    f->bf16.shaderBFloat16Type = f->bf16.shaderBFloat16CooperativeMatrix = VK_TRUE;
+    const char **extensions = f->extensions;
+    uint32_t count = 0;
+    if (a->memory_budget) extensions[count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+    if (a->portability)
+        extensions[count++] = "VK_KHR_portability_subset";  // required where it is offered
+    if (sizes) extensions[count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    if (units) extensions[count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    if (bf16) extensions[count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
+    f->extension_count = count;
 }
 
 // Operations of one dispatch, and of one submission before any was measured. With these the slowest

@@ -135,7 +135,6 @@ struct vk_tile {
     struct vk_unit unit;
 };
 #define VK_MAX_TILES 16
-struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile *t);
 // One pass. With k_chunk < k it is split-K: c is [splits * M, N], and the epilogue is left out.
 void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
                     int64_t k, int64_t k_chunk, const struct vk_view *c);
@@ -153,7 +152,11 @@ struct vk_matmul_size {
     bool transpose_a, transpose_b, aligned_a, aligned_b;
     enum dapt_dtype operands;
 };
-// tune.c: the index of the fastest tile of a list; 0 where it can't be measured.
+// tune.c: runs a pass `times` times, one after another; *seconds is the mean. `what` is named in
+// messages.
+enum dapt_status vk_time_pass(struct dapt_device *device, const struct vk_pass *pass,
+                              uint32_t times, const char *what, double *seconds);
+// The index of the fastest tile of a list; 0 where it can't be measured.
 uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *size,
                          const struct vk_tile *list, uint32_t count);
 

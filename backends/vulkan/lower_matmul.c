@@ -41,7 +41,7 @@ static const struct vk_tile no_shared_skinny_tiles[] = {
 #define SKINNY_WIDTH 32  // width of a workgroup
 #define SKINNY_BM 8      // rows of a workgroup, at most
 
-struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile *t) {
+static struct vk_shape tile_shape(const struct vk_lowering *l, const struct vk_tile *t) {
     if (t->shader == SHADER_MATMUL_SKINNY)
         return (struct vk_shape){SKINNY_WIDTH, vk_workgroup(l) / SKINNY_WIDTH};
     uint32_t parts = t->bm / t->tm * (t->bn / t->tn);
@@ -51,7 +51,7 @@ struct vk_shape vk_tile_shape(const struct vk_lowering *l, const struct vk_tile 
 static bool fits(const struct vk_lowering *l, const struct vk_tile *t) {
     const struct vk_limits *limits = &l->device->limits;
     uint32_t shared = t->shader == SHADER_MATMUL ? 4 * t->bk * (t->bm + 4 + t->bn + 4) : 0;
-    return (uint32_t)vk_tile_shape(l, t).width <= limits->invocations &&
+    return (uint32_t)tile_shape(l, t).width <= limits->invocations &&
            shared <= limits->shared_memory;
 }
 
@@ -63,7 +63,7 @@ static bool fits(const struct vk_lowering *l, const struct vk_tile *t) {
 static bool unit_fits(const struct vk_lowering *l, const struct vk_tile *t) {
     const struct vk_unit *u = &t->unit;
     const struct vk_limits *limits = &l->device->limits;
-    uint32_t width = (uint32_t)vk_tile_shape(l, t).width, vecs = t->tn / 4,
+    uint32_t width = (uint32_t)tile_shape(l, t).width, vecs = t->tn / 4,
              staged = 2 * (t->bm + t->bn) * (t->bk + 8),
              sums = 4 * width / u->subgroup * u->m * (t->tn + 4);
     if (width > limits->invocations || staged > limits->shared_memory ||
@@ -220,7 +220,7 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
     const struct vk_view none = {0};
     bool fused = splits == 1;
     struct vk_pass *p = vk_pass(l, t->shader);
-    struct vk_shape shape = vk_tile_shape(l, t);
+    struct vk_shape shape = tile_shape(l, t);
     const struct constants constants = {.width = (uint32_t)shape.width,
                                         .height = (uint32_t)shape.height,
                                         .bm = t->bm,

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "lower.h"
 
@@ -24,12 +23,6 @@ struct operands {
     struct dapt_buffer *memory;
     struct vk_matmul matmul;
 };
-
-static double seconds_now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 // ---------------------------------------------------------------------------------------- operands
 
@@ -80,29 +73,10 @@ static enum dapt_status prepare(struct dapt_device *d, const struct probe *p, en
 
 // ------------------------------------------------------------------------------------------- a run
 
-static enum dapt_status submit(struct dapt_device *d, const struct vk_pass *pass, int times,
-                               double *seconds) {
-    VkCommandBuffer commands = VK_NULL_HANDLE;
-    enum dapt_status status = vk_commands_begin(d, false, &commands);
-    if (status < 0) return status;
-    vk_full_barrier(d, commands);
-    for (int i = 0; i < times; i++) {
-        vk_record_pass(d, commands, pass);
-        vk_record_barrier(d, commands);
-    }
-    vk_full_barrier(d, commands);
-    status = vk_commands_end(d, commands);
-    double start = seconds_now();
-    if (status == DAPT_OK) status = vk_submit(d, commands, "the comparing of matrix units");
-    if (status == DAPT_OK) status = vk_wait(d, d->submitted, 0);
-    *seconds = seconds_now() - start;
-    if (status == DAPT_OK) d->api.FreeCommandBuffers(d->handle, d->pool, 1, &commands);
-    return status;
-}
-
 // Multiplies with one tile, `times` times after a first run that is not counted where it is above 1.
 static enum dapt_status multiply(struct dapt_device *d, const struct operands *o,
-                                 const struct vk_tile *tile, int times, double *seconds) {
+                                 const struct vk_tile *tile, uint32_t times, double *seconds) {
+    static const char what[] = "the comparing of matrix units";
     struct vk_passes passes = {NULL, 0, 0};
     struct vk_lowering l = {.device = d, .passes = &passes};
     const struct vk_matmul *m = &o->matmul;
@@ -110,8 +84,8 @@ static enum dapt_status multiply(struct dapt_device *d, const struct operands *o
     vk_matmul_pass(&l, m, tile, k, k, &m->c);
     enum dapt_status status = l.status;
     if (status == DAPT_OK) status = vk_pass_pipeline(d, passes.at);
-    if (status == DAPT_OK && times > 1) status = submit(d, passes.at, 1, seconds);
-    if (status == DAPT_OK) status = submit(d, passes.at, times, seconds);
+    if (status == DAPT_OK && times > 1) status = vk_time_pass(d, passes.at, 1, what, seconds);
+    if (status == DAPT_OK) status = vk_time_pass(d, passes.at, times, what, seconds);
     free(passes.at);
     return status;
 }
@@ -256,7 +230,7 @@ struct vk_unit vk_matrix_unit(struct vk_lowering *l, enum dapt_dtype dtype) {
     if (d->units_known[at]) return d->units[at];
     struct choice choice = {0}, *kept;
     size_t size;
-    bool source = getenv("DAPT_SHADER_DIR") != NULL;
+    bool source = vk_shader_folder() != NULL;
     kept = source ? NULL : vk_cache_read(d, "matrix", content_of(d), &size);
     if (kept != NULL && size == sizeof choice) choice = *kept;
     free(kept);

@@ -62,13 +62,18 @@ static enum dapt_status read_code(struct dapt_device *d, const char *path, const
                         "DAPT_SHADER_DIR: what glslc made of %s cannot be read", name);
 }
 
+const char *vk_shader_folder(void) {
+    const char *folder = getenv("DAPT_SHADER_DIR");
+    return folder != NULL && *folder != '\0' ? folder : NULL;
+}
+
 enum dapt_status vk_shader_source(struct dapt_device *d, enum vk_shader shader, uint32_t **code,
                                   size_t *size) {
     const struct vk_shader_row *row = &vk_shader_rows[shader];
-    const char *folder = getenv("DAPT_SHADER_DIR"), *temporary = getenv("TMPDIR");
+    const char *folder = vk_shader_folder(), *temporary = getenv("TMPDIR");
     char source[1024], output[256];
     *code = NULL;
-    if (folder == NULL || *folder == '\0') return DAPT_OK;
+    if (folder == NULL) return DAPT_OK;
     snprintf(source, sizeof source, "%s/%s", folder, row->source);
     if (access(source, R_OK) != 0)
         return backend_fail(d->host, DAPT_ERROR_IO, "DAPT_SHADER_DIR: %s cannot be read", source);

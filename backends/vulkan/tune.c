@@ -17,6 +17,7 @@
 #define SMALL_MATMUL 2e7   // operations; smaller ones get the default tile
 #define FIRST_SIZE 256  // m, n and k of the first measurement, which shows how fast the device is
 #define MAX_ENTRIES 4096
+#define MEASURING "the measuring of tiles"  // for messages
 
 static const struct vk_matmul_size largest = {.m = 4096, .n = 2048, .k = 512, .splits = 32};
 
@@ -46,11 +47,6 @@ struct vk_tuner {
 
 // ------------------------------------------------------------------------------ what is remembered
 
-static bool from_source(void) {
-    const char *folder = getenv("DAPT_SHADER_DIR");
-    return folder != NULL && *folder != '\0';
-}
-
 static uint64_t content_of(const struct dapt_device *d) {
     static const enum vk_shader shaders[] = {SHADER_MATMUL, SHADER_MATMUL_NO_SHARED,
                                              SHADER_MATMUL_CM_F16, SHADER_MATMUL_CM_BF16};
@@ -67,7 +63,7 @@ static uint64_t content_of(const struct dapt_device *d) {
 static struct vk_tuner *tuner_of(struct dapt_device *d) {
     if (d->tuner != NULL) return d->tuner;
     struct vk_tuner *t = d->tuner = calloc(1, sizeof *t);
-    if (t == NULL || from_source()) return t;
+    if (t == NULL || vk_shader_folder() != NULL) return t;
     size_t size = 0;
     t->content = content_of(d);
     t->entries = vk_cache_read(d, "tiles", t->content, &size);
@@ -85,7 +81,7 @@ void vk_tuner_close(struct dapt_device *d) {
     struct vk_tuner *t = d->tuner;
     if (t == NULL) return;
     vk_tuner_free_memory(d);
-    if (t->changed && d->lost == DAPT_OK && !from_source())
+    if (t->changed && d->lost == DAPT_OK && vk_shader_folder() == NULL)
         vk_cache_write(d, "tiles", t->content, t->entries, t->count * sizeof *t->entries);
     free(t->entries);
     free(t);
@@ -164,18 +160,6 @@ static double operations(const struct vk_matmul_size *p) {
     return 2.0 * (double)p->m * (double)p->n * (double)p->k * (double)p->splits;
 }
 
-static enum dapt_status finish(struct dapt_device *d, VkCommandBuffer commands) {
-    enum dapt_status status = vk_commands_end(d, commands);
-    if (status == DAPT_OK) status = vk_submit(d, commands, "the measuring of tiles");
-    if (status == DAPT_OK) status = vk_wait(d, d->submitted, 0);
-    return status;
-}
-
-static void drop(struct dapt_device *d, VkCommandBuffer commands, enum dapt_status status) {
-    if (commands != VK_NULL_HANDLE && status == DAPT_OK)
-        d->api.FreeCommandBuffers(d->handle, d->pool, 1, &commands);
-}
-
 // Memory for operands, filled with ordinary numbers: a device may be faster with zeros.
 static enum dapt_status reserve_memory(struct dapt_device *d, uint64_t size) {
     struct vk_tuner *t = d->tuner;
@@ -188,14 +172,11 @@ static enum dapt_status reserve_memory(struct dapt_device *d, uint64_t size) {
     const uint32_t half = 0x3f000000;
     d->api.CmdFillBuffer(commands, vk_buffer_handle(t->memory), t->memory->offset, t->memory->size,
                          half);
-    status = finish(d, commands);
-    drop(d, commands, status);
-    return status;
+    return vk_commands_finish(d, commands, MEASURING);
 }
 
-// Seconds of one run of a pass, as the mean of `times`.
-static enum dapt_status time_pass(struct dapt_device *d, const struct vk_pass *pass, uint32_t times,
-                                  double *seconds) {
+enum dapt_status vk_time_pass(struct dapt_device *d, const struct vk_pass *pass, uint32_t times,
+                              const char *what, double *seconds) {
     VkCommandBuffer commands = VK_NULL_HANDLE;
     enum dapt_status status = vk_commands_begin(d, false, &commands);
     if (status < 0) return status;
@@ -204,10 +185,10 @@ static enum dapt_status time_pass(struct dapt_device *d, const struct vk_pass *p
         vk_record_pass(d, commands, pass);
         vk_record_barrier(d, commands);
     }
+    vk_full_barrier(d, commands);
     double start = seconds_now();
-    status = finish(d, commands);
+    status = vk_commands_finish(d, commands, what);
     *seconds = (seconds_now() - start) / times;
-    drop(d, commands, status);
     return status;
 }
 
@@ -250,10 +231,10 @@ static enum dapt_status measure(struct dapt_device *d, const struct vk_matmul_si
     status = l.status;
     struct vk_pass *pass = passes.at;
     if (status == DAPT_OK) status = vk_pass_pipeline(d, pass);
-    if (status == DAPT_OK) status = time_pass(d, pass, 1, seconds);
+    if (status == DAPT_OK) status = vk_time_pass(d, pass, 1, MEASURING, seconds);
     if (status == DAPT_OK && *seconds < 4 * RUN_SECONDS) {
         double times = RUN_SECONDS / *seconds;
-        status = time_pass(d, pass, times < 1 ? 1 : times > 32 ? 32 : (uint32_t)times, seconds);
+        status = vk_time_pass(d, pass, (uint32_t)fmin(fmax(times, 1), 32), MEASURING, seconds);
     }
     free(passes.at);
     return status;

@@ -52,7 +52,7 @@ struct vk_adapter {
     uint32_t subgroup_min, subgroup_max;
     uint32_t queue_family, timestamp_bits;
     uint32_t sparse_family;  // binds sparse memory: queue_family, or a family for nothing else
-    bool sparse, float16, subgroup_control, memory_budget, portability;
+    bool sparse, subgroup_control, memory_budget, portability;
     // Bit d: matrix shaders with operands of enum dapt_dtype d can be made.
     uint32_t matrix_types;
     const char *no_matrices;  // why there are none; NULL where there are
@@ -87,6 +87,19 @@ void vk_instance_release(void);
 enum dapt_status vk_device_count(const struct dapt_host *host, uint32_t *count);
 enum dapt_status vk_device_info(const struct dapt_host *host, uint32_t index,
                                 struct dapt_device_info *info);
+// Features and extensions. `all` begins a chain of the other structures, which point to each other:
+// not to be copied.
+struct vk_features {
+    VkPhysicalDeviceFeatures2 all;
+    VkPhysicalDeviceVulkan12Features vulkan12;
+    VkPhysicalDeviceSubgroupSizeControlFeatures sizes;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
+    VkPhysicalDeviceShaderBfloat16FeaturesKHR bf16;
+    const char *extensions[8];
+    uint32_t extension_count;
+};
+// What a device is opened with, as far as the adapter has it.
+void vk_features_of(const struct vk_adapter *adapter, struct vk_features *features);
 // Free and total bytes of device memory; free is 0 where it is not known.
 void vk_memory_budget(const struct vk_adapter *adapter, uint64_t *total, uint64_t *available);
 
@@ -175,6 +188,9 @@ void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, con
 enum dapt_status vk_commands_begin(struct dapt_device *device, bool reusable,
                                    VkCommandBuffer *commands);
 enum dapt_status vk_commands_end(struct dapt_device *device, VkCommandBuffer commands);
+// Ends them, submits them, waits until they are done and frees them; after an error the pool does.
+enum dapt_status vk_commands_finish(struct dapt_device *device, VkCommandBuffer commands,
+                                    const char *what);
 // Everything before happens before everything after, for shaders, copies and the host.
 void vk_full_barrier(struct dapt_device *device, VkCommandBuffer commands);
 
@@ -208,8 +224,9 @@ void vk_transfer_close(struct dapt_device *device);
 enum dapt_status vk_pipeline_get(struct dapt_device *device, enum vk_shader shader,
                                  const uint32_t *constants, uint32_t count, uint32_t subgroup,
                                  bool dispatch_base, VkPipeline *pipeline);
-// source.c: the shader compiled from DAPT_SHADER_DIR, the caller's to free; NULL where that is not
-// set.
+// source.c: the folder that DAPT_SHADER_DIR names; NULL where it is not set, or empty.
+const char *vk_shader_folder(void);
+// The shader compiled from there, the caller's to free; NULL where there is no such folder.
 enum dapt_status vk_shader_source(struct dapt_device *device, enum vk_shader shader,
                                   uint32_t **code, size_t *size);
 enum dapt_status vk_pipeline_open(struct dapt_device *device);

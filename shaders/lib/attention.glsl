@@ -12,13 +12,14 @@
 // the same rows, columns x + w THREADS_X. Operands are read by vec4: D, addresses and strides are
 // multiples of 4 floats; `Rows`, positions and pitches count vec4s.
 //
-// The mask: a query sees the keys max(first, last - window + 1) <= key <= last, here as
-// [key_begin, key_end). Where all queries of a tile see all its keys, nothing is masked.
-layout(constant_id = 2) const uint D = 64;         // head size
-layout(constant_id = 3) const uint HEADS = 1;      // of queries
-layout(constant_id = 4) const uint KV_HEADS = 1;   // of keys and values (grouped-query attention)
-layout(constant_id = 5) const uint WINDOW = 0;     // sliding window; 0: none
-layout(constant_id = 6) const bool CAPPED = false; // scores have a softcap
+// The mask of a query (lib/attention_mask.glsl) is here [key_begin, key_end). Where all queries of a
+// tile see all its keys, nothing is masked.
+#extension GL_KHR_memory_scope_semantics : require
+// The scope of atomics: by default it is the device, for which the Vulkan memory model, enabled with
+// matrix units, needs one more feature.
+#define IN_WORKGROUP gl_ScopeWorkgroup, gl_StorageSemanticsNone, gl_SemanticsRelaxed
+
+#include "attention_mask.glsl"
 layout(constant_id = 7) const uint THREADS_X = 8;  // 8, 16 or 32
 
 const uint THREADS_Y = WIDTH / THREADS_X, TM = 8, TN = 4;
@@ -62,22 +63,16 @@ void load_mask(Indices first, Indices last, uint sequence, uint queries, uint qu
     }
     barrier();
     for (uint i = gl_LocalInvocationID.x; i < QUERIES; i += WIDTH) {
-        int from = 0, to = 0;
-        if (query0 + i < queries) {
-            uint n = sequence * queries + query0 + i;
-            from = max(first.at[n], 0);
-            to = last.at[n] + 1;
-            if (WINDOW > 0) from = max(from, to - int(WINDOW));
-            to = max(from, min(to, int(keys)));
+        ivec2 seen = ivec2(0);
+        if (query0 + i < queries) seen = visible_keys(first, last, sequence * queries + query0 + i, keys);
+        key_begin[i] = seen.x;
+        key_end[i] = seen.y;
+        if (seen.x < seen.y) {
+            atomicMin(any_begin, seen.x, IN_WORKGROUP);
+            atomicMax(any_end, seen.y, IN_WORKGROUP);
         }
-        key_begin[i] = from;
-        key_end[i] = to;
-        if (from < to) {
-            atomicMin(any_begin, from);
-            atomicMax(any_end, to);
-        }
-        atomicMax(all_begin, from);
-        atomicMin(all_end, to);
+        atomicMax(all_begin, seen.x, IN_WORKGROUP);
+        atomicMin(all_end, seen.y, IN_WORKGROUP);
     }
     barrier();
 }

@@ -2,19 +2,8 @@
 // invocation, all of its row in registers; the loops are the same for all invocations. Names as in
 // lib/attention.glsl. Indices of loads are clamped, as Mesa's software rasteriser repeats such
 // loads once after a loop has ended.
-layout(constant_id = 2) const uint D = 64;         // head size
-layout(constant_id = 3) const uint HEADS = 1;      // of queries
-layout(constant_id = 4) const uint KV_HEADS = 1;   // of keys and values (grouped-query attention)
-layout(constant_id = 5) const uint WINDOW = 0;     // sliding window; 0: none
-layout(constant_id = 6) const bool CAPPED = false; // scores have a softcap
+#include "attention_mask.glsl"
 layout(constant_id = 7) const uint BC = 8;         // Bc: keys (or queries) of one round of the loop
-
-// The keys that query row n sees: [x, y).
-ivec2 visible_keys(Indices first, Indices last, uint n, uint keys) {
-    int from = max(first.at[n], 0), to = last.at[n] + 1;
-    if (WINDOW > 0) from = max(from, to - int(WINDOW));
-    return ivec2(from, max(from, min(to, int(keys))));
-}
 
 // The keys that any query of this workgroup sees: [x, y).
 ivec2 visible_to_any(Indices first, Indices last, uint sequence, uint queries, uint keys) {

@@ -99,6 +99,14 @@ static float *multiply(const struct product *p, uint64_t *bytes) {
     return result;
 }
 
+static void expect_bits(const char *limits, uint64_t bytes, const float *result, const char *where,
+                        const float *expected) {
+    for (uint64_t i = 0; i < bytes / 4; i++)
+        if (memcmp(&result[i], &expected[i], 4) != 0)
+            fail_msg("%s: element %llu is %a, %s %a", limits, (unsigned long long)i,
+                     (double)result[i], where, (double)expected[i]);
+}
+
 static void check_bits(const struct product *p, const char *kernels) {
     float *first = NULL;
     uint64_t bytes;
@@ -111,10 +119,7 @@ static void check_bits(const struct product *p, const char *kernels) {
             first = result;
             continue;
         }
-        for (uint64_t i = 0; i < bytes / 4; i++)
-            if (memcmp(&first[i], &result[i], 4) != 0)
-                fail_msg("%s: element %llu is %a, with the first tile %a", limits,
-                         (unsigned long long)i, (double)result[i], (double)first[i]);
+        expect_bits(limits, bytes, result, "with the first tile", first);
         free(result);
     }
     free(first);
@@ -130,10 +135,7 @@ static void check_whole(const struct product *p) {
         snprintf(limits, sizeof limits, "software=0,tile=%d", tile);
         setenv("DAPT_VK_LIMITS", limits, 1);
         float *whole = multiply(p, &bytes), *edges = multiply(&less, &bytes);
-        for (uint64_t i = 0; i < bytes / 4; i++)
-            if (memcmp(&whole[i], &edges[i], 4) != 0)
-                fail_msg("%s: element %llu is %a, at an edge %a", limits, (unsigned long long)i,
-                         (double)whole[i], (double)edges[i]);
+        expect_bits(limits, bytes, whole, "at an edge", edges);
         free(whole);
         free(edges);
     }

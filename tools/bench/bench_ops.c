@@ -52,9 +52,6 @@ static double clock_of(clockid_t id) {
     clock_gettime(id, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
-static double now(void) {
-    return clock_of(CLOCK_MONOTONIC);
-}
 
 // -------------------------------------------------------------------------------- reference points
 
@@ -92,12 +89,12 @@ static void measure_reference(void) {
     }
     double flops = 1e9, bytes = 1e9;
     for (int i = 0; i < 12; i++) {
-        double start = now();
+        double start = dapt_seconds();
         dapt_parallel(threads, threads, sgemm_item, work);
-        flops = fmin(flops, now() - start);
-        start = now();
+        flops = fmin(flops, dapt_seconds() - start);
+        start = dapt_seconds();
         dapt_parallel(threads, threads, copy_item, work);
-        bytes = fmin(bytes, now() - start);
+        bytes = fmin(bytes, dapt_seconds() - start);
     }
     peak_flops = 2.0 * PEAK_SIZE * PEAK_SIZE * PEAK_SIZE * threads / flops;
     peak_bytes = 2.0 * (double)COPY_BYTES * threads / bytes;
@@ -140,12 +137,12 @@ static struct best run_best(const struct dapt_program *program, struct dapt_buff
     struct dapt_executable *executable;
     struct best best = {1e9, 1e9};
     check(backend->program_compile(device, program, buffers, &executable));
-    double start = now();
-    for (int i = 0; i < 3 || now() - start < SECONDS; i++) {
-        double before = now(), cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID);
+    double start = dapt_seconds();
+    for (int i = 0; i < 3 || dapt_seconds() - start < SECONDS; i++) {
+        double before = dapt_seconds(), cpu = clock_of(CLOCK_PROCESS_CPUTIME_ID);
         check(backend->program_run(device, executable));
         check(backend->device_wait(device, 0));
-        best.time = fmin(best.time, now() - before);
+        best.time = fmin(best.time, dapt_seconds() - before);
         best.cpu = fmin(best.cpu, clock_of(CLOCK_PROCESS_CPUTIME_ID) - cpu);
     }
     backend->program_destroy(device, executable);
@@ -275,9 +272,9 @@ static void bench_host(void) {
         double best = 1e9, best_cpu = 1e9;
         check(backend->program_compile(device, &program, buffers, &executable));
         for (int i = 0; i < 100; i++) {
-            double start = now(), cpu = clock_of(CLOCK_THREAD_CPUTIME_ID);
+            double start = dapt_seconds(), cpu = clock_of(CLOCK_THREAD_CPUTIME_ID);
             check(backend->program_run(device, executable));
-            best = fmin(best, now() - start);
+            best = fmin(best, dapt_seconds() - start);
             best_cpu = fmin(best_cpu, clock_of(CLOCK_THREAD_CPUTIME_ID) - cpu);
             check(backend->device_wait(device, 0));
         }
