@@ -17,7 +17,8 @@ static const struct dapt_backend backend = {
     .program_compile = vk_program_compile,
     .program_destroy = vk_program_destroy,
     .program_run = vk_program_run,
-    .device_wait = vk_device_wait,
+    .program_read = vk_program_read,
+    .device_wait = vk_wait_all,
     .timings = vk_timings,
 };
 

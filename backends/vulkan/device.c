@@ -196,8 +196,8 @@ static struct dapt_device *abandoned;
 
 void vk_device_close(struct dapt_device *d) {
     if (d == NULL) return;
-    if (d->timeline != VK_NULL_HANDLE && d->lost == DAPT_OK &&
-        vk_wait(d, d->submitted, CLOSE_SECONDS) < 0 && d->lost == DAPT_OK)
+    if (d->timeline != VK_NULL_HANDLE && d->lost == DAPT_OK && vk_wait_all(d, CLOSE_SECONDS) < 0 &&
+        d->lost == DAPT_OK)
         d->hung = true;
     if (d->hung) {
         d->next = abandoned;
@@ -257,10 +257,12 @@ void vk_full_barrier(struct dapt_device *d, VkCommandBuffer commands) {
                               stages, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
-enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, const char *what) {
+// The command buffers that wait, and then this one if it is one, in that order.
+static enum dapt_status submit(struct dapt_device *d, VkCommandBuffer commands, const char *what) {
     if (d->lost < 0)
         return backend_fail(d->host, d->lost, "vulkan: device %s was lost before",
                             d->adapter->info.name);
+    if (commands != VK_NULL_HANDLE) d->waiting[d->waiting_count++] = commands;
     uint64_t value = d->submitted + 1;
     VkTimelineSemaphoreSubmitInfo timeline = {
         .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
@@ -268,22 +270,37 @@ enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, cons
         .pSignalSemaphoreValues = &value};
     VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                            .pNext = &timeline,
-                           .commandBufferCount = 1,
-                           .pCommandBuffers = &commands,
+                           .commandBufferCount = d->waiting_count,
+                           .pCommandBuffers = d->waiting,
                            .signalSemaphoreCount = 1,
                            .pSignalSemaphores = &d->timeline};
     d->running[value % VK_IN_FLIGHT] = what;
     VkResult result = d->api.QueueSubmit(d->queue, 1, &submit, VK_NULL_HANDLE);
+    d->waiting_count = 0;
     if (result != VK_SUCCESS) return vk_fail_call(d, result, "submission refused");
     d->submitted = value;
     return DAPT_OK;
+}
+
+enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, const char *what) {
+    return submit(d, commands, what);
+}
+
+enum dapt_status vk_submit_later(struct dapt_device *d, VkCommandBuffer commands) {
+    if (d->waiting_count + 1 == VK_WAITING) return vk_submit(d, commands, "uploads");
+    d->waiting[d->waiting_count++] = commands;
+    return DAPT_OK;
+}
+
+enum dapt_status vk_flush(struct dapt_device *d) {
+    return d->waiting_count > 0 ? submit(d, VK_NULL_HANDLE, "uploads") : DAPT_OK;
 }
 
 enum dapt_status vk_commands_finish(struct dapt_device *d, VkCommandBuffer commands,
                                     const char *what) {
     enum dapt_status status = vk_commands_end(d, commands);
     if (status == DAPT_OK) status = vk_submit(d, commands, what);
-    if (status == DAPT_OK) status = vk_wait(d, d->submitted, 0);
+    if (status == DAPT_OK) status = vk_wait_all(d, 0);
     if (status == DAPT_OK) d->api.FreeCommandBuffers(d->handle, d->pool, 1, &commands);
     return status;
 }
@@ -291,7 +308,7 @@ enum dapt_status vk_commands_finish(struct dapt_device *d, VkCommandBuffer comma
 bool vk_idle(struct dapt_device *d) {
     uint64_t value = 0;
     return d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &value) == VK_SUCCESS &&
-           value >= d->submitted;
+           value >= d->submitted && d->waiting_count == 0;
 }
 
 // Waits as long as the timeline moves; VK_TIMEOUT when it stood still.
@@ -313,6 +330,8 @@ enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) 
     if (d->lost < 0)
         return backend_fail(d->host, d->lost, "vulkan: device %s was lost before",
                             d->adapter->info.name);
+    enum dapt_status status = value > d->submitted ? vk_flush(d) : DAPT_OK;
+    if (status < 0) return status;
     VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
                                 .semaphoreCount = 1,
                                 .pSemaphores = &d->timeline,
@@ -335,6 +354,7 @@ enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) 
                         d->patience, running);
 }
 
-enum dapt_status vk_device_wait(struct dapt_device *device, double timeout) {
-    return vk_wait(device, device->submitted, timeout);
+enum dapt_status vk_wait_all(struct dapt_device *d, double timeout) {
+    enum dapt_status status = vk_flush(d);
+    return status < 0 ? status : vk_wait(d, d->submitted, timeout);
 }

@@ -108,6 +108,7 @@ static VkResult bind_sparsely(struct dapt_device *d, struct vk_block *b, uint64_
                                         .size = smaller(chunk, size - i * chunk),
                                         .memory = b->memory[i]};
     VkSparseBufferMemoryBindInfo buffer = {b->buffer, b->memory_count, binds};
+    if (vk_flush(d) < 0) return VK_ERROR_DEVICE_LOST;
     // Only the timeline orders the binding and what runs; its values must not go back.
     uint64_t value = d->submitted + 1;
     VkTimelineSemaphoreSubmitInfo timeline = {

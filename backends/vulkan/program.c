@@ -340,6 +340,12 @@ enum dapt_status vk_program_run(struct dapt_device *device, struct dapt_executab
     return status;
 }
 
+enum dapt_status vk_program_read(struct dapt_device *device, struct dapt_executable *e,
+                                 struct dapt_buffer *buffer, uint64_t offset, void *data,
+                                 uint64_t size) {
+    return vk_buffer_read_at(device, buffer, e->value, offset, data, size);
+}
+
 enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *e,
                             uint64_t *nanoseconds) {
     enum dapt_status status = DAPT_OK;

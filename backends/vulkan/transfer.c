@@ -9,6 +9,7 @@
 #define SLOTS 4
 #define SLOT_BYTES (UINT64_C(4) << 20)
 #define SMALL_RESULT (UINT64_C(1) << 20)
+#define SMALL_UPLOAD (UINT64_C(1) << 20)
 
 struct slot {
     struct dapt_buffer *memory;
@@ -58,6 +59,14 @@ static enum dapt_status slot_submit(struct dapt_device *d, struct slot *s, const
     return status;
 }
 
+// With the run that reads it: one submission for both.
+static enum dapt_status slot_submit_later(struct dapt_device *d, struct slot *s) {
+    vk_full_barrier(d, s->commands);
+    enum dapt_status status = vk_commands_end(d, s->commands);
+    s->value = d->submitted + 1;
+    return status < 0 ? status : vk_submit_later(d, s->commands);
+}
+
 void vk_transfer_close(struct dapt_device *d) {
     if (d->ring == NULL) return;
     for (uint32_t i = 0; i < SLOTS; i++) vk_memory_destroy(d, d->ring->slots[i].memory);
@@ -90,7 +99,7 @@ enum dapt_status vk_buffer_create(struct dapt_device *d, enum dapt_buffer_role r
 
 void vk_buffer_destroy(struct dapt_device *d, struct dapt_buffer *buffer) {
     if (buffer == NULL) return;
-    if (d->lost == DAPT_OK) vk_wait(d, d->submitted, 0);
+    if (d->lost == DAPT_OK) vk_wait_all(d, 0);
     vk_memory_destroy(d, buffer);
 }
 
@@ -114,7 +123,7 @@ enum dapt_status vk_buffer_write(struct dapt_device *d, struct dapt_buffer *buff
         VkBufferCopy copy = {slot->memory->offset, buffer->offset + offset + at, length};
         d->api.CmdCopyBuffer(slot->commands, vk_buffer_handle(slot->memory),
                              vk_buffer_handle(buffer), 1, &copy);
-        status = slot_submit(d, slot, "upload");
+        status = size > SMALL_UPLOAD ? slot_submit(d, slot, "upload") : slot_submit_later(d, slot);
     }
     return status;
 }
@@ -148,12 +157,23 @@ static enum dapt_status read_staged(struct dapt_device *d, struct dapt_buffer *b
     return status;
 }
 
+// Reads of memory that is not cached are slow: there only small ones go directly.
+static bool reads_directly(const struct dapt_buffer *buffer, uint64_t size) {
+    return buffer->mapped != NULL && (buffer->cached || size <= 4096);
+}
+
 enum dapt_status vk_buffer_read(struct dapt_device *d, struct dapt_buffer *buffer, uint64_t offset,
                                 void *data, uint64_t size) {
-    // Reads of memory that is not cached are slow: there only small ones go directly.
-    bool direct = buffer->mapped != NULL && (buffer->cached || size <= 4096);
-    if (!direct) return read_staged(d, buffer, offset, data, size);
-    enum dapt_status status = vk_wait(d, d->submitted, 0);
+    if (!reads_directly(buffer, size)) return read_staged(d, buffer, offset, data, size);
+    enum dapt_status status = vk_wait_all(d, 0);
+    if (status == DAPT_OK) memcpy(data, (const uint8_t *)buffer->mapped + offset, size);
+    return status;
+}
+
+enum dapt_status vk_buffer_read_at(struct dapt_device *d, struct dapt_buffer *buffer,
+                                   uint64_t value, uint64_t offset, void *data, uint64_t size) {
+    if (!reads_directly(buffer, size)) return read_staged(d, buffer, offset, data, size);
+    enum dapt_status status = vk_wait(d, value, 0);
     if (status == DAPT_OK) memcpy(data, (const uint8_t *)buffer->mapped + offset, size);
     return status;
 }

@@ -126,6 +126,7 @@ struct vk_unit {
 #define VK_UNITS 2  // of float16, of bfloat16
 
 #define VK_IN_FLIGHT 256  // the last submissions, which messages can name
+#define VK_WAITING 4      // command buffers of one submission
 
 struct dapt_device {
     const struct dapt_host *host;
@@ -138,6 +139,8 @@ struct dapt_device {
     VkCommandPool pool;
     VkSemaphore timeline;
     uint64_t submitted;                 // value of the timeline after everything submitted so far
+    VkCommandBuffer waiting[VK_WAITING];  // for the next submission
+    uint32_t waiting_count;
     enum dapt_status lost;              // set once: every later call fails with it
     const char *running[VK_IN_FLIGHT];  // what each of the last submissions does, for messages
     double patience;           // seconds without progress after which the device is taken to hang
@@ -168,12 +171,17 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
                                 const struct dapt_device_options *options,
                                 struct dapt_device **device);
 void vk_device_close(struct dapt_device *device);
-enum dapt_status vk_device_wait(struct dapt_device *device, double timeout);
-// Submits one command buffer; when it is done the timeline reads device->submitted. `what` is named
-// in messages.
+// Submits one command buffer, behind those that wait; when it is done the timeline reads
+// device->submitted. `what` is named in messages.
 enum dapt_status vk_submit(struct dapt_device *device, VkCommandBuffer commands, const char *what);
+// As part of the next submission, whose value of the timeline is device->submitted + 1 now.
+enum dapt_status vk_submit_later(struct dapt_device *device, VkCommandBuffer commands);
+// Submits those that wait.
+enum dapt_status vk_flush(struct dapt_device *device);
 // Waits until the timeline reads `value`; timeout in seconds, 0: as long as the timeline moves.
 enum dapt_status vk_wait(struct dapt_device *device, uint64_t value, double timeout);
+// Waits for everything so far.
+enum dapt_status vk_wait_all(struct dapt_device *device, double timeout);
 bool vk_idle(struct dapt_device *device);
 
 // Records why a Vulkan call failed: adds the device and the result's name, and remembers a lost
@@ -212,6 +220,9 @@ enum dapt_status vk_buffer_write(struct dapt_device *device, struct dapt_buffer 
                                  uint64_t offset, const void *data, uint64_t size);
 enum dapt_status vk_buffer_read(struct dapt_device *device, struct dapt_buffer *buffer,
                                 uint64_t offset, void *data, uint64_t size);
+// As vk_buffer_read() of a mapped buffer once the timeline reads `value`.
+enum dapt_status vk_buffer_read_at(struct dapt_device *device, struct dapt_buffer *buffer,
+                                   uint64_t value, uint64_t offset, void *data, uint64_t size);
 void vk_transfer_close(struct dapt_device *device);
 
 // --------------------------------------------------------------------------------------- pipelines
@@ -254,6 +265,9 @@ enum dapt_status vk_program_compile(struct dapt_device *device, const struct dap
                                     struct dapt_executable **executable);
 void vk_program_destroy(struct dapt_device *device, struct dapt_executable *executable);
 enum dapt_status vk_program_run(struct dapt_device *device, struct dapt_executable *executable);
+enum dapt_status vk_program_read(struct dapt_device *device, struct dapt_executable *executable,
+                                 struct dapt_buffer *buffer, uint64_t offset, void *data,
+                                 uint64_t size);
 enum dapt_status vk_timings(struct dapt_device *device, struct dapt_executable *executable,
                             uint64_t *nanoseconds);
 #endif

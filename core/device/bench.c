@@ -134,15 +134,14 @@ static double thread_seconds(void) {
 
 // `gradients`: forward and backward alone.
 static enum dapt_status one_step(struct bench *b, bool gradients, double *seconds, double *host) {
-    struct dapt_engine_step step = {
-        .learning_rate = 1e-5, .clip = 1, .number = ++b->number, .scored = b->batch->scored};
+    struct dapt_engine_step step = {.learning_rate = 1e-5, .clip = 1, .scored = b->batch->scored};
     struct dapt_engine_result result;
     double start = dapt_seconds(), cpu = thread_seconds();
     if (dapt_cancelled()) return dapt_fail(DAPT_ERROR_CANCELLED, "stopped");
     enum dapt_status status = dapt_engine_begin(b->engine, &step);
     if (!status) status = dapt_engine_micro(b->engine, b->batch);
     if (!status && gradients) status = dapt_device_wait(b->device, 0);
-    if (!status && !gradients) status = dapt_engine_finish(b->engine, true, &result);
+    if (!status && !gradients) status = dapt_engine_finish(b->engine, ++b->number, &result);
     *seconds = dapt_seconds() - start;
     *host = thread_seconds() - cpu;
     return status;

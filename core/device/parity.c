@@ -298,15 +298,14 @@ struct steps {  // what a device made of the steps
 static enum dapt_status one_step(struct dapt_engine *engine, uint64_t number,
                                  struct dapt_batch *const batches[MICROS],
                                  struct dapt_engine_result *result) {
-    struct dapt_engine_step step = {
-        .learning_rate = 3e-3, .weight_decay = 0.1, .clip = 1, .number = number};
+    struct dapt_engine_step step = {.learning_rate = 3e-3, .weight_decay = 0.1, .clip = 1};
     for (uint32_t m = 0; m < MICROS; m++) {
         fill_batch(batches[m], number * MICROS + m);
         step.scored += batches[m]->scored;
     }
     enum dapt_status status = dapt_engine_begin(engine, &step);
     for (uint32_t m = 0; m < MICROS && !status; m++) status = dapt_engine_micro(engine, batches[m]);
-    return status ? status : dapt_engine_finish(engine, true, result);
+    return status ? status : dapt_engine_finish(engine, number, result);
 }
 
 static enum dapt_status run_steps(struct dapt_device_handle *device, const struct dapt_model *model,

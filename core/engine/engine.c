@@ -15,6 +15,7 @@ struct dapt_engine {
     struct dapt_programs *programs;
     struct dapt_engine_step step;
     bool first;         // no micro-batch of this step has run
+    uint64_t updated;   // targets of the last update
     uint32_t capacity;  // of the key/value cache
 };
 
@@ -193,21 +194,27 @@ static enum dapt_status run_batch(struct dapt_engine *e, enum dapt_program_kind 
     return status ? status : dapt_programs_run(e->programs, kind);
 }
 
+// The step's scalars: micro-batches read the seed, the update of that number all others.
+static enum dapt_status write_step(struct dapt_engine *e, uint64_t number) {
+    const struct dapt_engine_step *step = &e->step;
+    float slots[DAPT_STEP_COUNT] = {0};
+    slots[DAPT_STEP_LEARNING_RATE] = (float)step->learning_rate;
+    slots[DAPT_STEP_WEIGHT_DECAY] = (float)step->weight_decay;
+    slots[DAPT_STEP_CORRECTION1] = (float)(1 - pow(e->options.beta1, (double)number));
+    slots[DAPT_STEP_CORRECTION2] = (float)(1 - pow(e->options.beta2, (double)number));
+    slots[DAPT_STEP_CLIP] = (float)step->clip;
+    slots[DAPT_STEP_SEED] = step->scored ? (float)(1.0 / (double)step->scored) : 0;
+    return dapt_buffer_write(dapt_programs_buffer(e->programs, DAPT_BUFFER_STEP), 0, slots,
+                             sizeof slots);
+}
+
 enum dapt_status dapt_engine_begin(struct dapt_engine *engine,
                                    const struct dapt_engine_step *step) {
     if (!engine->options.train)
         return dapt_fail(DAPT_ERROR_INTERNAL, "engine: not made for training");
-    float slots[DAPT_STEP_COUNT] = {0};
-    slots[DAPT_STEP_LEARNING_RATE] = (float)step->learning_rate;
-    slots[DAPT_STEP_WEIGHT_DECAY] = (float)step->weight_decay;
-    slots[DAPT_STEP_CORRECTION1] = (float)(1 - pow(engine->options.beta1, (double)step->number));
-    slots[DAPT_STEP_CORRECTION2] = (float)(1 - pow(engine->options.beta2, (double)step->number));
-    slots[DAPT_STEP_CLIP] = (float)step->clip;
-    slots[DAPT_STEP_SEED] = step->scored ? (float)(1.0 / (double)step->scored) : 0;
     engine->step = *step;
     engine->first = true;
-    return dapt_buffer_write(dapt_programs_buffer(engine->programs, DAPT_BUFFER_STEP), 0, slots,
-                             sizeof slots);
+    return write_step(engine, 0);
 }
 
 enum dapt_status dapt_engine_micro(struct dapt_engine *engine, const struct dapt_batch *batch) {
@@ -217,33 +224,36 @@ enum dapt_status dapt_engine_micro(struct dapt_engine *engine, const struct dapt
     return status;
 }
 
-enum dapt_status dapt_engine_finish(struct dapt_engine *engine, bool update,
-                                    struct dapt_engine_result *result) {
-    struct dapt_programs *p = engine->programs;
-    float loss = 0, norm2 = 0;
-    enum dapt_status status = engine->first ? dapt_fail(DAPT_ERROR_INTERNAL,
-                                                        "engine: a step without a micro-batch")
-                                            : DAPT_OK;
-    if (!status) status = dapt_programs_run(p, DAPT_PROGRAM_NORM);
-    if (!status) status = dapt_device_wait(engine->device, 0);
-    if (!status) {
-        dapt_value sum = dapt_programs_io(p, DAPT_PROGRAM_TRAIN_FIRST)->loss_sum;
-        uint64_t offset = dapt_programs_offset(p, DAPT_PROGRAM_TRAIN_FIRST, sum);
-        status = dapt_programs_result(p, DAPT_PROGRAM_TRAIN_FIRST, offset, &loss, sizeof loss);
-    }
-    if (!status)
-        status = dapt_programs_result(p, DAPT_PROGRAM_NORM, DAPT_NORM_OFFSET, &norm2, sizeof norm2);
-    *result = (struct dapt_engine_result){
-        .loss = engine->step.scored ? loss / (double)engine->step.scored : 0,
-        .norm = sqrt(norm2),
-        .finite = isfinite(norm2) && isfinite(loss)};
-    // The optimizer looks at the norm alone, and the gradient may be finite where the loss is not
-    // (a logit of -infinity has none): that is decided here.
-    if (!status && update && result->finite) {
-        status = dapt_programs_run(p, DAPT_PROGRAM_UPDATE);
-        if (!status) status = dapt_device_wait(engine->device, 0);
-    }
+enum dapt_status dapt_engine_update(struct dapt_engine *engine, uint64_t number) {
+    if (engine->first)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "engine: a step without a micro-batch");
+    engine->updated = engine->step.scored;
+    enum dapt_status status = number ? write_step(engine, number) : DAPT_OK;
+    if (!status) status = dapt_programs_run(engine->programs, DAPT_PROGRAM_NORM);
+    if (!status && number) status = dapt_programs_run(engine->programs, DAPT_PROGRAM_UPDATE);
     return status;
+}
+
+enum dapt_status dapt_engine_result(struct dapt_engine *engine, struct dapt_engine_result *result) {
+    float scalars[DAPT_RESULT_COUNT] = {0};
+    for (int slot = DAPT_RESULT_NORM2; slot < DAPT_RESULT_COUNT; slot++) {
+        enum dapt_status status = dapt_programs_read(engine->programs, DAPT_PROGRAM_NORM,
+                                                     (uint64_t)slot * DAPT_RESULT_STRIDE,
+                                                     &scalars[slot], sizeof *scalars);
+        if (status) return status;
+    }
+    *result = (struct dapt_engine_result){
+        .loss = engine->updated ? scalars[DAPT_RESULT_LOSS] / (double)engine->updated : 0,
+        .norm = sqrt(scalars[DAPT_RESULT_NORM2]),
+        .finite = isfinite(scalars[DAPT_RESULT_DECIDES])};
+    return DAPT_OK;
+}
+
+enum dapt_status dapt_engine_finish(struct dapt_engine *engine, uint64_t number,
+                                    struct dapt_engine_result *result) {
+    enum dapt_status status = dapt_engine_update(engine, number);
+    if (!status) status = dapt_engine_result(engine, result);
+    return status ? status : dapt_device_wait(engine->device, 0);
 }
 
 // ------------------------------------------------------------------------------------ forward only

@@ -50,12 +50,11 @@ enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_
 enum dapt_status dapt_engine_round(struct dapt_engine *engine);
 enum dapt_status dapt_engine_unround(struct dapt_engine *engine);
 
-// One optimizer step: begin, one or more micro-batches, finish.
+// One optimizer step: begin, one or more micro-batches, update, result. Devices may still be at it when
+// update returns; the next step's micro-batches can be given before its result is asked for.
 struct dapt_engine_step {
     double learning_rate, weight_decay, clip;  // clip 0: none
-    // of this update, from 1: AdamW's bias correction; non-finite ones don't count
-    uint64_t number;
-    uint64_t scored;  // targets of all micro-batches together
+    uint64_t scored;                           // targets of all micro-batches together
 };
 struct dapt_engine_result {
     double loss;  // nats a token, mean over the step's scored tokens
@@ -64,9 +63,14 @@ struct dapt_engine_result {
 };
 enum dapt_status dapt_engine_begin(struct dapt_engine *engine, const struct dapt_engine_step *step);
 enum dapt_status dapt_engine_micro(struct dapt_engine *engine, const struct dapt_batch *batch);
-// Clips and updates. With update false only the norm is computed and the gradients stay
-// (dapt_engine_read).
-enum dapt_status dapt_engine_finish(struct dapt_engine *engine, bool update,
+// Clips and updates. `number`: of this update, from 1, for AdamW's bias correction; non-finite ones don't
+// count. 0: only the norm is computed, and the gradients stay (dapt_engine_read). The step before must
+// have given its result.
+enum dapt_status dapt_engine_update(struct dapt_engine *engine, uint64_t number);
+// Of the last update; waits for it, not for micro-batches since then.
+enum dapt_status dapt_engine_result(struct dapt_engine *engine, struct dapt_engine_result *result);
+// Both, and all is done then.
+enum dapt_status dapt_engine_finish(struct dapt_engine *engine, uint64_t number,
                                     struct dapt_engine_result *result);
 
 // Forward only: nats of each place of the batch (0 where not scored) into losses [sequences *

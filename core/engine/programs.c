@@ -79,18 +79,32 @@ static dapt_value scalar(struct dapt_graph *g, enum dapt_buffer_role role, uint6
     return dapt_graph_input(g, role, offset, DAPT_F32, 1, &count, "scalar");
 }
 
-static void norm_graph(const struct dapt_model *m, struct dapt_graph *g) {
+static dapt_value result(struct dapt_graph *g, enum dapt_result_slot slot) {
+    return scalar(g, DAPT_BUFFER_RESULT, slot * DAPT_RESULT_STRIDE, 1);
+}
+
+// The optimizer looks at one scalar, and the gradient may be finite where the loss is not (a logit of
+// -infinity has none): 0 times the loss is added, which is NaN then and nothing otherwise.
+static void norm_graph(const struct dapt_model *m, uint64_t loss_offset, struct dapt_graph *g) {
     g->label = "gradient norm";
-    dapt_value norm2 = scalar(g, DAPT_BUFFER_RESULT, DAPT_NORM_OFFSET, 1);
+    dapt_value norm2 = result(g, DAPT_RESULT_NORM2), decides = result(g, DAPT_RESULT_DECIDES),
+               sum = scalar(g, DAPT_BUFFER_RESULT, loss_offset, 1),
+               loss = result(g, DAPT_RESULT_LOSS);
     dapt_graph_op(g, &(struct dapt_op){.opcode = DAPT_OP_SUM_SQUARES,
                                        .inputs = {flat(g, DAPT_BUFFER_GRAD, 0, m->trained_count)},
                                        .outputs = {norm2}});
+    dapt_graph_op(g, &(struct dapt_op){.opcode = DAPT_OP_COPY, .inputs = {sum}, .outputs = {loss}});
+    struct dapt_op nothing = {.opcode = DAPT_OP_SCALE, .inputs = {sum}, .outputs = {decides}};
+    dapt_graph_op(g, &nothing);  // by a factor of 0
+    dapt_graph_op(
+        g, &(struct dapt_op){
+               .opcode = DAPT_OP_SUM, .inputs = {norm2}, .outputs = {decides}, .accumulate = 1});
 }
 
 static void update_graph(const struct dapt_model *m, const struct dapt_engine_options *options,
                          struct dapt_graph *g) {
     g->label = "optimizer";
-    dapt_value norm2 = scalar(g, DAPT_BUFFER_RESULT, DAPT_NORM_OFFSET, 1),
+    dapt_value norm2 = result(g, DAPT_RESULT_DECIDES),
                step = scalar(g, DAPT_BUFFER_STEP, 0, DAPT_STEP_COUNT);
     for (size_t i = 0; i < m->group_count; i++) {
         const struct dapt_parameter_group *group = &m->groups[i];
@@ -187,7 +201,10 @@ static enum dapt_status build(struct dapt_programs *p, enum dapt_program_kind ki
     if (!(program->graph = dapt_graph_create())) return DAPT_ERROR_MEMORY;
     enum dapt_status status = DAPT_OK;
     if (kind == DAPT_PROGRAM_NORM)
-        norm_graph(p->model, program->graph);
+        norm_graph(p->model,
+                   dapt_programs_offset(p, DAPT_PROGRAM_TRAIN_FIRST,
+                                        p->at[DAPT_PROGRAM_TRAIN_FIRST].io.loss_sum),
+                   program->graph);
     else if (kind == DAPT_PROGRAM_UPDATE)
         update_graph(p->model, p->options, program->graph);
     else
@@ -262,7 +279,7 @@ enum dapt_status dapt_programs_create(const struct dapt_model *model,
                                &ignored);
     // All programs of a step share their step and result buffers: as large as any needs from the start.
     if (!status && options->train)
-        status = ensure_buffer(p, DAPT_BUFFER_RESULT, 2 * DAPT_NORM_OFFSET, &ignored);
+        status = ensure_buffer(p, DAPT_BUFFER_RESULT, DAPT_RESULT_BYTES, &ignored);
     if (!status && options->train)
         status = ensure_buffer(p, DAPT_BUFFER_STEP, DAPT_STEP_COUNT * sizeof(float), &ignored);
     for (int kind = 0; options->train && kind <= DAPT_PROGRAM_UPDATE && !status; kind++)
@@ -323,6 +340,13 @@ enum dapt_status dapt_programs_run(struct dapt_programs *programs, enum dapt_pro
 enum dapt_status dapt_programs_result(struct dapt_programs *programs, enum dapt_program_kind kind,
                                       uint64_t offset, void *data, uint64_t size) {
     return dapt_buffer_read(programs->at[kind].buffers[DAPT_BUFFER_RESULT], offset, data, size);
+}
+
+enum dapt_status dapt_programs_read(struct dapt_programs *programs, enum dapt_program_kind kind,
+                                    uint64_t offset, void *data, uint64_t size) {
+    const struct program *program = &programs->at[kind];
+    return dapt_program_read(program->executable, program->buffers[DAPT_BUFFER_RESULT], offset,
+                             data, size);
 }
 
 enum dapt_status dapt_programs_profile(struct dapt_programs *programs, dapt_engine_op each,

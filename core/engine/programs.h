@@ -8,7 +8,7 @@
 enum dapt_program_kind {
     DAPT_PROGRAM_TRAIN_FIRST,  // a micro-batch: gradients are replaced
     DAPT_PROGRAM_TRAIN_NEXT,   // ... or added to
-    DAPT_PROGRAM_NORM,         // squared norm of the gradients
+    DAPT_PROGRAM_NORM,         // squared norm of the gradients, and whether the step counts
     DAPT_PROGRAM_UPDATE,       // the optimizer
     DAPT_PROGRAM_LOSS,
     DAPT_PROGRAM_LOGITS,
@@ -18,7 +18,16 @@ enum dapt_program_kind {
     DAPT_PROGRAM_COUNT
 };
 #define DAPT_DECODE_CHUNK 32u
-#define DAPT_NORM_OFFSET 64u  // of the squared norm in the result buffer, behind the loss; bytes
+
+// Scalars of a step in the result buffer, behind the sum of losses that micro-batches add up.
+enum dapt_result_slot {
+    DAPT_RESULT_NORM2 = 1,  // squared norm of the gradients
+    DAPT_RESULT_LOSS,       // that sum, kept while the next step's micro-batches begin
+    DAPT_RESULT_DECIDES,    // norm2; not finite where the loss is not: the optimizer does nothing then
+    DAPT_RESULT_COUNT
+};
+#define DAPT_RESULT_STRIDE 64u  // bytes from one to the next
+#define DAPT_RESULT_BYTES (DAPT_RESULT_DECIDES * DAPT_RESULT_STRIDE + sizeof(float))
 
 struct dapt_programs;
 // `model`, `device` and *options outlive it. For training its programs are compiled at once, so that
@@ -51,6 +60,9 @@ enum dapt_status dapt_programs_run(struct dapt_programs *programs, enum dapt_pro
 // Bytes from `offset` of its result buffer; waits for what runs.
 enum dapt_status dapt_programs_result(struct dapt_programs *programs, enum dapt_program_kind kind,
                                       uint64_t offset, void *data, uint64_t size);
+// The same of a program's last run, while others that write elsewhere run on.
+enum dapt_status dapt_programs_read(struct dapt_programs *programs, enum dapt_program_kind kind,
+                                    uint64_t offset, void *data, uint64_t size);
 // Where a value lies in the buffer of its role, in bytes.
 uint64_t dapt_programs_offset(const struct dapt_programs *programs, enum dapt_program_kind kind,
                               dapt_value value);

@@ -227,6 +227,20 @@ enum dapt_status dapt_program_run(struct dapt_executable_handle *executable) {
     return status;
 }
 
+enum dapt_status dapt_program_read(struct dapt_executable_handle *executable,
+                                   struct dapt_buffer_handle *buffer, uint64_t offset, void *data,
+                                   uint64_t size) {
+    const struct dapt_backend *backend = executable->device->backend;
+    if (!backend->program_read) return dapt_buffer_read(buffer, offset, data, size);
+    enum dapt_status status = check_range(buffer, offset, size);
+    if (status || !size) return status;
+    const struct dapt_call call = call_of(backend, "program_read"), *before = dapt_call_note(&call);
+    status = backend->program_read(executable->device->device, executable->executable,
+                                   buffer->buffer, offset, data, size);
+    dapt_call_note(before);
+    return status;
+}
+
 enum dapt_status dapt_device_wait(struct dapt_device_handle *device, double timeout) {
     const struct dapt_call call = call_of(device->backend, "device_wait"),
                            *before = dapt_call_note(&call);

@@ -36,6 +36,11 @@ enum dapt_status dapt_program_compile(struct dapt_device_handle *device,
                                       struct dapt_executable_handle **executable);
 void dapt_program_destroy(struct dapt_executable_handle **executable);
 enum dapt_status dapt_program_run(struct dapt_executable_handle *executable);
+// As dapt_buffer_read(), once the last run of `executable` is done: what was started after it does not
+// write there, and is not waited for where the backend can tell them apart.
+enum dapt_status dapt_program_read(struct dapt_executable_handle *executable,
+                                   struct dapt_buffer_handle *buffer, uint64_t offset, void *data,
+                                   uint64_t size);
 enum dapt_status dapt_device_wait(struct dapt_device_handle *device, double timeout);
 // Nanoseconds by op of the last run; DAPT_ERROR_UNSUPPORTED where the backend has no clocks.
 enum dapt_status dapt_program_timings(struct dapt_executable_handle *executable,

@@ -166,7 +166,7 @@ enum dapt_status dapt_module_check_backend(const struct dapt_backend_entry *entr
     if (!is_line(b->summary))
         return dapt_fail(DAPT_ERROR_INVALID, "\"%s\": has no summary of one line", b->name);
     size_t first = offsetof(struct dapt_backend, device_count),
-           end = offsetof(struct dapt_backend, timings);
+           end = offsetof(struct dapt_backend, program_read);
     size_t count = (end - first) / sizeof(void (*)(void)),
            missing = missing_function((const char *)b + first, count);
     if (missing < count)

@@ -197,16 +197,16 @@ static enum dapt_status check_loss(struct check *c) {
     return status;
 }
 
-static enum dapt_status one_step(struct check *c, uint64_t number, bool update,
+// As dapt_engine_update(): number 0 leaves the gradients.
+static enum dapt_status one_step(struct check *c, uint64_t number,
                                  struct dapt_engine_result *result) {
     struct dapt_engine_step step = {.learning_rate = c->golden.learning_rate,
                                     .weight_decay = c->golden.weight_decay,
                                     .clip = c->golden.clip,
-                                    .number = number,
                                     .scored = c->batch->scored};
     enum dapt_status status = dapt_engine_begin(c->engine, &step);
     if (!status) status = dapt_engine_micro(c->engine, c->batch);
-    if (!status) status = dapt_engine_finish(c->engine, update, result);
+    if (!status) status = dapt_engine_finish(c->engine, number, result);
     return status;
 }
 
@@ -248,7 +248,7 @@ static enum dapt_status measure_gradients(struct check *c) {
 static enum dapt_status check_gradients(struct check *c) {
     struct dapt_engine_result result;
     enum dapt_status status = measure_gradients(c);
-    if (!status) status = one_step(c, 1, false, &result);
+    if (!status) status = one_step(c, 0, &result);
     size_t trained = 0;
     for (size_t i = 0; !status && i < c->model->parameter_count; i++) {
         if (!c->model->parameters[i].trained) continue;  // below adapters
@@ -272,7 +272,7 @@ static enum dapt_status check_steps(struct check *c) {
         char name[24];
         snprintf(name, sizeof name, "%" PRIu64, i + 1);
         status = dapt_file_tensor_floats(tensor, i, 1, &golden);
-        if (!status) status = one_step(c, i + 1, true, &result);
+        if (!status) status = one_step(c, i + 1, &result);
         if (!status)
             tell(c, "step", name, fabs(result.loss - (double)golden) / fabs((double)golden));
     }

@@ -9,12 +9,13 @@
 
 // ------------------------------------------------------------------------------------------- the loss
 
-enum dapt_status dapt_trainer_first_loss(struct dapt_trainer *t, uint64_t scored, double *loss) {
+enum dapt_status dapt_trainer_first_loss(struct dapt_trainer *t, uint64_t step, uint64_t scored,
+                                         double *loss) {
     size_t places = (size_t)t->setup.micro * t->config->data.sequence;
     enum dapt_status status = DAPT_OK;
     double nats = 0;
     *loss = NAN;
-    if (t->step > 0 || t->config->data.eval_count == 0) return DAPT_OK;
+    if (step > 0 || t->config->data.eval_count == 0) return DAPT_OK;
     float *losses = dapt_alloc(places, sizeof *losses);
     if (!losses) return DAPT_ERROR_MEMORY;
     for (uint32_t m = 0; !status && m < t->setup.micros; m++) {

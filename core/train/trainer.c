@@ -128,42 +128,45 @@ static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
 // ------------------------------------------------------------------------------------------ steps
 
 // What a slow step is at: the first one from its beginning, others after a second.
-static void tell_micro(const struct dapt_trainer *t, uint32_t micro, double start) {
+static void tell_micro(const struct dapt_trainer *t, uint64_t step, uint32_t micro, double start) {
     char line[128];
-    if (t->step != t->started && dapt_seconds() - start < 1) return;
+    if (step != t->started && dapt_seconds() - start < 1) return;
     snprintf(line, sizeof line, "step %" PRIu64 "/%" PRIu64 "  micro-batch %" PRIu32 " of %" PRIu32,
-             t->step + 1, t->setup.steps, micro + 1, t->setup.micros);
+             step + 1, t->setup.steps, micro + 1, t->setup.micros);
     dapt_log_status(line);
 }
 
-static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedule_point *point,
-                                struct dapt_engine_result *result, uint64_t *scored) {
+// A step that the device is at, or has done.
+struct flight {
+    struct dapt_schedule_point point;
+    uint64_t scored;
+    double before;  // its loss by an evaluation before it; NaN: not to be compared
+};
+
+// Gives the device the micro-batches of the step after `step`. That one may still be under way.
+static enum dapt_status launch(struct dapt_trainer *t, uint64_t step, struct flight *flight) {
     double start = dapt_seconds();
-    enum dapt_status status = dapt_mix_seek(t->setup.mix, t->step);
+    *flight = (struct flight){.before = NAN};
+    dapt_step_note(step + 1);
+    enum dapt_status status = dapt_setup_point(&t->setup, step, &flight->point);
+    if (!status) status = dapt_mix_seek(t->setup.mix, step);
     if (status) return status;
-    *scored = 0;
-    *result = (struct dapt_engine_result){.loss = NAN, .norm = NAN};
     for (uint32_t i = 0; i < t->setup.micros; i++) {
         dapt_mix_batch(t->setup.mix, i * t->setup.micro, t->batches[i]);
-        *scored += t->batches[i]->scored;
+        flight->scored += t->batches[i]->scored;
     }
-    if (*scored == 0) return DAPT_OK;
-    double before;
-    status = dapt_trainer_first_loss(t, *scored, &before);
-    if (status) return status;
-    struct dapt_engine_step step = {.learning_rate = point->learning_rate,
-                                    .weight_decay = point->weight_decay,
-                                    .clip = t->config->train.clip,
-                                    .number = t->updates + 1,
-                                    .scored = *scored};
-    status = dapt_engine_begin(t->setup.engine, &step);
+    if (flight->scored == 0) return DAPT_OK;
+    status = dapt_trainer_first_loss(t, step, flight->scored, &flight->before);
+    struct dapt_engine_step begun = {.learning_rate = flight->point.learning_rate,
+                                     .weight_decay = flight->point.weight_decay,
+                                     .clip = t->config->train.clip,
+                                     .scored = flight->scored};
+    if (!status) status = dapt_engine_begin(t->setup.engine, &begun);
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
-        tell_micro(t, i, start);
+        tell_micro(t, step, i, start);
         status = dapt_engine_micro(t->setup.engine, t->batches[i]);
     }
-    if (!status) status = dapt_engine_finish(t->setup.engine, true, result);
-    if (!status && result->finite) status = dapt_trainer_check(t, before, result->loss);
-    return status ? dapt_fail_in(status, "step %" PRIu64, t->step + 1) : DAPT_OK;
+    return status ? dapt_fail_in(status, "step %" PRIu64, step + 1) : DAPT_OK;
 }
 
 static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_result *result,
@@ -209,27 +212,51 @@ static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *r
                                            .since_start = first ? dapt_seconds() - t->begin : 0});
 }
 
-static enum dapt_status train_step(struct dapt_trainer *t) {
-    struct dapt_schedule_point point;
-    struct dapt_engine_result result;
-    uint64_t scored;
-    double begin = dapt_seconds();
-    dapt_step_note(t->step + 1);
-    enum dapt_status status = dapt_setup_point(&t->setup, t->step, &point);
-    if (!status) status = compute(t, &point, &result, &scored);
-    if (status) return status;
-    double seconds = dapt_seconds() - begin;
-    uint64_t done = t->step -
-                    t->started;  // the first step also compiles: it says nothing of the others
+// Waits for the step, and tells what came of it.
+static enum dapt_status land(struct dapt_trainer *t, const struct flight *flight) {
+    struct dapt_engine_result result = {.loss = NAN, .norm = NAN};
+    enum dapt_status status = DAPT_OK;
+    if (flight->scored > 0) status = dapt_engine_result(t->setup.engine, &result);
+    if (!status && result.finite) status = dapt_trainer_check(t, flight->before, result.loss);
+    if (status) return dapt_fail_in(status, "step %" PRIu64, t->step + 1);
+    double now = dapt_seconds(), seconds = now - t->landed;
+    t->landed = now;
+    uint64_t done = t->step - t->started;
+    // The first step also compiles: it says nothing of the others.
     t->step_seconds = done <= 1 ? seconds : 0.9 * t->step_seconds + 0.1 * seconds;
     t->train_seconds += seconds;
     t->step++;
-    if (!result.finite) return skip(t, &result, scored);
+    if (!result.finite) return skip(t, &result, flight->scored);
     t->updates++;
     t->bad_in_row = 0;
-    t->tokens += scored;
-    tell_step(t, &result, &point, scored, seconds);
+    t->tokens += flight->scored;
+    tell_step(t, &result, &flight->point, flight->scored, seconds);
     return DAPT_OK;
+}
+
+// Whether more than the next step may follow this one: the device is waited for there.
+static bool pauses_at(const struct dapt_trainer *t, uint64_t step) {
+    uint64_t evaluate = t->config->train.evaluate_every,
+             checkpoint = t->config->train.checkpoint_every;
+    return step == t->setup.steps || (evaluate && step % evaluate == 0) ||
+           (checkpoint && step % checkpoint == 0) || t->retry_checkpoint > 0 || dapt_cancelled();
+}
+
+// Trains as far as pauses_at() allows. The device is given the micro-batches of the next step before the
+// result of the one under way is waited for, so it is never without work. The bits are those of one
+// step after the other: micro-batches need nothing of that result, and the update, which does, comes
+// after it.
+static enum dapt_status train(struct dapt_trainer *t) {
+    struct flight flight, next = {0};
+    t->landed = dapt_seconds();
+    enum dapt_status status = launch(t, t->step, &flight);
+    for (bool more = true; !status && more; flight = next) {
+        if (flight.scored > 0) status = dapt_engine_update(t->setup.engine, t->updates + 1);
+        more = !pauses_at(t, t->step + 1);
+        if (!status && more) status = launch(t, t->step + 1, &next);
+        if (!status) status = land(t, &flight);
+    }
+    return status;
 }
 
 // ------------------------------------------------------------------------------------- begin, end
@@ -289,7 +316,7 @@ static enum dapt_status loop(struct dapt_trainer *t) {
             (!status && !dapt_trainer_finished(t) && dapt_cancelled()))
             return stop(t);
         if (status || dapt_trainer_finished(t)) break;
-        status = train_step(t);
+        status = train(t);
         if (status) break;
     }
     if (!status) dapt_trainer_end(t);

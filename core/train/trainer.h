@@ -39,7 +39,8 @@ struct dapt_trainer {
     uint64_t stale, judged;  // judged DAPT_NEVER: none
 
     uint64_t started;  // step at which this process began
-    double begin, step_seconds, evaluate_seconds, train_seconds, retry_checkpoint;
+    double begin, landed;  // when this process began, and when the last step was done
+    double step_seconds, evaluate_seconds, train_seconds, retry_checkpoint;
     bool metrics_failed;
     bool rounding_told;  // what it costs to write another dtype than is trained
     bool reached;        // every trained tensor has had a gradient
@@ -62,9 +63,9 @@ bool dapt_trainer_finished(const struct dapt_trainer *trainer);
 // In the latter case why, in `text`; NULL: all are done.
 const char *dapt_trainer_ending(const struct dapt_trainer *trainer, struct dapt_string *text);
 // checks.c: whether a step trains what it is to train. Before the first step: the mean loss of its batches
-// as evaluations compute it, NaN where that is not to be compared.
-enum dapt_status dapt_trainer_first_loss(struct dapt_trainer *trainer, uint64_t scored,
-                                         double *loss);
+// as evaluations compute it; NaN before others, and where that is not to be compared.
+enum dapt_status dapt_trainer_first_loss(struct dapt_trainer *trainer, uint64_t step,
+                                         uint64_t scored, double *loss);
 // After a step: the first one's loss is that, else a warning; and in the first two updates each trained
 // tensor got a gradient, else an error that names it.
 enum dapt_status dapt_trainer_check(struct dapt_trainer *trainer, double before, double loss);

@@ -163,13 +163,12 @@ static float *read_state(struct fixture *f, enum dapt_engine_state state) {
 
 static struct dapt_engine_result step(struct fixture *f, const struct dapt_batch *const *batches,
                                       int count, bool update) {
-    struct dapt_engine_step s = {
-        .learning_rate = 1e-2, .weight_decay = 0.1, .clip = 1, .number = 1};
+    struct dapt_engine_step s = {.learning_rate = 1e-2, .weight_decay = 0.1, .clip = 1};
     struct dapt_engine_result result;
     for (int i = 0; i < count; i++) s.scored += batches[i]->scored;
     MUST(dapt_engine_begin(f->engine, &s));
     for (int i = 0; i < count; i++) MUST(dapt_engine_micro(f->engine, batches[i]));
-    MUST(dapt_engine_finish(f->engine, update, &result));
+    MUST(dapt_engine_finish(f->engine, update ? 1 : 0, &result));
     return result;
 }
 

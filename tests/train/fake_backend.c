@@ -5,6 +5,9 @@
 //   DAPT_FAKE_VARIANT  of the devices; "1"
 //   DAPT_FAKE_SPOIL    name of an operation that is computed wrongly
 //   DAPT_FAKE_FAIL     the device is lost at this run of a program, counted from 1
+//   DAPT_FAKE_LATE     a file: runs and writes are done when something waits for them, not before; at the
+//                      end it holds how often a program's result was waited for, and how often the
+//                      device had at most one program more to do then
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
@@ -121,11 +124,86 @@ static enum dapt_status program_compile(struct dapt_device *device,
     return status;
 }
 
+// ------------------------------------------------------------------------------------------- late
+//
+// What was started, in order: runs, and writes with a copy of their data.
+
+static struct started {
+    struct dapt_executable *executable;  // NULL: a write
+    struct dapt_buffer *buffer;
+    uint64_t offset, size;
+    void *data;
+} queue[4096];
+static size_t queued;
+static unsigned reads, idle;
+
+static const char *late(void) {
+    return getenv("DAPT_FAKE_LATE");
+}
+
+static enum dapt_status start(struct started one) {
+    if (queued == sizeof queue / sizeof queue[0])
+        return the_host->fail(the_host, DAPT_ERROR_INTERNAL, "fake: nothing is ever waited for");
+    queue[queued++] = one;
+    return DAPT_OK;
+}
+
+// Does the first `count`.
+static enum dapt_status work(struct dapt_device *device, size_t count) {
+    enum dapt_status status = DAPT_OK;
+    for (size_t i = 0; i < count; i++) {
+        struct started *one = &queue[i];
+        if (status == DAPT_OK)
+            status = one->executable ? cpu->program_run(device, one->executable)
+                                     : cpu->buffer_write(device, one->buffer, one->offset,
+                                                         one->data, one->size);
+        free(one->data);
+    }
+    memmove(queue, queue + count, (queued - count) * sizeof *queue);
+    queued -= count;
+    return status;
+}
+
+static enum dapt_status program_read(struct dapt_device *device, struct dapt_executable *executable,
+                                     struct dapt_buffer *buffer, uint64_t offset, void *data,
+                                     uint64_t size) {
+    size_t last = queued;
+    while (last > 0 && queue[last - 1].executable != executable) last--;
+    enum dapt_status status = work(device, last);
+    reads += last > 0;
+    idle += last > 0 && queued <= 1;  // the optimizer of the same step
+    return status ? status : cpu->buffer_read(device, buffer, offset, data, size);
+}
+
+static enum dapt_status buffer_write(struct dapt_device *device, struct dapt_buffer *buffer,
+                                     uint64_t offset, const void *data, uint64_t size) {
+    if (!late()) return cpu->buffer_write(device, buffer, offset, data, size);
+    void *copy = malloc(size + 1);
+    if (!copy) return the_host->fail(the_host, DAPT_ERROR_MEMORY, "fake: no memory");
+    memcpy(copy, data, size);
+    return start((struct started){.buffer = buffer, .offset = offset, .size = size, .data = copy});
+}
+
+static void buffer_destroy(struct dapt_device *device, struct dapt_buffer *buffer) {
+    work(device, queued);
+    cpu->buffer_destroy(device, buffer);
+}
+
+static void device_close(struct dapt_device *device) {
+    FILE *file = late() ? fopen(late(), "w") : NULL;
+    if (device) work(device, queued);
+    if (file) fprintf(file, "%u %u\n", reads, idle), fclose(file);
+    cpu->device_close(device);
+}
+
 static void program_destroy(struct dapt_device *device, struct dapt_executable *executable) {
     for (size_t i = 0; i < sizeof compiled / sizeof compiled[0]; i++)
         if (compiled[i].executable == executable) compiled[i].executable = NULL;
+    work(device, queued);
     cpu->program_destroy(device, executable);
 }
+
+// -------------------------------------------------------------------------------------------- lost
 
 static enum dapt_status fail_lost(const char *label) {
     char line[300];
@@ -142,16 +220,19 @@ static enum dapt_status program_run(struct dapt_device *device,
         if (compiled[i].executable == executable) label = compiled[i].label;
     if (lost || ++runs == strtoul(setting("DAPT_FAKE_FAIL", "0"), NULL, 10))
         return fail_lost(label);
-    return cpu->program_run(device, executable);
+    return late() ? start((struct started){.executable = executable})
+                  : cpu->program_run(device, executable);
 }
 
 static enum dapt_status buffer_read(struct dapt_device *device, struct dapt_buffer *buffer,
                                     uint64_t offset, void *data, uint64_t size) {
-    return lost ? fail_lost(NULL) : cpu->buffer_read(device, buffer, offset, data, size);
+    enum dapt_status status = lost ? fail_lost(NULL) : work(device, queued);
+    return status ? status : cpu->buffer_read(device, buffer, offset, data, size);
 }
 
 static enum dapt_status device_wait(struct dapt_device *device, double timeout) {
-    return lost ? fail_lost(NULL) : cpu->device_wait(device, timeout);
+    enum dapt_status status = lost ? fail_lost(NULL) : work(device, queued);
+    return status ? status : cpu->device_wait(device, timeout);
 }
 
 static struct dapt_backend fake;
@@ -171,7 +252,11 @@ __attribute__((constructor)) static void wrap(void) {
     fake.program_compile = program_compile;
     fake.program_destroy = program_destroy;
     fake.program_run = program_run;
+    fake.program_read = program_read;
     fake.buffer_read = buffer_read;
+    fake.buffer_write = buffer_write;
+    fake.buffer_destroy = buffer_destroy;
+    fake.device_close = device_close;
     fake.device_wait = device_wait;
 }
 

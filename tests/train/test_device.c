@@ -329,12 +329,42 @@ static void test_lost_early(void **state) {
     fake("DAPT_FAKE_VARIANT", NULL);
 }
 
+// A device that does nothing until it is waited for: the same bits, and each step's result is asked for
+// when the next step's work lies ready, but before an evaluation, a checkpoint and the end.
+static void test_late(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    unsigned reads, idle;
+    static const char settings[] =
+        "{\"backend\": {\"name\": \"%s\"}, \"train\": {\"steps\": 12, "
+        "\"evaluate_every\": 6, \"checkpoint_every\": 4}}";
+    write_config(s, "prompt", dapt_arena_format(&s->arena, settings, "cpu"));
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    write_config(s, "certified", dapt_arena_format(&s->arena, settings, "fake"));
+    run_dapt(s, &o, "train", s->config, NULL);  // the certificate is kept
+    expect(&o, 0, NULL);
+    write_config(s, "late", dapt_arena_format(&s->arena, settings, "fake"));
+    char *counts = in_scratch(s, "late.txt");
+    fake("DAPT_FAKE_LATE", counts);
+    run_dapt(s, &o, "train", s->config, NULL);
+    fake("DAPT_FAKE_LATE", NULL);
+    expect(&o, 0, NULL);
+    assert_same_end(s, "prompt", "late");
+    FILE *file = fopen(counts, "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%u %u", &reads, &idle), 2);
+    fclose(file);
+    assert_int_equal(reads, 12);
+    assert_int_equal(idle, 4);  // after steps 4, 6, 8 and 12
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_choice),     cmocka_unit_test(test_fallback),
         cmocka_unit_test(test_no_vulkan),  cmocka_unit_test(test_certificate),
         cmocka_unit_test(test_spoiled),    cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_lost_early),
+        cmocka_unit_test(test_lost_early), cmocka_unit_test(test_late),
     };
     return cmocka_run_group_tests(tests, setup, scratch_teardown);
 }

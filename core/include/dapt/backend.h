@@ -383,7 +383,14 @@ struct dapt_backend {
     // progress; one that makes none for some minutes has failed). The first error of all that ran.
     enum dapt_status (*device_wait)(struct dapt_device *device, double timeout);
 
-    // Nanoseconds of each op in the last run, op_count of them. NULL: not offered.
+    // From here on a function may be NULL: it is not offered.
+
+    // As buffer_read, but waits for the last run of `executable` only: what was started after it does
+    // not write there, and may go on. Otherwise buffer_read is used.
+    enum dapt_status (*program_read)(struct dapt_device *device, struct dapt_executable *executable,
+                                     struct dapt_buffer *buffer, uint64_t offset, void *data,
+                                     uint64_t size);
+    // Nanoseconds of each op in the last run, op_count of them.
     enum dapt_status (*timings)(struct dapt_device *device, struct dapt_executable *executable,
                                 uint64_t *nanoseconds);
 };
