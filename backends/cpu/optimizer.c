@@ -2,6 +2,7 @@
 // the sums that gradient clipping and reports need.
 #include <math.h>
 
+#include "moments.h"
 #include "simd.h"
 
 #define CHUNK 65536
@@ -58,19 +59,21 @@ struct adamw {
     float grad_scale, beta1, beta2, shrink, rate, correction2, eps;
 };
 
+static inline vf vsqrt(vf x) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_sqrt_ps((__m512)x);
+#else
+    for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+
 static inline __attribute__((always_inline)) void adamw_vector(const struct adamw *s, vf g, vf *p,
                                                                vf *m, vf *v) {
     g *= s->grad_scale;
     *m = s->beta1 * *m + (1.0f - s->beta1) * g;
     *v = s->beta2 * *v + (1.0f - s->beta2) * g * g;
-    vf root;
-#if defined(__AVX512F__)
-    root = (vf)_mm512_sqrt_ps((__m512)(*v * s->correction2));
-#else
-    root = *v * s->correction2;
-    for (int i = 0; i < LANES; i++) root[i] = __builtin_sqrtf(root[i]);
-#endif
-    *p = *p - s->shrink * *p - s->rate * *m / (root + s->eps);
+    *p = *p - s->shrink * *p - s->rate * *m / (vsqrt(*v * s->correction2) + s->eps);
 }
 
 static void adamw_prepare(struct job *job) {
@@ -101,7 +104,8 @@ static void adamw_task(struct job *job, int64_t task, unsigned thread) {
     store_part(v + i, b, rest);
 }
 
-static void adamw_run(struct job *job) {
+static void run_adamw(struct job *job,
+                      void (*task)(struct job *job, int64_t task, unsigned thread)) {
     const float *step = job->in[1].data.f;
     double norm2 = *job->in[2].data.f, clip = step[DAPT_STEP_CLIP];
     if (!isfinite(norm2)) return;
@@ -117,7 +121,82 @@ static void adamw_run(struct job *job) {
         .eps = job->op.u.adamw.eps,
     };
     job->extra = &s;
-    job_loop(job, job->tasks, adamw_task);
+    job_loop(job, job->tasks, task);
     job->extra = NULL;
 }
+
+static void adamw_run(struct job *job) {
+    run_adamw(job, adamw_task);
+}
 const struct op_row ISA(op_adamw) = {adamw_prepare, adamw_run};
+
+// --------------------------------------------------------------------------- adamw, moments in 8 bits
+//
+// Blocks of moments are decoded, updated, and encoded again with a new unit.
+
+#define BLOCK DAPT_MOMENT_BLOCK
+
+static float block_unit(const uint8_t *block) {
+    float unit;
+    memcpy(&unit, block + BLOCK, sizeof unit);
+    return unit;
+}
+
+// What numbers are multiplied by before they are coded.
+static float set_unit(uint8_t *block, vf most, float largest) {
+    float magnitude = hmax(most);
+    bool lost = magnitude < DAPT_MOMENT_LEAST;
+    float unit = lost ? 0.0f : magnitude / largest;
+    memcpy(block + BLOCK, &unit, sizeof unit);
+    return lost ? 0.0f : largest / magnitude;
+}
+
+static inline __attribute__((always_inline)) void adamw_block(const struct adamw *s,
+                                                              const float *grad, float *param,
+                                                              uint8_t *m, uint8_t *v) {
+    float first[BLOCK], second[BLOCK];
+    float unit1 = block_unit(m), unit2 = block_unit(v);
+    vf most1 = {0}, most2 = {0};
+    for (int i = 0; i < BLOCK; i += LANES) {
+        vf root = second_moment(load_codes(v + i)) * unit2, p = load(param + i),
+           a = first_moment(load_codes(m + i)) * unit1, b = root * root;
+        adamw_vector(s, load(grad + i), &p, &a, &b);
+        store(param + i, p);
+        b = vsqrt(b);
+        most1 = vmax((vf)((vi)a & splat_i(INT32_MAX)), most1);
+        most2 = vmax(b, most2);
+        store(first + i, a);
+        store(second + i, b);
+    }
+    float over1 = set_unit(m, most1, DAPT_MOMENT_LARGEST_M),
+          over2 = set_unit(v, most2, DAPT_MOMENT_LARGEST_V);
+    for (int i = 0; i < BLOCK; i += LANES) {
+        store_codes(m + i, first_moment_code(load(first + i) * over1));
+        store_codes(v + i, second_moment_code(load(second + i) * over2));
+    }
+}
+
+static void adamw_8bit_task(struct job *job, int64_t task, unsigned thread) {
+    (void)thread;
+    int64_t i = task * CHUNK, end = min_i64(job->length, i + CHUNK);
+    const float *grad = job->in[0].data.f;
+    float *param = job->out[0].data.f;
+    uint8_t *m = (uint8_t *)job->out[1].data.i, *v = (uint8_t *)job->out[2].data.i;
+    for (; i < end; i += BLOCK) {
+        int64_t block = i / BLOCK * (DAPT_MOMENT_WORDS * 4), count = min_i64(BLOCK, end - i);
+        if (count == BLOCK) {
+            adamw_block(job->extra, grad + i, param + i, m + block, v + block);
+            continue;
+        }
+        float padded[2][BLOCK] = {{0}};  // what is behind the end stays 0
+        memcpy(padded[0], grad + i, (size_t)count * sizeof *grad);
+        memcpy(padded[1], param + i, (size_t)count * sizeof *param);
+        adamw_block(job->extra, padded[0], padded[1], m + block, v + block);
+        memcpy(param + i, padded[1], (size_t)count * sizeof *param);
+    }
+}
+
+static void adamw_8bit_run(struct job *job) {
+    run_adamw(job, adamw_8bit_task);
+}
+const struct op_row ISA(op_adamw_8bit) = {adamw_prepare, adamw_8bit_run};

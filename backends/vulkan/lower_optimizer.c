@@ -85,3 +85,43 @@ void vk_op_adamw(struct vk_lowering *l) {
         adamw_pass(l, &part, parts);
     }
 }
+
+// Invocations of a block: as many as it has words of codes, so that neighbours load neighbours. On
+// software devices one vector has a block.
+#define BLOCK_WIDTH 64
+#define SOFTWARE_BLOCK_WIDTH 8
+
+static void adamw_8bit_pass(struct vk_lowering *l, const struct vk_view *grad,
+                            const struct vk_view state[3]) {
+    struct vk_pass *p = vk_pass(l, SHADER_ADAMW_8BIT);
+    bool software = l->device->limits.software;
+    int64_t width = software ? SOFTWARE_BLOCK_WIDTH : BLOCK_WIDTH, blocks = state[1].rows;
+    struct vk_shape shape = {width, software ? 1 : vk_workgroup(l) / width};
+    vk_shape_constants(p, shape);
+    vk_constant(p, l->op->u.adamw.decay);
+    vk_constant(p, vk_vec4(grad, 1) && vk_vec4(&state[0], 1));
+    vk_reads(p, grad);
+    vk_reads(p, &l->in[1]);
+    vk_reads(p, &l->in[2]);
+    for (int i = 0; i < 3; i++) vk_writes(p, &state[i]);
+    vk_again(p, grad);
+    vk_again(p, &state[0]);
+    vk_word(p, grad->rows);
+    vk_float(p, l->op->u.adamw.beta1);
+    vk_float(p, l->op->u.adamw.beta2);
+    vk_float(p, l->op->u.adamw.eps);
+    vk_float(p, l->op->u.adamw.rate);
+    vk_element_groups(l, p, (struct vk_shape){shape.height, 1}, 1, blocks);
+}
+
+void vk_op_adamw_8bit(struct vk_lowering *l) {
+    struct vk_view grad = flat(&l->in[0]), param = flat(&l->out[0]);
+    for (int64_t at = 0; at < grad.rows; at += MAX_ADAMW_ELEMENTS) {
+        int64_t count = min_i64(MAX_ADAMW_ELEMENTS, grad.rows - at), block = at / DAPT_MOMENT_BLOCK,
+                blocks = ceil_div(count, DAPT_MOMENT_BLOCK);
+        struct vk_view part = vk_rows(&grad, at, count),
+                       state[3] = {vk_rows(&param, at, count), vk_rows(&l->out[1], block, blocks),
+                                   vk_rows(&l->out[2], block, blocks)};
+        adamw_8bit_pass(l, &part, state);
+    }
+}

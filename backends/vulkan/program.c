@@ -224,8 +224,8 @@ static bool in_words(const struct dapt_tensor *t) {
 bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
                  const struct dapt_op *op) {
     if ((uint32_t)op->opcode >= DAPT_OP_COUNT || vk_lower[op->opcode] == NULL) return false;
-    bool flat = op->opcode == DAPT_OP_ADAMW || op->opcode == DAPT_OP_SUM ||
-                op->opcode == DAPT_OP_SUM_SQUARES;
+    bool flat = op->opcode == DAPT_OP_ADAMW || op->opcode == DAPT_OP_ADAMW_8BIT ||
+                op->opcode == DAPT_OP_SUM || op->opcode == DAPT_OP_SUM_SQUARES;
     for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
         uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
         if (index >= program->tensor_count) continue;

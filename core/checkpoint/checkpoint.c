@@ -77,11 +77,27 @@ struct state_source {
     struct dapt_engine *engine;
     const enum dapt_engine_state *states;
     const char *const *names;
+    const struct dapt_file_entry *entries;
 };
+
+static enum dapt_status check_moments(const struct state_source *source, size_t index,
+                                      uint64_t count) {
+    float *piece = dapt_alloc_aligned(PIECE, sizeof *piece);
+    enum dapt_status status = piece ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (uint64_t begin = 0; !status && begin < count; begin += PIECE) {
+        uint64_t n = count - begin < PIECE ? count - begin : PIECE;
+        status = dapt_engine_read(source->engine, source->states[index], begin, n, piece);
+        if (!status) status = dapt_check_finite(source->names[index], begin, piece, n);
+    }
+    free(piece);
+    return status;
+}
 
 static enum dapt_status produce_state(void *context, size_t index, uint64_t begin, uint64_t size,
                                       void *bytes) {
     const struct state_source *source = context;
+    if (source->entries[index].dtype == DAPT_FILE_U8)
+        return dapt_engine_read_moments(source->engine, source->states[index], begin, size, bytes);
     uint64_t element = dapt_file_dtype_size(DAPT_FILE_F32);
     if (begin % element || size % element)
         return dapt_fail(DAPT_ERROR_INTERNAL, "state.safetensors: a piece that cuts a number");
@@ -110,12 +126,21 @@ static enum dapt_status write_state(const char *folder, struct dapt_engine *engi
     const char *const metadata[] = {"format", "dapt.state/1", NULL};
     static const char *const names[] = {"moment1", "moment2", "parameters"};
     struct dapt_file_entry entries[3];
-    for (size_t i = 0; i < 3; i++)
+    bool packed = dapt_engine_moments(engine) == DAPT_MOMENTS_8BIT, exact;
+    for (size_t i = 0; i < 3; i++) {
+        bool bytes = packed && states[i] != DAPT_STATE_PARAM;
         entries[i] = (struct dapt_file_entry){
-            .name = names[i], .dtype = DAPT_FILE_F32, .rank = 1, .shape = {model->trained_count}};
-    struct state_source source = {.engine = engine, .states = states, .names = names};
-    bool exact;
+            .name = names[i],
+            .dtype = bytes ? DAPT_FILE_U8 : DAPT_FILE_F32,
+            .rank = 1,
+            .shape = {bytes ? dapt_engine_moment_bytes(engine) : model->trained_count}};
+    }
+    struct state_source source = {
+        .engine = engine, .states = states, .names = names, .entries = entries};
     enum dapt_status status = DAPT_OK;
+    for (size_t i = 0; packed && !status && i < 2; i++)
+        status = check_moments(&source, i, model->trained_count);
+    if (status) return status;
     if (model->adapters)
         exact = !dapt_model_rounds(model);
     else
@@ -347,19 +372,36 @@ enum dapt_status dapt_checkpoint_base(const cJSON *record, const struct dapt_mod
     return status;
 }
 
+// Moments of 8 bits, byte for byte.
+static enum dapt_status restore_bytes(const struct dapt_file_tensor *tensor,
+                                      enum dapt_engine_state state, struct dapt_engine *engine) {
+    enum dapt_status status = DAPT_OK;
+    for (uint64_t begin = 0; !status && begin < tensor->count; begin += PIECE) {
+        uint64_t n = tensor->count - begin < PIECE ? tensor->count - begin : PIECE;
+        status = dapt_engine_write_moments(engine, state, begin, n,
+                                           (const uint8_t *)tensor->data + begin);
+    }
+    return status;
+}
+
 static enum dapt_status restore_state(const struct dapt_safetensors *file, const char *folder,
                                       const char *name, enum dapt_engine_state state,
                                       struct dapt_engine *engine, uint64_t count) {
     const struct dapt_file_tensor *tensor = dapt_safetensors_find(file, name);
     if (!tensor)
         return dapt_fail(DAPT_ERROR_INVALID, "%s/state.safetensors: holds no '%s'", folder, name);
-    if (tensor->count != count || tensor->dtype != DAPT_FILE_F32) {
+    bool packed = state != DAPT_STATE_PARAM && dapt_engine_moments(engine) == DAPT_MOMENTS_8BIT;
+    enum dapt_file_dtype dtype = packed ? DAPT_FILE_U8 : DAPT_FILE_F32;
+    if (packed) count = dapt_engine_moment_bytes(engine);
+    if (tensor->count != count || tensor->dtype != dtype) {
         return dapt_fail(DAPT_ERROR_INVALID,
                          "%s/state.safetensors: '%s' has %" PRIu64
                          " numbers of type %s, expected %" PRIu64
-                         " of F32: it belongs to another model",
-                         folder, name, tensor->count, dapt_file_dtype_name(tensor->dtype), count);
+                         " of %s: it belongs to another model",
+                         folder, name, tensor->count, dapt_file_dtype_name(tensor->dtype), count,
+                         dapt_file_dtype_name(dtype));
     }
+    if (packed) return restore_bytes(tensor, state, engine);
     float *piece = dapt_alloc_aligned(PIECE, sizeof *piece);
     enum dapt_status status = piece ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (uint64_t begin = 0; !status && begin < count; begin += PIECE) {

@@ -192,7 +192,9 @@ static void add_op(void *user, const struct dapt_op *op, const struct dapt_tenso
     struct dapt_bench_result *r = p->result;
     char name[64];
     size_t i = 0;
-    if (p->gradients && (op->opcode == DAPT_OP_SUM_SQUARES || op->opcode == DAPT_OP_ADAMW)) return;
+    bool optimizer = op->opcode == DAPT_OP_SUM_SQUARES || op->opcode == DAPT_OP_ADAMW ||
+                     op->opcode == DAPT_OP_ADAMW_8BIT;
+    if (p->gradients && optimizer) return;
     name_op(op, tensors, name);
     while (i < r->row_count && strcmp(r->rows[i].name, name) != 0) i++;
     if (i == DAPT_BENCH_ROWS) {

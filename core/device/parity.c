@@ -211,6 +211,33 @@ static double compare_output(const struct dapt_tensor *t, const uint8_t *ours,
     return error;
 }
 
+// Moments in 8 bits: how far units differ. What lies at the edge of two codes may have either.
+static double compare_moments(const struct dapt_tensor *t, bool second, const uint8_t *ours,
+                              const uint8_t *theirs) {
+    double error = 0;
+    for (int64_t b = 0; b < t->shape[0]; b++) {
+        uint64_t at = t->offset + (uint64_t)b * DAPT_MOMENT_WORDS * sizeof(uint32_t);
+        float units[2];
+        memcpy(&units[0], ours + at + DAPT_MOMENT_BLOCK, sizeof units[0]);
+        memcpy(&units[1], theirs + at + DAPT_MOMENT_BLOCK, sizeof units[1]);
+        error = worse(element_error(units[0], units[1], 0), error);
+        for (uint64_t i = at; i < at + DAPT_MOMENT_BLOCK; i++) {
+            int mask = second ? 255 : 127, distance = abs((ours[i] & mask) - (theirs[i] & mask));
+            bool sign = ((ours[i] ^ theirs[i]) & ~mask) && (ours[i] & mask);
+            if (distance > 1 || sign) error = INFINITY;
+        }
+    }
+    return error;
+}
+
+static double compare_operand(const struct bench *b, const struct dapt_op *op, int i,
+                              uint8_t *const outputs[2]) {
+    const struct dapt_tensor *t = &b->tensors[op->outputs[i]];
+    return dapt_op_info(op->opcode)->out[i].class == DAPT_CLASS_PACKED
+               ? compare_moments(t, i == 2, outputs[0], outputs[1])
+               : compare_output(t, outputs[0], outputs[1], b->image[OUTPUTS]);
+}
+
 static void add_row(struct dapt_parity *p, const struct dapt_verify_row *row) {
     struct dapt_verify_row *r = &p->rows[p->count++];
     *r = *row;
@@ -231,9 +258,7 @@ static void compare_cases(const struct bench *b, uint8_t *const outputs[2], cons
             if (!supported[k]) row.error = INFINITY;
             for (int i = 0; i < DAPT_OP_OUTPUTS && supported[k]; i++)
                 if (op->outputs[i] != DAPT_NONE)
-                    row.error = worse(compare_output(&b->tensors[op->outputs[i]], outputs[0],
-                                                     outputs[1], b->image[OUTPUTS]),
-                                      row.error);
+                    row.error = worse(compare_operand(b, op, i, outputs), row.error);
         }
         if (row.cases == 0) row.error = INFINITY;  // an opcode that nobody looked at
         add_row(p, &row);

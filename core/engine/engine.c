@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/decode.h"
+#include "engine/moments.h"
 
 #define PIECE ((uint64_t)1 << 20)  // elements moved at a time
 
@@ -70,9 +71,52 @@ static enum dapt_status first_part(const struct dapt_engine *e, enum dapt_engine
                : dapt_fail(DAPT_ERROR_INTERNAL, "engine: this state is only kept for training");
 }
 
+// The moments [begin, begin + count) of a range in 8 bits, counted in it.
+static enum dapt_status read_packed(struct dapt_engine *e, enum dapt_engine_state state,
+                                    const struct dapt_moment_range *range, uint64_t begin,
+                                    uint64_t count, float *values) {
+    uint64_t block = DAPT_MOMENT_WORDS * sizeof(uint32_t), first = begin / DAPT_MOMENT_BLOCK,
+             blocks = dapt_moment_blocks(begin + count) - first;
+    uint8_t *bytes = dapt_alloc(blocks, block);
+    if (!bytes) return DAPT_ERROR_MEMORY;
+    enum dapt_status status = dapt_engine_read_moments(e, state, range->offset + first * block,
+                                                       blocks * block, bytes);
+    if (!status)
+        dapt_moments_decode(bytes, state == DAPT_STATE_MOMENT2, begin % DAPT_MOMENT_BLOCK, count,
+                            values);
+    free(bytes);
+    return status;
+}
+
+static enum dapt_status read_ranges(struct dapt_engine *e, enum dapt_engine_state state,
+                                    uint64_t begin, uint64_t count, float *values) {
+    struct dapt_moment_range ranges[DAPT_GROUPS];
+    uint64_t bytes, end = begin + count;
+    size_t range_count = dapt_moment_ranges(e->model, e->options.moments, ranges, &bytes);
+    enum dapt_status status = DAPT_OK;
+    for (size_t i = 0; i < range_count && !status; i++) {
+        uint64_t from = ranges[i].group->begin, to = ranges[i].group->end;
+        uint64_t first = begin > from ? begin : from, last = end < to ? end : to;
+        if (first >= last) continue;
+        float *at = values + (first - begin);
+        status = ranges[i].packed
+                     ? read_packed(e, state, &ranges[i], first - from, last - first, at)
+                     : dapt_engine_read_moments(e, state,
+                                                ranges[i].offset + (first - from) * sizeof *at,
+                                                (last - first) * sizeof *at, at);
+    }
+    return status;
+}
+
+static bool is_packed(const struct dapt_engine *e, enum dapt_engine_state state) {
+    return e->options.moments == DAPT_MOMENTS_8BIT &&
+           (state == DAPT_STATE_MOMENT1 || state == DAPT_STATE_MOMENT2);
+}
+
 enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_state state,
                                   uint64_t begin, uint64_t count, float *values) {
     enum dapt_status status = DAPT_OK;
+    if (is_packed(engine, state)) return read_ranges(engine, state, begin, count, values);
     for (struct part part = {0}; count && !status; begin += part.count, count -= part.count) {
         status = first_part(engine, state, begin, count, &part);
         if (!status)
@@ -86,6 +130,8 @@ enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_s
 enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_state state,
                                    uint64_t begin, uint64_t count, const float *values) {
     enum dapt_status status = DAPT_OK;
+    if (is_packed(engine, state))
+        return dapt_fail(DAPT_ERROR_INTERNAL, "engine: moments of 8 bits are written as bytes");
     for (struct part part = {0}; count && !status; begin += part.count, count -= part.count) {
         status = first_part(engine, state, begin, count, &part);
         if (!status)
@@ -94,6 +140,39 @@ enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_
         values += part.count;
     }
     return status;
+}
+
+uint64_t dapt_engine_moment_bytes(const struct dapt_engine *engine) {
+    struct dapt_moment_range ranges[DAPT_GROUPS];
+    uint64_t bytes;
+    dapt_moment_ranges(engine->model, engine->options.moments, ranges, &bytes);
+    return bytes;
+}
+
+enum dapt_moments dapt_engine_moments(const struct dapt_engine *engine) {
+    return engine->options.moments;
+}
+
+static enum dapt_status find_moments(const struct dapt_engine *e, enum dapt_engine_state state,
+                                     struct dapt_buffer_handle **buffer) {
+    *buffer = dapt_programs_buffer(
+        e->programs, state == DAPT_STATE_MOMENT1 ? DAPT_BUFFER_MOMENT1 : DAPT_BUFFER_MOMENT2);
+    return *buffer ? DAPT_OK
+                   : dapt_fail(DAPT_ERROR_INTERNAL, "engine: this state is only kept for training");
+}
+
+enum dapt_status dapt_engine_read_moments(struct dapt_engine *engine, enum dapt_engine_state state,
+                                          uint64_t offset, uint64_t size, void *bytes) {
+    struct dapt_buffer_handle *buffer;
+    enum dapt_status status = find_moments(engine, state, &buffer);
+    return status ? status : dapt_buffer_read(buffer, offset, bytes, size);
+}
+
+enum dapt_status dapt_engine_write_moments(struct dapt_engine *engine, enum dapt_engine_state state,
+                                           uint64_t offset, uint64_t size, const void *bytes) {
+    struct dapt_buffer_handle *buffer;
+    enum dapt_status status = find_moments(engine, state, &buffer);
+    return status ? status : dapt_buffer_write(buffer, offset, bytes, size);
 }
 
 // Frozen parameters are what will be written of them from the start.

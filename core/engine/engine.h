@@ -12,6 +12,7 @@ struct dapt_engine_options {
     enum dapt_recompute recompute;  // train
     enum dapt_precision precision;  // of activations
     float beta1, beta2, eps;        // AdamW
+    enum dapt_moments moments;      // how they are kept
     bool decay_all;                 // weight decay on every parameter; otherwise on matrices only
 };
 
@@ -40,8 +41,18 @@ enum dapt_engine_state {
 };
 enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_state state,
                                   uint64_t begin, uint64_t count, float *values);
+// Moments of 8 bits are not written so.
 enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_state state,
                                    uint64_t begin, uint64_t count, const float *values);
+
+// The moments as they lie in memory, without any conversion: bytes of each of the two, and some of
+// them.
+uint64_t dapt_engine_moment_bytes(const struct dapt_engine *engine);
+enum dapt_moments dapt_engine_moments(const struct dapt_engine *engine);
+enum dapt_status dapt_engine_read_moments(struct dapt_engine *engine, enum dapt_engine_state state,
+                                          uint64_t offset, uint64_t size, void *bytes);
+enum dapt_status dapt_engine_write_moments(struct dapt_engine *engine, enum dapt_engine_state state,
+                                           uint64_t offset, uint64_t size, const void *bytes);
 
 // Rounds the trained parameters to what dapt_engine_save() writes of them, so that what is then measured is
 // what the files hold; and puts the exact ones back, bit for bit, which lie in the place of the

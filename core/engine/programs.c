@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/moments.h"
 #include "graph/ops.h"
 
 struct program {
@@ -29,13 +30,17 @@ struct dapt_programs {
 // ----------------------------------------------------------------------------------------- buffers
 
 // Bytes of a buffer whose size the model decides; 0: the programs do.
-static uint64_t model_bytes(const struct dapt_model *m, enum dapt_buffer_role role) {
-    uint64_t element = dapt_dtype_size(DAPT_F32);
+static uint64_t model_bytes(const struct dapt_programs *p, enum dapt_buffer_role role) {
+    const struct dapt_model *m = p->model;
+    struct dapt_moment_range ranges[DAPT_GROUPS];
+    uint64_t element = dapt_dtype_size(DAPT_F32), moments;
     switch (role) {
     case DAPT_BUFFER_PARAM:
-    case DAPT_BUFFER_GRAD:
+    case DAPT_BUFFER_GRAD: return m->trained_count * element;
     case DAPT_BUFFER_MOMENT1:
-    case DAPT_BUFFER_MOMENT2: return m->trained_count * element;
+    case DAPT_BUFFER_MOMENT2:
+        dapt_moment_ranges(m, p->options->moments, ranges, &moments);
+        return moments;
     case DAPT_BUFFER_FROZEN: return (m->flat_count - m->trained_count) * element;
     default: return 0;
     }
@@ -101,20 +106,31 @@ static void norm_graph(const struct dapt_model *m, uint64_t loss_offset, struct 
                .opcode = DAPT_OP_SUM, .inputs = {norm2}, .outputs = {decides}, .accumulate = 1});
 }
 
+// The moments of a range, as the optimizer takes them.
+static dapt_value moments(struct dapt_graph *g, enum dapt_buffer_role role,
+                          const struct dapt_moment_range *range) {
+    uint64_t count = range->group->end - range->group->begin;
+    int64_t blocks[] = {(int64_t)dapt_moment_blocks(count), DAPT_MOMENT_WORDS};
+    return range->packed ? dapt_graph_input(g, role, range->offset, DAPT_I32, 2, blocks, "blocks")
+                         : flat(g, role, range->offset / dapt_dtype_size(DAPT_F32), count);
+}
+
 static void update_graph(const struct dapt_model *m, const struct dapt_engine_options *options,
                          struct dapt_graph *g) {
     g->label = "optimizer";
     dapt_value norm2 = result(g, DAPT_RESULT_DECIDES),
                step = scalar(g, DAPT_BUFFER_STEP, 0, DAPT_STEP_COUNT);
-    for (size_t i = 0; i < m->group_count; i++) {
-        const struct dapt_parameter_group *group = &m->groups[i];
+    struct dapt_moment_range ranges[DAPT_GROUPS];
+    uint64_t bytes;
+    size_t range_count = dapt_moment_ranges(m, options->moments, ranges, &bytes);
+    for (size_t i = 0; i < range_count; i++) {
+        const struct dapt_parameter_group *group = ranges[i].group;
         uint64_t begin = group->begin, count = group->end - begin;
-        if (!group->trained) continue;
-        struct dapt_op op = {.opcode = DAPT_OP_ADAMW,
+        struct dapt_op op = {.opcode = ranges[i].packed ? DAPT_OP_ADAMW_8BIT : DAPT_OP_ADAMW,
                              .inputs = {flat(g, DAPT_BUFFER_GRAD, begin, count), step, norm2},
                              .outputs = {flat(g, DAPT_BUFFER_PARAM, begin, count),
-                                         flat(g, DAPT_BUFFER_MOMENT1, begin, count),
-                                         flat(g, DAPT_BUFFER_MOMENT2, begin, count)}};
+                                         moments(g, DAPT_BUFFER_MOMENT1, &ranges[i]),
+                                         moments(g, DAPT_BUFFER_MOMENT2, &ranges[i])}};
         op.u.adamw.beta1 = options->beta1;
         op.u.adamw.beta2 = options->beta2;
         op.u.adamw.eps = options->eps;
@@ -177,7 +193,7 @@ static enum dapt_status fill_ropes(const struct dapt_programs *p, const struct p
 
 // Bytes of a role's buffer that a graph needs.
 static uint64_t bytes_of(const struct dapt_programs *p, const struct dapt_graph *g, int role) {
-    uint64_t all = g->role_size[role] ? model_bytes(p->model, (enum dapt_buffer_role)role) : 0;
+    uint64_t all = g->role_size[role] ? model_bytes(p, (enum dapt_buffer_role)role) : 0;
     return all ? all : g->role_size[role];
 }
 
@@ -229,7 +245,7 @@ enum dapt_status dapt_engine_estimate(const struct dapt_model *model,
     struct dapt_programs p = {.model = model, .device = device, .options = options};
     enum dapt_status status = DAPT_OK;
     for (int r = 0; r < DAPT_BUFFER_ROLE_COUNT; r++)
-        bytes[r] = model_bytes(model, (enum dapt_buffer_role)r);
+        bytes[r] = model_bytes(&p, (enum dapt_buffer_role)r);
     // Further micro-batches and the evaluation need no more than the first micro-batch, but for the
     // losses that an evaluation reads.
     static const enum dapt_program_kind kinds[] = {DAPT_PROGRAM_TRAIN_FIRST, DAPT_PROGRAM_UPDATE,
@@ -272,11 +288,10 @@ enum dapt_status dapt_programs_create(const struct dapt_model *model,
     if (!p) return DAPT_ERROR_MEMORY;
     *p = (struct dapt_programs){.model = model, .device = device, .options = options};
     struct dapt_buffer_handle *ignored;
-    enum dapt_status status = ensure_buffer(p, DAPT_BUFFER_PARAM,
-                                            model_bytes(model, DAPT_BUFFER_PARAM), &ignored);
+    enum dapt_status status = ensure_buffer(p, DAPT_BUFFER_PARAM, model_bytes(p, DAPT_BUFFER_PARAM),
+                                            &ignored);
     if (!status)
-        status = ensure_buffer(p, DAPT_BUFFER_FROZEN, model_bytes(model, DAPT_BUFFER_FROZEN),
-                               &ignored);
+        status = ensure_buffer(p, DAPT_BUFFER_FROZEN, model_bytes(p, DAPT_BUFFER_FROZEN), &ignored);
     // All programs of a step share their step and result buffers: as large as any needs from the start.
     if (!status && options->train)
         status = ensure_buffer(p, DAPT_BUFFER_RESULT, DAPT_RESULT_BYTES, &ignored);

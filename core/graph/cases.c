@@ -47,6 +47,9 @@ static void set_shape(struct dapt_tensor *t, const char *letters, const struct d
         add_dimension(t, DAPT_STEP_COUNT);
     } else if (strcmp(letters, "R") == 0) {  // rows of the "~C" beside it
         add_dimension(t, letter(c, 'N') * (heads ? heads : 1));
+    } else if (strcmp(letters, "BW") == 0) {  // of moments in 8 bits
+        add_dimension(t, (letter(c, '#') + DAPT_MOMENT_BLOCK - 1) / DAPT_MOMENT_BLOCK);
+        add_dimension(t, DAPT_MOMENT_WORDS);
     } else if (letters[0] == '~') {
         add_dimension(t, letter(c, 'N'));
         add_dimension(t, heads);
@@ -133,6 +136,18 @@ static void fill_indices(const struct dapt_case *c, const char *name, uint64_t s
     }
 }
 
+// Moments in 8 bits: all codes, behind the last number 0, and a unit a block.
+static void fill_packed(const struct dapt_case *c, uint64_t stream, int64_t count, int32_t *words) {
+    int64_t numbers = letter(c, '#');
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = i % DAPT_MOMENT_WORDS, left = numbers - i / DAPT_MOMENT_WORDS * 256 - at * 4;
+        uint64_t bits = dapt_random_bits(SEED, stream, (uint64_t)i);
+        uint32_t word = left <= 0 ? 0 : (uint32_t)bits >> (left < 4 ? 8 * (4 - left) : 0);
+        float unit = (float)(1 + bits % 1000) * 1e-7f;
+        memcpy(&words[i], at == DAPT_MOMENT_WORDS - 1 ? (void *)&unit : (void *)&word, 4);
+    }
+}
+
 static void fill_step(float *slots) {
     slots[DAPT_STEP_LEARNING_RATE] = 0.01f;
     slots[DAPT_STEP_WEIGHT_DECAY] = 0.1f;
@@ -165,7 +180,9 @@ static void fill_floats(const struct dapt_case *c, int slot, const char *name, u
 void dapt_case_fill(const struct dapt_case *c, int slot, uint64_t stream, int64_t count,
                     void *values) {
     const struct dapt_operand *operand = dapt_op_operand(dapt_op_info(c->row->op.opcode), slot);
-    if (operand->class == DAPT_CLASS_INDEX)
+    if (operand->class == DAPT_CLASS_PACKED)
+        fill_packed(c, stream, count, values);
+    else if (operand->class == DAPT_CLASS_INDEX)
         fill_indices(c, operand->name, stream, count, values);
     else
         fill_floats(c, slot, operand->name, stream, count, values);

@@ -82,7 +82,7 @@ bool dapt_case_next(struct dapt_case *c, enum dapt_case_use use);
 void dapt_case_make(const struct dapt_case *c, struct dapt_op *op,
                     struct dapt_tensor tensors[DAPT_CASE_OPERANDS]);
 // What the operand of tensors[slot] holds before the op runs: `count` values, int32 of index
-// operands and float of others. A pure function of the arguments, `stream` chooses the numbers.
+// and packed operands and float of others. A pure function of the arguments, `stream` chooses the numbers.
 void dapt_case_fill(const struct dapt_case *c, int slot, uint64_t stream, int64_t count,
                     void *values);
 #endif

@@ -348,6 +348,9 @@ static const struct dapt_case_row rows[] = {
      .bench = {.name = "adamw", .sizes = "#", .besides = 1}},
     {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 1}}, .shapes = flat_shapes, .uses = TEST | CERTIFY},
     {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 0.3f, .decay = true}}, .shapes = flat_shapes, .uses = TEST},
+    {.op = {.opcode = DAPT_OP_ADAMW_8BIT, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 1, .decay = true}}, .shapes = flat_shapes, .uses = TEST | CERTIFY,
+     .bench = {.name = "adamw_8bit", .sizes = "#"}},
+    {.op = {.opcode = DAPT_OP_ADAMW_8BIT, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .rate = 0.3f}}, .shapes = flat_shapes, .uses = TEST},
 };
 // clang-format on
 

@@ -13,6 +13,7 @@
 #define GRA DAPT_CLASS_GRADIENT
 #define STA DAPT_CLASS_STATISTIC
 #define OWN DAPT_CLASS_STATE
+#define PAK DAPT_CLASS_PACKED
 #define IDX DAPT_CLASS_INDEX
 
 // clang-format off
@@ -86,6 +87,9 @@ static const struct dapt_op_info table[DAPT_OP_COUNT] = {
     [DAPT_OP_ADAMW] = {"adamw",
         {{"grad", "#", 0, GRA}, {"step", "S", 0, STA}, {"norm2", "1", 0, STA}},
         {{"param", "#", UPD, OWN}, {"m", "#", UPD, OWN}, {"v", "#", UPD, OWN}}, 0, 14},
+    [DAPT_OP_ADAMW_8BIT] = {"adamw_8bit",
+        {{"grad", "#", 0, GRA}, {"step", "S", 0, STA}, {"norm2", "1", 0, STA}},
+        {{"param", "#", UPD, OWN}, {"m", "BW", UPD, PAK}, {"v", "BW", UPD, PAK}}, 0, 30},
 };
 // clang-format on
 
@@ -131,9 +135,9 @@ enum dapt_dtype dapt_precision_dtype(enum dapt_precision precision, enum dapt_op
         [DAPT_PRECISION_FLOAT32] = DAPT_F32,
         [DAPT_PRECISION_BFLOAT16] = DAPT_BF16,
         [DAPT_PRECISION_FLOAT16] = DAPT_F16};
-    return class == DAPT_CLASS_ACTIVATION ? activations[precision]
-           : class == DAPT_CLASS_INDEX    ? DAPT_I32
-                                          : DAPT_F32;
+    return class == DAPT_CLASS_ACTIVATION                            ? activations[precision]
+           : class == DAPT_CLASS_INDEX || class == DAPT_CLASS_PACKED ? DAPT_I32
+                                                                     : DAPT_F32;
 }
 
 int64_t dapt_tensor_row(const struct dapt_tensor *t) {
@@ -222,6 +226,7 @@ static bool is_float(enum dapt_dtype dtype) {
 static const char *wrong_dtype(const struct dapt_operand *operand, const struct dapt_tensor *t,
                                struct binding *b) {
     switch (operand->class) {
+    case DAPT_CLASS_PACKED:
     case DAPT_CLASS_INDEX: return t->dtype == DAPT_I32 ? NULL : "must be i32";
     case DAPT_CLASS_ACTIVATION:
     case DAPT_CLASS_WEIGHT: break;
@@ -300,6 +305,11 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
         if (!is_float(op->u.matmul.operands))
             return fail_operand(op, &info->in[0], "would be rounded to what is no float type");
         break;
+    case DAPT_OP_ADAMW_8BIT:
+        if (s['W'] != DAPT_MOMENT_WORDS ||
+            s['B'] != (s['#'] + DAPT_MOMENT_BLOCK - 1) / DAPT_MOMENT_BLOCK)
+            return fail_operand(op, &info->out[1], "must be the blocks of all numbers");
+        // fall through
     case DAPT_OP_ADAMW:
         if (s['S'] != DAPT_STEP_COUNT)
             return fail_operand(op, &info->in[1], "must have DAPT_STEP_COUNT scalars");

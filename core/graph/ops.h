@@ -21,6 +21,7 @@ enum dapt_operand_class {
     DAPT_CLASS_GRADIENT,    // of a weight: f32
     DAPT_CLASS_STATISTIC,   // norms, losses, scalars, rotary tables: f32
     DAPT_CLASS_STATE,       // what an optimizer updates: f32
+    DAPT_CLASS_PACKED,      // state in fewer bits, in words: i32
     DAPT_CLASS_INDEX        // i32
 };
 

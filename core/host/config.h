@@ -79,6 +79,7 @@ struct dapt_config {
         struct {
             double weight_decay, beta1, beta2, eps;
             enum dapt_decay decay;
+            enum dapt_moments moments;
         } optimizer;
         // its "plugin" is not the plugin's
         struct {

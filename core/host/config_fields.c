@@ -20,6 +20,8 @@ static const char *const packings[] = {
     [DAPT_PACK_DOCUMENTS] = "documents", [DAPT_PACK_CONCATENATE] = "concatenate", NULL};
 static const char *const decays[] = {
     [DAPT_DECAY_MATRICES] = "matrices", [DAPT_DECAY_ALL] = "all", NULL};
+static const char *const moments[] = {
+    [DAPT_MOMENTS_FLOAT32] = "float32", [DAPT_MOMENTS_8BIT] = "8-bit", NULL};
 static const char *const objectives[] = {[DAPT_OBJECTIVE_AUTO] = "auto",
                                          [DAPT_OBJECTIVE_CAUSAL] = "causal",
                                          [DAPT_OBJECTIVE_MASKED] = "masked",
@@ -112,6 +114,10 @@ const struct dapt_field dapt_fields[] = {
           "added to the root of the second moment"),
     CHOICE(KEPT, "train.optimizer.decay", train.optimizer.decay, "\"matrices\"", decays,
            "what weight decay applies to"),
+    CHOICE(KEPT, "train.optimizer.moments", train.optimizer.moments, "\"float32\"", moments,
+           "how the two moments of each parameter are kept: 8-bit takes about 2 bytes of memory a "
+           "parameter where float32 takes 8 (blocks of 256 with one scale each; those of norms and "
+           "biases stay float32)"),
     OTHER(SCHEDULE, KEPT, "train.schedule", train.schedule, "{}",
           "{\"plugin\": \"cosine\", options of the plugin}; the plugins there are:"),
     CHOICE(KEPT, "train.objective.kind", train.objective.kind, "\"auto\"", objectives,

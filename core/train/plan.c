@@ -103,7 +103,8 @@ static void plan_checkpoints(const struct dapt_trainer *t, struct dapt_plan *pla
     plan->checkpoints_kept = plan->checkpoints < keep ? plan->checkpoints : keep;
     uint64_t element = dapt_file_dtype_size(DAPT_FILE_F32);  // moments, and exact parameters
     plan->checkpoint_bytes = dapt_model_written(model) * (rounds ? element / 2 : element) +
-                             model->trained_count * element * (rounds ? 3 : 2);
+                             model->trained_count * element * (rounds ? 1 : 0) +
+                             2 * dapt_engine_moment_bytes(t->setup.engine);
     bool more = plan->checkpoints > plan->checkpoints_kept;  // written before one is removed
     plan->disk_bytes = (plan->checkpoints_kept + more) * plan->checkpoint_bytes;
     if (t->config->run) plan->free_bytes = free_bytes(t->config->run);

@@ -442,6 +442,7 @@ static struct dapt_engine_options engine_options(const struct dapt_setup *setup)
         .beta1 = (float)config->train.optimizer.beta1,
         .beta2 = (float)config->train.optimizer.beta2,
         .eps = (float)config->train.optimizer.eps,
+        .moments = config->train.optimizer.moments,
         .decay_all = config->train.optimizer.decay == DAPT_DECAY_ALL};
 }
 

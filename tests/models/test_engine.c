@@ -57,6 +57,7 @@ static struct dapt_modules *modules;
 // configuration take every fifth.
 static size_t stride;
 static enum dapt_precision precision;  // of the engines that make() makes
+static enum dapt_moments moments;      // likewise
 
 struct fixture {
     struct dapt_model *model;
@@ -111,6 +112,7 @@ static struct fixture make(const char *config, uint32_t sequences, enum dapt_rec
                                           .length = LENGTH,
                                           .recompute = recompute,
                                           .precision = precision,
+                                          .moments = moments,
                                           .beta1 = 0.9f,
                                           .beta2 = 0.95f,
                                           .eps = 1e-8f};
@@ -235,10 +237,12 @@ static void memory_is_as_estimated(void **state) {
     (void)state;
     for (size_t c = 0; c < CONFIGS; c += stride)
         for (int block = 0; block < 2; block++) {
+            moments = block ? DAPT_MOMENTS_8BIT : DAPT_MOMENTS_FLOAT32;
             struct dapt_engine_options options = {
                 .train = true,
                 .sequences = 3,
                 .length = LENGTH,
+                .moments = moments,
                 .recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE};
             struct fixture f = make(configs[c], 3, options.recompute, 0);
             struct dapt_batch *b = random_batch(3, c);
@@ -253,6 +257,7 @@ static void memory_is_as_estimated(void **state) {
             dapt_batch_destroy(&b);
             unmake(&f);
         }
+    moments = DAPT_MOMENTS_FLOAT32;
 }
 
 static void same_bits(const float *a, const float *b, uint64_t count, const char *what) {
@@ -535,6 +540,92 @@ static void adapters_cost_little(void **state) {
     lora = NULL;
 }
 
+// Moves what a resume moves: parameters, and the moments' own bytes.
+static void copy_state(struct fixture *from, struct fixture *to) {
+    uint64_t count = from->model->trained_count, bytes = dapt_engine_moment_bytes(from->engine);
+    float *values = malloc(count * sizeof *values);
+    uint8_t *packed = malloc(bytes);
+    MUST(dapt_engine_read(from->engine, DAPT_STATE_PARAM, 0, count, values));
+    MUST(dapt_engine_write(to->engine, DAPT_STATE_PARAM, 0, count, values));
+    for (int s = DAPT_STATE_MOMENT1; s <= DAPT_STATE_MOMENT2; s++) {
+        MUST(dapt_engine_read_moments(from->engine, (enum dapt_engine_state)s, 0, bytes, packed));
+        MUST(dapt_engine_write_moments(to->engine, (enum dapt_engine_state)s, 0, bytes, packed));
+    }
+    free(values);
+    free(packed);
+}
+
+// By the groups: matrices 260 bytes a block of 256, norms and biases float32.
+static uint64_t packed_bytes(const struct dapt_model *m) {
+    uint64_t end = 0;
+    for (size_t i = 0; i < m->group_count && m->groups[i].trained; i++) {
+        uint64_t n = m->groups[i].end - m->groups[i].begin;
+        bool vectors = !strcmp(m->groups[i].role, "vectors");
+        end = (end + 63) / 64 * 64 + (vectors ? 4 * n : (n + 255) / 256 * 260);
+    }
+    return end;
+}
+
+static double moments_differ(struct fixture *exact, struct fixture *coded,
+                             enum dapt_engine_state state) {
+    uint64_t count = exact->model->trained_count;
+    float *x = malloc(count * sizeof *x), *y = malloc(count * sizeof *y);
+    MUST(dapt_engine_read(exact->engine, state, 0, count, x));
+    MUST(dapt_engine_read(coded->engine, state, 0, 100, y));  // from within a block on
+    MUST(dapt_engine_read(coded->engine, state, 100, count - 100, y + 100));
+    double off = distance(x, y, count);
+    free(x);
+    free(y);
+    return off;
+}
+
+// Moments in 8 bits: near float32's, of the size that was told, the same bits for any number of threads,
+// and after their bytes have been moved to another engine.
+static void eight_bit_moments(void **state) {
+    (void)state;
+    static const struct dapt_lora small = {.rank = 3, .alpha = 6, .embeddings = 0.5};
+    for (size_t c = 0; c < CONFIGS; c += stride)
+        for (int kind = 0; kind < 3; kind++) {  // the whole model, a part of it, adapters
+            const struct dapt_batch *b = random_batch(2, c);
+            uint64_t bytes[DAPT_BUFFER_ROLE_COUNT];
+            frozen[0] = kind == 1 ? "layers.0" : NULL;
+            lora = kind == 2 ? &small : NULL;
+            struct fixture exact = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 1);
+            moments = DAPT_MOMENTS_8BIT;
+            struct fixture coded = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 1),
+                           other = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 3);
+            dapt_engine_memory(coded.engine, bytes);
+            assert_int_equal(bytes[DAPT_BUFFER_MOMENT1], packed_bytes(coded.model));
+            assert_int_equal(bytes[DAPT_BUFFER_MOMENT2], packed_bytes(coded.model));
+            step(&exact, &b, 1, true);
+            step(&coded, &b, 1, true);
+            double first = moments_differ(&exact, &coded, DAPT_STATE_MOMENT1),
+                   second = moments_differ(&exact, &coded, DAPT_STATE_MOMENT2);
+            if (!(first > 0 && first < 0.04 && second > 0 && second < 0.04))
+                fail_msg("config %zu: moments are off by %g and %g", c, first, second);
+            step(&coded, &b, 1, true);
+            copy_state(&coded, &other);
+            step(&coded, &b, 1, true);
+            step(&other, &b, 1, true);
+            float *x = malloc(coded.model->trained_count * sizeof *x),
+                  *y = malloc(coded.model->trained_count * sizeof *y);
+            MUST(
+                dapt_engine_read(coded.engine, DAPT_STATE_PARAM, 0, coded.model->trained_count, x));
+            MUST(
+                dapt_engine_read(other.engine, DAPT_STATE_PARAM, 0, coded.model->trained_count, y));
+            same_bits(x, y, coded.model->trained_count, "parameters with moments in 8 bits");
+            free(x);
+            free(y);
+            moments = DAPT_MOMENTS_FLOAT32;
+            frozen[0] = NULL;
+            lora = NULL;
+            unmake(&exact);
+            unmake(&coded);
+            unmake(&other);
+            dapt_batch_destroy((struct dapt_batch **)&b);
+        }
+}
+
 static void sixteen_bits_generate(void **state) {
     (void)state;
     float logits[3][50];
@@ -633,6 +724,7 @@ int main(void) {
         cmocka_unit_test(frozen_parameters_cost_nothing),
         cmocka_unit_test(adapters_are_parameters),
         cmocka_unit_test(adapters_cost_little),
+        cmocka_unit_test(eight_bit_moments),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
         cmocka_unit_test(an_infinite_loss_changes_nothing),
     };

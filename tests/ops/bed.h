@@ -17,6 +17,7 @@ struct operand {
     int64_t shape[DAPT_MAX_RANK];
     float *f;  // dense contents; outputs: before the run
     int32_t *i;
+    bool packed;  // DAPT_CLASS_PACKED: i holds its words
 };
 
 struct op_case {

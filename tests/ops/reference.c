@@ -370,6 +370,34 @@ static void adamw(const struct dapt_op *op, tensor *in, tensor *out) {
     }
 }
 
+static double code_value(unsigned code, int fraction_bits) {
+    double fraction = (double)(code % (1u << fraction_bits)) / (1 << fraction_bits);
+    unsigned exponent = code >> fraction_bits;
+    return exponent > 0 ? ldexp(1 + fraction, (int)exponent) : 2 * fraction;
+}
+
+double reference_moment(const int32_t *words, int64_t i, bool root) {
+    const int32_t *block = words + i / DAPT_MOMENT_BLOCK * DAPT_MOMENT_WORDS;
+    int64_t at = i % DAPT_MOMENT_BLOCK;
+    unsigned code = (uint32_t)block[at / 4] >> 8 * (at % 4) & 255;
+    float unit;
+    memcpy(&unit, &block[DAPT_MOMENT_WORDS - 1], sizeof unit);
+    if (root) return (double)unit * code_value(code, 4);
+    return (code & 128 ? -1 : 1) * (double)unit * code_value(code & 127, 3);
+}
+
+// The new moments as they are before they are coded: m, and the root of v.
+static void adamw_8bit(const struct dapt_op *op, tensor *in, tensor *out) {
+    int64_t count = count_of(&in[0]);
+    for (int64_t i = 0; i < count; i++) {
+        double root = reference_moment(out[2].i, i, true);
+        out[1].v[i] = reference_moment(out[1].i, i, false);
+        out[2].v[i] = root * root;
+    }
+    adamw(op, in, out);
+    for (int64_t i = 0; i < count; i++) out[2].v[i] = sqrt(out[2].v[i]);
+}
+
 void reference_run(const struct dapt_op *op, tensor *in, tensor *out) {
     static void (*const table[DAPT_OP_COUNT])(const struct dapt_op *op, tensor *in, tensor *out) = {
         [DAPT_OP_EMBED] = embed,
@@ -399,6 +427,7 @@ void reference_run(const struct dapt_op *op, tensor *in, tensor *out) {
         [DAPT_OP_SUM] = sum,
         [DAPT_OP_SUM_SQUARES] = sum,
         [DAPT_OP_ADAMW] = adamw,
+        [DAPT_OP_ADAMW_8BIT] = adamw_8bit,
     };
     table[op->opcode](op, in, out);
 }

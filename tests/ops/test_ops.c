@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <math.h>
 
 #include <cmocka.h>
@@ -144,10 +145,10 @@ static void test_adamw_norms(void **state) {
     static const float norms[] = {0.25f, 400.0f, INFINITY, NAN};
     for (size_t s = 0; s < COUNT_OF(counts); s++)
         for (size_t n = 0; n < COUNT_OF(norms); n++)
-            for (int variant = 0; variant < 4; variant++) {
+            for (int variant = 0; variant < 8; variant++) {
                 struct dapt_case_shape shape = {.size = {['#'] = counts[s]}};
                 struct dapt_case_row row = {
-                    .op = {.opcode = DAPT_OP_ADAMW,
+                    .op = {.opcode = variant & 4 ? DAPT_OP_ADAMW_8BIT : DAPT_OP_ADAMW,
                            .u.adamw = {0.9f, 0.95f, 1e-8f, 1, (variant & 1) != 0}}};
                 struct op_case k;
                 open_case(&k, &row, &shape, "norms");
@@ -156,6 +157,23 @@ static void test_adamw_norms(void **state) {
                 if (n >= 2) k.tolerance = 0;
                 finish_case(&k);
             }
+}
+
+// Gradients of all sizes in a block of new moments: no root above 0 is lost, whatever is beside it; and
+// blocks of zeros.
+static void test_adamw_8bit_range(void **state) {
+    (void)state;
+    const struct dapt_case_shape shape = {.size = {['#'] = 1000}};
+    const struct dapt_case_row row = {
+        .op = {.opcode = DAPT_OP_ADAMW_8BIT, .u.adamw = {0.9f, 0.95f, 1e-8f, 1, true}}};
+    struct op_case k;
+    open_case(&k, &row, &shape, "whole range");
+    k.in[1].f[DAPT_STEP_CLIP] = 0;
+    for (int i = 0; i < 1000; i++)
+        k.in[0].f[i] = i >= 256 && i < 512 ? 0 : (i % 2 ? -1 : 1) * powf(10, (float)(-i % 14));
+    for (int o = 1; o < 3; o++)
+        memset(k.out[o].i, 0, (size_t)operand_count(&k.out[o]) * sizeof(int32_t));
+    finish_case(&k);
 }
 
 // What is not a number reaches what depends on it, and nothing else. `at`: the element of inputs[slot].
@@ -220,13 +238,10 @@ static int teardown(void **state) {
 int main(int argc, char **argv) {
     static enum dapt_opcode opcodes[DAPT_OP_COUNT];
     static const struct CMUnitTest special[] = {
-        cmocka_unit_test(test_activate_range),
-        cmocka_unit_test(test_lm_targets),
-        cmocka_unit_test(test_adamw_norms),
-        cmocka_unit_test(test_not_a_number),
-        cmocka_unit_test(test_attention_poisoned),
-        cmocka_unit_test(test_attention_large),
-        cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_activate_range),  cmocka_unit_test(test_lm_targets),
+        cmocka_unit_test(test_adamw_norms),     cmocka_unit_test(test_adamw_8bit_range),
+        cmocka_unit_test(test_not_a_number),    cmocka_unit_test(test_attention_poisoned),
+        cmocka_unit_test(test_attention_large), cmocka_unit_test(test_chain),
     };
     struct CMUnitTest tests[DAPT_OP_COUNT + COUNT_OF(special)];
     for (int i = 0; i < DAPT_OP_COUNT; i++) {

@@ -83,6 +83,7 @@ static void test_defaults(void **state) {
     assert_true(config->train.optimizer.beta1 == 0.9 && config->train.optimizer.beta2 == 0.95);
     assert_true(config->train.optimizer.eps == 1e-8);
     assert_int_equal(config->train.optimizer.decay, DAPT_DECAY_MATRICES);
+    assert_int_equal(config->train.optimizer.moments, DAPT_MOMENTS_FLOAT32);
     assert_string_equal(config->train.schedule.plugin, "cosine");
     assert_int_equal(config->train.evaluate_every, 100);
     assert_int_equal(config->train.checkpoint_every, 500);
@@ -119,7 +120,7 @@ static const char whole[] =
     " \"train\": {\"batch\": 64, \"micro_batch\": 8, \"tokens\": \"1.5M\", \"seed\": "
     "9007199254740991, \"clip\": 0.5,\n"
     "  \"optimizer\": {\"weight_decay\": 0.05, \"betas\": [0.8, 0.99], "
-    "\"eps\": 1e-6, \"decay\": \"all\"},\n"
+    "\"eps\": 1e-6, \"decay\": \"all\", \"moments\": \"8-bit\"},\n"
     "  \"schedule\": {\"plugin\": \"wsd\", \"peak\": 1e-3, \"warmup\": 0.02},\n"
     "  \"objective\": {\"kind\": \"masked\", \"rate\": 0.4, \"whole_words\": true, \"mask\": "
     "\"<m>\"},\n"
@@ -177,6 +178,7 @@ static void test_every_key(void **state) {
     assert_true(config->train.seed == UINT64_C(9007199254740991));
     assert_true(config->train.clip == 0.5 && config->train.optimizer.beta2 == 0.99);
     assert_int_equal(config->train.optimizer.decay, DAPT_DECAY_ALL);
+    assert_int_equal(config->train.optimizer.moments, DAPT_MOMENTS_8BIT);
     assert_string_equal(config->train.schedule.plugin, "wsd");
     assert_non_null(dapt_json_member(config->train.schedule.options, "peak"));
     assert_int_equal(config->train.evaluate_every, 0);
@@ -307,7 +309,7 @@ static void test_errors_name_their_place(void **state) {
         {"[1, 2", "c.json:1:6: expected ',' or ']', but the file ends here"},
         {WITH("\"train\": {\"optimizer\": {\"kind\": \"adamw\"}}"),
          "c.json:2:26: train.optimizer.kind: unknown key (there are: weight_decay, betas, eps, "
-         "decay)"},
+         "decay, moments)"},
         {WITH("\"backend\": {\"precision\": \"f32\"}"),
          "c.json:2:14: backend.precision: unknown key (there are: name, device, memory, threads)"},
         {WITH("\"checkpoint\": {\"dtype\": null}"),

@@ -180,6 +180,11 @@ enum dapt_opcode {
     // m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; param -= lr * decay * param, if decay is set;
     // param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
     DAPT_OP_ADAMW,
+    // The same with moments of 8 bits (see "moments in 8 bits" below).
+    // in: grad [n], step, norm2
+    // in and out: param [n], m i32 [B,W], v i32 [B,W]: the blocks of n numbers, of W words
+    // The param is updated by the new moments as they are before they are rounded.
+    DAPT_OP_ADAMW_8BIT,
 
     DAPT_OP_COUNT
 };
@@ -203,6 +208,24 @@ enum dapt_step_slot {
     DAPT_STEP_SEED,         // d(objective) / d(loss of one token): 1 / scored tokens of the batch
     DAPT_STEP_COUNT = 16    // the rest is reserved and 0
 };
+
+// Moments in 8 bits: blocks of DAPT_MOMENT_BLOCK numbers with one float32 unit each (Dettmers et al.
+// 2022, "8-bit Optimizers via Block-wise Quantization"), but with codes that are small floats (as
+// Micikevicius et al. 2022, "FP8 Formats for Deep Learning") instead of a table. A block is
+// DAPT_MOMENT_WORDS words: the codes, one byte each in ascending order (the first in the lowest bits),
+// then the bits of the unit. A number is unit * value(code):
+//   m: sign in bit 7, exponent e in bits 3 to 6, fraction f of 8 in bits 0 to 2
+//   v: holds the root of v: exponent e in bits 4 to 7, fraction f of 16 in bits 0 to 3
+//   value = 2^e (1 + f); for e = 0: 2 f
+// The unit is the block's largest magnitude over the largest value, so that this one has the largest
+// code; 0 where the largest magnitude is below 1e-30. Codes are those of the nearest value, ties away
+// from 0. The code of a root above 0 is never 0, so that no update divides by a root that was lost.
+// Codes behind the last number are 0.
+#define DAPT_MOMENT_BLOCK 256
+#define DAPT_MOMENT_WORDS (DAPT_MOMENT_BLOCK / 4 + 1)
+#define DAPT_MOMENT_LARGEST_M 61440.0f  // of the values of codes
+#define DAPT_MOMENT_LARGEST_V 63488.0f
+#define DAPT_MOMENT_LEAST 1e-30f
 
 #define DAPT_OP_INPUTS 8
 #define DAPT_OP_OUTPUTS 4
