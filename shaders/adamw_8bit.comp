@@ -7,7 +7,7 @@
 // gives its new unit, then the words are coded again. WIDTH is a power of two, at most 64.
 layout(constant_id = 2) const bool DECAY = false;
 layout(constant_id = 3) const bool VEC4 = false;
-const uint LEARNING_RATE = 0, WEIGHT_DECAY = 1, CORRECTION1 = 2, CORRECTION2 = 3, CLIP = 4;   // enum dapt_step_slot
+const uint LEARNING_RATE = 0, WEIGHT_DECAY = 1, CORRECTION1 = 2, CORRECTION2 = 3, CLIP = 4, UNSCALE = 6;   // enum dapt_step_slot
 const uint BLOCK = 256, WORDS = 64, STRIDE = 65;
 const float LARGEST_M = 61440.0, LARGEST_V = 63488.0, LEAST = 1e-30;
 const uint EACH = WORDS / WIDTH;   // words of an invocation
@@ -91,7 +91,8 @@ void store4(uint at, vec4 v) {
 void main() {
     float norm2 = p.norm2.at[0], clip = p.step.at[CLIP], rate = p.rate * p.step.at[LEARNING_RATE];
     if (!finite(norm2)) return;
-    float factor = clip > 0.0 ? min(1.0, clip / (sqrt(norm2) + 1e-6)) : 1.0;
+    float factor = p.step.at[UNSCALE];
+    if (clip > 0.0) factor *= min(1.0, clip / (factor * sqrt(norm2) + 1e-6));
     float shrink = DECAY ? rate * p.step.at[WEIGHT_DECAY] : 0.0;
     float rate1 = rate / p.step.at[CORRECTION1], over2 = 1.0 / p.step.at[CORRECTION2];
     uint blocks = (p.count + BLOCK - 1) / BLOCK, x = gl_LocalInvocationID.x;

@@ -190,7 +190,7 @@ static void fill_products(struct vk_adapter *a) {
     if (a->limits.software || a->limits.matrix == VK_MATRIX_NONE)
         snprintf(text, room, "in float32%s", a->limits.software ? ": a software device" : "");
     else if (f16 || bf16)
-        snprintf(text, room, "by matrix units that are right and faster: %s; else in float32",
+        snprintf(text, room, "by matrix units that are right: %s; else in float32",
                  f16 && bf16 ? "float16, bfloat16"
                  : f16       ? "float16"
                              : "bfloat16");
@@ -220,7 +220,7 @@ static void clamp(struct vk_limits *limits) {
             if (strcmp(name, "work") == 0) limits->work = (double)value;
             if (strcmp(name, "tuning") == 0) limits->tuning = (uint32_t)value;
             if (strcmp(name, "matrix") == 0)
-                limits->matrix = value != 0 ? VK_MATRIX_ALWAYS : VK_MATRIX_NONE;
+                limits->matrix = value != 0 ? VK_MATRIX_USED : VK_MATRIX_NONE;
             if (strcmp(name, "software") == 0) limits->software = value != 0;
             if (strcmp(name, "visible") == 0) limits->hidden = value == 0;
         }

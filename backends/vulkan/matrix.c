@@ -1,11 +1,11 @@
 // Matrix units (cooperative matrices): which shape of product a device uses for matmuls with 16-bit
 // operands, if any.
 //
-// What drivers list is not always right, and not always fast. So the first program that asks has the
-// shapes tried, the largest first: one is taken if it gives the bits of the float32 kernel, with
-// operands that round to small integers, so that every order of sums gives the same; and if it is
-// faster. The choice holds for all tiles and is remembered beside the pipelines: the bits of a device
-// do not depend on what is measured later.
+// What drivers list is not always right. So the first program that asks has the shapes tried, the
+// largest first: one is taken if it gives the bits of the float32 kernel, with operands that round to
+// small integers, so that every order of sums gives the same. It need not be faster: with other numbers
+// its order of sums is another one, and a clock would decide the bits. The choice holds for all tiles,
+// follows from device and driver alone, and is remembered beside the pipelines.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +16,6 @@
 static const struct probe {
     int64_t m, n, k, gap;
 } probes[] = {{128, 256, 128, 0}, {71, 93, 77, 1}};
-static const struct probe timed = {1024, 1024, 1024, 0};
-#define TIMES 4
 
 struct operands {
     struct dapt_buffer *memory;
@@ -73,19 +71,19 @@ static enum dapt_status prepare(struct dapt_device *d, const struct probe *p, en
 
 // ------------------------------------------------------------------------------------------- a run
 
-// Multiplies with one tile, `times` times after a first run that is not counted where it is above 1.
+// Multiplies with one tile.
 static enum dapt_status multiply(struct dapt_device *d, const struct operands *o,
-                                 const struct vk_tile *tile, uint32_t times, double *seconds) {
+                                 const struct vk_tile *tile) {
     static const char what[] = "the comparing of matrix units";
     struct vk_passes passes = {NULL, 0, 0};
     struct vk_lowering l = {.device = d, .passes = &passes};
     const struct vk_matmul *m = &o->matmul;
     int64_t k = m->transpose_a ? m->a.rows : m->a.cols;
+    double seconds;
     vk_matmul_pass(&l, m, tile, k, k, &m->c);
     enum dapt_status status = l.status;
     if (status == DAPT_OK) status = vk_pass_pipeline(d, passes.at);
-    if (status == DAPT_OK && times > 1) status = vk_time_pass(d, passes.at, 1, what, seconds);
-    if (status == DAPT_OK) status = vk_time_pass(d, passes.at, times, what, seconds);
+    if (status == DAPT_OK) status = vk_time_pass(d, passes.at, 1, what, &seconds);
     free(passes.at);
     return status;
 }
@@ -97,7 +95,6 @@ static enum dapt_status compare(struct dapt_device *d, const struct probe *p, en
                                 int transposes, const struct vk_tile *tile,
                                 const struct vk_tile *plain, bool *same) {
     struct operands o = {0};
-    double seconds;
     enum dapt_status status = prepare(d, p, dtype, transposes & 1, transposes & 2, &o);
     uint64_t size = 4 * (uint64_t)(o.matmul.c.rows * o.matmul.c.stride);
     float *got = malloc(size), *expected = malloc(size);
@@ -105,7 +102,7 @@ static enum dapt_status compare(struct dapt_device *d, const struct probe *p, en
         status = backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a comparison");
     for (int i = 0; i < 2 && status == DAPT_OK; i++) {
         uint64_t at = o.matmul.c.address - o.memory->address;
-        status = multiply(d, &o, i == 0 ? plain : tile, 1, &seconds);
+        status = multiply(d, &o, i == 0 ? plain : tile);
         if (status == DAPT_OK)
             status = vk_buffer_read(d, o.memory, at, i == 0 ? expected : got, size);
     }
@@ -128,20 +125,6 @@ static enum dapt_status is_right(struct dapt_device *d, enum dapt_dtype dtype,
     return status;
 }
 
-static enum dapt_status is_faster(struct dapt_device *d, enum dapt_dtype dtype,
-                                  const struct vk_tile *tile, const struct vk_tile *plain,
-                                  bool *faster) {
-    struct operands o = {0};
-    double unit = 0, float32 = 0;
-    enum dapt_status status = prepare(d, &timed, dtype, false, true, &o);
-    if (status == DAPT_OK) status = multiply(d, &o, tile, TIMES, &unit);
-    o.matmul.operands = DAPT_F32;
-    if (status == DAPT_OK) status = multiply(d, &o, plain, TIMES, &float32);
-    *faster = unit < float32;
-    vk_memory_destroy(d, o.memory);
-    return status;
-}
-
 static void tell(struct dapt_device *d, enum dapt_dtype dtype, const struct vk_unit *u,
                  enum dapt_log_level level, const char *verdict) {
     char line[400];
@@ -160,17 +143,12 @@ static enum dapt_status try_unit(struct vk_lowering *l, enum dapt_dtype dtype,
     *good = false;
     if (count == 0) return DAPT_OK;
     enum dapt_status status = is_right(d, dtype, tiles, count, &plain, good);
-    bool right = *good;
-    if (status == DAPT_OK && right && d->limits.matrix == VK_MATRIX_FASTER)
-        status = is_faster(d, dtype, tiles, &plain, good);
     if (d->lost < 0) return status;
     if (status < 0) {
         tell(d, dtype, unit, DAPT_LOG_WARNING, "can't be tried; not used");
         *good = *sure = false;
-    } else if (!right) {
-        tell(d, dtype, unit, DAPT_LOG_WARNING, "gives wrong sums; not used");
     } else if (!*good) {
-        tell(d, dtype, unit, DAPT_LOG_INFO, "slower than float32; not used");
+        tell(d, dtype, unit, DAPT_LOG_WARNING, "gives wrong sums; not used");
     }
     return DAPT_OK;
 }
@@ -182,9 +160,15 @@ struct choice {
     bool known[VK_UNITS];
 };
 
+#define RULE 2u  // by which it is made: choices of others are not taken from the cache
+
 static uint64_t content_of(const struct dapt_device *d) {
-    const uint32_t limits[] = {d->limits.invocations, d->limits.shared_memory, d->limits.subgroup,
-                               d->limits.software, d->limits.matrix};
+    const uint32_t limits[] = {RULE,
+                               d->limits.invocations,
+                               d->limits.shared_memory,
+                               d->limits.subgroup,
+                               d->limits.software,
+                               d->limits.matrix};
     uint64_t hash = vk_hash(limits, sizeof limits);
     for (int i = SHADER_MATMUL_CM_F16; i <= SHADER_MATMUL_CM_BF16; i++)
         hash = 31 * hash + vk_hash(vk_shader_rows[i].code, vk_shader_rows[i].size);

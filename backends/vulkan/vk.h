@@ -22,7 +22,7 @@ struct dapt_device;
 // ------------------------------------------------------------------------------------ the adapters
 
 // Whether matrix units are used: where they are faster than float32, always, never.
-enum vk_matrix_limit { VK_MATRIX_FASTER, VK_MATRIX_ALWAYS, VK_MATRIX_NONE };
+enum vk_matrix_limit { VK_MATRIX_USED, VK_MATRIX_NONE };
 
 // What kernels may rely on: the limits of the device, or lower ones from DAPT_VK_LIMITS
 // ("shared=16384,invocations=128").

@@ -6,6 +6,7 @@
 
 #include "engine/decode.h"
 #include "engine/moments.h"
+#include "host/config.h"
 
 #define PIECE ((uint64_t)1 << 20)  // elements moved at a time
 
@@ -15,10 +16,22 @@ struct dapt_engine {
     struct dapt_engine_options options;
     struct dapt_programs *programs;
     struct dapt_engine_step step;
-    bool first;         // no micro-batch of this step has run
-    uint64_t updated;   // targets of the last update
-    uint32_t capacity;  // of the key/value cache
+    bool first;                       // no micro-batch of this step has run
+    struct dapt_engine_step updated;  // the last one whose update was started
+    uint32_t capacity;                // of the key/value cache
 };
+
+enum dapt_status dapt_engine_precision(const char *name, enum dapt_precision *precision) {
+    unsigned choice = DAPT_PRECISION_FLOAT32;
+    enum dapt_status status = name ? dapt_config_choose("backend.precision", name, &choice)
+                                   : DAPT_OK;
+    *precision = (enum dapt_precision)choice;
+    if (!status && choice == DAPT_PRECISION_AUTO)
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "precision \"auto\" is chosen by a run: expected \"float32\", "
+                           "\"bfloat16\" or \"float16\"");
+    return status;
+}
 
 enum dapt_status dapt_engine_create(const struct dapt_model *model,
                                     struct dapt_device_handle *device,
@@ -282,7 +295,8 @@ static enum dapt_status write_step(struct dapt_engine *e, uint64_t number) {
     slots[DAPT_STEP_CORRECTION1] = (float)(1 - pow(e->options.beta1, (double)number));
     slots[DAPT_STEP_CORRECTION2] = (float)(1 - pow(e->options.beta2, (double)number));
     slots[DAPT_STEP_CLIP] = (float)step->clip;
-    slots[DAPT_STEP_SEED] = step->scored ? (float)(1.0 / (double)step->scored) : 0;
+    slots[DAPT_STEP_SEED] = step->scored ? (float)(step->scale / (double)step->scored) : 0;
+    slots[DAPT_STEP_UNSCALE] = (float)(1 / step->scale);
     return dapt_buffer_write(dapt_programs_buffer(e->programs, DAPT_BUFFER_STEP), 0, slots,
                              sizeof slots);
 }
@@ -292,6 +306,7 @@ enum dapt_status dapt_engine_begin(struct dapt_engine *engine,
     if (!engine->options.train)
         return dapt_fail(DAPT_ERROR_INTERNAL, "engine: not made for training");
     engine->step = *step;
+    if (step->scale == 0) engine->step.scale = 1;
     engine->first = true;
     return write_step(engine, 0);
 }
@@ -306,7 +321,7 @@ enum dapt_status dapt_engine_micro(struct dapt_engine *engine, const struct dapt
 enum dapt_status dapt_engine_update(struct dapt_engine *engine, uint64_t number) {
     if (engine->first)
         return dapt_fail(DAPT_ERROR_INTERNAL, "engine: a step without a micro-batch");
-    engine->updated = engine->step.scored;
+    engine->updated = engine->step;
     enum dapt_status status = number ? write_step(engine, number) : DAPT_OK;
     if (!status) status = dapt_programs_run(engine->programs, DAPT_PROGRAM_NORM);
     if (!status && number) status = dapt_programs_run(engine->programs, DAPT_PROGRAM_UPDATE);
@@ -322,8 +337,9 @@ enum dapt_status dapt_engine_result(struct dapt_engine *engine, struct dapt_engi
         if (status) return status;
     }
     *result = (struct dapt_engine_result){
-        .loss = engine->updated ? scalars[DAPT_RESULT_LOSS] / (double)engine->updated : 0,
-        .norm = sqrt(scalars[DAPT_RESULT_NORM2]),
+        .loss = engine->updated.scored ? scalars[DAPT_RESULT_LOSS] / (double)engine->updated.scored
+                                       : 0,
+        .norm = sqrt(scalars[DAPT_RESULT_NORM2]) / engine->updated.scale,
         .finite = isfinite(scalars[DAPT_RESULT_DECIDES])};
     return DAPT_OK;
 }

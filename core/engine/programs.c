@@ -162,10 +162,7 @@ static enum dapt_status model_graph(struct dapt_programs *p, enum dapt_program_k
         build.length = kind == DAPT_PROGRAM_DECODE_ONE ? 1 : DAPT_DECODE_CHUNK;
         build.capacity = p->capacity + DAPT_DECODE_CHUNK - build.length;
     }
-    enum dapt_status status = dapt_model_graph(p->model, &build, program->graph, &program->io);
-    if (!status && build.mode == DAPT_MODEL_TRAIN)
-        status = dapt_graph_recompute(program->graph, p->options->recompute);
-    return status;
+    return dapt_model_graph(p->model, &build, program->graph, &program->io);
 }
 
 static bool supports(void *context, const struct dapt_program *program) {
@@ -225,7 +222,11 @@ static enum dapt_status build(struct dapt_programs *p, enum dapt_program_kind ki
         update_graph(p->model, p->options, program->graph);
     else
         status = model_graph(p, kind, program);
+    bool trains = kind == DAPT_PROGRAM_TRAIN_FIRST || kind == DAPT_PROGRAM_TRAIN_NEXT;
+    // Blocks that are recomputed merge what they would otherwise: what lies between merged ops is not
+    // rounded, so that the same bits come out.
     if (!status) status = dapt_graph_fuse(program->graph, supports, p->device);
+    if (!status && trains) status = dapt_graph_recompute(program->graph, p->options->recompute);
     if (!status) status = dapt_graph_prune(program->graph);
     if (!status) status = dapt_graph_bridge(program->graph, supports, p->device);
     return status ? status : dapt_graph_plan(program->graph);

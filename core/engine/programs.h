@@ -23,7 +23,7 @@ enum dapt_program_kind {
 enum dapt_result_slot {
     DAPT_RESULT_NORM2 = 1,  // squared norm of the gradients
     DAPT_RESULT_LOSS,       // that sum, kept while the next step's micro-batches begin
-    DAPT_RESULT_DECIDES,    // norm2; not finite where the loss is not: the optimizer does nothing then
+    DAPT_RESULT_DECIDES,  // norm2; not finite where the loss is not: the optimizer does nothing then
     DAPT_RESULT_COUNT
 };
 #define DAPT_RESULT_STRIDE 64u  // bytes from one to the next

@@ -120,8 +120,9 @@ static void replace(struct dapt_graph *g, struct uses *u, size_t k, const struct
 }
 
 static void drop_merged(struct dapt_graph *g, const struct uses *u) {
-    size_t n = 0;
+    size_t n = 0, forward = g->forward_count;
     for (size_t k = 0; k < g->op_count; k++) {
+        if (u->merged[k] && k < forward) g->forward_count--;
         if (u->merged[k]) continue;
         g->ops[n] = g->ops[k];
         g->blocks[n++] = g->blocks[k];

@@ -140,13 +140,17 @@ static void tell_micro(const struct dapt_trainer *t, uint64_t step, uint32_t mic
 struct flight {
     struct dapt_schedule_point point;
     uint64_t scored;
+    double scale;   // of its loss; 0: none
     double before;  // its loss by an evaluation before it; NaN: not to be compared
 };
 
 // Gives the device the micro-batches of the step after `step`. That one may still be under way.
 static enum dapt_status launch(struct dapt_trainer *t, uint64_t step, struct flight *flight) {
     double start = dapt_seconds();
-    *flight = (struct flight){.before = NAN};
+    // Of a step under way the scale is not known yet that follows from it: the same steps later, waited
+    // for or not.
+    *flight = (struct flight){.before = NAN,
+                              .scale = step == t->step ? t->scale.next : t->scale.value};
     dapt_step_note(step + 1);
     enum dapt_status status = dapt_setup_point(&t->setup, step, &flight->point);
     if (!status) status = dapt_mix_seek(t->setup.mix, step);
@@ -160,7 +164,8 @@ static enum dapt_status launch(struct dapt_trainer *t, uint64_t step, struct fli
     struct dapt_engine_step begun = {.learning_rate = flight->point.learning_rate,
                                      .weight_decay = flight->point.weight_decay,
                                      .clip = t->config->train.clip,
-                                     .scored = flight->scored};
+                                     .scored = flight->scored,
+                                     .scale = flight->scale};
     if (!status) status = dapt_engine_begin(t->setup.engine, &begun);
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         tell_micro(t, step, i, start);
@@ -187,7 +192,24 @@ static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_re
                      ": %s in a row changed nothing (the last: %s), as many as train.max_bad_steps "
                      "allows%s",
                      t->step, dapt_counted_text(t->bad_in_row, "step", &count), text,
-                     scored ? "; a lower learning rate may help" : "");
+                     !scored               ? ""
+                     : t->scale.value == 0 ? "; a lower learning rate may help"
+                                           : "; float16 holds nothing above 65504, bfloat16 and "
+                                             "float32 (backend.precision) do");
+}
+
+// The gradient was too large for the scale of the loss: no fault of the run's, so it does not count
+// towards those that end it.
+static enum dapt_status skip_overflow(struct dapt_trainer *t, double scale) {
+    char text[160];
+    t->skipped++;
+    snprintf(text, sizeof text,
+             "its gradient is too large for float16 with the loss scaled by %.0f; the scale is now "
+             "%.0f",
+             scale, t->scale.value);
+    dapt_trainer_tell(t, DAPT_EVENT_SKIP,
+                      &(struct dapt_event){.told = {.text = text}, .loss_scale = scale});
+    return DAPT_OK;
 }
 
 static double seconds_left(const struct dapt_trainer *t) {
@@ -197,17 +219,18 @@ static double seconds_left(const struct dapt_trainer *t) {
 }
 
 static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *result,
-                      const struct dapt_schedule_point *point, uint64_t scored, double seconds) {
+                      const struct flight *flight, double seconds) {
     double rate = (double)t->config->train.batch * t->config->data.sequence / t->step_seconds;
     bool first = t->step == t->started + 1;
     dapt_trainer_tell(t, DAPT_EVENT_STEP,
                       &(struct dapt_event){.told = {.loss = result->loss,
                                                     .norm = result->norm,
-                                                    .learning_rate = point->learning_rate,
+                                                    .learning_rate = flight->point.learning_rate,
                                                     .tokens_per_second = rate,
                                                     .seconds_left = seconds_left(t)},
-                                           .weight_decay = point->weight_decay,
-                                           .scored = scored,
+                                           .weight_decay = flight->point.weight_decay,
+                                           .loss_scale = flight->scale,
+                                           .scored = flight->scored,
                                            .seconds = seconds,
                                            .since_start = first ? dapt_seconds() - t->begin : 0});
 }
@@ -226,11 +249,14 @@ static enum dapt_status land(struct dapt_trainer *t, const struct flight *flight
     t->step_seconds = done <= 1 ? seconds : 0.9 * t->step_seconds + 0.1 * seconds;
     t->train_seconds += seconds;
     t->step++;
+    bool overflow = flight->scored > 0 &&
+                    dapt_loss_scale_adapt(&t->scale, result.loss, result.finite);
+    if (overflow) return skip_overflow(t, flight->scale);
     if (!result.finite) return skip(t, &result, flight->scored);
     t->updates++;
     t->bad_in_row = 0;
     t->tokens += flight->scored;
-    tell_step(t, &result, &flight->point, flight->scored, seconds);
+    tell_step(t, &result, flight, seconds);
     return DAPT_OK;
 }
 
@@ -271,6 +297,7 @@ static void tell_start(struct dapt_trainer *t) {
             .backend = dapt_device_backend(t->setup.device)->name,
             .device = info->name,
             .threads = info->threads,
+            .precision = dapt_precision_name(t->config->backend.precision),
             .family = dapt_setup_family(t->setup.model),
             .objective = dapt_objective_name(dapt_objective_kind(t->setup.objective)),
             .parameters = t->setup.model->weight_count,
@@ -426,6 +453,8 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     if (!status && t->options->resume && !plan_only) status = dapt_trainer_recall(t, &fit);
     if (!status) status = dapt_setup_open(t->config, &fit, &t->reporter, &t->setup);
     if (!status) t->config->modules = t->setup.modules;
+    uint64_t tokens = status ? 0 : (uint64_t)t->config->train.batch * t->config->data.sequence;
+    if (!status) t->scale = dapt_loss_scale_start(t->config->backend.precision, tokens);
     if (!status) status = make_batches(t);
     if (!status) status = dapt_ledger_create(t);
     if (status || plan_only) return status ? status : dapt_trainer_plan(t);
