@@ -18,6 +18,7 @@ static enum dapt_status bytes_of(const struct dapt_setup *setup,
     enum dapt_status status = dapt_engine_estimate(setup->model, setup->device, options, roles);
     *bytes = 0;
     for (int r = 0; !status && r < DAPT_BUFFER_ROLE_COUNT; r++) *bytes += roles[r];
+    if (!status) *bytes -= dapt_setup_host_bytes(setup, roles);
     return status;
 }
 

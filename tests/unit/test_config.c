@@ -84,6 +84,7 @@ static void test_defaults(void **state) {
     assert_true(config->train.optimizer.eps == 1e-8);
     assert_int_equal(config->train.optimizer.decay, DAPT_DECAY_MATRICES);
     assert_int_equal(config->train.optimizer.moments, DAPT_MOMENTS_FLOAT32);
+    assert_int_equal(config->backend.optimizer_memory, DAPT_OPTIMIZER_ON_DEVICE);
     assert_string_equal(config->train.schedule.plugin, "cosine");
     assert_int_equal(config->train.evaluate_every, 100);
     assert_int_equal(config->train.checkpoint_every, 500);
@@ -132,7 +133,8 @@ static const char whole[] =
     "true, "
     "\"embeddings\": 0.5}},\n"
     " \"checkpoint\": {\"dtype\": \"bfloat16\"},\n"
-    " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"threads\": 2},\n"
+    " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"threads\": 2, "
+    "\"optimizer_memory\": \"host\"},\n"
     " \"plugins\": [\"p\", \"/q\"], \"run\": \"runs/x\"}\n";
 
 static void test_every_key(void **state) {
@@ -179,6 +181,7 @@ static void test_every_key(void **state) {
     assert_true(config->train.clip == 0.5 && config->train.optimizer.beta2 == 0.99);
     assert_int_equal(config->train.optimizer.decay, DAPT_DECAY_ALL);
     assert_int_equal(config->train.optimizer.moments, DAPT_MOMENTS_8BIT);
+    assert_int_equal(config->backend.optimizer_memory, DAPT_OPTIMIZER_ON_HOST);
     assert_string_equal(config->train.schedule.plugin, "wsd");
     assert_non_null(dapt_json_member(config->train.schedule.options, "peak"));
     assert_int_equal(config->train.evaluate_every, 0);
@@ -311,7 +314,8 @@ static void test_errors_name_their_place(void **state) {
          "c.json:2:26: train.optimizer.kind: unknown key (there are: weight_decay, betas, eps, "
          "decay, moments)"},
         {WITH("\"backend\": {\"precision\": \"f32\"}"),
-         "c.json:2:14: backend.precision: unknown key (there are: name, device, memory, threads)"},
+         "c.json:2:14: backend.precision: unknown key (there are: name, device, memory, "
+         "optimizer_memory, threads)"},
         {WITH("\"checkpoint\": {\"dtype\": null}"),
          "c.json:2:26: checkpoint.dtype: expected \"model\" or \"float32\" or \"bfloat16\" or "
          "\"float16\", got null"},
