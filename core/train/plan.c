@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "base/threads.h"
+#include "train/fit.h"
 #include "train/trainer.h"
 
 #define ENOUGH_SECONDS 3  // a measurement that took longer is not made again
@@ -141,7 +142,7 @@ enum dapt_status dapt_trainer_plan(struct dapt_trainer *t) {
     plan.prepare_seconds = dapt_seconds() - t->begin;
     plan.tokens = plan.steps * t->config->train.batch * t->config->data.sequence;
     plan.passes = dapt_setup_passes(&t->setup);
-    plan.memory = dapt_setup_memory(&t->setup, &plan.host_memory);
+    plan.memory = dapt_fit_memory(&t->setup, &plan.host_memory);
     dapt_log_status("timing a step");
     if (!status) status = measure_step(t, &plan.step_seconds);
     plan.train_seconds = plan.step_seconds * (double)plan.steps;

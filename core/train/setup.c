@@ -401,24 +401,11 @@ static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter
 
 // ----------------------------------------------------------------------------------------- device
 
-uint64_t dapt_setup_host_bytes(const struct dapt_setup *setup,
-                               const uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]) {
-    bool host = setup->config->backend.optimizer_memory == DAPT_OPTIMIZER_ON_HOST &&
-                !dapt_device_info(setup->device)->host_memory;
-    return host ? bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2] : 0;
-}
-
-uint64_t dapt_setup_memory(const struct dapt_setup *setup, uint64_t *host) {
-    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT], total = dapt_engine_memory(setup->engine, bytes);
-    *host = dapt_setup_host_bytes(setup, bytes);
-    return total - *host;
-}
-
 static void tell_memory(const struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     uint64_t bytes[DAPT_BUFFER_ROLE_COUNT], total = dapt_engine_memory(setup->engine, bytes);
     struct dapt_small_text parameters, gradients, optimizer, work, rest, all;
     uint64_t state = bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2],
-             host = dapt_setup_host_bytes(setup, bytes);
+             host = dapt_fit_host_bytes(setup, bytes);
     bytes[DAPT_BUFFER_PARAM] += bytes[DAPT_BUFFER_FROZEN];
     uint64_t other = total - bytes[DAPT_BUFFER_PARAM] - bytes[DAPT_BUFFER_GRAD] - state -
                      bytes[DAPT_BUFFER_WORK];

@@ -47,11 +47,6 @@ enum dapt_status dapt_setup_open_data(struct dapt_config *config,
 void dapt_setup_close(struct dapt_setup *setup);  // a zeroed struct is fine
 // The model's own weights, or new ones.
 enum dapt_status dapt_setup_weights(struct dapt_setup *setup);
-// Of bytes by role (dapt_engine_estimate, dapt_engine_memory) those that are in the host's memory, where
-// the device's is another; and what the engine takes of the device's, `*host` beside it.
-uint64_t dapt_setup_host_bytes(const struct dapt_setup *setup,
-                               const uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
-uint64_t dapt_setup_memory(const struct dapt_setup *setup, uint64_t *host);
 // What the schedule says for step `step` (0-based).
 enum dapt_status dapt_setup_point(const struct dapt_setup *setup, uint64_t step,
                                   struct dapt_schedule_point *point);

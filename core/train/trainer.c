@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/threads.h"
 #include "checkpoint/checkpoint.h"
+#include "train/fit.h"
 #include "train/fingerprint.h"
 
 #define RETRY_SECONDS 60.0  // until a checkpoint that failed is tried again
@@ -248,7 +249,7 @@ static void tell_start(struct dapt_trainer *t) {
             .objective = dapt_objective_name(dapt_objective_kind(t->setup.objective)),
             .parameters = t->setup.model->weight_count,
             .trained_parameters = dapt_model_trained(t->setup.model),
-            .memory = dapt_setup_memory(&t->setup, &host),
+            .memory = dapt_fit_memory(&t->setup, &host),
             .tokens_per_step = (uint64_t)t->config->train.batch * t->config->data.sequence,
             .config = t->fingerprint_hash,
             .data = t->data_hash,
