@@ -109,6 +109,7 @@ static enum dapt_status device_info(const struct dapt_host *host, uint32_t index
     *info = (struct dapt_device_info){.kind = DAPT_DEVICE_CPU,
                                       .memory = machine_memory(),
                                       .free = free_memory(),
+                                      .host_memory = true,
                                       .max_buffer = machine_memory(),
                                       .dtypes = 1u << DAPT_F32,
                                       .threads = pool_processors()};

@@ -143,7 +143,6 @@ static double choose_patience(const struct vk_adapter *a) {
 enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
                                 const struct dapt_device_options *options,
                                 struct dapt_device **device) {
-    (void)options;
     struct dapt_device_info info;
     *device = NULL;
     enum dapt_status status = vk_device_info(host, index, &info);
@@ -158,6 +157,7 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
     }
     d->adapter = &d->instance->adapters[index];
     d->limits = d->adapter->limits;
+    d->host_moments = options != NULL && options->host_moments;
     d->patience = choose_patience(d->adapter);
     VkResult result = create_device(d);
     if (result != VK_SUCCESS) {

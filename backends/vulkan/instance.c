@@ -271,6 +271,9 @@ static void fill_info(struct vk_adapter *a) {
              VK_API_VERSION_MINOR(p->apiVersion), VK_API_VERSION_PATCH(p->apiVersion));
     fill_variant(a);
     info->memory = a->heap;
+    info->host_memory = (info->kind == DAPT_DEVICE_INTEGRATED ||
+                         info->kind == DAPT_DEVICE_SOFTWARE) &&
+                        !a->limits.hidden;
     info->max_allocation = a->limits.allocation;
     info->max_buffer = a->sparse ? p->limits.sparseAddressSpaceSize : a->limits.allocation;
     if (info->max_buffer > a->heap) info->max_buffer = a->heap;

@@ -67,19 +67,20 @@ static const VkMemoryPropertyFlags wishes[][WISHES] = {
     [VK_MEMORY_DEVICE] = {LOCAL},
     [VK_MEMORY_UPLOAD] = {LOCAL | VISIBLE, VISIBLE},
     [VK_MEMORY_STAGING] = {VISIBLE | CACHED, VISIBLE},
+    [VK_MEMORY_HOST] = {VISIBLE | CACHED, VISIBLE},
 };
 static const VkMemoryPropertyFlags shared_wishes[WISHES] = {LOCAL | VISIBLE, LOCAL, VISIBLE};
 
-// Of the types with these properties, the first of the largest heap: drivers list faster types
-// first. False: there is none.
-static bool find_type(const struct dapt_device *d, VkMemoryPropertyFlags wish, uint32_t allowed,
-                      uint32_t *type) {
+// Of the types with these properties, and none of those to `avoid`, the first of the largest heap:
+// drivers list faster types first. False: there is none.
+static bool find_type(const struct dapt_device *d, VkMemoryPropertyFlags wish,
+                      VkMemoryPropertyFlags avoid, uint32_t allowed, uint32_t *type) {
     uint64_t best = 0;
     for (uint32_t i = 0; i < d->memory.memoryTypeCount; i++) {
         const VkMemoryType *t = &d->memory.memoryTypes[i];
         uint64_t heap = d->memory.memoryHeaps[t->heapIndex].size;
         if (!(allowed >> i & 1) || (t->propertyFlags & wish) != wish || heap <= best) continue;
-        if (t->propertyFlags & SPECIAL) continue;
+        if (t->propertyFlags & (SPECIAL | avoid)) continue;
         best = heap;
         *type = i;
     }
@@ -181,7 +182,7 @@ static void block_destroy(struct dapt_device *d, struct vk_block *b) {
     for (struct vk_block **at = &d->blocks; *at != NULL; at = &(*at)->next)
         if (*at == b) {
             *at = b->next;
-            d->used -= b->size;
+            if (b->kind != VK_MEMORY_HOST) d->used -= b->size;
             break;
         }
     if (b->buffer != VK_NULL_HANDLE) d->api.DestroyBuffer(d->handle, b->buffer, NULL);
@@ -215,7 +216,11 @@ static VkResult block_create(struct dapt_device *d, enum vk_memory_kind kind, ui
     d->api.GetBufferMemoryRequirements(d->handle, b->buffer, &needs);
     result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
     for (uint32_t type = 0; *wish != 0 && result == VK_ERROR_OUT_OF_DEVICE_MEMORY; wish++) {
-        if (!find_type(d, *wish, needs.memoryTypeBits, &type)) continue;
+        // The device's memory may be visible, too: it is taken for the host's only where there is no other.
+        VkMemoryPropertyFlags avoid = kind == VK_MEMORY_HOST ? LOCAL : 0;
+        if (!find_type(d, *wish, avoid, needs.memoryTypeBits, &type) &&
+            !find_type(d, *wish, 0, needs.memoryTypeBits, &type))
+            continue;
         free_memory(d, b);
         result = block_fill(d, b, &needs, type, sparse);
     }
@@ -232,7 +237,7 @@ done:
     }
     b->next = d->blocks;
     d->blocks = b;
-    d->used += b->size;
+    if (kind != VK_MEMORY_HOST) d->used += b->size;
     *block = b;
     return VK_SUCCESS;
 }
@@ -323,7 +328,7 @@ enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kin
     VkResult result = VK_SUCCESS;
     struct vk_block *block = NULL;
     if (taken < size || taken > largest_heap(d) ||
-        (d->limits.memory > 0 &&
+        (d->limits.memory > 0 && kind != VK_MEMORY_HOST &&
          (taken > d->limits.memory || d->used > d->limits.memory - taken))) {
         result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
     } else if (taken <= SMALL) {

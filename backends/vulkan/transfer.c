@@ -81,6 +81,8 @@ enum dapt_status vk_buffer_create(struct dapt_device *d, enum dapt_buffer_role r
     // Small results are mapped, so that the host reads them in place; they stay in device memory if
     // it can be mapped, as the optimizer reads the norm.
     if (role == DAPT_BUFFER_RESULT && size <= SMALL_RESULT) kind = VK_MEMORY_UPLOAD;
+    if (d->host_moments && (role == DAPT_BUFFER_MOMENT1 || role == DAPT_BUFFER_MOMENT2))
+        kind = VK_MEMORY_HOST;
     enum dapt_status status = vk_memory_create(d, kind, size, role_names[role], buffer);
     if (status < 0) return status;
     struct slot *slot;

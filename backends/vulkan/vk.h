@@ -164,6 +164,7 @@ struct dapt_device {
     bool cache_dirty;
 
     bool unified;         // the host sees all device memory
+    bool host_moments;    // see dapt_device_options
     bool oversubscribed;  // warned once that more memory was asked for than was free
 };
 
@@ -204,7 +205,12 @@ void vk_full_barrier(struct dapt_device *device, VkCommandBuffer commands);
 
 // ------------------------------------------------------------------------------- memory, transfers
 
-enum vk_memory_kind { VK_MEMORY_DEVICE, VK_MEMORY_UPLOAD, VK_MEMORY_STAGING };
+enum vk_memory_kind {
+    VK_MEMORY_DEVICE,
+    VK_MEMORY_UPLOAD,
+    VK_MEMORY_STAGING,
+    VK_MEMORY_HOST  // of the host, for what the device seldom needs
+};
 
 enum dapt_status vk_memory_create(struct dapt_device *device, enum vk_memory_kind kind,
                                   uint64_t size, const char *name,

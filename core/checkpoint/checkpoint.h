@@ -2,7 +2,8 @@
 //
 //   model.safetensors (or shards), config.json, tokenizer files   loads in transformers as it is
 //   state.safetensors    moment1, moment2: F32 [trained_count], in the layout of the engine's flat
-//                        buffers, or, in 8 bits, U8: the bytes of those; and, where the model's own files hold rounded weights,
+//                        buffers, or, in 8 bits, U8: all bytes of those (engine/moments.h);
+//                        and, where the model's own files hold rounded weights,
 //                        parameters: F32 [trained_count], so that a resume has the same bits
 //   adapter_model.safetensors, adapter_config.json   of a run that trains adapters: instead of weights
 //                        and config.json; peft loads them. The base is known by its hash

@@ -236,8 +236,9 @@ enum dapt_status dapt_select_device(const struct dapt_modules *modules,
         if (any && !text && !wish->quiet && found->info.kind == DAPT_DEVICE_CPU) tell_fallback(&c);
         backend = dapt_modules_backend(modules, found->backend);
         // Only the core looks at what a container may use of its machine's processors.
-        struct dapt_device_options options = {.threads = wish->threads ? wish->threads
-                                                                       : dapt_processors()};
+        struct dapt_device_options options = {
+            .threads = wish->threads ? wish->threads : dapt_processors(),
+            .host_moments = wish->host_moments};
         c.status = dapt_device_open(dapt_host(), backend, found->index, &options, device);
     }
     dapt_string_free(&c.obstacles);

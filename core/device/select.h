@@ -16,8 +16,9 @@ struct dapt_device_wish {
     // case is the same. Several that fit are an error, but for a number without a backend: then the
     // best of those with it.
     const char *device;
-    uint32_t threads;  // cpu; 0: one for each processor
-    bool quiet;        // say nothing where the cpu is taken for want of something better
+    uint32_t threads;   // cpu; 0: one for each processor
+    bool host_moments;  // see struct dapt_device_options
+    bool quiet;         // say nothing where the cpu is taken for want of something better
 };
 // Opens it. The best is a discrete GPU, then an integrated one, then a virtual one, then the cpu. A
 // device that only poses as a GPU is taken where its backend or itself was named. Where the cpu is

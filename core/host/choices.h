@@ -8,6 +8,7 @@
 enum dapt_packing { DAPT_PACK_DOCUMENTS, DAPT_PACK_CONCATENATE };
 enum dapt_decay { DAPT_DECAY_MATRICES, DAPT_DECAY_ALL };
 enum dapt_moments { DAPT_MOMENTS_FLOAT32, DAPT_MOMENTS_8BIT };
+enum dapt_optimizer_memory { DAPT_OPTIMIZER_ON_DEVICE, DAPT_OPTIMIZER_ON_HOST };
 enum dapt_recompute { DAPT_RECOMPUTE_NONE, DAPT_RECOMPUTE_BLOCK, DAPT_RECOMPUTE_AUTO };
 // How training computes: the float type of activations and of what matmuls multiply. Weights, their
 // gradients, the optimizer's state and all sums are float32.

@@ -118,7 +118,8 @@ struct dapt_config {
         const char *name;
         const char *device;  // number, name or UUID; NULL: the best
         enum dapt_precision precision;
-        uint64_t memory;  // bytes that "auto" may take; 0: what is free
+        uint64_t memory;                              // bytes that "auto" may take; 0: what is free
+        enum dapt_optimizer_memory optimizer_memory;  // where moments lie
         uint32_t threads;
     } backend;
     const char *const *plugins;  // folders, NULL-terminated, absolute

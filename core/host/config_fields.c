@@ -42,6 +42,8 @@ static const char *const precisions[] = {[DAPT_PRECISION_FLOAT32] = "float32",
                                          [DAPT_PRECISION_AUTO] = "auto",
                                          NULL};
 
+static const char *const optimizer_memories[] = {
+    [DAPT_OPTIMIZER_ON_DEVICE] = "device", [DAPT_OPTIMIZER_ON_HOST] = "host", NULL};
 static const char *const on_budgets[] = {[DAPT_ON_BUDGET_KEEP_BEST] = "keep-best",
                                          [DAPT_ON_BUDGET_STOP] = "stop",
                                          [DAPT_ON_BUDGET_RAISE_REPLAY] = "raise-replay",
@@ -206,6 +208,11 @@ const struct dapt_field dapt_fields[] = {
            "keeps what was chosen"),
     RANGE(AMOUNT, FREE, "backend.memory", backend.memory, "0", 0, 1e15,
           "bytes that \"auto\" may plan with (\"12G\"); 0: what the device has free"),
+    CHOICE(
+        FREE, "backend.optimizer_memory", backend.optimizer_memory, "\"device\"",
+        optimizer_memories,
+        "where the optimizer's moments lie; host: in the host's memory, which a GPU with its own "
+        "reads over the bus in each update: less of its memory, slower updates, the same numbers"),
     RANGE(U32, FREE, "backend.threads", backend.threads, "0", 0, 1024,
           "of the cpu backend and of reading; 0: one for each processor"),
     OTHER(PATHS, FREE, "plugins", plugins, "[]", "folders with further plugins"),

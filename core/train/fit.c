@@ -12,12 +12,26 @@ bool dapt_fit_asked(const struct dapt_config *config) {
     return config->train.micro_batch == DAPT_AUTO || config->train.recompute == DAPT_RECOMPUTE_AUTO;
 }
 
+uint64_t dapt_fit_host_bytes(const struct dapt_setup *setup,
+                             const uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]) {
+    bool host = setup->config->backend.optimizer_memory == DAPT_OPTIMIZER_ON_HOST &&
+                !dapt_device_info(setup->device)->host_memory;
+    return host ? bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2] : 0;
+}
+
+uint64_t dapt_fit_memory(const struct dapt_setup *setup, uint64_t *host) {
+    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT], total = dapt_engine_memory(setup->engine, bytes);
+    *host = dapt_fit_host_bytes(setup, bytes);
+    return total - *host;
+}
+
 static enum dapt_status bytes_of(const struct dapt_setup *setup,
                                  const struct dapt_engine_options *options, uint64_t *bytes) {
     uint64_t roles[DAPT_BUFFER_ROLE_COUNT];
     enum dapt_status status = dapt_engine_estimate(setup->model, setup->device, options, roles);
     *bytes = 0;
     for (int r = 0; !status && r < DAPT_BUFFER_ROLE_COUNT; r++) *bytes += roles[r];
+    if (!status) *bytes -= dapt_fit_host_bytes(setup, roles);
     return status;
 }
 

@@ -11,4 +11,9 @@ bool dapt_fit_asked(const struct dapt_config *config);
 // Tells what was chosen. DAPT_ERROR_MEMORY where nothing fits: says what the least would take.
 enum dapt_status dapt_fit_choose(struct dapt_setup *setup, struct dapt_engine_options engine,
                                  const struct dapt_reporter *reporter);
+// Of bytes by role (dapt_engine_estimate, dapt_engine_memory) those that are in the host's memory, where
+// the device's is another; and what the engine takes of the device's, `*host` beside it.
+uint64_t dapt_fit_host_bytes(const struct dapt_setup *setup,
+                             const uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]);
+uint64_t dapt_fit_memory(const struct dapt_setup *setup, uint64_t *host);
 #endif

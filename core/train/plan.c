@@ -7,6 +7,7 @@
 #include <sys/statvfs.h>
 
 #include "base/threads.h"
+#include "train/fit.h"
 #include "train/trainer.h"
 
 #define ENOUGH_SECONDS 3  // a measurement that took longer is not made again
@@ -136,13 +137,12 @@ static void tell(const struct dapt_trainer *t, const struct dapt_plan *plan) {
 
 enum dapt_status dapt_trainer_plan(struct dapt_trainer *t) {
     struct dapt_plan plan = {.steps = t->setup.steps};
-    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT];
     dapt_log_status("reading the model");
     enum dapt_status status = dapt_setup_weights(&t->setup);
     plan.prepare_seconds = dapt_seconds() - t->begin;
     plan.tokens = plan.steps * t->config->train.batch * t->config->data.sequence;
     plan.passes = dapt_setup_passes(&t->setup);
-    plan.memory = dapt_engine_memory(t->setup.engine, bytes);
+    plan.memory = dapt_fit_memory(&t->setup, &plan.host_memory);
     dapt_log_status("timing a step");
     if (!status) status = measure_step(t, &plan.step_seconds);
     plan.train_seconds = plan.step_seconds * (double)plan.steps;

@@ -405,24 +405,28 @@ static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter
 static void tell_memory(const struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     uint64_t bytes[DAPT_BUFFER_ROLE_COUNT], total = dapt_engine_memory(setup->engine, bytes);
     struct dapt_small_text parameters, gradients, optimizer, work, rest, all;
-    uint64_t state = bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2];
+    uint64_t state = bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2],
+             host = dapt_fit_host_bytes(setup, bytes);
     bytes[DAPT_BUFFER_PARAM] += bytes[DAPT_BUFFER_FROZEN];
     uint64_t other = total - bytes[DAPT_BUFFER_PARAM] - bytes[DAPT_BUFFER_GRAD] - state -
                      bytes[DAPT_BUFFER_WORK];
     dapt_report_note(
         reporter,
-        "memory          %s: parameters %s, gradients %s, optimizer %s, activations %s, other %s",
-        dapt_bytes_text(total, &all), dapt_bytes_text(bytes[DAPT_BUFFER_PARAM], &parameters),
+        "memory          %s: parameters %s, gradients %s, optimizer %s%s, activations %s, other %s",
+        dapt_bytes_text(total - host, &all), dapt_bytes_text(bytes[DAPT_BUFFER_PARAM], &parameters),
         dapt_bytes_text(bytes[DAPT_BUFFER_GRAD], &gradients), dapt_bytes_text(state, &optimizer),
+        host ? " in the host's memory, beside these" : "",
         dapt_bytes_text(bytes[DAPT_BUFFER_WORK], &work), dapt_bytes_text(other, &rest));
 }
 
 static enum dapt_status open_device(struct dapt_setup *setup,
                                     const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
-    struct dapt_device_wish wish = {.backend = config->backend.name,
-                                    .device = config->backend.device,
-                                    .threads = config->backend.threads};
+    struct dapt_device_wish wish = {
+        .backend = config->backend.name,
+        .device = config->backend.device,
+        .threads = config->backend.threads,
+        .host_moments = config->backend.optimizer_memory == DAPT_OPTIMIZER_ON_HOST};
     enum dapt_status status = dapt_select_device(setup->modules, &wish, &setup->device);
     if (status) return status;
     const struct dapt_device_info *info = dapt_device_info(setup->device);
@@ -430,6 +434,10 @@ static enum dapt_status open_device(struct dapt_setup *setup,
     if (info->threads) snprintf(threads, sizeof threads, ", %" PRIu32 " threads", info->threads);
     dapt_report_note(reporter, "device          %s: %s%s", dapt_device_backend(setup->device)->name,
                      info->name, threads);
+    if (wish.host_moments && info->host_memory)
+        dapt_report_note(reporter,
+                         "optimizer       backend.optimizer_memory \"host\" changes nothing: this "
+                         "device computes in the host's memory");
     return DAPT_OK;
 }
 

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/threads.h"
 #include "checkpoint/checkpoint.h"
+#include "train/fit.h"
 #include "train/fingerprint.h"
 
 #define RETRY_SECONDS 60.0  // until a checkpoint that failed is tried again
@@ -289,7 +290,7 @@ static enum dapt_status train(struct dapt_trainer *t) {
 
 static void tell_start(struct dapt_trainer *t) {
     const struct dapt_device_info *info = dapt_device_info(t->setup.device);
-    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT];
+    uint64_t host;
     dapt_trainer_tell(
         t, t->step ? DAPT_EVENT_RESUME : DAPT_EVENT_START,
         &(struct dapt_event){
@@ -302,7 +303,7 @@ static void tell_start(struct dapt_trainer *t) {
             .objective = dapt_objective_name(dapt_objective_kind(t->setup.objective)),
             .parameters = t->setup.model->weight_count,
             .trained_parameters = dapt_model_trained(t->setup.model),
-            .memory = dapt_engine_memory(t->setup.engine, bytes),
+            .memory = dapt_fit_memory(&t->setup, &host),
             .tokens_per_step = (uint64_t)t->config->train.batch * t->config->data.sequence,
             .config = t->fingerprint_hash,
             .data = t->data_hash,

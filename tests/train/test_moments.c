@@ -69,9 +69,23 @@ static void test_refused(void **state) {
     expect(&o, 1, "train.optimizer.moments is \"float32\" now but was \"8-bit\"");
 }
 
+// The cpu's memory is the host's.
+static void test_host(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "host", NULL);
+    run_dapt(s, &o, "train", s->config, "--set", "backend.optimizer_memory=host", NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "backend.optimizer_memory \"host\" changes nothing"));
+    assert_null(strstr(o.out, "beside these"));
+    assert_true(
+        same_file(dapt_path_join(&s->arena, latest_checkpoint(s, "plain"), "state.safetensors"),
+                  dapt_path_join(&s->arena, latest_checkpoint(s, "host"), "state.safetensors")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_resume),
                                        cmocka_unit_test(test_resume_parts),
-                                       cmocka_unit_test(test_refused)};
+                                       cmocka_unit_test(test_host), cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -84,6 +84,7 @@ static void test_defaults(void **state) {
     assert_true(config->train.optimizer.eps == 1e-8);
     assert_int_equal(config->train.optimizer.decay, DAPT_DECAY_MATRICES);
     assert_int_equal(config->train.optimizer.moments, DAPT_MOMENTS_FLOAT32);
+    assert_int_equal(config->backend.optimizer_memory, DAPT_OPTIMIZER_ON_DEVICE);
     assert_string_equal(config->train.schedule.plugin, "cosine");
     assert_int_equal(config->train.evaluate_every, 100);
     assert_int_equal(config->train.checkpoint_every, 500);
@@ -133,7 +134,8 @@ static const char whole[] =
     "true, "
     "\"embeddings\": 0.5}},\n"
     " \"checkpoint\": {\"dtype\": \"bfloat16\"},\n"
-    " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"precision\": \"auto\", \"threads\": 2},\n"
+    " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"precision\": \"auto\", \"threads\": 2, "
+    "\"optimizer_memory\": \"host\"},\n"
     " \"plugins\": [\"p\", \"/q\"], \"run\": \"runs/x\"}\n";
 
 static void test_every_key(void **state) {
@@ -180,6 +182,7 @@ static void test_every_key(void **state) {
     assert_true(config->train.clip == 0.5 && config->train.optimizer.beta2 == 0.99);
     assert_int_equal(config->train.optimizer.decay, DAPT_DECAY_ALL);
     assert_int_equal(config->train.optimizer.moments, DAPT_MOMENTS_8BIT);
+    assert_int_equal(config->backend.optimizer_memory, DAPT_OPTIMIZER_ON_HOST);
     assert_string_equal(config->train.schedule.plugin, "wsd");
     assert_non_null(dapt_json_member(config->train.schedule.options, "peak"));
     assert_int_equal(config->train.evaluate_every, 0);

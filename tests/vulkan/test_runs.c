@@ -84,6 +84,55 @@ static void test_there_and_back(void **state) {
     expect_losses(s, "back", 16, losses);
 }
 
+static double planned(struct scratch *s, const char *place, const char *key) {
+    struct outcome o;
+    write_config(s, "planned",
+                 dapt_arena_format(&s->arena,
+                                   "{\"backend\": {\"name\": \"vulkan\", \"optimizer_memory\": "
+                                   "\"%s\"}}",
+                                   place));
+    run_dapt(s, &o, "plan", s->config, "--json", NULL);
+    expect(&o, 0, NULL);
+    cJSON *plan = cJSON_Parse(o.out);
+    double value = cJSON_GetNumberValue(cJSON_GetObjectItem(plan, key));
+    cJSON_Delete(plan);
+    return value;
+}
+
+// Moments in the host's memory: the same bits, less memory of a device that has its own, and a run may go
+// from one to the other.
+static void test_host_moments(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    static const char host[] =
+        "{\"backend\": {\"name\": \"vulkan\", \"optimizer_memory\": \"host\"}, \"train\": "
+        "{\"keep\": 100}}";
+    assert_int_equal(setenv("DAPT_VK_LIMITS", "visible=0", 1), 0);
+    run(s, "device", VULKAN, false);
+    write_config(s, "host", host);
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, " in the host's memory, beside these"));
+    take_over(s, "device", "moved", "step-000012");
+    run(s, "moved", host, true);
+    static const char *const runs[] = {"host", "moved"};
+    static const char *const files[] = {"model.safetensors", "state.safetensors"};
+    for (int r = 0; r < 2; r++)
+        for (int f = 0; f < 2; f++)
+            assert_true(
+                same_file(dapt_path_join(&s->arena, latest_checkpoint(s, "device"), files[f]),
+                          dapt_path_join(&s->arena, latest_checkpoint(s, runs[r]), files[f])));
+    double moved = planned(s, "host", "host_memory");
+    assert_true(moved > 0 && planned(s, "device", "host_memory") == 0);
+    assert_true(planned(s, "device", "memory") - planned(s, "host", "memory") == moved);
+    assert_int_equal(unsetenv("DAPT_VK_LIMITS"), 0);
+    // Where there is one memory for both it is accepted, and changes nothing.
+    write_config(s, "planned", host);
+    run_dapt(s, &o, "plan", s->config, NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "\"host\" changes nothing: this device computes in the host's"));
+}
+
 // A device that hangs, and one with too little memory: an exit code of their own, one line, and the
 // run goes on when that is over.
 static void test_failures(void **state) {
@@ -105,9 +154,8 @@ static void test_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_certificate),
-        cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_certificate),    cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_host_moments),
         cmocka_unit_test(test_failures),
     };
     return cmocka_run_group_tests_name("runs", tests, scratch_setup, scratch_teardown);

@@ -102,6 +102,7 @@ static enum dapt_status print_plan(const struct dapt_plan *plan) {
         {"checkpoints", (double)plan->checkpoints},
         {"checkpoints_kept", (double)plan->checkpoints_kept},
         {"memory", (double)plan->memory},
+        {"host_memory", (double)plan->host_memory},
         {"checkpoint_bytes", (double)plan->checkpoint_bytes},
         {"disk_bytes", (double)plan->disk_bytes},
         {"free_bytes", (double)plan->free_bytes},

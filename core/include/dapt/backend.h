@@ -337,6 +337,7 @@ struct dapt_device_info {
     enum dapt_device_kind kind;
     uint64_t memory;      // bytes; 0: unknown
     uint64_t free;        // bytes of it that could be had when this was asked; 0: unknown
+    bool host_memory;     // which is the host's own
     uint64_t max_buffer;  // bytes of one buffer
     // bytes of one allocation, of which buffers are made; 0: no limit of its own
     uint64_t max_allocation;
@@ -352,9 +353,11 @@ struct dapt_device_info {
     char products[128];
 };
 
-// cpu: 0 means one for each processor this process may use
 struct dapt_device_options {
-    uint32_t threads;
+    uint32_t threads;  // cpu: 0 means one for each processor this process may use
+    // The buffers of moments lie in the host's memory, where the device's is another; the device reads
+    // and writes them there.
+    bool host_moments;
 };
 
 struct dapt_device;

@@ -157,6 +157,7 @@ struct dapt_plan {
     double prepare_seconds, step_seconds, train_seconds, evaluate_seconds;
     uint64_t memory, checkpoint_bytes, disk_bytes;  // disk: at most, with the one being written
     uint64_t free_bytes;                            // where the run goes; 0: not known
+    uint64_t host_memory;  // bytes of the host's memory, beside `memory` of the device
 };
 
 struct dapt_train_options {
