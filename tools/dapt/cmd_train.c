@@ -62,7 +62,7 @@ static void on_signal(int number) {
     errno = before;
 }
 
-static void catch_signals(void) {
+void tool_catch_signals(void) {
     struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
@@ -145,7 +145,7 @@ static enum tool_exit run_train(void *arguments) {
     const struct train_arguments *a = arguments;
     if (a->help_config) return print_config_help();
     if (a->schema) return tool_finish(dapt_config_describe_schema(tool_emit, NULL));
-    catch_signals();
+    tool_catch_signals();
     return train(a, false);
 }
 

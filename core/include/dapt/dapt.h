@@ -367,6 +367,45 @@ struct dapt_merge_options {
 // Writes the base with the adapters merged into its matrices, as a plain model.
 DAPT_EXPORT enum dapt_status dapt_merge(const struct dapt_merge_options *options);
 
+// What the sets of a role or name may lose, in bits/byte.
+struct dapt_limit {
+    const char *name;
+    double bits;
+};
+// One point of a sweep. Valid during the call.
+struct dapt_blend_point {
+    double alpha;
+    const struct dapt_evaluation *evaluations;  // before: the base
+    size_t count, deciding;                     // which of them is the domain
+    bool budgeted, inside;  // there are budgets; all of them hold
+};
+struct dapt_blended {
+    bool chosen, budgeted;  // a point was chosen; by the domain inside budgets, else by the sum
+    double alpha, worth;    // of the point that was chosen; its change, the less the better
+};
+struct dapt_blend_options {
+    // model: the base. The sets are its data, or those of `config`; with neither those of the run that
+    // `adapted` belongs to.
+    struct dapt_evaluate_options evaluate;
+    const char *adapted;   // a model, a checkpoint or a run; adapters stand for the base with them
+    const char *config;    // whose data.eval and train.budget are taken; NULL: see above
+    const double *alphas;  // [alpha_count], -1 to 2
+    size_t alpha_count;    // 0: from 0 to 1 in tenths
+    const struct dapt_limit *budget;  // [budget_count]; 0: the configuration's
+    size_t budget_count;
+    const char *folder;  // that gets the chosen point; NULL: none is written
+    const char *dtype;   // of it; NULL: the adapted model's, float32 where the base has another
+    void (*point)(void *user, const struct dapt_blend_point *point);
+    void *user;
+};
+// Measures weights base + alpha (adapted - base) on each set, against the base. Chosen is the point with
+// the best domain score inside the budgets; without budgets that with the least sum of the changes of the
+// domain and of general sets (their mean), in bits/byte. The domain is the set that train.best names,
+// else the first whose role is "domain", else the first.
+DAPT_EXPORT enum dapt_status dapt_blend(struct dapt_context *context,
+                                        const struct dapt_blend_options *options,
+                                        struct dapt_blended *result);
+
 // ------------------------------------------------------------------------------------------- GGUF
 
 // What was written. `dtype`: of the matrices, "float32", "Q8_0".
