@@ -24,6 +24,7 @@
 #include "infer/session.h"
 #include "model/exchange.h"
 #include "report/report.h"
+#include "train/pilot.h"
 #include "train/trainer.h"
 #include "infer/verify.h"
 
@@ -227,6 +228,10 @@ enum dapt_status dapt_config_describe_schema(dapt_emit_text emit, void *user) {
 enum dapt_status dapt_train(const struct dapt_train_options *options) {
     if (!options->config) return dapt_fail(DAPT_ERROR_INVALID, "no configuration was named");
     return dapt_trainer_run(options);
+}
+
+enum dapt_status dapt_pilot(const struct dapt_pilot_options *options) {
+    return dapt_pilot_start(options);
 }
 
 enum dapt_status dapt_report_write(const struct dapt_report_options *options) {

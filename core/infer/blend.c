@@ -100,13 +100,12 @@ static void name_sets(struct sweep *s) {
     }
 }
 
-// As the best checkpoint of a run is chosen: by the set that train.best names, else the first whose role is
-// "domain", else the first.
+// As the best checkpoint of a run is chosen; without a configuration the set that is named "domain", else
+// the first.
 static void choose_deciding(struct sweep *s) {
-    const char *wanted = s->config ? s->config->train.best : NULL;
-    for (size_t i = s->count; i-- > 0;)
-        if (strcmp(wanted ? s->sets[i].name : s->sets[i].role, wanted ? wanted : "domain") == 0)
-            s->deciding = i;
+    if (s->config) s->deciding = dapt_config_deciding(s->config);
+    for (size_t i = s->count; !s->config && i-- > 0;)
+        if (strcmp(s->sets[i].name, "domain") == 0) s->deciding = i;
 }
 
 static enum dapt_status set_budget(struct sweep *s, const char *name, double bits) {
@@ -125,11 +124,12 @@ static enum dapt_status set_budget(struct sweep *s, const char *name, double bit
 static enum dapt_status set_budgets(struct sweep *s) {
     enum dapt_status status = DAPT_OK;
     size_t asked = s->options->budget_count;
-    for (size_t i = 0; i < s->count; i++) s->sets[i].budget = INFINITY;
+    for (size_t i = 0; i < s->count; i++)
+        s->sets[i].budget = s->config && !asked
+                                ? dapt_config_budget(s->config, &s->config->data.eval[i])
+                                : INFINITY;
     for (size_t b = 0; !status && b < asked; b++)
         status = set_budget(s, s->options->budget[b].name, s->options->budget[b].bits);
-    for (size_t b = 0; !status && !asked && s->config && b < s->config->train.budget_count; b++)
-        status = set_budget(s, s->config->train.budget[b].name, s->config->train.budget[b].bits);
     return status;
 }
 

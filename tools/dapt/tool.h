@@ -131,6 +131,10 @@ struct tool_sets {
 enum tool_exit tool_sets_parse(const char *command, const struct tool_list *list,
                                struct tool_sets *sets);
 void tool_sets_free(struct tool_sets *sets);
+// The settings of --set, then --backend and --device as such; `words` keeps the latter. NULL-terminated,
+// freed by the caller; NULL: no memory.
+const char **tool_all_sets(const struct tool_list *list, const char *backend, const char *device,
+                           char words[2][320]);
 // Ctrl-C, SIGTERM and SIGHUP ask what is running to stop with a checkpoint; a second one ends it.
 void tool_catch_signals(void);
 // Of the model that the first plain argument names.

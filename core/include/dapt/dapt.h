@@ -169,6 +169,31 @@ struct dapt_train_options {
 // failed; the newest checkpoint is whole, and the text says how to go on from it.
 DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options);
 
+// ------------------------------------------------------------------------------------------ pilots
+
+struct dapt_pilot_options {
+    const char *config;       // of the full run
+    const char *const *sets;  // as in dapt_train_options
+    // What all pilots together may take: at most one is not 0; all 0: 1800 seconds. Seconds become
+    // steps once, by a measurement that is recorded: a later part of the pilots keeps it.
+    double seconds;
+    uint64_t steps, tokens;
+    const double *shares, *rates;  // that are tried; NULL: 0.02, 0.08, 0.2, 0.5; a third, once, three
+    size_t share_count, rate_count;  // times the configured peak
+    double reach;     // how many times the longest pilot the full run may be; 0: 32
+    const char *out;  // the full run's configuration, a file that is not there yet; NULL: none
+    bool keep;        // keep the pilots' checkpoints
+    void (*tell)(void *user, const char *line);  // NULL: nobody; valid during the call
+    dapt_emit_text emit;                         // gets pilot.json at the end; NULL: nobody
+    void *user;                                  // of both
+};
+// Makes short runs, below RUN-pilot, over the share of replay, the learning rate and the number of tokens;
+// fits the losses of domain and general sets by them (D-CPT law, Que et al. 2024); recommends share, rate and
+// tokens for the full run with 95 % intervals, or says why that cannot be told from them. Called again after
+// a stop or a kill it goes on, and ends the same. DAPT_ERROR_CANCELLED after dapt_interrupt().
+// DAPT_ERROR_INVALID also where `out` was asked for and nothing can be recommended.
+DAPT_EXPORT enum dapt_status dapt_pilot(const struct dapt_pilot_options *options);
+
 // ----------------------------------------------------------------------------------------- report
 
 struct dapt_report_options {
