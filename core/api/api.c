@@ -24,6 +24,7 @@
 #include "infer/session.h"
 #include "model/exchange.h"
 #include "report/report.h"
+#include "report/sweep.h"
 #include "train/pilot.h"
 #include "train/trainer.h"
 #include "infer/verify.h"
@@ -302,10 +303,32 @@ enum dapt_status dapt_merge(const struct dapt_merge_options *options) {
     return dapt_merge_folder(options);
 }
 
+struct sweep_listener {
+    const struct dapt_blend_options *options;
+    struct dapt_sweep sweep;
+};
+
+static void add_point(void *user, const struct dapt_blend_point *point) {
+    struct sweep_listener *listener = user;
+    dapt_sweep_add(&listener->sweep, point);
+    if (listener->options->point) listener->options->point(listener->options->user, point);
+}
+
 enum dapt_status dapt_blend(struct dapt_context *context, const struct dapt_blend_options *options,
                             struct dapt_blended *result) {
+    struct sweep_listener listener = {.options = options};
+    struct dapt_blend_options heard = *options;
     if (!options->adapted) return dapt_fail(DAPT_ERROR_INVALID, "no adapted model was named");
-    return dapt_blend_models(context->modules, options, result);
+    if (options->page) {
+        heard.point = add_point;
+        heard.user = &listener;
+    }
+    enum dapt_status status = dapt_blend_models(context->modules, &heard, result);
+    if (!status && options->page)
+        status = dapt_sweep_write(&listener.sweep, options->evaluate.model.model, options->adapted,
+                                  result, options->page);
+    dapt_sweep_free(&listener.sweep);
+    return status;
 }
 
 // ------------------------------------------------------------------------------------- evaluation

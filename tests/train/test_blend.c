@@ -198,6 +198,28 @@ static void test_choice(void **state) {
     cJSON_Delete(root);
 }
 
+// Curves and a table in one file, in which nothing runs; names of folders are text.
+static void test_page(void **state) {
+    struct scratch *s = *state;
+    struct dapt_string text = {0};
+    char *page = in_scratch(s, "page.html");
+    assert_ok(dapt_rename(in_scratch(s, "run"), in_scratch(s, "a<b")));
+    cJSON_Delete(blend(s, "base", "a<b", "--page", page, NULL));
+    assert_ok(dapt_rename(in_scratch(s, "a<b"), in_scratch(s, "run")));
+    assert_ok(dapt_file_read(page, 1 << 20, &text));
+    size_t rows = 0, figures = 0;
+    for (const char *at = text.data; (at = strstr(at, "<th scope=\"row\">")); at++) rows++;
+    for (const char *at = text.data; (at = strstr(at, "class=\"canvas\"")); at++) figures++;
+    assert_int_equal(rows, 11 * 2);
+    assert_int_equal(figures, 1);
+    assert_non_null(strstr(text.data, "a&lt;b"));
+    assert_non_null(strstr(text.data, " at alpha 1"));
+    assert_non_null(strstr(text.data, "(chosen)"));
+    assert_null(strstr(text.data, "<script"));
+    assert_null(strstr(text.data, " at step "));
+    dapt_string_free(&text);
+}
+
 static void refuse(struct scratch *s, const char *base, const char *adapted, const char *option,
                    const char *value, int code, const char *part) {
     struct outcome o;
@@ -269,10 +291,10 @@ static void test_tokenizers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ends),       cmocka_unit_test(test_between),
-        cmocka_unit_test(test_adapters),   cmocka_unit_test(test_rounded),
-        cmocka_unit_test(test_choice),     cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_tokenizers),
+        cmocka_unit_test(test_ends),     cmocka_unit_test(test_between),
+        cmocka_unit_test(test_adapters), cmocka_unit_test(test_rounded),
+        cmocka_unit_test(test_choice),   cmocka_unit_test(test_page),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_tokenizers),
     };
     return cmocka_run_group_tests_name("blend", tests, setup, scratch_teardown);
 }

@@ -12,7 +12,7 @@
 struct blend_arguments {
     struct tool_model_arguments common;
     struct tool_list data, alphas, budgets;
-    const char *config, *out, *dtype, *source, *packing, *cache;
+    const char *config, *out, *page, *dtype, *source, *packing, *cache;
     uint64_t sequence, batch, max_tokens;
     bool no_special, json;
 };
@@ -221,6 +221,7 @@ static enum dapt_status sweep(const struct blend_arguments *a, const struct aske
                                                .budget = asked->budget,
                                                .budget_count = asked->budget_count,
                                                .folder = a->out,
+                                               .page = a->page,
                                                .dtype = a->dtype,
                                                .point = tell_point,
                                                .user = &output};
@@ -267,6 +268,7 @@ static const struct tool_option blend_options[] = {
          "several times",
          budgets),
     TEXT("--out", "FOLDER", "writes the chosen point as a Hugging Face folder, which is made", out),
+    TEXT("--page", "FILE", "writes the curves and the table as one HTML page", page),
     TEXT("--dtype", "NAME",
          "of that folder: float32, bfloat16 or float16; default: as ADAPTED has it, float32 where "
          "BASE has another one",

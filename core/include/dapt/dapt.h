@@ -178,9 +178,10 @@ struct dapt_pilot_options {
     // steps once, by a measurement that is recorded: a later part of the pilots keeps it.
     double seconds;
     uint64_t steps, tokens;
-    const double *shares, *rates;  // that are tried; NULL: 0.02, 0.08, 0.2, 0.5; a third, once, three
+    const double *shares,
+        *rates;  // that are tried; NULL: 0.02, 0.08, 0.2, 0.5; a third, once, three
     size_t share_count, rate_count;  // times the configured peak
-    double reach;     // how many times the longest pilot the full run may be; 0: 32
+    double reach;                    // how many times the longest pilot the full run may be; 0: 32
     const char *out;  // the full run's configuration, a file that is not there yet; NULL: none
     bool keep;        // keep the pilots' checkpoints
     void (*tell)(void *user, const char *line);  // NULL: nobody; valid during the call
@@ -402,7 +403,7 @@ struct dapt_blend_point {
     double alpha;
     const struct dapt_evaluation *evaluations;  // before: the base
     size_t count, deciding;                     // which of them is the domain
-    bool budgeted, inside;  // there are budgets; all of them hold
+    bool budgeted, inside;                      // there are budgets; all of them hold
 };
 struct dapt_blended {
     bool chosen, budgeted;  // a point was chosen; by the domain inside budgets, else by the sum
@@ -420,6 +421,7 @@ struct dapt_blend_options {
     size_t budget_count;
     const char *folder;  // that gets the chosen point; NULL: none is written
     const char *dtype;   // of it; NULL: the adapted model's, float32 where the base has another
+    const char *page;    // gets the points as curves and a table, one HTML file; NULL: none
     void (*point)(void *user, const struct dapt_blend_point *point);
     void *user;
 };
