@@ -231,6 +231,9 @@ enum dapt_status dapt_pilot_start(const struct dapt_pilot_options *options) {
     if (!status) status = dapt_pilot_list(&p, true);
     if (!status) status = dapt_pilot_make(&p);
     if (!status) status = conclude(&p);
+    if (status == DAPT_ERROR_CANCELLED)
+        dapt_fail(status, "stopped with pilots made: %zu; the same command goes on from there",
+                  dapt_pilot_made(&p));
     dapt_pilot_free_runs(&p);
     dapt_string_free(&p.reason);
     dapt_config_free(&p.config);

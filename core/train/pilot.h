@@ -95,6 +95,7 @@ enum dapt_status dapt_pilot_list(struct dapt_pilot *pilot, bool second);
 
 // pilot_runs.c: makes those of the runs listed that are not done, and reads what all came to.
 enum dapt_status dapt_pilot_make(struct dapt_pilot *pilot);
+size_t dapt_pilot_made(const struct dapt_pilot *pilot);  // how many are
 void dapt_pilot_free_runs(struct dapt_pilot *pilot);
 // The arguments of a run as --set has them, NULL-terminated, in the arena; NULL: no memory.
 const char **dapt_pilot_sets(struct dapt_pilot *pilot, const struct dapt_pilot_run *run, bool full);
@@ -107,7 +108,7 @@ bool dapt_pilot_counts(const struct dapt_pilot *pilot, const struct dapt_pilot_r
 // What decides, the less the better: the domain's change, infinite outside the budgets; without budgets its
 // change and the mean of the general sets' together. changes [set_count].
 double dapt_pilot_value(const struct dapt_pilot *pilot, const double *changes);
-// The run that is the best by that.
+// The run that is the best by that; NULL: none is inside the budgets.
 const struct dapt_pilot_run *dapt_pilot_best(const struct dapt_pilot *pilot);
 
 // pilot_tell.c

@@ -47,8 +47,13 @@ static double value_of_run(const struct dapt_pilot *p, const struct dapt_pilot_r
 
 const struct dapt_pilot_run *dapt_pilot_best(const struct dapt_pilot *p) {
     const struct dapt_pilot_run *best = NULL;
-    for (size_t r = 0; r < p->run_count; r++)
-        if (!best || value_of_run(p, &p->runs[r]) < value_of_run(p, best)) best = &p->runs[r];
+    double least = INFINITY;
+    for (size_t r = 0; r < p->run_count; r++) {
+        double value = value_of_run(p, &p->runs[r]);
+        if (!(value < least)) continue;
+        least = value;
+        best = &p->runs[r];
+    }
     return best;
 }
 

@@ -176,9 +176,6 @@ static enum dapt_status train(struct dapt_pilot *p, size_t r) {
                                      .callback = listen,
                                      .user = &listener});
     dapt_log_status(NULL);
-    if (status == DAPT_ERROR_CANCELLED)
-        return dapt_fail(status, "stopped in pilot %zu; the same command goes on from there",
-                         r + 1);
     return status ? dapt_fail_in(status, "pilot %s", p->runs[r].name) : DAPT_OK;
 }
 
@@ -201,10 +198,13 @@ enum dapt_status dapt_pilot_make(struct dapt_pilot *p) {
     for (size_t r = 0; !status && r < p->run_count; r++) {
         if (p->runs[r].figures) continue;
         status = make(p, r);
-        if (!status && dapt_cancelled())
-            status = dapt_fail(DAPT_ERROR_CANCELLED,
-                               "stopped after pilot %zu; the same command goes on from there",
-                               r + 1);
+        if (!status && dapt_cancelled()) status = dapt_fail(DAPT_ERROR_CANCELLED, "stopped");
     }
     return status;
+}
+
+size_t dapt_pilot_made(const struct dapt_pilot *p) {
+    size_t made = 0;
+    for (size_t r = 0; r < p->run_count; r++) made += p->runs[r].figures != NULL;
+    return made;
 }

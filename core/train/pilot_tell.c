@@ -93,17 +93,30 @@ static void tell_table(const struct dapt_pilot *p) {
     }
 }
 
+// "2.03 (s + 0.3)^0.253", or what takes its place in a turning law.
+static void add_learnt(const struct dapt_pilot_set *s, char *text, size_t size) {
+    const struct dapt_law *l = &s->law;
+    if (s->form == DAPT_LAW_PLAIN)
+        snprintf(text, size, "%.3g (s + %g)^%.3g", l->b, l->epsilon, l->eta);
+    else
+        snprintf(text, size, "(%.3g %c %.3g (s + %g)^%.3g)", l->a, l->b < 0 ? '-' : '+', fabs(l->b),
+                 l->epsilon, l->eta);
+}
+
 static void tell_fits(const struct dapt_pilot *p) {
     dapt_pilot_tell(p, "%s", "");
     for (size_t i = 0; i < p->set_count; i++) {
         const struct dapt_pilot_set *s = &p->sets[i];
         const struct dapt_law *l = &s->law;
+        char learnt[128];
         if (!isfinite(l->e)) continue;
-        dapt_pilot_tell(p,
-                        "law of %-8s  %.4g + (%.3g + %.3g (s + %g)^%.3g) / t^%.3g + %.3g / (s + "
-                        "%g)^%.3g nats/token; s: share of %s, t: tokens / %" PRIu64,
-                        s->name, l->e, l->a, l->b, l->epsilon, l->eta, l->beta, l->c, l->epsilon,
-                        l->gamma, i ? "replay" : "the domain", p->unit * p->tokens_per_step);
+        add_learnt(s, learnt, sizeof learnt);
+        dapt_pilot_tell(
+            p,
+            "law of %-8s  %.4g + %s / t^%.3g + %.3g / (s + %g)^%.3g nats/token; s: share "
+            "of %s, t: tokens / %" PRIu64,
+            s->name, l->e, learnt, l->beta, l->c, l->epsilon, l->gamma, i ? "replay" : "the domain",
+            p->unit * p->tokens_per_step);
         dapt_pilot_tell(p,
                         "                fitted within %.2g %%; each pilot by a fit to the others: "
                         "off by %.4f nats/token, of %.4f that all differ by",
@@ -114,9 +127,20 @@ static void tell_fits(const struct dapt_pilot *p) {
 static void tell_best(const struct dapt_pilot *p) {
     const struct dapt_pilot_run *best = dapt_pilot_best(p);
     char figures[512];
+    if (!best) {
+        dapt_pilot_tell(p, "best pilot      none is inside the budget");
+        return;
+    }
     add_figures(p, best, figures, sizeof figures);
     dapt_pilot_tell(p, "best pilot      share %g, rate %g, %" PRIu64 " steps:%s", best->share,
                     best->rate, best->steps, figures);
+}
+
+// Where the best of what was tried is the last of it, a better one may lie beyond.
+static const char *edge_of(double value, const double *tried, size_t count) {
+    if (count < 2 || (value > tried[0] && value < tried[count - 1])) return "";
+    return value > tried[0] ? "; the greatest tried: try greater ones too"
+                            : "; the least tried: try lesser ones too";
 }
 
 static void tell_rate(const struct dapt_pilot *p) {
@@ -126,18 +150,16 @@ static void tell_rate(const struct dapt_pilot *p) {
         low = fmin(low, p->rates[r]);
         high = fmax(high, p->rates[r]);
     }
-    bool edge = p->rate_count > 1 && (p->rate == 0 || p->rate + 1 == p->rate_count);
     dapt_pilot_tell(p, "rate            %g (95 %% interval %g to %g, of those tried)%s",
                     p->rates[p->rate], low, high,
-                    !edge          ? ""
-                    : p->rate == 0 ? "; it is the least tried: try lower ones too (--rates)"
-                                   : "; it is the greatest tried: try higher ones too (--rates)");
+                    edge_of(p->rates[p->rate], p->rates, p->rate_count));
 }
 
 static void tell_recommended(const struct dapt_pilot *p) {
     struct dapt_small_text a, b, c, d;
-    dapt_pilot_tell(p, "share           %.3g (95 %% interval %.3g to %.3g)", p->share.value,
-                    p->share.low, p->share.high);
+    dapt_pilot_tell(p, "share           %.3g (95 %% interval %.3g to %.3g)%s", p->share.value,
+                    p->share.low, p->share.high,
+                    edge_of(p->share.value, p->shares, p->share_count));
     tell_rate(p);
     dapt_pilot_tell(p, "tokens          %s (95 %% interval %s to %s), %s%s",
                     dapt_count_text(p->steps * p->tokens_per_step, &a),
