@@ -14,6 +14,8 @@
 #include "device/certificate.h"
 #include "device/select.h"
 #include "device/bench.h"
+#include "infer/blend.h"
+#include "infer/cutting.h"
 #include "infer/evaluate.h"
 #include "infer/generate.h"
 #include "infer/merge.h"
@@ -22,6 +24,8 @@
 #include "infer/session.h"
 #include "model/exchange.h"
 #include "report/report.h"
+#include "report/sweep.h"
+#include "train/pilot.h"
 #include "train/trainer.h"
 #include "infer/verify.h"
 
@@ -231,6 +235,10 @@ enum dapt_status dapt_train(const struct dapt_train_options *options) {
     return dapt_trainer_run(options);
 }
 
+enum dapt_status dapt_pilot(const struct dapt_pilot_options *options) {
+    return dapt_pilot_start(options);
+}
+
 enum dapt_status dapt_report_write(const struct dapt_report_options *options) {
     if (!options->runs || !options->runs[0])
         return dapt_fail(DAPT_ERROR_INVALID, "no run was named");
@@ -299,67 +307,45 @@ enum dapt_status dapt_merge(const struct dapt_merge_options *options) {
     return dapt_merge_folder(options);
 }
 
-// ------------------------------------------------------------------------------------- evaluation
-
-// How to cut the documents: as asked; else as the checkpoint was trained; else as a configuration
-// would by default.
-struct cutting {
-    uint32_t sequence, batch;
-    enum dapt_packing packing;
-    bool special;
+struct sweep_listener {
+    const struct dapt_blend_options *options;
+    struct dapt_sweep sweep;
 };
 
-static enum dapt_status choose_cutting(const struct dapt_evaluate_options *options,
-                                       const struct dapt_session *session,
-                                       struct cutting *cutting) {
-    const cJSON *course = cJSON_GetObjectItemCaseSensitive(session->record, "course");
-    const cJSON *data = cJSON_GetObjectItemCaseSensitive(course, "data");
-    const cJSON *sequence = cJSON_GetObjectItemCaseSensitive(data, "sequence");
-    const cJSON *packing = cJSON_GetObjectItemCaseSensitive(data, "packing");
-    const char *wanted = options->packing ? options->packing : cJSON_GetStringValue(packing);
-    unsigned choice = DAPT_PACK_DOCUMENTS;
-    enum dapt_status status = wanted ? dapt_config_choose("data.packing", wanted, &choice)
-                                     : DAPT_OK;
-    if (status) return status;
-    *cutting = (struct cutting){.sequence = options->sequence,
-                                .batch = options->batch ? options->batch : 8,
-                                .packing = (enum dapt_packing)choice};
-    bool recorded = cJSON_IsNumber(sequence) && sequence->valuedouble >= 1 &&
-                    sequence->valuedouble <= (double)INT32_MAX;
-    if (!cutting->sequence && recorded) cutting->sequence = (uint32_t)sequence->valuedouble;
-    if (!cutting->sequence) cutting->sequence = dapt_session_length(session->model, 1024);
-    cutting->special = !options->no_special &&
-                       !cJSON_IsFalse(cJSON_GetObjectItemCaseSensitive(data, "special"));
-    if (cutting->sequence < 2 ||
-        cutting->sequence > dapt_session_length(session->model, INT32_MAX)) {
-        return dapt_fail(DAPT_ERROR_INVALID,
-                         "sequences of %u tokens: expected 2 to %u, the positions of the model",
-                         cutting->sequence, dapt_session_length(session->model, INT32_MAX));
-    }
-    return DAPT_OK;
+static void add_point(void *user, const struct dapt_blend_point *point) {
+    struct sweep_listener *listener = user;
+    dapt_sweep_add(&listener->sweep, point);
+    if (listener->options->point) listener->options->point(listener->options->user, point);
 }
+
+enum dapt_status dapt_blend(struct dapt_context *context, const struct dapt_blend_options *options,
+                            struct dapt_blended *result) {
+    struct sweep_listener listener = {.options = options};
+    struct dapt_blend_options heard = *options;
+    if (!options->adapted) return dapt_fail(DAPT_ERROR_INVALID, "no adapted model was named");
+    if (options->page) {
+        heard.point = add_point;
+        heard.user = &listener;
+    }
+    enum dapt_status status = dapt_blend_models(context->modules, &heard, result);
+    if (!status && options->page)
+        status = dapt_sweep_write(&listener.sweep, options->evaluate.model.model, options->adapted,
+                                  result, options->page);
+    dapt_sweep_free(&listener.sweep);
+    return status;
+}
+
+// ------------------------------------------------------------------------------------- evaluation
 
 static enum dapt_status evaluate_set(const struct dapt_session *session,
                                      const struct dapt_evaluate_options *options,
-                                     const struct cutting *cutting,
+                                     const struct dapt_cutting *cutting,
                                      const struct dapt_objective *objective,
                                      const struct dapt_named_data *data, struct dapt_batch *batch,
                                      struct dapt_evaluation *result) {
-    struct dapt_data_entry entry = {.path = data->path, .source = options->source, .weight = 1};
-    struct dapt_data_list list = {.entries = &entry, .count = 1};
-    struct dapt_corpus_options corpus_options = {.modules = session->modules,
-                                                 .tokenizer = session->tokenizer,
-                                                 .sequence = cutting->sequence,
-                                                 .packing = cutting->packing,
-                                                 .special = cutting->special,
-                                                 .cache = options->cache,
-                                                 .max_tokens = options->max_tokens,
-                                                 .vocab = session->model->vocab,
-                                                 .threads = options->model.threads,
-                                                 .name = data->name,
-                                                 .objective = objective};
     struct dapt_corpus *corpus = NULL;
-    enum dapt_status status = dapt_corpus_open(&list, &corpus_options, &corpus);
+    enum dapt_status status = dapt_cutting_open(cutting, session, options, objective, data, NULL,
+                                                &corpus);
     if (!status)
         status = dapt_evaluate_corpus(session->engine, corpus, batch, data->name, result, NULL);
     dapt_corpus_close(&corpus);
@@ -372,10 +358,10 @@ enum dapt_status dapt_evaluate(struct dapt_context *context,
     struct dapt_session session;
     struct dapt_batch *batch = NULL;
     struct dapt_objective *objective = NULL;
-    struct cutting cutting;
+    struct dapt_cutting cutting;
     enum dapt_status status = dapt_session_open(context->modules, &options->model, &session);
     if (!status) status = dapt_session_model(&session);
-    if (!status) status = choose_cutting(options, &session, &cutting);
+    if (!status) status = dapt_cutting_choose(options, &session, &cutting);
     if (!status) status = dapt_session_objective(&session, &objective);
     if (!status) status = dapt_batch_create(cutting.batch, cutting.sequence, &batch);
     if (!status) {

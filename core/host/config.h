@@ -139,6 +139,10 @@ enum dapt_status dapt_config_read(const char *path, const char *const *sets,
 void dapt_config_free(struct dapt_config **config);
 // Which of the choices of `key` the text is, as a member of the key's enum.
 enum dapt_status dapt_config_choose(const char *key, const char *text, unsigned *choice);
+// The evaluation set that decides which checkpoint is the best one: as train.best says; eval_count: none.
+size_t dapt_config_deciding(const struct dapt_config *config);
+// Bits/byte that the set may lose, by its name and its role; infinite: as many as it likes.
+double dapt_config_budget(const struct dapt_config *config, const struct dapt_eval_set *set);
 // The resolved configuration as JSON, every default written out (see `modules`; the options of a
 // source that was chosen by looking at the files stay as given): reading it again, wherever the
 // file then lies, gives the same run.

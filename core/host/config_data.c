@@ -1,4 +1,5 @@
 // Texts in a configuration: where documents come from, the sets that are scored, and what they may cost.
+#include <math.h>
 #include <string.h>
 
 #include "host/config_forms.h"
@@ -164,4 +165,25 @@ enum dapt_status dapt_form_write_budget(const struct dapt_config *config,
         if (!status) status = dapt_json_write_number(out, config->train.budget[i].bits);
     }
     return status ? status : dapt_string_add(out, "}", 1);
+}
+
+// --------------------------------------------------------------------------------- what sets are for
+
+size_t dapt_config_deciding(const struct dapt_config *config) {
+    const char *wanted = config->train.best;
+    for (size_t i = 0; i < config->data.eval_count; i++) {
+        const struct dapt_eval_set *set = &config->data.eval[i];
+        if (strcmp(wanted ? wanted : "domain", wanted ? set->name : set->role) == 0) return i;
+    }
+    return wanted ? config->data.eval_count : 0;
+}
+
+double dapt_config_budget(const struct dapt_config *config, const struct dapt_eval_set *set) {
+    double bits = INFINITY;
+    for (size_t b = 0; b < config->train.budget_count; b++) {
+        const struct dapt_budget *budget = &config->train.budget[b];
+        if (strcmp(budget->name, set->name) == 0 || strcmp(budget->name, set->role) == 0)
+            bits = fmin(bits, budget->bits);
+    }
+    return bits;
 }

@@ -7,7 +7,7 @@
 #include "host/config.h"
 #include "infer/session.h"
 
-static enum dapt_status choose_dtype(const char *name, enum dapt_save_dtype *dtype) {
+enum dapt_status dapt_merge_dtype(const char *name, enum dapt_save_dtype *dtype) {
     unsigned choice = DAPT_SAVE_MODEL;
     enum dapt_status status = name ? dapt_config_choose("checkpoint.dtype", name, &choice)
                                    : DAPT_OK;
@@ -15,18 +15,19 @@ static enum dapt_status choose_dtype(const char *name, enum dapt_save_dtype *dty
     return status;
 }
 
-// Under another name, and renamed: under its own it is whole or not there.
-static enum dapt_status write_model(struct dapt_arena *arena, const struct dapt_model *model,
-                                    const char *folder, float *flat) {
+enum dapt_status dapt_merge_write(const struct dapt_model *model, const char *folder,
+                                  dapt_weights_get get, void *context) {
+    struct dapt_arena arena = {0};
     const char *end = folder + strlen(folder);
     while (end > folder + 1 && end[-1] == '/') end--;
-    char *part = dapt_arena_format(arena, "%.*s.part", (int)(end - folder), folder);
+    char *part = dapt_arena_format(&arena, "%.*s.part", (int)(end - folder), folder);
     enum dapt_status status = part ? dapt_remove_tree(part) : DAPT_ERROR_MEMORY;
     if (!status) status = dapt_mkdirs(part);
-    if (!status) status = dapt_model_save(model, part, dapt_flat_get, flat);
+    if (!status) status = dapt_model_save(model, part, get, context);
     if (!status) status = dapt_sync_dir(part);
     if (!status) status = dapt_rename(part, folder);
     if (status) dapt_discard_tree(part);
+    dapt_arena_free(&arena);
     return status;
 }
 
@@ -41,7 +42,7 @@ static enum dapt_status merge(struct dapt_session *session, enum dapt_save_dtype
     if (!status) status = dapt_model_load(model, session->folder, dapt_flat_put, flat);
     if (!status) status = dapt_model_merge(model, flat);
     if (!status) status = dapt_model_keep(model, tokenizer, dtype);
-    if (!status) status = write_model(&session->arena, model, folder, flat);
+    if (!status) status = dapt_merge_write(model, folder, dapt_flat_get, flat);
     free(flat);
     return status;
 }
@@ -49,7 +50,7 @@ static enum dapt_status merge(struct dapt_session *session, enum dapt_save_dtype
 enum dapt_status dapt_merge_folder(const struct dapt_merge_options *options) {
     struct dapt_session session = {.base = options->base};
     enum dapt_save_dtype dtype;
-    enum dapt_status status = choose_dtype(options->dtype, &dtype);
+    enum dapt_status status = dapt_merge_dtype(options->dtype, &dtype);
     if (!status && (dapt_is_dir(options->folder) || dapt_is_file(options->folder)))
         status = dapt_fail(DAPT_ERROR_INVALID, "%s: is there already; expected a new folder",
                            options->folder);

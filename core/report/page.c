@@ -44,8 +44,7 @@ static void put_title(struct dapt_page *page) {
     }
 }
 
-static void put_head(struct dapt_page *page) {
-    struct dapt_html *html = &page->html;
+void dapt_page_head(struct dapt_html *html) {
     // Nothing is fetched and nothing runs, whatever a run's texts say.
     dapt_html_put(html,
                   "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
@@ -53,8 +52,10 @@ static void put_head(struct dapt_page *page) {
                   "style-src 'unsafe-inline'\"/>\n"
                   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
                   "<meta name=\"color-scheme\" content=\"light dark\"/>\n<title>");
-    put_title(page);
-    dapt_html_put(html, " – dapt report</title>\n<style>\n");
+}
+
+void dapt_page_body(struct dapt_html *html) {
+    dapt_html_put(html, "</title>\n<style>\n");
     for (const char *const *line = dapt_report_style; *line; line++)
         dapt_html_put(html, "%s\n", *line);
     dapt_html_put(html, "</style>\n</head>\n<body>\n");
@@ -94,7 +95,10 @@ bool dapt_page_told(const struct dapt_page *page, size_t r, const char *set) {
 
 void dapt_page_write(struct dapt_page *page) {
     struct dapt_html *html = &page->html;
-    put_head(page);
+    dapt_page_head(html);
+    put_title(page);
+    dapt_html_put(html, " – dapt report");
+    dapt_page_body(html);
     dapt_html_put(html, "<header>\n<p class=\"kind\">Training report</p>\n<h1>");
     put_title(page);
     dapt_html_put(html, "</h1>\n");

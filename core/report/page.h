@@ -15,6 +15,9 @@ struct dapt_page {
 };
 // Fills page->html with the whole page.
 void dapt_page_write(struct dapt_page *page);
+// The beginning of a page, to its open <title>; and on from there to its open <body>.
+void dapt_page_head(struct dapt_html *html);
+void dapt_page_body(struct dapt_html *html);
 // Whether a run before the r-th has a set of this name: what is told by set was told with that one.
 bool dapt_page_told(const struct dapt_page *page, size_t r, const char *set);
 

@@ -118,6 +118,10 @@ static void draw_series(const struct drawing *d, const struct dapt_plot_series *
     dapt_html_put(d->html, "</g>\n");
 }
 
+static const char *axis_of(const struct dapt_plot *plot) {
+    return plot->axis ? plot->axis : "step";
+}
+
 static void draw(struct dapt_html *html, const struct dapt_plot *plot) {
     struct drawing d = {
         .html = html,
@@ -140,8 +144,9 @@ static void draw(struct dapt_html *html, const struct dapt_plot *plot) {
     dapt_html_put(html, "<path class=\"t\" d=\"M%.0f,%.0fH%.0f\"/>\n", LEFT, HEIGHT - BOTTOM,
                   WIDTH - RIGHT);
     dapt_scale_each(&d.x, draw_x, &d);
-    dapt_html_put(html, "<text class=\"end\" x=\"%.0f\" y=\"%.0f\">step</text>\n", WIDTH - RIGHT,
-                  HEIGHT - 3);
+    dapt_html_put(html, "<text class=\"end\" x=\"%.0f\" y=\"%.0f\">", WIDTH - RIGHT, HEIGHT - 3);
+    dapt_html_text(html, axis_of(plot));
+    dapt_html_put(html, "</text>\n");
     for (size_t s = 0; s < plot->count; s++)
         if (plot->series[s].count) draw_series(&d, &plot->series[s]);
 }
@@ -162,7 +167,7 @@ static void say_point(struct dapt_html *html, const struct dapt_plot *plot,
         plot->say(html, p->high);
         dapt_html_put(html, ")");
     }
-    dapt_html_format(html, " at step %.0f", p->x);
+    dapt_html_format(html, " at %s %.10g", axis_of(plot), p->x);
 }
 
 static void say_series(struct dapt_html *html, const struct dapt_plot *plot,
@@ -212,7 +217,7 @@ void dapt_plot_curves(struct dapt_html *html, const struct dapt_plot *plot) {
     // One curve is named by the title, unless it is a mean.
     if (plot->count > 1) add_legend(html, plot);
     dapt_figure_canvas(html, plot->title, WIDTH, HEIGHT);
-    dapt_html_format(html, "%s over steps. ", plot->unit);
+    dapt_html_format(html, "%s over %s. ", plot->unit, plot->axis ? plot->axis : "steps");
     for (size_t s = 0; s < plot->count; s++)
         if (is_told(&plot->series[s])) say_series(html, plot, &plot->series[s]);
     dapt_figure_drawing(html);

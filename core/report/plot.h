@@ -1,4 +1,4 @@
-// Plots of curves over steps, and of changes with their intervals: inline SVG, a figure each, with
+// Plots of curves over steps or another axis, and of changes with their intervals: inline SVG, a figure each, with
 // a legend and with what it shows in words.
 #ifndef DAPT_REPORT_PLOT_H
 #define DAPT_REPORT_PLOT_H
@@ -28,8 +28,9 @@ struct dapt_plot {
     struct dapt_plot_series *series;
     size_t count;
     dapt_plot_say say;
-    double last;  // step where the axis ends
-    bool zero;    // 0 is on the axis, with a line of its own
+    double last;       // step where the axis ends
+    const char *axis;  // what x is; NULL: "step"
+    bool zero;         // 0 is on the axis, with a line of its own
     bool logarithmic;
 };
 // Nothing where no series has a point.

@@ -7,14 +7,7 @@
 #include "train/trainer.h"
 
 double dapt_trainer_budget(const struct dapt_trainer *t, size_t i) {
-    const struct dapt_eval_set *set = &t->config->data.eval[i];
-    double bits = INFINITY;
-    for (size_t b = 0; b < t->config->train.budget_count; b++) {
-        const struct dapt_budget *budget = &t->config->train.budget[b];
-        if (strcmp(budget->name, set->name) == 0 || strcmp(budget->name, set->role) == 0)
-            bits = fmin(bits, budget->bits);
-    }
-    return bits;
+    return dapt_config_budget(t->config, &t->config->data.eval[i]);
 }
 
 static double change_of(const struct dapt_evaluation *e) {

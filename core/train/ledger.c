@@ -5,37 +5,15 @@
 #include <string.h>
 
 #include "checkpoint/checkpoint.h"
-#include "infer/evaluate.h"
+#include "infer/paired.h"
 #include "train/trainer.h"
-
-// The document's unit: neighbours share one where there are more documents than units.
-static size_t unit_of(const struct dapt_ledger_set *set, uint64_t documents, uint64_t document) {
-    return documents <= set->count
-               ? (size_t)document
-               : (size_t)((double)document / (double)documents * (double)set->count);
-}
-
-static enum dapt_status create_set(const struct dapt_corpus *corpus, struct dapt_ledger_set *set) {
-    uint64_t documents = dapt_corpus_report(corpus)->documents;
-    set->count = documents < DAPT_LEDGER_UNITS ? (size_t)documents : DAPT_LEDGER_UNITS;
-    set->units = dapt_alloc(set->count + 1, sizeof *set->units);
-    if (!set->units) return DAPT_ERROR_MEMORY;
-    for (uint64_t d = 0; d < documents; d++) {
-        const struct dapt_corpus_document document = dapt_corpus_document(corpus, d);
-        struct dapt_paired *unit = &set->units[unit_of(set, documents, d)];
-        unit->tokens += (double)document.tokens;
-        unit->bytes += (double)document.bytes;
-        unit->before = unit->after = NAN;
-    }
-    return DAPT_OK;
-}
 
 enum dapt_status dapt_ledger_create(struct dapt_trainer *t) {
     size_t count = t->config->data.eval_count;
     t->ledger = dapt_alloc(count + 1, sizeof *t->ledger);
     enum dapt_status status = t->ledger ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t i = 0; !status && i < count; i++)
-        status = create_set(t->setup.evals[i], &t->ledger[i]);
+        status = dapt_paired_create(t->setup.evals[i], &t->ledger[i].units, &t->ledger[i].count);
     return status;
 }
 
@@ -64,21 +42,10 @@ double dapt_ledger_change(const struct dapt_trainer *t, size_t i, uint64_t step)
 enum dapt_status dapt_ledger_score(struct dapt_trainer *t, size_t i,
                                    struct dapt_evaluation *result) {
     struct dapt_ledger_set *set = &t->ledger[i];
-    uint64_t documents = dapt_corpus_report(t->setup.evals[i])->documents;
-    struct dapt_document_loss *losses = dapt_alloc(documents, sizeof *losses);
-    if (!losses) return DAPT_ERROR_MEMORY;
-    enum dapt_status status = dapt_evaluate_corpus(t->setup.engine, t->setup.evals[i],
-                                                   t->batches[0], t->config->data.eval[i].name,
-                                                   result, losses);
-    for (size_t u = 0; !status && u < set->count; u++)
-        set->units[u].after = set->units[u].scored = 0;
-    for (uint64_t d = 0; !status && d < documents; d++) {
-        struct dapt_paired *unit = &set->units[unit_of(set, documents, d)];
-        unit->after += losses[d].nats;
-        unit->scored += (double)losses[d].scored;
-    }
+    enum dapt_status status = dapt_paired_score(t->setup.engine, t->setup.evals[i], t->batches[0],
+                                                t->config->data.eval[i].name, set->units,
+                                                set->count, result);
     result->role = t->config->data.eval[i].role;
-    free(losses);
     return status;
 }
 

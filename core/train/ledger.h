@@ -10,15 +10,13 @@
 
 struct dapt_trainer;
 
-// Of the i-th set. Documents are kept one by one up to this many; of more, neighbours are put together,
-// which the bootstrap then draws as one.
-#define DAPT_LEDGER_UNITS 4096
+// Of the i-th set.
 struct dapt_ledger_entry {
     uint64_t step;
     double nats_per_token, bits_per_byte, change, low, high;  // not known: NaN
 };
 struct dapt_ledger_set {
-    struct dapt_paired *units;  // [count]; nats before are NaN where they are not known
+    struct dapt_paired *units;  // [count], as infer/paired.h has them
     size_t count;
     struct dapt_ledger_entry *course;  // one an evaluation
     size_t entries, capacity;

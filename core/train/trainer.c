@@ -26,13 +26,8 @@ static bool checkpoint_is_due(const struct dapt_trainer *t) {
 }
 
 const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *t) {
-    const char *wanted = t->config->train.best;
-    for (size_t i = 0; i < t->config->data.eval_count; i++) {
-        const struct dapt_eval_set *set = &t->config->data.eval[i];
-        if (strcmp(wanted ? wanted : "domain", wanted ? set->name : set->role) == 0)
-            return &t->evaluations[i];
-    }
-    return !wanted && t->config->data.eval_count ? t->evaluations : NULL;
+    size_t i = dapt_config_deciding(t->config);
+    return i < t->config->data.eval_count ? &t->evaluations[i] : NULL;
 }
 
 // Whether this step's evaluation is better than that of any checkpoint, and every set inside its budget:

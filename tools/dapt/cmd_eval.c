@@ -2,7 +2,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "tool.h"
 
@@ -53,41 +52,18 @@ static enum dapt_status print_json(const char *model, const struct dapt_evaluati
     return tool_print_json(root);
 }
 
-// "NAME=PATH"; a path alone is named by its last part.
-static bool split_data(char *word, struct dapt_named_data *data) {
-    char *equals = strchr(word, '=');
-    const char *slash = strrchr(word, '/');
-    if (equals) *equals = '\0';
-    *data = equals ? (struct dapt_named_data){word, equals + 1}
-                   : (struct dapt_named_data){slash && slash[1] ? slash + 1 : word, word};
-    return data->name[0] && data->path[0];
-}
-
 static enum tool_exit run_eval(void *arguments) {
     const struct eval_arguments *a = arguments;
+    struct tool_sets sets;
     if (a->data.count == 0) return tool_usage("eval: no data was named: --data NAME=PATH");
-    size_t count = a->data.count;
-    struct dapt_named_data *data = calloc(count, sizeof *data);
-    struct dapt_evaluation *results = calloc(count, sizeof *results);
-    char **words = calloc(count, sizeof *words);
-    enum tool_exit result = data && results && words ? TOOL_OK
-                                                     : tool_usage("no memory for the arguments");
-    for (size_t i = 0; result == TOOL_OK && i < count; i++) {
-        words[i] = strdup(a->data.items[i]);
-        if (!words[i] || !split_data(words[i], &data[i])) {
-            result = tool_usage("eval: --data is \"%s\", expected NAME=PATH", a->data.items[i]);
-        }
-        for (size_t k = 0; result == TOOL_OK && k < i; k++) {
-            if (strcmp(data[k].name, data[i].name) == 0)
-                result = tool_usage("eval: two sets are named \"%s\"; --data NAME=PATH",
-                                    data[i].name);
-        }
-    }
+    enum tool_exit result = tool_sets_parse("eval", &a->data, &sets);
+    struct dapt_evaluation *results = calloc(a->data.count, sizeof *results);
+    if (result == TOOL_OK && !results) result = tool_usage("no memory for the arguments");
     if (result == TOOL_OK) {
         struct dapt_context *context = NULL;
         struct dapt_evaluate_options options = {.model = tool_model(&a->common),
-                                                .data = data,
-                                                .data_count = count,
+                                                .data = sets.data,
+                                                .data_count = sets.count,
                                                 .source = a->source,
                                                 .sequence = (uint32_t)a->sequence,
                                                 .batch = (uint32_t)a->batch,
@@ -98,16 +74,14 @@ static enum tool_exit run_eval(void *arguments) {
         enum dapt_status status = dapt_context_open(NULL, &context);
         if (!status) status = dapt_evaluate(context, &options, results);
         if (!status && a->json)
-            status = print_json(a->common.plain.plain[0], results, count);
+            status = print_json(a->common.plain.plain[0], results, sets.count);
         else if (!status)
-            print_table(results, count);
+            print_table(results, sets.count);
         result = tool_finish(status);
         dapt_context_close(&context);
     }
-    for (size_t i = 0; words && i < count; i++) free(words[i]);
-    free(words);
     free(results);
-    free(data);
+    tool_sets_free(&sets);
     return result;
 }
 

@@ -62,7 +62,7 @@ static void on_signal(int number) {
     errno = before;
 }
 
-static void catch_signals(void) {
+void tool_catch_signals(void) {
     struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
@@ -71,17 +71,16 @@ static void catch_signals(void) {
         sigaction(SIGHUP, &action, NULL);
 }
 
-// The settings of --set, then --backend and --device as such; `words` keeps the latter. NULL: no
-// memory.
-static const char **all_sets(const struct train_arguments *a, char words[2][320]) {
+const char **tool_all_sets(const struct tool_list *list, const char *backend, const char *device,
+                           char words[2][320]) {
     size_t count = 0;
-    const char **sets = calloc(a->sets.count + 3, sizeof *sets);
+    const char **sets = calloc(list->count + 3, sizeof *sets);
     if (!sets) return NULL;
-    for (; count < a->sets.count; count++) sets[count] = a->sets.items[count];
-    snprintf(words[0], sizeof words[0], "backend.name=%s", a->backend ? a->backend : "");
-    snprintf(words[1], sizeof words[1], "backend.device=%s", a->device ? a->device : "");
-    if (a->backend) sets[count++] = words[0];
-    if (a->device) sets[count++] = words[1];
+    for (; count < list->count; count++) sets[count] = list->items[count];
+    snprintf(words[0], sizeof words[0], "backend.name=%s", backend ? backend : "");
+    snprintf(words[1], sizeof words[1], "backend.device=%s", device ? device : "");
+    if (backend) sets[count++] = words[0];
+    if (device) sets[count++] = words[1];
     return sets;
 }
 
@@ -119,7 +118,7 @@ static enum dapt_status print_plan(const struct dapt_plan *plan) {
 
 static enum tool_exit train(const struct train_arguments *a, bool plan_only) {
     char words[2][320];
-    const char **sets = all_sets(a, words);
+    const char **sets = tool_all_sets(&a->sets, a->backend, a->device, words);
     if (!sets) return tool_usage("no memory for the arguments");
     struct dapt_train_options options = {
         .config = a->plain.plain[0], .sets = sets, .resume = a->resume, .plan_only = plan_only};
@@ -146,7 +145,7 @@ static enum tool_exit run_train(void *arguments) {
     const struct train_arguments *a = arguments;
     if (a->help_config) return print_config_help();
     if (a->schema) return tool_finish(dapt_config_describe_schema(tool_emit, NULL));
-    catch_signals();
+    tool_catch_signals();
     return train(a, false);
 }
 

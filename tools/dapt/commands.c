@@ -5,12 +5,13 @@
 
 extern const struct tool_command tool_train, tool_plan, tool_eval, tool_generate, tool_tokenize,
     tool_verify, tool_bench, tool_devices, tool_plugins, tool_cache, tool_preview, tool_score,
-    tool_probe, tool_import, tool_export, tool_merge, tool_report;
+    tool_probe, tool_import, tool_export, tool_merge, tool_report, tool_blend, tool_pilot;
 
 const struct tool_command *const tool_commands[] = {
-    &tool_train,  &tool_plan,     &tool_preview,  &tool_report,  &tool_eval,   &tool_score,
-    &tool_probe,  &tool_generate, &tool_tokenize, &tool_merge,   &tool_import, &tool_export,
-    &tool_verify, &tool_bench,    &tool_devices,  &tool_plugins, &tool_cache,  NULL,
+    &tool_train, &tool_plan,    &tool_pilot,   &tool_preview,  &tool_report,
+    &tool_eval,  &tool_score,   &tool_probe,   &tool_generate, &tool_tokenize,
+    &tool_blend, &tool_merge,   &tool_import,  &tool_export,   &tool_verify,
+    &tool_bench, &tool_devices, &tool_plugins, &tool_cache,    NULL,
 };
 
 const struct tool_code tool_codes[] = {

@@ -121,6 +121,22 @@ struct tool_model_arguments {
             TOOL_TEXT, offsetof(struct tool_model_arguments, base), 0, 0, false    \
     }
 extern const struct tool_option tool_device_options[], tool_tokenizer_options[];
+// Sets of documents as --data names them: NAME=PATH; a path alone is named by its last part.
+struct tool_sets {
+    struct dapt_named_data *data;
+    char **words;
+    size_t count;
+};
+// A word that is none and two sets of one name are told; `command` begins the line.
+enum tool_exit tool_sets_parse(const char *command, const struct tool_list *list,
+                               struct tool_sets *sets);
+void tool_sets_free(struct tool_sets *sets);
+// The settings of --set, then --backend and --device as such; `words` keeps the latter. NULL-terminated,
+// freed by the caller; NULL: no memory.
+const char **tool_all_sets(const struct tool_list *list, const char *backend, const char *device,
+                           char words[2][320]);
+// Ctrl-C, SIGTERM and SIGHUP ask what is running to stop with a checkpoint; a second one ends it.
+void tool_catch_signals(void);
 // Of the model that the first plain argument names.
 struct dapt_model_options tool_model(const struct tool_model_arguments *arguments);
 #endif

@@ -175,6 +175,32 @@ struct dapt_train_options {
 // failed; the newest checkpoint is whole, and the text says how to go on from it.
 DAPT_EXPORT enum dapt_status dapt_train(const struct dapt_train_options *options);
 
+// ------------------------------------------------------------------------------------------ pilots
+
+struct dapt_pilot_options {
+    const char *config;       // of the full run
+    const char *const *sets;  // as in dapt_train_options
+    // What all pilots together may take: at most one is not 0; all 0: 1800 seconds. Seconds become
+    // steps once, by a measurement that is recorded: a later part of the pilots keeps it.
+    double seconds;
+    uint64_t steps, tokens;
+    const double *shares,
+        *rates;  // that are tried; NULL: 0.02, 0.08, 0.2, 0.5; a third, once, three
+    size_t share_count, rate_count;  // times the configured peak
+    double reach;                    // how many times the longest pilot the full run may be; 0: 32
+    const char *out;  // the full run's configuration, a file that is not there yet; NULL: none
+    bool keep;        // keep the pilots' checkpoints
+    void (*tell)(void *user, const char *line);  // NULL: nobody; valid during the call
+    dapt_emit_text emit;                         // gets pilot.json at the end; NULL: nobody
+    void *user;                                  // of both
+};
+// Makes short runs, below RUN-pilot, over the share of replay, the learning rate and the number of tokens;
+// fits the losses of domain and general sets by them (D-CPT law, Que et al. 2024); recommends share, rate and
+// tokens for the full run with 95 % intervals, or says why that cannot be told from them. Called again after
+// a stop or a kill it goes on, and ends the same. DAPT_ERROR_CANCELLED after dapt_interrupt().
+// DAPT_ERROR_INVALID also where `out` was asked for and nothing can be recommended.
+DAPT_EXPORT enum dapt_status dapt_pilot(const struct dapt_pilot_options *options);
+
 // ----------------------------------------------------------------------------------------- report
 
 struct dapt_report_options {
@@ -372,6 +398,46 @@ struct dapt_merge_options {
 };
 // Writes the base with the adapters merged into its matrices, as a plain model.
 DAPT_EXPORT enum dapt_status dapt_merge(const struct dapt_merge_options *options);
+
+// What the sets of a role or name may lose, in bits/byte.
+struct dapt_limit {
+    const char *name;
+    double bits;
+};
+// One point of a sweep. Valid during the call.
+struct dapt_blend_point {
+    double alpha;
+    const struct dapt_evaluation *evaluations;  // before: the base
+    size_t count, deciding;                     // which of them is the domain
+    bool budgeted, inside;                      // there are budgets; all of them hold
+};
+struct dapt_blended {
+    bool chosen, budgeted;  // a point was chosen; by the domain inside budgets, else by the sum
+    double alpha, worth;    // of the point that was chosen; its change, the less the better
+};
+struct dapt_blend_options {
+    // model: the base. The sets are its data, or those of `config`; with neither those of the run that
+    // `adapted` belongs to.
+    struct dapt_evaluate_options evaluate;
+    const char *adapted;   // a model, a checkpoint or a run; adapters stand for the base with them
+    const char *config;    // whose data.eval and train.budget are taken; NULL: see above
+    const double *alphas;  // [alpha_count], -1 to 2
+    size_t alpha_count;    // 0: from 0 to 1 in tenths
+    const struct dapt_limit *budget;  // [budget_count]; 0: the configuration's
+    size_t budget_count;
+    const char *folder;  // that gets the chosen point; NULL: none is written
+    const char *dtype;   // of it; NULL: the adapted model's, float32 where the base has another
+    const char *page;    // gets the points as curves and a table, one HTML file; NULL: none
+    void (*point)(void *user, const struct dapt_blend_point *point);
+    void *user;
+};
+// Measures weights base + alpha (adapted - base) on each set, against the base. Chosen is the point with
+// the best domain score inside the budgets; without budgets that with the least sum of the changes of the
+// domain and of general sets (their mean), in bits/byte. The domain is the set that train.best names,
+// else the first whose role is "domain", else the first.
+DAPT_EXPORT enum dapt_status dapt_blend(struct dapt_context *context,
+                                        const struct dapt_blend_options *options,
+                                        struct dapt_blended *result);
 
 // ------------------------------------------------------------------------------------------- GGUF
 
