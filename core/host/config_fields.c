@@ -74,7 +74,8 @@ const struct dapt_field dapt_fields[] = {
     RANGE(
         NUMBER, KEPT, "data.replay.share", data.replay.share, "0", 0, 0.99,
         "share of the sequences drawn from data.replay.from, in any stretch of the run; a schedule "
-        "may change it by step"),
+        "may change it by step. train.steps and train.tokens count these sequences too, so the "
+        "domain gets so much less; with train.epochs they come on top"),
     OTHER(DATA, FREE, "data.replay.from", data.replay.from, NULL,
           "general text mixed in against forgetting, as data.domain"),
     OTHER(

@@ -6,16 +6,44 @@
 #include "report/page.h"
 #include "report/tensorboard.h"
 
-// Runs of one name, of different folders, are told apart by a number: "mine (2)".
-static enum dapt_status name_apart(struct dapt_run *runs, size_t last) {
-    const char *name = runs[last].name;
-    for (size_t i = 0, number = 2; i < last; i++) {
-        if (strcmp(runs[i].name, name) != 0) continue;
-        name = dapt_arena_format(&runs[last].arena, "%s (%zu)", runs[last].name, number++);
-        if (!name) return DAPT_ERROR_MEMORY;
-        i = (size_t)-1;  // from the beginning: the number may be taken too
+// Whether runs of that name have other names, of their own, so far up.
+static bool apart(struct dapt_run *runs, size_t count, const char *name, size_t above,
+                  const char **parts) {
+    for (size_t r = 0; r < count; r++) {
+        if (strcmp(runs[r].name, name) != 0) continue;
+        parts[r] = dapt_run_part(&runs[r], above);
+        if (!parts[r] || !*parts[r]) return false;
+        for (size_t i = 0; i < count; i++)
+            if (i != r && strcmp(parts[r], i < r && parts[i] ? parts[i] : runs[i].name) == 0)
+                return false;
     }
-    runs[last].name = name;
+    return true;
+}
+
+// Runs of one name get that of the nearest folders above them in which they differ: many
+// configurations say "run". Or else, such as one run twice, a number: "mine (2)".
+static enum dapt_status name_apart(struct dapt_run *runs, size_t count) {
+    for (size_t r = 0; r < count; r++) {
+        size_t alike = 0;
+        for (size_t i = 0; i < count; i++) alike += strcmp(runs[i].name, runs[r].name) == 0;
+        for (size_t above = 1; alike > 1 && above < 16; above++) {
+            const char *parts[DAPT_REPORT_RUNS] = {0};
+            if (!apart(runs, count, runs[r].name, above, parts)) continue;
+            for (size_t i = 0; i < count; i++)
+                if (parts[i]) runs[i].name = parts[i];
+            break;
+        }
+    }
+    for (size_t last = 1; last < count; last++) {
+        const char *name = runs[last].name;
+        for (size_t i = 0, number = 2; i < last; i++) {
+            if (strcmp(runs[i].name, name) != 0) continue;
+            name = dapt_arena_format(&runs[last].arena, "%s (%zu)", runs[last].name, number++);
+            if (!name) return DAPT_ERROR_MEMORY;
+            i = (size_t)-1;  // from the beginning: the number may be taken too
+        }
+        runs[last].name = name;
+    }
     return DAPT_OK;
 }
 
@@ -27,12 +55,11 @@ static enum dapt_status read_runs(const char *const *paths, struct dapt_run *run
                              paths[*count], DAPT_REPORT_RUNS);
         struct dapt_run *run = &runs[*count];
         status = dapt_run_read(paths[*count], run);
-        if (!status) status = name_apart(runs, *count);
         if (!status && run->damaged)
             dapt_log(DAPT_LOG_WARNING, "%s/metrics.jsonl:%zu: is no event; lines left out: %zu",
                      run->path, run->damaged_line, run->damaged);
     }
-    return status;
+    return status ? status : name_apart(runs, *count);
 }
 
 enum dapt_status dapt_report_page(const char *const *paths, const char *output,

@@ -368,15 +368,19 @@ static void look_at_checkpoints(struct dapt_run *run) {
 // ----------------------------------------------------------------------------------------- the run
 
 // Of where it leads: of "." and "..", and behind links.
-static const char *last_part(struct dapt_arena *arena, const char *given) {
-    char *real = realpath(given, NULL);
-    const char *path = real ? real : given;
-    size_t length = strlen(path), begin;
-    while (length > 1 && path[length - 1] == '/') length--;
-    for (begin = length; begin > 0 && path[begin - 1] != '/';) begin--;
-    const char *name = dapt_arena_copy(arena, path + begin, length - begin);
+const char *dapt_run_part(struct dapt_run *run, size_t above) {
+    char *real = realpath(run->path, NULL);
+    const char *path = real ? real : run->path;
+    size_t end = strlen(path), begin;
+    for (;; above--) {
+        while (end > 1 && path[end - 1] == '/') end--;
+        for (begin = end; begin > 0 && path[begin - 1] != '/';) begin--;
+        if (!above || !begin) break;
+        end = begin;
+    }
+    const char *part = above ? NULL : dapt_arena_copy(&run->arena, path + begin, end - begin);
     free(real);
-    return name;
+    return part;
 }
 
 // Sets whose evaluations were all lost.
@@ -393,7 +397,7 @@ static void drop_empty_sets(struct dapt_run *run) {
 
 enum dapt_status dapt_run_read(const char *path, struct dapt_run *run) {
     *run = (struct dapt_run){.path = path};
-    run->name = last_part(&run->arena, path);
+    run->name = dapt_run_part(run, 0);
     if (!run->name) return DAPT_ERROR_MEMORY;
     enum dapt_status status = read_metrics(run);
     if (status) {

@@ -84,6 +84,8 @@ void dapt_run_free(struct dapt_run *run);  // a zeroed struct is fine
 struct dapt_run_entry dapt_run_first(const struct dapt_run_set *set);
 struct dapt_run_entry dapt_run_last(const struct dapt_run_set *set);
 const struct dapt_run_set *dapt_run_find_set(const struct dapt_run *run, const char *name);
+// The part of its folder's path that has `above` parts after it, 0: the last one; NULL: there is none.
+const char *dapt_run_part(struct dapt_run *run, size_t above);
 // The set that the run was for: of role or name "domain", else the one that train.best names, else
 // the first. NULL: there is none.
 const struct dapt_run_set *dapt_run_domain(const struct dapt_run *run);

@@ -72,25 +72,33 @@ static enum dapt_status refuse_run(const char *path) {
     return status;
 }
 
+enum { EMBEDDINGS, LAYERS, THE_REST, ADAPTERS, GROUPS };
+
+static int group_of(const struct dapt_model *model, size_t parameter) {
+    for (size_t i = 0; i < dapt_slots_count(model); i++) {
+        if (model->slots[i] != parameter) continue;
+        if (i >= DAPT_SLOT_COUNT) return LAYERS;
+        return i <= DAPT_SLOT_EMBED_NORM_BIAS ? EMBEDDINGS : THE_REST;
+    }
+    return ADAPTERS;
+}
+
 // "embeddings 1 (16,384), layers 18 (34,560)": tensors and parameters of what is trained, or is not.
 static enum dapt_status add_groups(const struct dapt_model *model, bool trained,
                                    struct dapt_string *text) {
-    static const char *const groups[] = {"embeddings", "layers", "the rest"};
+    static const char *const names[] = {"embeddings", "layers", "the rest", "adapters"};
+    uint64_t tensors[GROUPS] = {0}, counts[GROUPS] = {0};
     enum dapt_status status = DAPT_OK;
-    for (size_t g = 0; g < 3; g++) {
-        uint64_t tensors = 0, count = 0;
+    for (size_t i = 0; i < model->parameter_count; i++) {
+        if (model->parameters[i].trained != trained) continue;
+        tensors[group_of(model, i)]++;
+        counts[group_of(model, i)] += model->parameters[i].count;
+    }
+    for (int g = 0; g < GROUPS && !status; g++) {
         struct dapt_small_text small;
-        for (size_t i = 0; i < dapt_slots_count(model); i++) {
-            size_t group = i >= DAPT_SLOT_COUNT ? 1 : i <= DAPT_SLOT_EMBED_NORM_BIAS ? 0 : 2;
-            if (model->slots[i] == DAPT_NONE || group != g) continue;
-            const struct dapt_parameter *p = &model->parameters[model->slots[i]];
-            if (p->trained != trained) continue;
-            tensors++;
-            count += p->count;
-        }
-        if (!tensors || status) continue;
+        if (!tensors[g]) continue;
         status = dapt_string_format(text, "%s%s %" PRIu64 " (%s)", text->length ? ", " : "",
-                                    groups[g], tensors, dapt_count_text(count, &small));
+                                    names[g], tensors[g], dapt_count_text(counts[g], &small));
     }
     return status;
 }

@@ -21,7 +21,11 @@ static void add_verdict(const struct dapt_trainer *t, struct dapt_string *text) 
                            deciding->nats_per_token);
     }
     if (t->best == DAPT_NEVER && deciding && t->config->train.budget_count)
-        dapt_string_format(text, "\nbest: none, as no checkpoint is inside train.budget");
+        dapt_string_format(
+            text,
+            "\nbest: none, as no checkpoint is inside train.budget; one may be with a "
+            "longer warm-up, more replay, or a smaller train.evaluate_every and "
+            "train.checkpoint_every");
     bool first = true;
     for (size_t i = 0; i < t->config->data.eval_count; i++) {
         const struct dapt_evaluation *e = &t->evaluations[i];

@@ -166,6 +166,9 @@ def test_several():
     keys = [row[0].text for row in table.find("tbody")]
     assert "train.batch" in keys and keys.count("model") == 1, keys  # the empty one has no model
     has(page(*[source] * 8)[1], "run, run (2), run (3)", "run (7) and run (8)")
+    for name in "warm", "cold":
+        shutil.copytree(source, scratch / name / "one/run")
+    has(page(scratch / "warm/one/run", scratch / "cold/one/run", scratch / "empty")[1], "warm, cold and empty")
 
 
 def test_refused():

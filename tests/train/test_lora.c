@@ -62,6 +62,22 @@ static void test_resumed(void **state) {
     cJSON_Delete(metrics);
 }
 
+// What is trained is told before anything is.
+static void test_told(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "told", ON_BASE(""));
+    run_dapt(s, &o, "plan", s->config, NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "tensors (parameters): adapters 28 ("));
+    assert_non_null(strstr(o.out, "; frozen: embeddings 1 ("));
+    write_config(s, "told", ON_BASE(", \"embeddings\": 0.1"));
+    run_dapt(s, &o, "plan", s->config, NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "tensors (parameters): embeddings 1 ("));
+    assert_non_null(strstr(o.out, ", adapters 28 ("));
+}
+
 static void test_embeddings_and_types(void **state) {
     struct scratch *s = *state;
     check_resume(s, "embed",
@@ -216,10 +232,15 @@ static void test_foreign(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resumed),   cmocka_unit_test(test_embeddings_and_types),
-        cmocka_unit_test(test_killed),    cmocka_unit_test(test_merged),
-        cmocka_unit_test(test_continued), cmocka_unit_test(test_another_base),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_resumed),
+        cmocka_unit_test(test_told),
+        cmocka_unit_test(test_embeddings_and_types),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_merged),
+        cmocka_unit_test(test_continued),
+        cmocka_unit_test(test_another_base),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_foreign),
     };
     return cmocka_run_group_tests(tests, setup, scratch_teardown);
 }
