@@ -40,13 +40,13 @@ struct sweep {
 
 // RUN/config.json, where `folder` is RUN/checkpoints/step-000500 of a run; else nothing.
 static enum dapt_status find_config(struct sweep *s, const char *folder, const char **path) {
-    const char *slash = strrchr(folder, '/');
-    size_t length = slash ? (size_t)(slash - folder) : 0;
     static const char ending[] = "/checkpoints";
-    if (length < sizeof ending - 1 ||
-        memcmp(folder + length - (sizeof ending - 1), ending, sizeof ending - 1) != 0)
-        return DAPT_OK;
-    char *run = dapt_arena_copy(&s->arena, folder, length - (sizeof ending - 1));
+    const size_t ends = sizeof ending - 1;
+    size_t length = strlen(folder);
+    while (length > 0 && folder[length - 1] == '/') length--;  // RUN/checkpoints/step-000500/
+    while (length > 0 && folder[length - 1] != '/') length--;
+    if (length <= ends + 1 || memcmp(folder + length - 1 - ends, ending, ends) != 0) return DAPT_OK;
+    char *run = dapt_arena_copy(&s->arena, folder, length - 1 - ends);
     char *config = run ? dapt_path_join(&s->arena, run, "config.json") : NULL;
     if (!config) return DAPT_ERROR_MEMORY;
     if (dapt_is_file(config)) *path = config;

@@ -62,8 +62,11 @@ static enum dapt_status compare_models(const struct dapt_pair *pair) {
     if (!status) status = dapt_model_hash(a, &hash_a);
     if (!status) status = dapt_model_hash(b, &hash_b);
     if (status || (same_hash(hash_a, hash_b) && a->flat_count == b->flat_count)) return status;
-    return differ(pair, "a config.json that is not like the other's: its settings",
-                  "make another model", "others");
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "%s and %s have the same shape, but settings in their config.json (positions, "
+                     "norms, windows, ...) that compute other things: only a model and what was "
+                     "trained from it can be blended",
+                     pair->base.folder, pair->adapted.folder);
 }
 
 static enum dapt_status compare_specials(const struct dapt_pair *pair) {

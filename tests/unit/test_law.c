@@ -262,6 +262,30 @@ static void test_doubts(void **state) {
     free_pilot(&p);
 }
 
+// A domain that is soon learnt, and general text that goes on being forgotten: fewer tokens than the full
+// run has.
+static void test_tokens(void **state) {
+    (void)state;
+    struct dapt_config config = {0};
+    struct dapt_pilot_options options = {0};
+    struct dapt_pilot p;
+    make_pilot(2, &config, &options, &p);
+    for (size_t r = 0; r < p.run_count; r++) {
+        struct dapt_pilot_run *run = &p.runs[r];
+        double t = (double)run->steps / UNIT;
+        for (size_t i = 0; i < 2; i++) free(run->figures[i].units);
+        make_figure(2, r, 0, 2.2 + 0.8 / (t * t), &run->figures[0]);
+        make_figure(2, r, 1, 1.6 + 0.05 * (1 - pow(t, -0.3)) / (run->share + 0.1),
+                    &run->figures[1]);
+    }
+    assert_int_equal(dapt_pilot_fit(&p), DAPT_OK);
+    if (p.reason.length) fail_msg("cannot extrapolate: %s", p.reason.data);
+    // Far fewer than all of them, and more than the shortest pilots had.
+    assert_true(p.steps < p.full_steps);
+    assert_true(p.tokens.value >= 2 * UNIT * 100 && p.tokens.value <= FAR / 2.0 * UNIT * 100);
+    free_pilot(&p);
+}
+
 // With a budget the domain decides: the least share whose general loss is inside it.
 static void test_budget(void **state) {
     (void)state;
@@ -285,7 +309,7 @@ int main(void) {
         cmocka_unit_test(test_formula),  cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_noise),    cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_coverage), cmocka_unit_test(test_doubts),
-        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_budget),   cmocka_unit_test(test_tokens),
     };
     return cmocka_run_group_tests_name("law", tests, NULL, NULL);
 }
