@@ -277,9 +277,17 @@ static void block_give(struct vk_block *b, uint64_t offset, uint64_t size) {
     }
 }
 
-static enum dapt_status fail_memory(struct dapt_device *d, VkResult result, uint64_t size,
-                                    const char *name) {
+static enum dapt_status fail_memory(struct dapt_device *d, VkResult result,
+                                    enum vk_memory_kind kind, uint64_t size, const char *name) {
     uint64_t total, available;
+    if (kind == VK_MEMORY_HOST)
+        return backend_fail(d->host, DAPT_ERROR_DEVICE,
+                            "vulkan: device %s: %s: %.1f MiB of the host's memory asked for (%s); "
+                            "train.optimizer.moments \"8-bit\" takes a quarter, "
+                            "backend.optimizer_memory \"device\" "
+                            "none of it",
+                            d->adapter->info.name, vk_result_name(result), (double)size / 1048576.0,
+                            name);
     vk_memory_budget(d->adapter, &total, &available);
     if (d->limits.memory > 0 && d->limits.memory < total) total = d->limits.memory;
     const char *advice = size > d->limits.allocation && !d->adapter->sparse
@@ -347,7 +355,7 @@ enum dapt_status vk_memory_create(struct dapt_device *d, enum vk_memory_kind kin
     }
     if (result != VK_SUCCESS) {
         free(b);
-        return fail_memory(d, result, size, name);
+        return fail_memory(d, result, kind, size, name);
     }
     b->block = block;
     b->size = align_up(size, 4);

@@ -47,11 +47,15 @@ static void compare_losses(const struct dapt_trainer *t, double before, double l
 static enum dapt_status has_gradient(struct dapt_engine *engine, const struct dapt_parameter *p,
                                      bool *has) {
     float piece[PIECE];
+    // A first moment of 8 bits may be 0 beside larger ones; a second one never is.
+    enum dapt_engine_state state = dapt_engine_moments(engine) == DAPT_MOMENTS_8BIT
+                                       ? DAPT_STATE_MOMENT2
+                                       : DAPT_STATE_MOMENT1;
     enum dapt_status status = DAPT_OK;
     *has = false;
     for (uint64_t at = 0; !status && !*has && at < p->count; at += PIECE) {
         uint64_t count = p->count - at < PIECE ? p->count - at : PIECE;
-        status = dapt_engine_read(engine, DAPT_STATE_MOMENT1, p->offset + at, count, piece);
+        status = dapt_engine_read(engine, state, p->offset + at, count, piece);
         for (uint64_t i = 0; !status && i < count && !*has; i++) *has = piece[i] != 0;
     }
     return status;
@@ -65,7 +69,7 @@ static bool is_key_bias(const struct dapt_model *model, size_t parameter) {
     return false;
 }
 
-// A first moment that is zero everywhere: no gradient so far. Of a tensor, not of its rows: tokens, types
+// A moment that is zero everywhere: no gradient so far. Of a tensor, not of its rows: tokens, types
 // and positions that the first batches lack are no error.
 static enum dapt_status find_without(const struct dapt_trainer *t, const char **name) {
     const struct dapt_model *model = t->setup.model;

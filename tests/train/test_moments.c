@@ -69,6 +69,21 @@ static void test_refused(void **state) {
     expect(&o, 1, "train.optimizer.moments is \"float32\" now but was \"8-bit\"");
 }
 
+// Adapters whose first gradients are tiny beside others of their block are trained all the same. Here A
+// and B of all matrices are in one block, and A has none until B has moved a little.
+static void test_tiny_gradients(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "tiny",
+                 dapt_arena_format(&s->arena,
+                                   "{\"model\": \"%s\", \"train\": {\"lora\": {\"rank\": 1, "
+                                   "\"targets\": [\"attention.q\"]}, \"steps\": 4, " PACKED
+                                   ", \"schedule\": {\"peak\": 1e-9}}}",
+                                   latest_checkpoint(s, "plain")));
+    run_dapt(s, &o, "train", s->config, NULL);
+    expect(&o, 0, NULL);
+}
+
 // The cpu's memory is the host's.
 static void test_host(void **state) {
     struct scratch *s = *state;
@@ -86,6 +101,7 @@ static void test_host(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_resume),
                                        cmocka_unit_test(test_resume_parts),
+                                       cmocka_unit_test(test_tiny_gradients),
                                        cmocka_unit_test(test_host), cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }
