@@ -5,8 +5,9 @@
 //   1. every tile of logits z = x w^T + bias: one GEMM, and while it is in cache the maximum m of
 //      each row, and its sum l of exp(z - m); a gradient keeps the tile
 //   2. m, l and log sum exp of every row from those of the tiles, and the loss
-//   3. every tile again: logits become their gradient in place, which goes into dw, dbias and a
-//      partial dx; a group of neighbouring tiles shares one partial dx
+//   3. every tile again: logits become their gradient in place (as elements, where the products
+//      would round to those), which goes into dw, dbias and a partial dx; a group of neighbouring
+//      tiles shares one partial dx
 //   4. the partial dx are added in order
 #include <math.h>
 
@@ -53,6 +54,18 @@ static void *take(uint8_t *base, size_t *size, size_t count) {
     size_t at = *size;
     *size += (count * sizeof(float) + 63) & ~(size_t)63;
     return base != NULL ? base + at : NULL;
+}
+
+// What products round to: float32 is as good where no unit takes elements. The gradients of logits
+// are too small for float16.
+static enum dapt_dtype operands_of(const struct job *job) {
+    enum dapt_dtype dtype = job->in[OPERAND_X].dtype;
+    return dtype == DAPT_BF16 && job_takes(job, dtype, dtype, DAPT_F32) ? DAPT_BF16 : DAPT_F32;
+}
+
+// Whether scored rows of x are copied as floats.
+static bool is_widened(const struct job *job) {
+    return !job_takes(job, operands_of(job), job->in[OPERAND_X].dtype, DAPT_F32);
 }
 
 // The layout, and its size in bytes. base may be NULL.
@@ -124,9 +137,9 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *w = &job->in[OPERAND_W];
     int64_t col = task * lm->tile, cols = min_i64(lm->tile, lm->vocabulary - col);
     float *logits = lm->grad ? lm->logits + task * lm->chunk * lm->tile : job_private(job, thread);
-    struct blas_matrix w_t = {w->data.f + col * w->stride, w->stride, true};
-    job_multiply(job, thread, chunk->rows, cols, lm->channels, chunk->x, w_t, 0.0f, logits,
-                 lm->tile);
+    struct blas_matrix w_t = {w->data.f + col * w->stride, w->stride, true, DAPT_F32};
+    job_multiply(job, thread, operands_of(job), chunk->rows, cols, lm->channels, chunk->x, w_t,
+                 0.0f, logits, lm->tile);
     for (int64_t row = 0; row < chunk->rows; row++) {
         float *z = logits + row * lm->tile;
         int64_t at = task * lm->chunk + row;
@@ -157,9 +170,12 @@ static void loss_task(struct job *job, int64_t task, unsigned thread) {
 
 // ------------------------------------------------------------------------------------ 3: gradients
 
-// Logits z of one tile become d(sum of seed * loss) / d(x w^T + bias).
-static void logit_grad_tile(const struct job *job, const struct chunk *chunk, int64_t col,
-                            int64_t cols, float *logits) {
+// Logits z of one tile become d(sum of seed * loss) / d(x w^T + bias), `narrow`: as elements, each
+// row where it was.
+static inline __attribute__((always_inline)) void logit_grad_tile(const struct job *job,
+                                                                  const struct chunk *chunk,
+                                                                  int64_t col, int64_t cols,
+                                                                  float *logits, bool narrow) {
     const struct lm *lm = &chunk->lm;
     float cap = job->op.u.lm.softcap, factor = *job->in[OPERAND_SEED].data.f * job->op.u.lm.scale;
     for (int64_t row = 0; row < chunk->rows; row++) {
@@ -168,12 +184,32 @@ static void logit_grad_tile(const struct job *job, const struct chunk *chunk, in
         int64_t target = target_of(job, chunk, row) - col;
         bool here = target >= 0 && target < cols;
         float target_dcap = here && cap > 0 ? 1.0f - z[target] / cap * (z[target] / cap) : 1.0f;
+        float target_p = here && narrow ? (factor * vexp(splat(z[target] - lse)))[0] : 0.0f;
         for (int64_t c = 0; c < cols; c += LANES) {
             vf v = load(z + c), p = factor * vexp(v - lse);
             if (cap > 0) p *= 1.0f - v / cap * (v / cap);
-            store(z + c, p);
+            if (narrow)
+                store((element *)(void *)z + c, p);
+            else
+                store(z + c, p);
         }
-        if (here) z[target] -= factor * target_dcap;
+        if (here && narrow)
+            put((element *)(void *)z + target, (target_p - factor) * target_dcap);
+        else if (here)
+            z[target] -= factor * target_dcap;
+    }
+}
+
+// dbias [cols] (+)= the sum of the rows of a tile.
+static void add_dbias(const struct chunk *chunk, const float *logits, int64_t cols, bool narrow,
+                      bool add, float *dbias) {
+    int64_t stride = chunk->lm.tile;
+    const element *narrowed = (const element *)(const void *)logits;
+    for (int64_t c = 0; c < cols; c++) {
+        float sum = add ? dbias[c] : 0.0f;
+        for (int64_t row = 0; row < chunk->rows; row++)
+            sum += narrow ? get(narrowed + 2 * row * stride + c) : logits[row * stride + c];
+        dbias[c] = sum;
     }
 }
 
@@ -183,24 +219,26 @@ static void group_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *w = &job->in[OPERAND_W], *dw = &job->out[RESULT_DW];
     float *dbias = job->out[RESULT_DBIAS].data.f, *dx = lm->dx + task * lm->chunk * lm->channels;
     bool add_dw = chunk->first > 0 || (job->op.accumulate & 1u << RESULT_DW) != 0;
-    bool add_dbias = chunk->first > 0 || (job->op.accumulate & 1u << RESULT_DBIAS) != 0;
+    bool sum_dbias = chunk->first > 0 || (job->op.accumulate & 1u << RESULT_DBIAS) != 0;
+    bool narrow = !ELEMENT_IS_FLOAT && operands_of(job) != DAPT_F32;
     int64_t end = min_i64(lm->tiles, (task + 1) * lm->group);
     for (int64_t t = task * lm->group; t < end; t++) {
         int64_t col = t * lm->tile, cols = min_i64(lm->tile, lm->vocabulary - col);
         float *logits = lm->logits + t * lm->chunk * lm->tile;
-        logit_grad_tile(job, chunk, col, cols, logits);
-        for (int64_t c = 0; dbias != NULL && c < cols; c++) {
-            float sum = add_dbias ? dbias[col + c] : 0.0f;
-            for (int64_t row = 0; row < chunk->rows; row++) sum += logits[row * lm->tile + c];
-            dbias[col + c] = sum;
-        }
-        struct blas_matrix dz_t = {logits, lm->tile, true}, dz = {logits, lm->tile, false};
+        if (narrow)
+            logit_grad_tile(job, chunk, col, cols, logits, true);
+        else
+            logit_grad_tile(job, chunk, col, cols, logits, false);
+        if (dbias != NULL) add_dbias(chunk, logits, cols, narrow, sum_dbias, dbias + col);
+        struct blas_matrix dz = {logits, narrow ? 2 * lm->tile : lm->tile, false, operands_of(job)},
+                           dz_t = dz;
+        dz_t.transposed = true;
         if (dw->data.f != NULL)
-            job_multiply(job, thread, cols, lm->channels, chunk->rows, dz_t, chunk->x,
-                         add_dw ? 1.0f : 0.0f, dw->data.f + col * dw->stride, dw->stride);
+            job_multiply(job, thread, operands_of(job), cols, lm->channels, chunk->rows, dz_t,
+                         chunk->x, add_dw ? 1.0f : 0.0f, dw->data.f + col * dw->stride, dw->stride);
         if (job->out[RESULT_DX].data.f == NULL) continue;
-        struct blas_matrix weights = {w->data.f + col * w->stride, w->stride, false};
-        job_multiply(job, thread, chunk->rows, lm->channels, cols, dz, weights,
+        struct blas_matrix weights = {w->data.f + col * w->stride, w->stride, false, DAPT_F32};
+        job_multiply(job, thread, operands_of(job), chunk->rows, lm->channels, cols, dz, weights,
                      t > task * lm->group ? 1.0f : 0.0f, dx, lm->channels);
     }
 }
@@ -212,8 +250,8 @@ static void dx_task(struct job *job, int64_t task, unsigned thread) {
     int64_t end = min_i64(chunk->rows, (task + 1) * ROW_BLOCK), channels = lm->channels;
     for (int64_t row = task * ROW_BLOCK; row < end; row++) {
         const float *part = lm->dx + row * channels;
-        float *to = job->out[RESULT_DX].data.f +
-                    lm->scored[chunk->first + row] * job->out[RESULT_DX].stride;
+        element *to = elements(&job->out[RESULT_DX]) +
+                      lm->scored[chunk->first + row] * job->out[RESULT_DX].stride;
         int64_t c = 0, step = lm->chunk * channels;
         for (; c + LANES <= channels; c += LANES) {
             vf sum = load(part + c);
@@ -223,7 +261,7 @@ static void dx_task(struct job *job, int64_t task, unsigned thread) {
         for (; c < channels; c++) {
             float sum = part[c];
             for (int64_t g = 1; g < lm->groups; g++) sum += part[g * step + c];
-            to[c] = sum;
+            put(to + c, sum);
         }
     }
 }
@@ -235,10 +273,19 @@ static void gather_task(struct job *job, int64_t task, unsigned thread) {
     const struct chunk *chunk = job->extra;
     const struct view *x = &job->in[OPERAND_X];
     int64_t end = min_i64(chunk->rows, (task + 1) * ROW_BLOCK);
-    for (int64_t row = task * ROW_BLOCK; row < end; row++)
-        memcpy(chunk->lm.x + row * x->cols,
-               x->data.f + chunk->lm.scored[chunk->first + row] * x->stride,
-               (size_t)x->cols * sizeof(float));
+    bool widened = is_widened(job);
+    for (int64_t row = task * ROW_BLOCK; row < end; row++) {
+        const element *from = elements(x) + chunk->lm.scored[chunk->first + row] * x->stride;
+        if (!widened) {
+            memcpy((element *)(void *)chunk->lm.x + row * x->cols, from,
+                   (size_t)x->cols * sizeof *from);
+            continue;
+        }
+        float *to = chunk->lm.x + row * x->cols;
+        int64_t c = 0;
+        for (; c + LANES <= x->cols; c += LANES) store(to + c, load(from + c));
+        if (c < x->cols) store_part(to + c, load_part(from + c, x->cols - c), x->cols - c);
+    }
 }
 
 // Lists the scored rows; the others get loss and dx of 0.
@@ -253,7 +300,7 @@ static int64_t find_scored(struct job *job, const struct lm *lm) {
         }
         job->out[RESULT_LOSS].data.f[n] = 0.0f;
         if (dx->data.f != NULL)
-            memset(dx->data.f + n * dx->stride, 0, (size_t)lm->channels * sizeof(float));
+            memset(elements(dx) + n * dx->stride, 0, (size_t)lm->channels * sizeof(element));
     }
     return count;
 }
@@ -277,11 +324,12 @@ static void lm_run(struct job *job) {
     job->extra = &chunk;
     for (chunk.first = 0; chunk.first < count; chunk.first += lm->chunk) {
         chunk.rows = min_i64(lm->chunk, count - chunk.first);
-        chunk.x = (struct blas_matrix){x->data.f + chunk.first * x->stride, x->stride, false};
+        chunk.x = (struct blas_matrix){view_at(x, chunk.first, 0), x->stride, false, x->dtype};
         int64_t blocks = ceil_div(chunk.rows, ROW_BLOCK);
-        if (count < lm->rows) {
+        if (count < lm->rows || is_widened(job)) {
             job_loop(job, blocks, gather_task);
-            chunk.x = (struct blas_matrix){lm->x, lm->channels, false};
+            chunk.x = (struct blas_matrix){lm->x, lm->channels, false,
+                                           is_widened(job) ? DAPT_F32 : x->dtype};
         }
         job_loop(job, lm->tiles, tile_task);
         job_loop(job, blocks, loss_task);
