@@ -14,11 +14,6 @@
 //
 // The mask of a query (lib/attention_mask.glsl) is here [key_begin, key_end). Where all queries of a
 // tile see all its keys, nothing is masked.
-#extension GL_KHR_memory_scope_semantics : require
-// The scope of atomics: by default it is the device, for which the Vulkan memory model, enabled with
-// matrix units, needs one more feature.
-#define IN_WORKGROUP gl_ScopeWorkgroup, gl_StorageSemanticsNone, gl_SemanticsRelaxed
-
 #include "attention_mask.glsl"
 layout(constant_id = 7) const uint THREADS_X = 8;  // 8, 16 or 32
 
@@ -34,15 +29,7 @@ const uint PITCH_P = THREADS_X + 1, BV = D4 > 32 ? 4 : D4 > 16 ? 8 : 16;
 const uint AT_B = BR * PITCH, AT_V = BR * PITCH_P, END_B = AT_B + BC * PITCH, END_V = AT_V + 256;
 
 shared vec4 staged[END_B > END_V ? END_B : END_V];   // [a | b], then [p | v] of the same tile
-#ifdef BY_KEY                                        // rows of a tile are keys, columns queries
-const uint QUERIES = BC, KEYS = BR;
-#else
-const uint QUERIES = BR, KEYS = BC;
-#endif
-shared int key_begin[QUERIES], key_end[QUERIES];     // the mask of each query of the tile
-shared int any_begin, any_end;                       // the keys that any query of the tile sees
-shared int all_begin, all_end;                       // the keys that all of them see
-shared bool poisoned;                                // v is not finite somewhere, where it may be masked
+#include "attention_tile_mask.glsl"
 
 // Rows of one head of one sequence: vec4 (r, c) is at base + r * stride + c.
 struct Rows { uint base, stride, count; };
@@ -53,58 +40,22 @@ Rows rows_of(uint sequence, uint rows, uint stride, uint head) {
 uint thread_x() { return gl_LocalInvocationID.x % THREADS_X; }
 uint thread_y() { return gl_LocalInvocationID.x / THREADS_X; }
 
-// The masks of queries [query0, query0 + QUERIES) to shared memory, their union and intersection.
-void load_mask(Indices first, Indices last, uint sequence, uint queries, uint query0, uint keys) {
-    barrier();
-    if (gl_LocalInvocationID.x == 0) {
-        any_begin = all_end = int(keys);
-        any_end = all_begin = 0;
-        poisoned = false;
-    }
-    barrier();
-    for (uint i = gl_LocalInvocationID.x; i < QUERIES; i += WIDTH) {
-        ivec2 seen = ivec2(0);
-        if (query0 + i < queries) seen = visible_keys(first, last, sequence * queries + query0 + i, keys);
-        key_begin[i] = seen.x;
-        key_end[i] = seen.y;
-        if (seen.x < seen.y) {
-            atomicMin(any_begin, seen.x, IN_WORKGROUP);
-            atomicMax(any_end, seen.y, IN_WORKGROUP);
-        }
-        atomicMax(all_begin, seen.x, IN_WORKGROUP);
-        atomicMin(all_end, seen.y, IN_WORKGROUP);
-    }
-    barrier();
-}
-// Whether some query of the tile does not see some of the keys [key0, key0 + KEYS).
-bool is_masked(uint key0) {
-    return int(key0) < all_begin || int(key0 + KEYS) > all_end;
-}
-// Whether row r and column c of a tile, whose keys begin with key0, see each other.
-bool sees(uint r, uint c, uint key0) {
-#ifdef BY_KEY
-    return int(key0 + r) >= key_begin[c] && int(key0 + r) < key_end[c];
-#else
-    return int(key0 + c) >= key_begin[r] && int(key0 + c) < key_end[r];
-#endif
-}
-
 // Rows [row, row + rows) of x, columns [col, col + BK), to shared memory from `at` on. Beyond the
 // last row it is repeated: no score of such rows is used. `by_column`: row r is column r of the
 // tile; those of one invocation are THREADS_X apart, so that neighbours read neighbouring rows.
-void stage_chunk(Inputs4 x, Rows of, uint row, uint rows, uint col, uint at, bool by_column) {
+void stage_chunk(InputRows4 x, Rows of, uint row, uint rows, uint col, uint at, bool by_column) {
     const uint count = rows * BK;
     [[unroll]] for (uint first = 0; first < count; first += WIDTH) {
         uint i = first + gl_LocalInvocationID.x, r = i / BK, c = i % BK;
         if (count % WIDTH != 0 && i >= count) break;
-        vec4 v = x.at[of.base + min(row + r, of.count - 1) * of.stride + min(col + c, D4 - 1)];
+        vec4 v = AT4(x, of.base + min(row + r, of.count - 1) * of.stride + min(col + c, D4 - 1));
         if (D4 % BK != 0 && col + c >= D4) v = vec4(0.0);
         staged[at + (by_column ? r % TN * THREADS_X + r / TN : r) * PITCH + c] = v;
     }
 }
 
 // s [r,c] = a[row_a + r] . b[row_b + c]; an invocation's rows of s.
-void multiply_abt(Inputs4 a, Rows of_a, uint row_a, Inputs4 b, Rows of_b, uint row_b, out vec4 s[TM]) {
+void multiply_abt(InputRows4 a, Rows of_a, uint row_a, InputRows4 b, Rows of_b, uint row_b, out vec4 s[TM]) {
     uint at_a = thread_y() * PITCH, at_b = AT_B + thread_x() * PITCH;
     [[unroll]] for (uint i = 0; i < TM; i++) s[i] = vec4(0.0);
     for (uint col = 0; col < D4; col += BK) {
@@ -159,12 +110,12 @@ void share_tile(vec4 s[TM]) {
 }
 
 // Rows [row, row + BV) of v to shared memory. `masked`: whether all of them are finite is noted.
-void stage_rows(Inputs4 v, Rows of, uint row, bool masked) {
+void stage_rows(InputRows4 v, Rows of, uint row, bool masked) {
     const uint count = BV * D4, loads = (count + WIDTH - 1) / WIDTH;
     vec4 loaded[loads];
     [[unroll]] for (uint n = 0; n < loads; n++) {
         uint i = min(n * WIDTH + gl_LocalInvocationID.x, count - 1);
-        loaded[n] = v.at[of.base + min(row + i / D4, of.count - 1) * of.stride + i % D4];
+        loaded[n] = AT4(v, of.base + min(row + i / D4, of.count - 1) * of.stride + i % D4);
     }
     [[unroll]] for (uint n = 0; n < loads; n++)
         if (count % WIDTH == 0 || n * WIDTH + gl_LocalInvocationID.x < count)
@@ -202,7 +153,7 @@ void add_seen_rows(uint key0, uint k0, inout vec4 sum[SUMS]) {
 
 // sum += p v, where p is the shared tile and v rows [row, row + BC) of `of`. `masked`: what a row
 // does not see does not reach it, whatever it is.
-void accumulate(Inputs4 v, Rows of, uint row, bool masked, inout vec4 sum[SUMS]) {
+void accumulate(InputRows4 v, Rows of, uint row, bool masked, inout vec4 sum[SUMS]) {
     for (uint k0 = 0; k0 < BC; k0 += BV) {
         barrier();
         stage_rows(v, of, row + k0, masked);
@@ -215,10 +166,10 @@ void accumulate(Inputs4 v, Rows of, uint row, bool masked, inout vec4 sum[SUMS])
     }
 }
 
-void store(Floats4 to, Rows of, uint row, vec4 sum[SUMS]) {
+void store_tile(Rows4Out to, Rows of, uint row, vec4 sum[SUMS]) {
     [[unroll]] for (uint i = 0; i < TM; i++)
         [[unroll]] for (uint w = 0; w < TD4; w++) {
             uint r = row + thread_y() + i * THREADS_Y, c = thread_x() + w * THREADS_X;
-            if (r < of.count && c < D4) to.at[of.base + r * of.stride + c] = sum[i * TD4 + w];
+            if (r < of.count && c < D4) PUT4(to, of.base + r * of.stride + c, sum[i * TD4 + w]);
         }
 }
