@@ -12,9 +12,41 @@ static bool is_end(const struct dapt_case_shape *s) {
     return s->size['N'] == 0 && s->size['#'] == 0;
 }
 
+static bool has(const struct dapt_op_info *info, enum dapt_operand_class class, uint32_t flags) {
+    bool found = false;
+    for (int slot = 0; slot < DAPT_CASE_OPERANDS; slot++) {
+        const struct dapt_operand *operand = dapt_op_operand(info, slot);
+        found |= operand->name && operand->class == class && (operand->flags & flags) == flags;
+    }
+    return found;
+}
+
+// The dtypes that a row of float32 is tested in, in their order.
+static bool next_dtype(struct dapt_case *c) {
+    static const enum dapt_dtype orders[][2] = {{DAPT_F32, DAPT_F32},
+                                                {DAPT_F16, DAPT_F16},
+                                                {DAPT_BF16, DAPT_BF16},
+                                                {DAPT_F16, DAPT_F32},
+                                                {DAPT_BF16, DAPT_F32}};
+    const struct dapt_op_info *info = dapt_op_info(c->row->op.opcode);
+    size_t i = 0;
+    if (c->row->dtype != DAPT_F32 || c->row->mixed != DAPT_F32 ||
+        !has(info, DAPT_CLASS_ACTIVATION, 0))
+        return false;
+    while (orders[i][0] != c->dtype || orders[i][1] != c->mixed) i++;
+    // A cast has rows of its own.
+    bool mixed = has(info, DAPT_CLASS_ACTIVATION, DAPT_OPERAND_MIXED) &&
+                 c->row->op.opcode == DAPT_OP_MATMUL;
+    if (++i == (mixed ? 5 : 3)) return false;
+    c->dtype = orders[i][0], c->mixed = orders[i][1];
+    return true;
+}
+
 bool dapt_case_next(struct dapt_case *c, enum dapt_case_use use) {
     size_t count;
     const struct dapt_case_row *rows = dapt_case_rows(&count), *end = rows + count;
+    if (c->row && use == DAPT_CASE_TEST && next_dtype(c)) return true;
+    c->dtype = c->mixed = DAPT_F32;
     if (!c->row)
         c->row = rows, c->shape = rows->shapes;
     else
@@ -58,11 +90,14 @@ static void set_shape(struct dapt_tensor *t, const char *letters, const struct d
     t->stride = dapt_tensor_row(t);
 }
 
-static enum dapt_dtype dtype_of(const struct dapt_case_row *row,
-                                const struct dapt_operand *operand) {
-    if (operand->class != DAPT_CLASS_ACTIVATION)
+static enum dapt_dtype dtype_of(const struct dapt_case *c, int slot) {
+    const struct dapt_op *op = &c->row->op;
+    const struct dapt_operand *operand = dapt_op_operand(dapt_op_info(op->opcode), slot);
+    bool both = op->opcode == DAPT_OP_MATMUL && op->u.matmul.transpose_a && slot == 1;
+    if (operand->class != DAPT_CLASS_ACTIVATION && !both)
         return dapt_precision_dtype(DAPT_PRECISION_FLOAT32, operand->class);
-    return operand->flags & DAPT_OPERAND_MIXED ? row->mixed : row->dtype;
+    if (operand->flags & DAPT_OPERAND_MIXED) return c->row->mixed ? c->row->mixed : c->mixed;
+    return c->row->dtype ? c->row->dtype : c->dtype;
 }
 
 void dapt_case_make(const struct dapt_case *c, struct dapt_op *op,
@@ -78,7 +113,7 @@ void dapt_case_make(const struct dapt_case *c, struct dapt_op *op,
         const char *letters = slot < DAPT_OP_INPUTS ? dapt_op_input_shape(op, (uint32_t)slot)
                                                     : operand->shape;
         set_shape(&tensors[slot], letters, c);
-        tensors[slot].dtype = dtype_of(c->row, operand);
+        tensors[slot].dtype = dtype_of(c, slot);
         tensors[slot].buffer = (uint32_t)slot;
     }
     if (op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD) {

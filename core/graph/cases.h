@@ -57,7 +57,8 @@ struct dapt_case_row {
     const struct dapt_case_shape *shapes;  // ends with one of zeros; NULL: none, as of bench rows
     uint32_t uses;                         // enum dapt_case_use
     uint32_t absent;                       // DAPT_CASE_NO_INPUT, DAPT_CASE_NO_OUTPUT: not there
-    // Of activations; of those flagged DAPT_OPERAND_MIXED. A certificate is of float32 alone.
+    // Of activations; of those flagged DAPT_OPERAND_MIXED. A row of float32 is also tested in 16
+    // bits; a certificate is of float32 alone.
     enum dapt_dtype dtype, mixed;
     bool gaps;    // certified with gaps in what may be strided
     float shift;  // added to inputs[0] and outputs[0]: numbers that are not near 0
@@ -69,12 +70,16 @@ struct dapt_case_row {
 
 const struct dapt_case_row *dapt_case_rows(size_t *count);
 
-// A row at a shape. Any row will do, not those of the table alone.
+// A row at a shape, in a dtype. Any row will do, not those of the table alone.
 struct dapt_case {
     const struct dapt_case_row *row;
     const struct dapt_case_shape *shape;
+    // In place of the row's where that is float32.
+    enum dapt_dtype dtype, mixed;
 };
-// The next case for `use` in the order of the table, from a zeroed one on; false: no more.
+// The next case for `use` in the order of the table, from a zeroed one on; false: no more. Tests
+// take a row of float32 in each dtype: all activations, then, where there are MIXED ones, the
+// others. A matmul with a transposed, the gradient of a weight, has activations as both factors.
 bool dapt_case_next(struct dapt_case *c, enum dapt_case_use use);
 
 // The op and the dense tensors of its operands. inputs[i] is tensors[i], outputs[i] is

@@ -24,6 +24,7 @@ void attention_results(struct op_case *grad) {
     for (int i = 0; i < 2; i++) {
         for (int64_t e = 0; e < operand_count(&forward.out[i]); e++)
             grad->in[4 + i].f[e] = (float)outputs[i][e];
+        operand_round(&grad->in[4 + i]);
         free(outputs[i]);
     }
 }
@@ -48,7 +49,7 @@ static void check_poisoned(const struct poisoned *p, bool grad) {
         .op = {.opcode = grad ? DAPT_OP_ATTENTION_GRAD : DAPT_OP_ATTENTION,
                .u.attention = {.window = p->window, .softcap = p->softcap}}};
     struct op_case k;
-    case_open(&k, &(struct dapt_case){&row, &shape}, "not a number");
+    case_open(&k, &(struct dapt_case){.row = &row, .shape = &shape}, "not a number");
     k.gap = p->gap;
     uint32_t heads = p->operand ? p->groups : p->heads,
              rows = p->operand ? p->key_rows : p->query_rows;
@@ -96,7 +97,7 @@ void test_attention_large(void **state) {
         .sight = DAPT_SIGHT_CAUSAL};
     const struct dapt_case_row row = {.op = {.opcode = DAPT_OP_ATTENTION}, .tolerance = 1e-3};
     struct op_case k;
-    case_open(&k, &(struct dapt_case){&row, &shape}, "large scores");
+    case_open(&k, &(struct dapt_case){.row = &row, .shape = &shape}, "large scores");
     for (int64_t i = 0; i < 1600; i++) k.in[0].f[i] *= 30, k.in[1].f[i] *= 30;
     case_check(&k);
     case_close(&k);

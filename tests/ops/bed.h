@@ -24,7 +24,7 @@ struct op_case {
     struct dapt_op op;
     struct operand in[DAPT_OP_INPUTS], out[DAPT_OP_OUTPUTS];
     // Elements between rows of what may be strided, of operand i 1 + i times as many: no two alike.
-    int64_t gap;
+    int64_t gap;   // 0: none; else it is checked dense, too
     int in_place;  // the input that outputs[0] is, or -1
     // Of |device - reference|, relative to |reference| + the root mean square of the output (at
     // least 0.01).
@@ -49,6 +49,7 @@ void case_check(const struct op_case *c);
 // buffers must be the same each time, and for every number of threads of one device.
 void bed_check_bits(const struct dapt_program *program, const void *const *initial);
 int64_t operand_count(const struct operand *operand);
+void operand_round(struct operand *operand);  // its contents to its dtype
 
 // Cases that have a file of their own.
 void test_attention_poisoned(void **state);

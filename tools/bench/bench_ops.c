@@ -213,7 +213,7 @@ static double measure_rows(const struct model *m, bool token) {
         if (b->name == NULL || b->token != token || (b->families && !(b->families & m->family)))
             continue;
         struct dapt_case_shape shape = sizes_of(b, m);
-        total += measure_named(&(struct dapt_case){&rows[i], &shape},
+        total += measure_named(&(struct dapt_case){.row = &rows[i], .shape = &shape},
                                (int)(b->per_layer * m->shape.size['L'] + b->besides));
     }
     return total;
@@ -244,7 +244,7 @@ static void bench_products(int count, char **sizes) {
             exit(1);
         }
         const struct dapt_case_shape shape = {.size = {['M'] = m, ['N'] = n, ['K'] = k}};
-        measure_named(&(struct dapt_case){&row, &shape}, 1);
+        measure_named(&(struct dapt_case){.row = &row, .shape = &shape}, 1);
     }
 }
 

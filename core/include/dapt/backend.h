@@ -119,7 +119,8 @@ enum dapt_opcode {
     // j > last[n] - window: one rule for causal, document-bounded, bidirectional and cached.
     // score = scale * q.k; if softcap > 0: score = softcap * tanh(score / softcap);
     // y = softmax(score) v; lse = log sum exp. A row that sees nothing: y = 0, lse = -inf. What a row
-    // does not see does not reach it, whatever that holds: NaNs and infinities too.
+    // does not see does not reach it, whatever that holds: NaNs and infinities too. In 16 bits what is
+    // multiplied (probabilities, and in the gradient those of scores) may be rounded to that type.
     DAPT_OP_ATTENTION,
     // in: dy (strided), q, k, v (strided), y (strided), lse, first, last
     // out: dq, dk, dv (each strided)
@@ -160,6 +161,7 @@ enum dapt_opcode {
     // in: x [N,C], w [V,C], bias [V] [x], targets i32 [N] (below 0: not scored)
     // out: loss [N] = logsumexp(z) - z[target] in nats, 0 where not scored
     // z = scale * (x w^T + bias), then, if softcap > 0, softcap * tanh(z / softcap)
+    // With 16-bit x what is multiplied (w, the gradient of z) may be rounded to its type.
     DAPT_OP_LM_LOSS,
     // The same, with the gradient of sum(seed * loss), in one pass.
     // in: x, w, bias [x], targets, seed [1]
