@@ -13,6 +13,7 @@
 #include "format/safetensors.h"
 
 #define GUARD 160                              // bytes around every operand
+#define ALIGN 16                               // of the first byte: what kernels load at once
 #define GUARD_BYTE(i) ((i) % 2 ? 0x7f : 0xc5)  // a NaN in every float type
 #define MAX_BEDS 32
 #define BUFFERS 3  // float inputs, whole numbers, outputs
@@ -187,7 +188,7 @@ static void place(struct layout *l, const struct operand *o, int64_t gap, uint32
                   uint32_t *index, bool output, bool filled) {
     int64_t element = (int64_t)dapt_dtype_size(o->dtype), length = row_length(o),
             stride = length + gap, span = ((o->shape[0] - 1) * stride + length) * element,
-            old = l->size[buffer], from = old + GUARD;
+            old = l->size[buffer], from = (old + GUARD + ALIGN - 1) / ALIGN * ALIGN;
     l->size[buffer] = from + (span + 3) / 4 * 4 + GUARD;
     l->bytes[buffer] = realloc(l->bytes[buffer], (size_t)l->size[buffer]);
     l->written[buffer] = realloc(l->written[buffer], (size_t)l->size[buffer] * sizeof(bool));

@@ -51,7 +51,7 @@ static void check_layouts(const struct dapt_case *from, size_t number) {
     case_open(&c, from, what);
     if (c.op.opcode == DAPT_OP_ATTENTION_GRAD) attention_results(&c);
     uint32_t places = dapt_op_info(c.op.opcode)->in_place, adds = adds_of(from);
-    c.gap = !may_have_gaps(&c) ? 0 : number % 2 ? 1 : 4;
+    c.gap = !may_have_gaps(&c) ? 0 : number % 2 ? 1 : 8;
     for (c.in_place = DAPT_OP_INPUTS - 1; c.in_place >= -1; c.in_place--)
         if (c.in_place < 0 || ((places >> c.in_place & 1) && c.in[c.in_place].rank > 0))
             case_check(&c);
