@@ -1,19 +1,24 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/base.glsl"
+#include "lib/storage.glsl"
 // Cross-entropy of rows of logits, one workgroup a row. With z = softcap(scale * logit):
 //   loss = logsumexp(z) - z[target], 0 where target < 0
 //   logits [N,V] (rows aligned for vec4), targets [N], seed [1] -> loss [N]
-// GRADIENT: logits become d(seed * loss) / d(logit) in place, 0 where target < 0. For each row:
+// GRADIENT: dlogits [N,V] = d(seed * loss) / d(logit) in the place of the logits, 0 where target < 0. For
+// each row:
 //   1. m = max(z), l = sum of exp(z - m) in one pass (Milakov and Gimelshein 2018), a part of each an
 //      invocation; loss = m - z[target] + log(l)
 //   2. GRADIENT: softmax(z) - one_hot(target), times the derivatives of cap and scale
 // Where m is not finite, 0 takes its place in exponents.
 layout(constant_id = 2) const bool GRADIENT = false;
+layout(constant_id = 3) const uint TYPE = F32;   // of logits
+layout(constant_id = 4) const uint TYPE_D = F32;   // of dlogits, as many bits
 const uint ROUND = 4;   // vec4s of an invocation for which l is rescaled once
 
 layout(push_constant, std430) uniform Push {
-    Floats4 logits;
+    Words4 logits4;
+    Words2 logits2;   // the same address again
     Indices targets;
     Inputs seed;
     Floats loss;
@@ -24,9 +29,13 @@ layout(push_constant, std430) uniform Push {
 shared float part_m[WIDTH], part_l[WIDTH];
 
 vec4 scores(uint at) {
-    vec4 z = p.scale * p.logits.at[at];
+    vec4 z = p.scale * (TYPE == F32 ? uintBitsToFloat(p.logits4.at[at]) : unpack_words(p.logits2.at[at], TYPE));
     if (p.softcap > 0.0) [[unroll]] for (uint j = 0; j < 4; j++) z[j] = softcap(z[j], p.softcap);
     return z;
+}
+void store_gradient(uint at, vec4 dz) {
+    if (TYPE_D == F32) p.logits4.at[at] = floatBitsToUint(dz);
+    else p.logits2.at[at] = pack_words(dz, TYPE_D);
 }
 float larger(float m, float z) {   // m where z is not a number
     return z > m ? z : m;
@@ -91,7 +100,7 @@ void scored_row(uint row, uint target) {
             dz[j] = safe_exp(z[j] - m) * over_l - (v * 4 + j == target ? 1.0 : 0.0);
             if (p.softcap > 0.0) dz[j] *= softcap_grad(z[j], p.softcap);
         }
-        p.logits.at[base + v] = factor * dz;
+        store_gradient(base + v, factor * dz);
     }
 }
 
@@ -104,7 +113,7 @@ void main() {
             if (gl_LocalInvocationID.x == 0) p.loss.at[row] = 0.0;
             if (GRADIENT)
                 for (uint v = gl_LocalInvocationID.x; v * 4 < p.cols; v += WIDTH)
-                    p.logits.at[row * p.stride / 4 + v] = vec4(0.0);
+                    store_gradient(row * p.stride / 4 + v, vec4(0.0));
         }
     }
 }

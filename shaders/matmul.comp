@@ -32,6 +32,7 @@ layout(constant_id = 16) const bool WHOLE = false;       // M, N and K are multi
 #include "lib/activation.glsl"
 #include "lib/matmul.glsl"
 #include "lib/operands.glsl"
+#include "lib/tiles.glsl"
 #include "lib/store.glsl"
 
 const uint THREADS_Y = BM / TM, THREADS_X = BN / TN;
@@ -50,37 +51,45 @@ uvec2 tile_position(uint i, uint mn_size, bool mn_major) {
 }
 // Without branches, as a compiler may wait for a load before it leaves a branch: beyond the edges the
 // last row or column is read, and what is beyond along K becomes 0.
-vec4 load(Inputs x, Inputs4 x4, bool aligned, bool mn_major, uint stride, uint mn, uint mn_size, uint k, uint k_end) {
-    vec4 v;
+uvec4 load(InputWords x, InputWords2 x2, InputWords4 x4, uint type, bool aligned, bool mn_major, uint stride, uint mn,
+           uint mn_size, uint k, uint k_end) {
+    uvec4 v;
     if (aligned) {
-        uint mn_at = WHOLE ? mn : min(mn, mn_size - (mn_major ? 4 : 1)), k_at = WHOLE ? k : min(k, k_end - (mn_major ? 1 : 4));
-        v = x4.at[(mn_major ? k_at * stride + mn_at : mn_at * stride + k_at) / 4];
+        // Of four the last that begin within the operand: those of a padded one may end beyond it.
+        uint mn_last = mn_major ? (mn_size - 1) / 4 * 4 : mn_size - 1, k_last = mn_major ? k_end - 1 : (k_end - 1) / 4 * 4;
+        uint mn_at = WHOLE ? mn : min(mn, mn_last), k_at = WHOLE ? k : min(k, k_last);
+        uint at = (mn_major ? k_at * stride + mn_at : mn_at * stride + k_at) / 4;
+        if (type == F32) v = x4.at[at];
+        else v = uvec4(x2.at[at], 0u, 0u);
     } else {
         [[unroll]] for (uint j = 0; j < 4; j++) {
             uint mn_j = mn_major ? mn + j : mn, k_j = mn_major ? k : k + j;
             uint mn_at = WHOLE ? mn_j : min(mn_j, mn_size - 1), k_at = WHOLE ? k_j : min(k_j, k_end - 1);
-            v[j] = x.at[mn_major ? k_at * stride + mn_at : mn_at * stride + k_at];
+            uint at = mn_major ? k_at * stride + mn_at : mn_at * stride + k_at;
+            if (type == F32) v[j] = x.at[at];
+            else v[j] = x.at[at / 2] >> at % 2 * 16 & 0xffffu;
         }
+        if (type != F32) v = join_halves(v);
     }
     uvec4 k_of = mn_major ? uvec4(k) : uvec4(k, k + 1, k + 2, k + 3);
-    return WHOLE ? v : mix(vec4(0.0), v, lessThan(k_of, uvec4(k_end)));
+    return WHOLE ? v : mask_of(v, type, lessThan(k_of, uvec4(k_end)));
 }
-vec4 load_a(uint i, uint row, uint k, uint k_end) {
+uvec4 load_a(uint i, uint row, uint k, uint k_end) {
     uvec2 at = tile_position(i, BM, TRANSPOSE_A);
-    return load(p.a, p.a4, ALIGNED_A, TRANSPOSE_A, p.stride_a, row + at.x, p.m, k + at.y, k_end);
+    return load(p.a, p.a2, p.a4, TYPE_A, ALIGNED_A, TRANSPOSE_A, p.stride_a, row + at.x, p.m, k + at.y, k_end);
 }
-vec4 load_b(uint i, uint col, uint k, uint k_end) {
+uvec4 load_b(uint i, uint col, uint k, uint k_end) {
     uvec2 at = tile_position(i, BN, !TRANSPOSE_B);
-    return load(p.b, p.b4, ALIGNED_B, !TRANSPOSE_B, p.stride_b, col + at.x, p.n, k + at.y, k_end);
+    return load(p.b, p.b2, p.b4, TYPE_B, ALIGNED_B, !TRANSPOSE_B, p.stride_b, col + at.x, p.n, k + at.y, k_end);
 }
-void stage_a(uint i, vec4 v) {
-    v = round_operand(v);
+void stage_a(uint i, uvec4 raw) {
+    vec4 v = round_operand(values_of(raw, TYPE_A), TYPE_A);
     uvec2 at = tile_position(i, BM, TRANSPOSE_A);
     if (TRANSPOSE_A) tile_a[at.y * PITCH_A + at.x / 4] = v;
     else [[unroll]] for (uint j = 0; j < 4; j++) tile_a[(at.y + j) * PITCH_A + at.x / 4][at.x % 4] = v[j];
 }
-void stage_b(uint i, vec4 v) {
-    v = round_operand(v);
+void stage_b(uint i, uvec4 raw) {
+    vec4 v = round_operand(values_of(raw, TYPE_B), TYPE_B);
     uvec2 at = tile_position(i, BN, !TRANSPOSE_B);
     if (!TRANSPOSE_B) tile_b[at.y * PITCH_B + at.x / 4] = v;
     else [[unroll]] for (uint j = 0; j < 4; j++) tile_b[(at.y + j) * PITCH_B + at.x / 4][at.x % 4] = v[j];
@@ -91,7 +100,8 @@ void main() {
     uint row = gl_WorkGroupID.y * BM, col = gl_WorkGroupID.x * BN;
     uint k_begin = gl_WorkGroupID.z * p.k_chunk, k_end = min(k_begin + p.k_chunk, p.k);
     uint k_stop = k_begin + (k_end - k_begin + 15) / 16 * 16;
-    vec4 acc[TM * TN4], a_frag[TM4], b_frag[TN4], prefetch_a[LOADS_A], prefetch_b[LOADS_B];
+    vec4 acc[TM * TN4], a_frag[TM4], b_frag[TN4];
+    uvec4 prefetch_a[LOADS_A], prefetch_b[LOADS_B];
     [[unroll]] for (uint i = 0; i < TM * TN4; i++) acc[i] = vec4(0.0);
     [[unroll]] for (uint i = 0; i < LOADS_A; i++) prefetch_a[i] = load_a(tid + i * WIDTH, row, k_begin, k_end);
     [[unroll]] for (uint i = 0; i < LOADS_B; i++) prefetch_b[i] = load_b(tid + i * WIDTH, col, k_begin, k_end);

@@ -46,8 +46,10 @@ layout(constant_id = 16) const bool WHOLE = false;       // M, N and K are multi
 layout(constant_id = 18) const uint MM = 16;
 layout(constant_id = 19) const uint MN = 16;
 layout(constant_id = 20) const uint MK = 16;
+#define WHOLE_WORDS   // where c is of 16-bit elements ALIGNED_C holds
 #include "lib/activation.glsl"
 #include "lib/matmul.glsl"
+#include "lib/tiles.glsl"
 #include "lib/store.glsl"
 #include "lib/matrix_half.glsl"
 
@@ -65,32 +67,51 @@ shared uvec2 tile[STAGED > SUMS ? STAGED : SUMS];
 
 struct operand {
     uint64_t base;   // of the workgroup's first row, or column, and of K
+    uint size;       // bytes of an element
     uint step;       // bytes between rows in memory
     uint mn_left;    // from the workgroup's first row, or column, to the last
 };
 // 4 x 4 of an operand from (mn, k) on, relative to base and to k0; without branches, as in matmul.comp.
-void load_block(out vec4 v[4], operand x, bool aligned, bool mn_major, uint mn, uint k0, uint k, uint k_left) {
-    uint64_t base = x.base + uint64_t(mn_major ? k0 : 4) * uint64_t(mn_major ? x.step : k0);
+void load_block(out uvec4 v[4], operand x, uint type, bool aligned, bool mn_major, uint mn, uint k0, uint k, uint k_left) {
+    uint64_t base = x.base + uint64_t(mn_major ? k0 : x.size) * uint64_t(mn_major ? x.step : k0);
     [[unroll]] for (uint j = 0; j < 4; j++) {
         uint mn_j = mn_major ? mn : mn + j, k_j = mn_major ? k + j : k;
         uvec4 k_of = mn_major ? uvec4(k_j) : uvec4(k, k + 1, k + 2, k + 3);
         if (aligned) {
-            if (!WHOLE) mn_j = min(mn_j, x.mn_left - (mn_major ? 3 : 0)), k_j = min(k_j, k_left - (mn_major ? 1 : 4));
-            uint at = mn_major ? k_j * x.step + mn_j * 4 : mn_j * x.step + k_j * 4;
-            v[j] = Inputs4(base + uint64_t(at)).at[0];
+            if (!WHOLE) {
+                mn_j = min(mn_j, mn_major ? x.mn_left / 4 * 4 : x.mn_left);
+                k_j = min(k_j, mn_major ? k_left - 1 : (k_left - 1) / 4 * 4);
+            }
+            uint64_t at = base + uint64_t(mn_major ? k_j * x.step + mn_j * x.size : mn_j * x.step + k_j * x.size);
+            if (type == F32) v[j] = InputWords4(at).at[0];
+            else v[j] = uvec4(InputWords2(at).at[0], 0u, 0u);
         } else {
             [[unroll]] for (uint e = 0; e < 4; e++) {
                 uint mn_e = mn_major ? mn_j + e : mn_j, k_e = mn_major ? k_j : k_j + e;
                 if (!WHOLE) mn_e = min(mn_e, x.mn_left), k_e = min(k_e, k_left - 1);
-                v[j][e] = Inputs(base + uint64_t(mn_major ? k_e * x.step + mn_e * 4 : mn_e * x.step + k_e * 4)).at[0];
+                uint64_t at = base + uint64_t(mn_major ? k_e * x.step + mn_e * x.size : mn_e * x.step + k_e * x.size);
+                if (type == F32) v[j][e] = InputWords(at).at[0];
+                else v[j][e] = InputWords(at & ~3ul).at[0] >> (uint(at) & 2u) * 8u & 0xffffu;
             }
+            if (type != F32) v[j] = join_halves(v[j]);
         }
-        if (!WHOLE) v[j] = mix(vec4(0.0), v[j], lessThan(k_of, uvec4(k_left)));
+        if (!WHOLE) v[j] = mask_of(v[j], type, lessThan(k_of, uvec4(k_left)));
     }
 }
-void stage_block(vec4 v[4], bool mn_major, uint at) {
-    [[unroll]] for (uint j = 0; j < 4; j++)
-        tile[at + j * LINE] = pack(mn_major ? vec4(v[0][j], v[1][j], v[2][j], v[3][j]) : v[j]);
+// What is of the units' own type goes as it is.
+void stage_block(uvec4 raw[4], uint type, bool mn_major, uint at) {
+    if (type == HALF_TYPE) {
+        [[unroll]] for (uint j = 0; j < 4; j++) {
+            uint word = j / 2, shift = j % 2 * 16;
+            uvec4 column = uvec4(raw[0][word], raw[1][word], raw[2][word], raw[3][word]) >> shift & 0xffffu;
+            tile[at + j * LINE] = mn_major ? join_halves(column).xy : raw[j].xy;
+        }
+    } else {
+        vec4 v[4];
+        [[unroll]] for (uint j = 0; j < 4; j++) v[j] = values_of(raw[j], type);
+        [[unroll]] for (uint j = 0; j < 4; j++)
+            tile[at + j * LINE] = pack(mn_major ? vec4(v[0][j], v[1][j], v[2][j], v[3][j]) : v[j]);
+    }
 }
 
 void main() {
@@ -100,28 +121,31 @@ void main() {
     uint k_begin = gl_WorkGroupID.z * p.k_chunk, k_end = min(k_begin + p.k_chunk, p.k);
     uint k_stop = k_begin + (k_end - k_begin + BK - 1) / BK * BK;
     const uint PITCH = WIDTH / QUADS * 4;   // rows between blocks of an invocation
-    vec4 next_a[BLOCKS_A][4], next_b[BLOCKS_B][4];
+    uvec4 next_a[BLOCKS_A][4], next_b[BLOCKS_B][4];
     coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator> acc[TILES_M * TILES_N];
     [[unroll]] for (uint i = 0; i < TILES_M * TILES_N; i++)
         acc[i] = coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>(0.0);
-    operand a = operand(uint64_t(p.a) + 4 * uint64_t(row) * (TRANSPOSE_A ? 1 : p.stride_a), 4 * p.stride_a, p.m - row - 1);
-    operand b = operand(uint64_t(p.b) + 4 * uint64_t(col) * (TRANSPOSE_B ? p.stride_b : 1), 4 * p.stride_b, p.n - col - 1);
-#define LOAD(k)                                                                                              \
-    [[unroll]] for (uint i = 0; i < BLOCKS_A; i++)                                                           \
-        load_block(next_a[i], a, ALIGNED_A, TRANSPOSE_A, first + i * PITCH, k, quad * 4, k_end - (k));       \
-    [[unroll]] for (uint i = 0; i < BLOCKS_B; i++)                                                           \
-        load_block(next_b[i], b, ALIGNED_B, !TRANSPOSE_B, first + i * PITCH, k, quad * 4, k_end - (k))
-#define STAGE                                                                                                \
-    [[unroll]] for (uint i = 0; i < BLOCKS_A; i++)                                                           \
-        stage_block(next_a[i], TRANSPOSE_A, (first + i * PITCH) * LINE + quad);                              \
-    [[unroll]] for (uint i = 0; i < BLOCKS_B; i++)                                                           \
-        stage_block(next_b[i], !TRANSPOSE_B, (BM + first + i * PITCH) * LINE + quad)
-    LOAD(k_begin);
+    const uint SIZE_A = TYPE_A == F32 ? 4 : 2, SIZE_B = TYPE_B == F32 ? 4 : 2;
+    operand a = operand(uint64_t(p.a) + SIZE_A * uint64_t(row) * (TRANSPOSE_A ? 1 : p.stride_a), SIZE_A, SIZE_A * p.stride_a,
+                        p.m - row - 1);
+    operand b = operand(uint64_t(p.b) + SIZE_B * uint64_t(col) * (TRANSPOSE_B ? p.stride_b : 1), SIZE_B, SIZE_B * p.stride_b,
+                        p.n - col - 1);
+#define LOAD_NEXT(k)                                                                                               \
+    [[unroll]] for (uint i = 0; i < BLOCKS_A; i++)                                                                 \
+        load_block(next_a[i], a, TYPE_A, ALIGNED_A, TRANSPOSE_A, first + i * PITCH, k, quad * 4, k_end - (k));     \
+    [[unroll]] for (uint i = 0; i < BLOCKS_B; i++)                                                                 \
+        load_block(next_b[i], b, TYPE_B, ALIGNED_B, !TRANSPOSE_B, first + i * PITCH, k, quad * 4, k_end - (k))
+#define STAGE                                                                                                      \
+    [[unroll]] for (uint i = 0; i < BLOCKS_A; i++)                                                                 \
+        stage_block(next_a[i], TYPE_A, TRANSPOSE_A, (first + i * PITCH) * LINE + quad);                            \
+    [[unroll]] for (uint i = 0; i < BLOCKS_B; i++)                                                                 \
+        stage_block(next_b[i], TYPE_B, !TRANSPOSE_B, (BM + first + i * PITCH) * LINE + quad)
+    LOAD_NEXT(k_begin);
     STAGE;
     barrier();
     for (uint k = k_begin; k < k_stop; k += BK) {
         uint next = min(k + BK, k_stop - BK);
-        LOAD(next);   // 1
+        LOAD_NEXT(next);   // 1
         [[unroll]] for (uint kk = 0; kk < BK; kk += MK) {   // 2
             coopmat<HALF, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a_frag[TILES_M];
             coopmat<HALF, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b_frag;

@@ -25,11 +25,12 @@ layout(constant_id = 14) const bool ALIGNED_B = false;
 
 float load_a(uint row, uint k, uint k_end) {
     if (row >= p.m || k >= k_end) return 0.0;
-    return round_operand(p.a.at[TRANSPOSE_A ? k * p.stride_a + row : row * p.stride_a + k]);
+    return round_operand(LOAD(p.a, TYPE_A, TRANSPOSE_A ? k * p.stride_a + row : row * p.stride_a + k), TYPE_A);
 }
 vec4 load4_a(uint row, uint k, uint k_end) {
     if (!TRANSPOSE_A)
-        return round_operand(load4(p.a, p.a4, ALIGNED_A, row * p.stride_a + k, row < p.m && k < k_end ? k_end - k : 0));
+        return round_operand(load4(p.a, p.a2, p.a4, TYPE_A, ALIGNED_A, row * p.stride_a + k,
+                                   row < p.m && k < k_end ? k_end - k : 0), TYPE_A);
     return vec4(load_a(row, k, k_end), load_a(row, k + 1, k_end), load_a(row, k + 2, k_end), load_a(row, k + 3, k_end));
 }
 
@@ -39,7 +40,8 @@ void columns(uint col0, uint row, uint k_begin, uint k_end) {
     [[unroll]] for (uint i = 0; i < BM; i++) acc[i] = 0.0;
     if (TRANSPOSE_B) {
         for (uint k = k_begin + 4 * x; k < k_end; k += 4 * WIDTH) {
-            vec4 b_frag = round_operand(load4(p.b, p.b4, ALIGNED_B, col * p.stride_b + k, col < p.n ? k_end - k : 0));
+            vec4 b_frag = round_operand(load4(p.b, p.b2, p.b4, TYPE_B, ALIGNED_B, col * p.stride_b + k,
+                                              col < p.n ? k_end - k : 0), TYPE_B);
             [[unroll]] for (uint i = 0; i < BM; i++) {
                 vec4 a_frag = load4_a(row + i, k, k_end);
                 [[unroll]] for (uint j = 0; j < 4; j++) acc[i] = fma(a_frag[j], b_frag[j], acc[i]);
@@ -47,13 +49,13 @@ void columns(uint col0, uint row, uint k_begin, uint k_end) {
         }
     } else {
         for (uint k = k_begin + y; k < k_end; k += HEIGHT) {
-            float b_frag = col < p.n ? round_operand(p.b.at[k * p.stride_b + col]) : 0.0;
+            float b_frag = col < p.n ? round_operand(LOAD(p.b, TYPE_B, k * p.stride_b + col), TYPE_B) : 0.0;
             [[unroll]] for (uint i = 0; i < BM; i++) acc[i] = fma(load_a(row + i, k, k_end), b_frag, acc[i]);
         }
     }
     [[unroll]] for (uint i = 0; i < BM; i++) {
         float total = TRANSPOSE_B ? sum_width(acc[i]) : sum_height(acc[i]);
-        if ((TRANSPOSE_B ? x : y) == 0) store(row + i, col, total);
+        if ((TRANSPOSE_B ? x : y) == 0) store_sum(row + i, col, total);
     }
 }
 

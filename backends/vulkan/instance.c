@@ -315,8 +315,9 @@ static bool fill_features(struct vk_adapter *a, const VkExtensionProperties *lis
                    has_extension(list, count, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME),
                    has_extension(list, count, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME));
     instance.api.GetPhysicalDeviceFeatures2(a->handle, &f.all);
-    bool shaders = f.vulkan12.vulkanMemoryModel && f.vulkan12.shaderFloat16 &&
-                   f.all.features.shaderInt64 && f.all.features.shaderInt16,
+    bool shaders = f.vulkan12.vulkanMemoryModel && f.vulkan12.vulkanMemoryModelDeviceScope &&
+                   f.vulkan12.shaderFloat16 && f.all.features.shaderInt64 &&
+                   f.all.features.shaderInt16,
          sized = f.sizes.subgroupSizeControl && f.sizes.computeFullSubgroups;
     a->no_matrices = !f.matrix.cooperativeMatrix ? "the driver has no cooperative matrices"
                      : !shaders ? "the driver lacks a feature that its shaders need"
@@ -346,6 +347,7 @@ void vk_features_of(const struct vk_adapter *a, struct vk_features *f) {
     f->all.features.shaderInt64 = f->all.features.shaderInt16 = units;
     f->vulkan12.timelineSemaphore = f->vulkan12.bufferDeviceAddress = VK_TRUE;
     f->vulkan12.shaderFloat16 = f->vulkan12.vulkanMemoryModel = units;
+    f->vulkan12.vulkanMemoryModelDeviceScope = units;
     f->sizes.subgroupSizeControl = VK_TRUE;
     f->sizes.computeFullSubgroups = units;
     f->matrix.cooperativeMatrix = VK_TRUE;

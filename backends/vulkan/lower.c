@@ -26,7 +26,7 @@ void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l) = {
     [DAPT_OP_ADD] = vk_op_element,
     [DAPT_OP_SCALE] = vk_op_element,
     [DAPT_OP_COPY] = vk_op_element,
-    [DAPT_OP_CAST] = vk_op_cast,
+    [DAPT_OP_CAST] = vk_op_element,
     [DAPT_OP_FILL] = vk_op_element,
     [DAPT_OP_LM_LOSS] = vk_op_lm_loss,
     [DAPT_OP_LM_LOSS_GRAD] = vk_op_lm_loss,
@@ -70,7 +70,22 @@ bool vk_vec4(const struct vk_view *v, int64_t rows) {
     return vk_aligned(v, rows, 4);
 }
 
-static void touch(struct vk_pass *p, const struct vk_view *v, bool write) {
+bool vk_paired(const struct vk_view *v) {
+    return dtype_size(v->dtype) == 2 && v->cols % 2 == 0 && vk_aligned(v, v->rows, 2);
+}
+
+uint64_t vk_pass_bytes(const struct vk_pass *p) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < p->access_count; i++) {
+        const struct vk_access *a = &p->access[i];
+        uint64_t size = a->end - a->begin;
+        if (a->stride > 0) size = (size + a->stride - a->width) / a->stride * a->width;
+        bytes += size * ((unsigned)a->read + (unsigned)a->write);
+    }
+    return bytes;
+}
+
+static void touch(struct vk_pass *p, const struct vk_view *v, bool read, bool write) {
     vk_again(p, v);
     if (v->address == 0) return;
     assert(p->access_count < VK_PASS_ACCESSES);
@@ -81,14 +96,18 @@ static void touch(struct vk_pass *p, const struct vk_view *v, bool write) {
                             .end = v->address + (uint64_t)(v->rows - 1) * step + width,
                             .stride = vk_dense(v) ? 0 : step,
                             .width = width,
-                            .write = write};
+                            .write = write,
+                            .read = read};
 }
 
 void vk_reads(struct vk_pass *p, const struct vk_view *v) {
-    touch(p, v, false);
+    touch(p, v, true, false);
 }
 void vk_writes(struct vk_pass *p, const struct vk_view *v) {
-    touch(p, v, true);
+    touch(p, v, false, true);
+}
+void vk_updates(struct vk_pass *p, const struct vk_view *v, bool read) {
+    touch(p, v, read, true);
 }
 
 void vk_again(struct vk_pass *p, const struct vk_view *v) {
@@ -124,8 +143,17 @@ void vk_groups(struct vk_pass *p, int64_t x, int64_t y, int64_t z) {
 // ----------------------------------------------------------------------------------- views, shapes
 
 struct vk_view vk_scratch(struct vk_lowering *l, int64_t rows, int64_t cols) {
-    struct vk_view v = {
-        .address = VK_SCRATCH + l->scratch, .rows = rows, .inner = 1, .cols = cols, .stride = cols};
+    return vk_scratch_of(l, DAPT_F32, rows, cols);
+}
+
+struct vk_view vk_scratch_of(struct vk_lowering *l, enum dapt_dtype dtype, int64_t rows,
+                             int64_t cols) {
+    struct vk_view v = {.address = VK_SCRATCH + l->scratch,
+                        .rows = rows,
+                        .inner = 1,
+                        .cols = cols,
+                        .stride = cols,
+                        .dtype = dtype};
     l->scratch += ((uint64_t)(rows * cols) * dtype_size(v.dtype) + 255) & ~UINT64_C(255);
     if (l->scratch > l->peak) l->peak = l->scratch;
     return v;

@@ -11,6 +11,7 @@ struct vk_view {
     uint64_t address;
     int64_t rows, inner, cols, stride;
     enum dapt_dtype dtype;
+    bool padded;  // rows have room for a multiple of 4 columns; what is beyond cols is undefined
 };
 
 // Placeholder addresses: scratch begins here until a program is recorded, which puts in the address
@@ -30,7 +31,7 @@ static inline bool vk_is_scratch(uint64_t address) {
 struct vk_access {
     uint64_t begin, end;     // bytes [begin, end)
     uint64_t stride, width;  // stride 0: all of them; else the first `width` of each `stride` bytes
-    bool write;
+    bool write, read;
 };
 
 #define VK_PUSH_WORDS 32  // an address counts as two
@@ -81,10 +82,12 @@ enum dapt_status vk_lower_program(struct dapt_device *device, const struct dapt_
 
 // A new pass, never NULL; valid until the next one.
 struct vk_pass *vk_pass(struct vk_lowering *l, enum vk_shader shader);
-// Each adds the next address, which is 0 for an absent operand. vk_writes: the pass may read it
-// too. vk_again: an operand that an earlier call has told already, so that no access is added.
+// Each adds the next address, which is 0 for an absent operand. vk_writes: what was there is not
+// read; vk_updates: it is, where `read` says so. vk_again: an operand that an earlier call has told
+// already, so that no access is added.
 void vk_reads(struct vk_pass *p, const struct vk_view *v);
 void vk_writes(struct vk_pass *p, const struct vk_view *v);
+void vk_updates(struct vk_pass *p, const struct vk_view *v, bool read);
 void vk_again(struct vk_pass *p, const struct vk_view *v);
 void vk_word(struct vk_pass *p, int64_t value);
 void vk_float(struct vk_pass *p, float value);
@@ -92,8 +95,10 @@ void vk_constant(struct vk_pass *p, int64_t value);
 // All of a shader's constants at once: `size` bytes of uint32_t in the order of their ids.
 void vk_constants(struct vk_pass *p, const void *values, size_t size);
 void vk_groups(struct vk_pass *p, int64_t x, int64_t y, int64_t z);
-// A dense matrix in scratch, its contents undefined.
+// A dense matrix of float32 in scratch, its contents undefined; of another type.
 struct vk_view vk_scratch(struct vk_lowering *l, int64_t rows, int64_t cols);
+struct vk_view vk_scratch_of(struct vk_lowering *l, enum dapt_dtype dtype, int64_t rows,
+                             int64_t cols);
 // Rows [from, from + count) of a view.
 struct vk_view vk_rows(const struct vk_view *v, int64_t from, int64_t count);
 bool vk_dense(const struct vk_view *v);
@@ -101,6 +106,11 @@ bool vk_dense(const struct vk_view *v);
 // pieces of at most 16 bytes; vk_vec4: four.
 bool vk_aligned(const struct vk_view *v, int64_t rows, int64_t elements);
 bool vk_vec4(const struct vk_view *v, int64_t rows);
+// Whether rows (of `cols` elements each where a norm or a rope takes parts of them) begin and end with
+// a word, as two elements of it are read or written at once (shaders/lib/pairs.glsl).
+bool vk_paired(const struct vk_view *v);
+// The bytes that a pass reads and writes, each operand once.
+uint64_t vk_pass_bytes(const struct vk_pass *p);
 bool vk_accumulates(const struct vk_lowering *l, int output);
 
 // Workgroups of element-wise shaders: `width` x `height` invocations, over cols and rows; as many
@@ -166,7 +176,7 @@ struct vk_unit vk_attention_unit(struct vk_lowering *l, enum dapt_dtype operands
 struct vk_matmul_size {
     int64_t m, n, k, splits;
     bool transpose_a, transpose_b, aligned_a, aligned_b;
-    enum dapt_dtype operands;
+    enum dapt_dtype operands, dtype_a, dtype_b, dtype_c;  // dtype: in memory
 };
 // tune.c: runs a pass `times` times, one after another; *seconds is the mean. `what` is named in
 // messages.
@@ -192,7 +202,6 @@ void vk_op_rope(struct vk_lowering *l);
 void vk_op_attention(struct vk_lowering *l);
 void vk_op_attention_grad(struct vk_lowering *l);
 void vk_op_element(struct vk_lowering *l);
-void vk_op_cast(struct vk_lowering *l);
 void vk_op_lm_loss(struct vk_lowering *l);
 void vk_op_sum(struct vk_lowering *l);
 void vk_op_adamw(struct vk_lowering *l);

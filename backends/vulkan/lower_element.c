@@ -13,6 +13,7 @@ static const struct {
     [DAPT_OP_ADD] = {SHADER_ADD, 2, 1},
     [DAPT_OP_SCALE] = {SHADER_SCALE, 1, 1},
     [DAPT_OP_COPY] = {SHADER_COPY, 1, 1},
+    [DAPT_OP_CAST] = {SHADER_COPY, 1, 1},
     [DAPT_OP_FILL] = {SHADER_FILL, 0, 1},
 };
 
@@ -26,6 +27,20 @@ static int64_t activation_of(const struct dapt_op *op) {
     }
 }
 
+// Elements that an invocation takes at a time: 1, or as many as the widest load of all operands has.
+static int64_t unit_of(const struct vk_view *in, int inputs, const struct vk_view *out, int outputs,
+                       int64_t count, int64_t cols) {
+    int64_t unit = 4;
+    for (int i = 0; i < inputs; i++)
+        if (dtype_size(in[i].dtype) == 2) unit = 8;
+    for (int i = 0; i < outputs; i++)
+        if (dtype_size(out[i].dtype) == 2) unit = 8;
+    bool aligned = cols % unit == 0;
+    for (int i = 0; i < inputs; i++) aligned = aligned && vk_aligned(&in[i], count, unit);
+    for (int i = 0; i < outputs; i++) aligned = aligned && vk_aligned(&out[i], count, unit);
+    return aligned ? unit : 1;
+}
+
 void vk_op_element(struct vk_lowering *l) {
     const struct dapt_op *op = l->op;
     struct vk_view in[3] = {l->in[0], l->in[1], l->in[2]}, out[2] = {l->out[0], l->out[1]},
@@ -35,20 +50,21 @@ void vk_op_element(struct vk_lowering *l) {
     bool flat = op->opcode != DAPT_OP_ADD_BIAS;
     // A bias is a matrix with stride 0: all rows are the same.
     if (op->opcode == DAPT_OP_ADD_BIAS)
-        in[1] = (struct vk_view){.address = in[1].address, .rows = 1, .inner = 1, .cols = cols};
+        in[1] = (struct vk_view){
+            .address = in[1].address, .rows = 1, .inner = 1, .cols = cols, .dtype = in[1].dtype};
     for (int i = 0; i < inputs; i++) flat = flat && vk_dense(&in[i]);
     for (int i = 0; i < outputs; i++) flat = flat && vk_dense(&out[i]);
     if (flat) cols *= count, count = 1;
     float limit = op->opcode == DAPT_OP_SCALE ? op->u.scale.softcap : 0.0f;
     struct vk_pass *p = vk_pass(l, limit > 0 ? SHADER_SCALE_CAPPED : rows[op->opcode].shader);
-    bool vec4 = cols % 4 == 0;
-    for (int i = 0; i < inputs; i++) vec4 = vec4 && vk_vec4(&in[i], count);
-    for (int i = 0; i < outputs; i++) vec4 = vec4 && vk_vec4(&out[i], count);
-    int64_t across = vec4 ? cols / 4 : cols;
-    struct vk_shape shape = vk_element_shape(l, across);
+    int64_t unit = unit_of(in, inputs, out, outputs, count, cols);
+    struct vk_shape shape = vk_element_shape(l, cols / unit);
     vk_shape_constants(p, shape);
     vk_constant(p, activation_of(op));
-    vk_constant(p, vec4);
+    vk_constant(p, unit);
+    vk_constant(p, inputs > 0 ? in[0].dtype : DAPT_F32);
+    vk_constant(p, inputs > 1 ? in[1].dtype : DAPT_F32);
+    vk_constant(p, out[0].dtype);
     for (int i = 0; i < 3; i++) vk_reads(p, i < inputs ? &in[i] : &none);
     for (int i = 0; i < 2; i++) vk_writes(p, i < outputs ? &out[i] : &none);
     for (int i = 0; i < 3; i++) vk_again(p, i < inputs ? &in[i] : &none);
@@ -61,25 +77,5 @@ void vk_op_element(struct vk_lowering *l) {
                 : op->opcode == DAPT_OP_FILL ? op->u.fill.value
                                              : 0.0f);
     vk_float(p, limit);
-    vk_element_groups(l, p, shape, count, across);
-}
-
-// An invocation has two neighbours, which are one word of a 16-bit tensor; vk_supports() refuses
-// tensors whose rows do not end with a word.
-void vk_op_cast(struct vk_lowering *l) {
-    const struct vk_view *x = &l->in[0], *y = &l->out[0];
-    bool flat = vk_dense(x) && vk_dense(y);
-    int64_t count = flat ? 1 : y->rows, cols = y->inner * y->cols * (flat ? y->rows : 1);
-    struct vk_pass *p = vk_pass(l, SHADER_CAST);
-    struct vk_shape shape = vk_element_shape(l, ceil_div(cols, 2));
-    vk_shape_constants(p, shape);
-    vk_constant(p, x->dtype);
-    vk_constant(p, y->dtype);
-    vk_reads(p, x);
-    vk_writes(p, y);
-    vk_word(p, count);
-    vk_word(p, cols);
-    vk_word(p, x->stride);
-    vk_word(p, y->stride);
-    vk_element_groups(l, p, shape, count, ceil_div(cols, 2));
+    vk_element_groups(l, p, shape, count, cols / unit);
 }

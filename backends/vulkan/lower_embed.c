@@ -6,8 +6,13 @@
 static void lower_lookup(struct vk_lowering *l, enum vk_shader shader) {
     const struct vk_view *x = &l->in[0], *rows = &l->in[1], *y = &l->out[0];
     struct vk_pass *p = vk_pass(l, shader);
-    struct vk_shape shape = vk_element_shape(l, y->cols);
+    int64_t paired = vk_paired(y) && (dtype_size(x->dtype) == 4 || vk_paired(x)),
+            units = y->cols >> paired;
+    struct vk_shape shape = vk_element_shape(l, units);
     vk_shape_constants(p, shape);
+    vk_constant(p, x->dtype);
+    vk_constant(p, y->dtype);
+    vk_constant(p, paired);
     vk_reads(p, x);
     vk_reads(p, rows);
     vk_writes(p, y);
@@ -15,7 +20,7 @@ static void lower_lookup(struct vk_lowering *l, enum vk_shader shader) {
     vk_word(p, y->cols);
     vk_word(p, x->stride);
     vk_word(p, y->stride);
-    vk_element_groups(l, p, shape, rows->rows, y->cols);
+    vk_element_groups(l, p, shape, rows->rows, units);
 }
 
 void vk_op_embed(struct vk_lowering *l) {
@@ -62,15 +67,18 @@ void vk_op_embed_grad(struct vk_lowering *l) {
     if (!vk_accumulates(l, 0)) lower_zero(l, table);
     struct vk_view order = lower_sort(l, rows, table->rows);
     struct vk_pass *p = vk_pass(l, SHADER_EMBED_GRAD);
-    struct vk_shape shape = vk_element_shape(l, table->cols);
+    int64_t paired = vk_paired(dy), units = table->cols >> paired;
+    struct vk_shape shape = vk_element_shape(l, units);
     vk_shape_constants(p, shape);
+    vk_constant(p, dy->dtype);
+    vk_constant(p, paired);
     vk_reads(p, dy);
     vk_reads(p, rows);
     vk_reads(p, &order);
-    vk_writes(p, table);
+    vk_updates(p, table, true);
     vk_word(p, rows->rows);
     vk_word(p, table->cols);
-    vk_element_groups(l, p, shape, rows->rows, table->cols);
+    vk_element_groups(l, p, shape, rows->rows, units);
 }
 
 // -------------------------------------------------------------------------------------------- rope
@@ -78,11 +86,15 @@ void vk_op_embed_grad(struct vk_lowering *l) {
 void vk_op_rope(struct vk_lowering *l) {
     const struct vk_view *x = &l->in[0], *table = &l->in[1], *y = &l->out[0];
     struct vk_pass *p = vk_pass(l, SHADER_ROPE);
-    int64_t places = y->cols - table->cols / 2;
+    // Halves of what turns are of whole words, too.
+    int64_t paired = vk_paired(x) && vk_paired(y) && table->cols % 4 == 0,
+            places = (y->cols - table->cols / 2) >> paired;
     struct vk_shape shape = vk_element_shape(l, places);
     vk_shape_constants(p, shape);
     vk_constant(p, l->op->u.rope.interleaved);
     vk_constant(p, l->op->u.rope.inverse);
+    vk_constant(p, x->dtype);
+    vk_constant(p, paired);
     vk_reads(p, x);
     vk_reads(p, table);
     vk_reads(p, &l->in[2]);

@@ -57,7 +57,8 @@ static bool fits(const struct vk_lowering *l, const struct vk_tile *t) {
 
 // What matmul_cm.comp expects of a tile; an invocation keeps at most so many sums in registers.
 #define MAX_SUMS 128
-// Its offsets within a tile are bytes in 32 bits: of at most 256 rows of memory.
+// Its offsets within a tile are bytes in 32 bits: of at most 256 rows of memory. And it stores 16-bit
+// elements of c by words.
 #define MAX_STRIDE (1 << 22)
 
 static bool unit_fits(const struct vk_lowering *l, const struct vk_tile *t) {
@@ -130,7 +131,7 @@ static int64_t choose_k_chunk(const struct vk_lowering *l, int64_t m, int64_t n,
 // ------------------------------------------------------------------------------------------- tiles
 
 static bool vec4_aligned(const struct vk_view *v) {
-    return v->address % 16 == 0 && v->stride % 4 == 0 && v->cols % 4 == 0;
+    return vk_vec4(v, v->rows) && v->stride % 4 == 0 && (v->cols % 4 == 0 || v->padded);
 }
 
 // No tile has an edge, also along K: there are no loads to guard (matmul.comp).
@@ -184,9 +185,10 @@ static struct vk_tile choose_tile(struct vk_lowering *l, const struct vk_matmul 
                                 .tn = 1};
     }
     struct vk_tile list[VK_MAX_TILES];
-    bool near = max_i64(m->a.stride, m->b.stride) < MAX_STRIDE;
-    uint32_t count = candidate_tiles(l, rows, cols, near ? m->operands : DAPT_F32, list),
-             asked = l->device->limits.tile;
+    bool near = max_i64(m->a.stride, m->b.stride) < MAX_STRIDE,
+         whole_words = dtype_size(m->c.dtype) == 4 || vec4_aligned(&m->c);
+    enum dapt_dtype operands = near && whole_words ? m->operands : DAPT_F32;
+    uint32_t count = candidate_tiles(l, rows, cols, operands, list), asked = l->device->limits.tile;
     if (asked > 0) return list[(asked - 1) % count];
     struct vk_matmul_size size = {.m = rows,
                                   .n = cols,
@@ -196,7 +198,10 @@ static struct vk_tile choose_tile(struct vk_lowering *l, const struct vk_matmul 
                                   .transpose_b = m->transpose_b,
                                   .aligned_a = vec4_aligned(&m->a),
                                   .aligned_b = vec4_aligned(&m->b),
-                                  .operands = m->operands};
+                                  .operands = m->operands,
+                                  .dtype_a = m->a.dtype,
+                                  .dtype_b = m->b.dtype,
+                                  .dtype_c = splits > 1 ? DAPT_F32 : m->c.dtype};
     return list[count > 1 ? vk_fastest_tile(l, &size, list, count) : 0];
 }
 
@@ -212,6 +217,7 @@ struct constants {
     uint32_t whole;                                   // 16: tiles without edges
     uint32_t operands;                                // 17: the float type they are rounded to
     struct vk_unit unit;                              // 18 .. 20, and its subgroups
+    uint32_t dtype_a, dtype_b, dtype_c;               // 22 .. 24: in memory
 };
 
 void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
@@ -239,17 +245,22 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
                                         .aligned_c = vec4_aligned(c),
                                         .whole = whole_tiles(t, rows, cols, k),
                                         .operands = m->operands,
-                                        .unit = t->unit};
+                                        .unit = t->unit,
+                                        .dtype_a = m->a.dtype,
+                                        .dtype_b = m->b.dtype,
+                                        .dtype_c = c->dtype};
     p->subgroup = t->unit.subgroup;
     vk_constants(p, &constants, sizeof constants);
     vk_reads(p, &m->a);
     vk_reads(p, &m->b);
     vk_reads(p, fused ? &m->bias : &none);
     vk_reads(p, fused ? &m->residual : &none);
-    vk_writes(p, c);
-    vk_again(p, &m->a);
-    vk_again(p, &m->b);
-    vk_again(p, c);
+    vk_updates(p, c, constants.accumulate);
+    for (int width = 2; width <= 4; width *= 2) {
+        vk_again(p, &m->a);
+        vk_again(p, &m->b);
+        vk_again(p, c);
+    }
     vk_word(p, rows);
     vk_word(p, cols);
     vk_word(p, k);
@@ -269,22 +280,29 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
 static void split_k_reduce(struct vk_lowering *l, const struct vk_matmul *m,
                            const struct vk_view *splits, int64_t count) {
     struct vk_pass *p = vk_pass(l, SHADER_MATMUL_SPLIT_K_REDUCE);
-    struct vk_shape shape = vk_element_shape(l, m->c.cols);
+    bool residual = m->residual.address != 0;
+    int64_t paired = vk_paired(&m->c) &&
+                     (!residual || dtype_size(m->residual.dtype) == 4 || vk_paired(&m->residual)),
+            units = m->c.cols >> paired;
+    struct vk_shape shape = vk_element_shape(l, units);
     vk_shape_constants(p, shape);
     vk_constant(p, m->bias.address != 0);
-    vk_constant(p, m->residual.address != 0);
+    vk_constant(p, residual);
     vk_constant(p, m->accumulate);
     vk_constant(p, m->activation);
+    vk_constant(p, m->residual.dtype);
+    vk_constant(p, m->c.dtype);
+    vk_constant(p, paired);
     vk_reads(p, splits);
     vk_reads(p, &m->bias);
     vk_reads(p, &m->residual);
-    vk_writes(p, &m->c);
+    vk_updates(p, &m->c, m->accumulate);
     vk_word(p, m->c.rows);
     vk_word(p, m->c.cols);
     vk_word(p, count);
     vk_word(p, m->residual.stride);
     vk_word(p, m->c.stride);
-    vk_element_groups(l, p, shape, m->c.rows, m->c.cols);
+    vk_element_groups(l, p, shape, m->c.rows, units);
 }
 
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m) {

@@ -3,7 +3,7 @@
 
 // ---------------------------------------------------------------------------------- sums over rows
 
-#define SUM_COLUMNS 32  // that a workgroup takes
+#define SUM_COLUMNS 32  // that a workgroup takes, or as many pairs of them
 #define MAX_CHUNKS 64
 #define MAX_CHUNKS_SOFTWARE 8
 #define MIN_CHUNK 64  // rows
@@ -22,16 +22,18 @@ static struct vk_shape sum_shape(const struct vk_lowering *l) {
 static void sum_rows(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
                      int64_t chunk, bool accumulate) {
     struct vk_pass *p = vk_pass(l, SHADER_COLUMN_SUM);
-    int64_t cols = x->inner * x->cols;
+    int64_t cols = x->inner * x->cols, paired = vk_paired(x);
     vk_shape_constants(p, sum_shape(l));
     vk_constant(p, accumulate);
+    vk_constant(p, x->dtype);
+    vk_constant(p, paired);
     vk_reads(p, x);
-    vk_writes(p, y);
+    vk_updates(p, y, accumulate);
     vk_word(p, x->rows);
     vk_word(p, cols);
     vk_word(p, chunk);
     vk_word(p, x->stride);
-    vk_groups(p, min_i64(ceil_div(cols, SUM_COLUMNS), l->device->limits.groups),
+    vk_groups(p, min_i64(ceil_div(cols, SUM_COLUMNS << paired), l->device->limits.groups),
               ceil_div(x->rows, chunk), 1);
 }
 
@@ -57,13 +59,14 @@ void vk_op_column_sum(struct vk_lowering *l) {
 static int64_t norm_rows(const struct vk_view *x) {
     return x->rows * x->inner;
 }
-static struct vk_shape norm_shape(const struct vk_lowering *l, int64_t cols) {
+// `units`: columns, or pairs of them.
+static struct vk_shape norm_shape(const struct vk_lowering *l, int64_t units) {
     if (l->device->limits.software) return (struct vk_shape){1, 16};
-    int64_t all = vk_workgroup(l), width = min_i64(vk_next_power_of_two(ceil_div(cols, 4)), all);
+    int64_t all = vk_workgroup(l), width = min_i64(vk_next_power_of_two(ceil_div(units, 4)), all);
     return (struct vk_shape){width, all / width};
 }
-static int64_t norm_unroll(struct vk_shape shape, int64_t cols) {
-    return cols % (4 * shape.width) == 0 ? 4 : 1;
+static int64_t norm_unroll(struct vk_shape shape, int64_t units) {
+    return units % (4 * shape.width) == 0 ? 4 : 1;
 }
 static void norm_groups(struct vk_lowering *l, struct vk_pass *p, struct vk_shape shape,
                         int64_t rows) {
@@ -74,11 +77,14 @@ void vk_op_norm(struct vk_lowering *l) {
     bool layer = l->op->opcode == DAPT_OP_LAYER_NORM;
     const struct vk_view *x = &l->in[0], *bias = &l->in[2], *y = &l->out[0], none = {0};
     struct vk_pass *p = vk_pass(l, layer ? SHADER_LAYER_NORM : SHADER_RMS_NORM);
-    struct vk_shape shape = norm_shape(l, x->cols);
+    int64_t paired = vk_paired(x) && vk_paired(y), units = x->cols >> paired;
+    struct vk_shape shape = norm_shape(l, units);
     vk_shape_constants(p, shape);
     vk_constant(p, layer && bias->address != 0);
-    vk_constant(p, norm_unroll(shape, x->cols));
+    vk_constant(p, norm_unroll(shape, units));
     vk_constant(p, l->op->u.norm.weight_offset != 0);
+    vk_constant(p, x->dtype);
+    vk_constant(p, paired);
     vk_reads(p, x);
     vk_reads(p, &l->in[1]);
     vk_reads(p, layer ? bias : &none);
@@ -104,8 +110,11 @@ static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_
     struct vk_view weight = vk_scratch(l, chunks, x->cols), bias = {0};
     if (layer) bias = vk_scratch(l, chunks, x->cols);
     struct vk_pass *p = vk_pass(l, layer ? SHADER_LAYER_NORM_WEIGHT : SHADER_RMS_NORM_WEIGHT);
+    int64_t paired = vk_paired(x) && vk_paired(dy);
     vk_shape_constants(p, sum_shape(l));
     vk_constant(p, 0);
+    vk_constant(p, x->dtype);
+    vk_constant(p, paired);
     vk_reads(p, x);
     vk_reads(p, dy);
     vk_reads(p, rstd);
@@ -118,7 +127,7 @@ static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_
     vk_word(p, x->stride);
     vk_word(p, dy->stride);
     vk_word(p, x->inner);
-    vk_groups(p, ceil_div(x->cols, SUM_COLUMNS), chunks, 1);
+    vk_groups(p, ceil_div(x->cols, SUM_COLUMNS << paired), chunks, 1);
     if (l->out[1].address != 0) sum_rows(l, &weight, &l->out[1], chunks, vk_accumulates(l, 1));
     if (layer && l->out[2].address != 0)
         sum_rows(l, &bias, &l->out[2], chunks, vk_accumulates(l, 2));
@@ -129,17 +138,20 @@ void vk_op_norm_grad(struct vk_lowering *l) {
     const struct vk_view *dy = &l->in[0], *x = &l->in[1], *dx = &l->out[0], none = {0};
     const struct vk_view *mean = layer ? &l->in[3] : &none, *rstd = &l->in[layer ? 4 : 3];
     struct vk_pass *p = vk_pass(l, layer ? SHADER_LAYER_NORM_GRAD : SHADER_RMS_NORM_GRAD);
-    struct vk_shape shape = norm_shape(l, x->cols);
+    int64_t paired = vk_paired(dy) && vk_paired(x) && vk_paired(dx), units = x->cols >> paired;
+    struct vk_shape shape = norm_shape(l, units);
     vk_shape_constants(p, shape);
     vk_constant(p, vk_accumulates(l, 0));
-    vk_constant(p, norm_unroll(shape, x->cols));
+    vk_constant(p, norm_unroll(shape, units));
     vk_constant(p, l->op->u.norm.weight_offset != 0);
+    vk_constant(p, x->dtype);
+    vk_constant(p, paired);
     vk_reads(p, dy);
     vk_reads(p, x);
     vk_reads(p, &l->in[2]);
     vk_reads(p, mean);
     vk_reads(p, rstd);
-    vk_writes(p, dx);
+    vk_updates(p, dx, vk_accumulates(l, 0));
     vk_word(p, norm_rows(x));
     vk_word(p, x->cols);
     vk_word(p, x->inner);

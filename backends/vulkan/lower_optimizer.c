@@ -21,7 +21,7 @@ static void sum_pass(struct vk_lowering *l, const struct vk_view *x, const struc
     vk_constant(p, squares);
     vk_constant(p, accumulate);
     vk_reads(p, x);
-    vk_writes(p, y);
+    vk_updates(p, y, accumulate);
     vk_word(p, x->rows);
     vk_word(p, chunk);
     vk_groups(p, ceil_div(x->rows, chunk), 1, 1);
@@ -64,7 +64,7 @@ static void adamw_pass(struct vk_lowering *l, const struct vk_view *grad,
     vk_reads(p, grad);
     vk_reads(p, &l->in[1]);
     vk_reads(p, &l->in[2]);
-    for (int i = 0; i < 3; i++) vk_writes(p, &state[i]);
+    for (int i = 0; i < 3; i++) vk_updates(p, &state[i], true);
     vk_again(p, grad);
     for (int i = 0; i < 3; i++) vk_again(p, &state[i]);
     vk_word(p, grad->rows);

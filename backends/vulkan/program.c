@@ -214,16 +214,32 @@ static bool dispatchable(const struct dapt_device *d, const struct dapt_program 
 
 // Whether each row of each head is words of two 16-bit elements.
 static bool heads_in_words(const struct dapt_tensor *t) {
-    return t->offset % 4 == 0 && t->shape[2] % 2 == 0 && (t->shape[0] == 1 || t->stride % 2 == 0);
+    return t->shape[2] % 2 == 0 && (t->shape[0] == 1 || t->stride % 2 == 0);
 }
 
-// Whether an operand of a cast splits into words of two 16-bit elements.
-static bool in_words(const struct dapt_tensor *t) {
-    int64_t row = t->shape[1] * t->shape[2] * t->shape[3];
-    bool dense = t->shape[0] == 1 || t->stride == row;
-    if (t->dtype != DAPT_F16 && t->dtype != DAPT_BF16) return true;
-    return t->offset % 4 == 0 &&
-           (dense ? t->shape[0] * row % 2 == 0 : row % 2 == 0 && t->stride % 2 == 0);
+// Whether the shaders of an op take an operand of 16-bit floats. Of an op's weights few may be.
+static bool takes_half(const struct dapt_op *op, int slot, const struct dapt_tensor *t) {
+    switch (op->opcode) {
+    case DAPT_OP_ATTENTION:
+    case DAPT_OP_ATTENTION_GRAD: return heads_in_words(t);
+    case DAPT_OP_SUM:
+    case DAPT_OP_SUM_SQUARES:
+    case DAPT_OP_ADAMW:
+    case DAPT_OP_ADAMW_8BIT: return false;
+    case DAPT_OP_RMS_NORM:
+    case DAPT_OP_LAYER_NORM: return slot != 1 && slot != 2;  // weight, bias
+    case DAPT_OP_RMS_NORM_GRAD:
+    case DAPT_OP_LAYER_NORM_GRAD:
+    case DAPT_OP_MATMUL:
+    case DAPT_OP_LM_LOSS:
+    case DAPT_OP_LM_LOSS_GRAD: return slot != 2;  // weight, or bias
+    default: return true;
+    }
+}
+
+// Shaders read words of 32 bits, which hold two elements of 16.
+static bool is_readable(const struct dapt_op *op, int slot, const struct dapt_tensor *t) {
+    return dtype_size(t->dtype) == 4 || (t->offset % 4 == 0 && takes_half(op, slot, t));
 }
 
 bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
@@ -236,11 +252,7 @@ bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
         uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
         if (index >= program->tensor_count) continue;
         const struct dapt_tensor *t = &program->tensors[index];
-        bool word = t->dtype == DAPT_F32 || t->dtype == DAPT_I32;
-        if (op->opcode == DAPT_OP_CAST ? !in_words(t)
-            : attention                ? !word && !heads_in_words(t)
-                                       : !word)
-            return false;
+        if (!is_readable(op, i, t)) return false;
         // Shaders count elements of one tensor in 31 bits; flat ranges are split.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }

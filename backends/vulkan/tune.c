@@ -116,9 +116,9 @@ static struct key key_of(const struct vk_matmul_size *c) {
                         .transpose_b = c->transpose_b,
                         .aligned_a = c->aligned_a,
                         .aligned_b = c->aligned_b,
-                        .dtype_a = DAPT_F32,
-                        .dtype_b = DAPT_F32,
-                        .dtype_c = DAPT_F32,
+                        .dtype_a = (uint8_t)c->dtype_a,
+                        .dtype_b = (uint8_t)c->dtype_b,
+                        .dtype_c = (uint8_t)c->dtype_c,
                         .operands = (uint8_t)c->operands};
 }
 
@@ -192,15 +192,16 @@ enum dapt_status vk_time_pass(struct dapt_device *d, const struct vk_pass *pass,
     return status;
 }
 
-static struct vk_view place(const struct dapt_device *d, uint64_t *at, int64_t rows, int64_t cols,
-                            bool aligned) {
+static struct vk_view place(const struct dapt_device *d, uint64_t *at, enum dapt_dtype dtype,
+                            int64_t rows, int64_t cols, bool aligned) {
     uint64_t address = d->tuner->memory == NULL ? 0 : d->tuner->memory->address + *at;
-    *at += ((uint64_t)(rows * cols) * 4 + 511) & ~UINT64_C(255);
+    *at += ((uint64_t)(rows * cols) * dtype_size(dtype) + 511) & ~UINT64_C(255);
     return (struct vk_view){.address = address + (aligned ? 0 : 4),
                             .rows = rows,
                             .inner = 1,
                             .cols = cols,
-                            .stride = cols};
+                            .stride = cols,
+                            .dtype = dtype};
 }
 
 static uint64_t place_all(const struct dapt_device *d, const struct vk_matmul_size *p,
@@ -209,9 +210,11 @@ static uint64_t place_all(const struct dapt_device *d, const struct vk_matmul_si
     int64_t k = p->k * p->splits;
     *m = (struct vk_matmul){
         .transpose_a = p->transpose_a, .transpose_b = p->transpose_b, .operands = p->operands};
-    m->a = place(d, &size, p->transpose_a ? k : p->m, p->transpose_a ? p->m : k, p->aligned_a);
-    m->b = place(d, &size, p->transpose_b ? p->n : k, p->transpose_b ? k : p->n, p->aligned_b);
-    *c = place(d, &size, p->m * p->splits, p->n, true);
+    m->a = place(d, &size, p->dtype_a, p->transpose_a ? k : p->m, p->transpose_a ? p->m : k,
+                 p->aligned_a);
+    m->b = place(d, &size, p->dtype_b, p->transpose_b ? p->n : k, p->transpose_b ? k : p->n,
+                 p->aligned_b);
+    *c = place(d, &size, p->dtype_c, p->m * p->splits, p->n, true);
     m->c = *c;
     m->c.rows = p->m;
     return size;

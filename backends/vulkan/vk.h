@@ -234,7 +234,7 @@ void vk_transfer_close(struct dapt_device *device);
 
 // --------------------------------------------------------------------------------------- pipelines
 
-#define VK_MAX_CONSTANTS 24
+#define VK_MAX_CONSTANTS 25
 
 // A shader with its specialization constants; made once, kept for the device's life.
 // `dispatch_base`: for vkCmdDispatchBase, which runs some of the workgroups. `subgroup`: the size that

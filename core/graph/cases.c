@@ -21,6 +21,17 @@ static bool has(const struct dapt_op_info *info, enum dapt_operand_class class, 
     return found;
 }
 
+// Of products, whose kernels take long to make: whether a row is tested in a 16-bit dtype. In that of its
+// operands, or else in one of both by turns.
+static bool takes(const struct dapt_case_row *row, enum dapt_dtype dtype) {
+    size_t count;
+    bool odd = (row - dapt_case_rows(&count)) % 2 != 0;
+    enum dapt_dtype operands = row->op.u.matmul.operands;
+    return row->op.opcode != DAPT_OP_MATMUL || dtype == (operands != DAPT_F32 ? operands
+                                                         : odd                ? DAPT_F16
+                                                                              : DAPT_BF16);
+}
+
 // The dtypes that a row of float32 is tested in, in their order.
 static bool next_dtype(struct dapt_case *c) {
     static const enum dapt_dtype orders[][2] = {{DAPT_F32, DAPT_F32},
@@ -37,7 +48,9 @@ static bool next_dtype(struct dapt_case *c) {
     // A cast has rows of its own.
     bool mixed = has(info, DAPT_CLASS_ACTIVATION, DAPT_OPERAND_MIXED) &&
                  c->row->op.opcode == DAPT_OP_MATMUL;
-    if (++i == (mixed ? 5 : 3)) return false;
+    do {
+        if (++i == (mixed ? 5 : 3)) return false;
+    } while (!takes(c->row, orders[i][0]));
     c->dtype = orders[i][0], c->mixed = orders[i][1];
     return true;
 }

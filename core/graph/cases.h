@@ -78,8 +78,8 @@ struct dapt_case {
     enum dapt_dtype dtype, mixed;
 };
 // The next case for `use` in the order of the table, from a zeroed one on; false: no more. Tests
-// take a row of float32 in each dtype: all activations, then, where there are MIXED ones, the
-// others. A matmul with a transposed, the gradient of a weight, has activations as both factors.
+// take a row of float32 in each dtype, a product in one of 16 bits: all activations, then, where there
+// are MIXED ones, the others. A matmul with a transposed, the gradient of a weight, has activations as both factors.
 bool dapt_case_next(struct dapt_case *c, enum dapt_case_use use);
 
 // The op and the dense tensors of its operands. inputs[i] is tensors[i], outputs[i] is

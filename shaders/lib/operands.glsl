@@ -1,10 +1,11 @@
 // Operands of a matmul that are rounded to a 16-bit float type, as matrix units would take them.
-#include "half.glsl"
 layout(constant_id = 17) const uint OPERANDS = F32;
 
-float round_operand(float x) {
-    return OPERANDS == F32 ? x : uintBitsToFloat(from_half(to_half(floatBitsToUint(x), OPERANDS), OPERANDS));
+// What memory holds as `type`.
+float round_operand(float x, uint type) {
+    if (OPERANDS == F32 || OPERANDS == type) return x;
+    return uintBitsToFloat(from_half(to_half(floatBitsToUint(x), OPERANDS), OPERANDS));
 }
-vec4 round_operand(vec4 v) {
-    return vec4(round_operand(v.x), round_operand(v.y), round_operand(v.z), round_operand(v.w));
+vec4 round_operand(vec4 v, uint type) {
+    return vec4(round_operand(v.x, type), round_operand(v.y, type), round_operand(v.z, type), round_operand(v.w, type));
 }

@@ -7,8 +7,14 @@ void store4(uint row, uint col, vec4 v) {
     if (ALIGNED_C) {
         [[unroll]] for (uint j = 0; j < 4; j++) v[j] = epilogue(row, col + j, v[j]);
         uint at = ((gl_WorkGroupID.z * p.m + row) * p.stride_c + col) / 4;
-        p.c4.at[at] = ACCUMULATE ? p.c4.at[at] + v : v;
+        if (TYPE_C == F32) {
+            if (ACCUMULATE) v = uintBitsToFloat(p.c4.at[at]) + v;
+            p.c4.at[at] = floatBitsToUint(v);
+        } else {
+            if (ACCUMULATE) v = unpack_words(p.c2.at[at], TYPE_C) + v;
+            p.c2.at[at] = pack_words(v, TYPE_C);
+        }
     } else {
-        [[unroll]] for (uint j = 0; j < 4; j++) store(row, col + j, v[j]);
+        [[unroll]] for (uint j = 0; j < 4; j++) store_sum(row, col + j, v[j]);
     }
 }

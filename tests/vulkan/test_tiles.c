@@ -38,36 +38,49 @@ static int setup(void **unused) {
     return 0;
 }
 
-// A product whose rows begin `gap` numbers apart, and what comes of it on a device opened anew.
+// A product whose rows begin `gap` numbers apart, and what comes of it on a device opened anew. a, c and,
+// where `both` holds, b are of `memory`.
 struct product {
     int64_t m, n, k, gap;
     bool transpose_a, transpose_b;
-    enum dapt_dtype operands;
+    enum dapt_dtype operands, memory;
+    bool both;
 };
 
-static struct dapt_tensor matrix(int64_t rows, int64_t cols, int64_t gap, uint32_t buffer) {
-    return (struct dapt_tensor){DAPT_F32, 2, {rows, cols, 1, 1}, cols + gap, buffer, 0};
+static struct dapt_tensor matrix(enum dapt_dtype dtype, int64_t rows, int64_t cols, int64_t gap,
+                                 uint32_t buffer) {
+    return (struct dapt_tensor){dtype, 2, {rows, cols, 1, 1}, cols + gap, buffer, 0};
 }
 
-// Numbers of either sign; a few so small that products of them round to zero from below.
-static void fill(struct dapt_device *device, struct dapt_buffer *buffer, uint64_t count,
-                 uint32_t state) {
-    float *values = malloc(count * sizeof *values);
-    assert_non_null(values);
+static uint64_t size_of(const struct dapt_tensor *t) {
+    uint64_t size = (uint64_t)(t->shape[0] * t->stride) * (t->dtype == DAPT_F32 ? 4 : 2);
+    return (size + 3) / 4 * 4;
+}
+
+// Numbers of either sign below 2; of float32 a few so small that products of them round to zero from
+// below.
+static void fill(struct dapt_device *device, struct dapt_buffer *buffer,
+                 const struct dapt_tensor *t, uint32_t state) {
+    uint64_t count = size_of(t) / 4;
+    uint32_t *words = malloc(count * sizeof *words);
+    assert_non_null(words);
     for (uint64_t i = 0; i < count; i++) {
         state = state * 1664525u + 1013904223u;
-        values[i] = (float)(int32_t)state / 2147483648.0f;
-        if (state >> 20 & 1) values[i] *= 1e-30f;
+        float value = (float)(int32_t)state / 2147483648.0f;
+        if (state >> 20 & 1) value *= 1e-30f;
+        words[i] = state & 0xbfffbfff;
+        if (t->dtype == DAPT_F32) memcpy(&words[i], &value, sizeof value);
     }
-    MUST(be->buffer_write(device, buffer, 0, values, count * sizeof *values));
-    free(values);
+    MUST(be->buffer_write(device, buffer, 0, words, count * sizeof *words));
+    free(words);
 }
 
-static float *multiply(const struct product *p, uint64_t *bytes) {
+static uint32_t *multiply(const struct product *p, uint64_t *bytes) {
     struct dapt_tensor tensors[3] = {
-        matrix(p->transpose_a ? p->k : p->m, p->transpose_a ? p->m : p->k, p->gap, 0),
-        matrix(p->transpose_b ? p->n : p->k, p->transpose_b ? p->k : p->n, p->gap, 1),
-        matrix(p->m, p->n, p->gap, 2)};
+        matrix(p->memory, p->transpose_a ? p->k : p->m, p->transpose_a ? p->m : p->k, p->gap, 0),
+        matrix(p->both ? p->memory : DAPT_F32, p->transpose_b ? p->n : p->k,
+               p->transpose_b ? p->k : p->n, p->gap, 1),
+        matrix(p->memory, p->m, p->n, p->gap, 2)};
     struct dapt_op op = {.opcode = DAPT_OP_MATMUL, .accumulate = 1, .label = "product"};
     struct dapt_buffer_info infos[3];
     struct dapt_buffer *buffers[3];
@@ -80,16 +93,15 @@ static float *multiply(const struct product *p, uint64_t *bytes) {
     op.u.matmul.transpose_b = p->transpose_b;
     op.u.matmul.operands = p->operands;
     for (uint32_t i = 0; i < 3; i++) {
-        uint64_t count = (uint64_t)(tensors[i].shape[0] * tensors[i].stride);
-        infos[i] = (struct dapt_buffer_info){DAPT_BUFFER_WORK, count * 4};
+        infos[i] = (struct dapt_buffer_info){DAPT_BUFFER_WORK, size_of(&tensors[i])};
         MUST(be->buffer_create(device, infos[i].role, infos[i].size, &buffers[i]));
-        fill(device, buffers[i], count, 7 + i);
+        fill(device, buffers[i], &tensors[i], 7 + i);
     }
     struct dapt_program program = {3, 3, 1, infos, tensors, &op};
     MUST(be->program_compile(device, &program, buffers, &run));
     MUST(be->program_run(device, run));
     MUST(be->device_wait(device, 0));
-    float *result = malloc(infos[2].size);
+    uint32_t *result = malloc(infos[2].size);
     assert_non_null(result);
     *bytes = infos[2].size;
     MUST(be->buffer_read(device, buffers[2], 0, result, infos[2].size));
@@ -99,22 +111,22 @@ static float *multiply(const struct product *p, uint64_t *bytes) {
     return result;
 }
 
-static void expect_bits(const char *limits, uint64_t bytes, const float *result, const char *where,
-                        const float *expected) {
+static void expect_bits(const char *limits, uint64_t bytes, const uint32_t *result,
+                        const char *where, const uint32_t *expected) {
     for (uint64_t i = 0; i < bytes / 4; i++)
-        if (memcmp(&result[i], &expected[i], 4) != 0)
-            fail_msg("%s: element %llu is %a, %s %a", limits, (unsigned long long)i,
-                     (double)result[i], where, (double)expected[i]);
+        if (result[i] != expected[i])
+            fail_msg("%s: word %llu is %#x, %s %#x", limits, (unsigned long long)i, result[i],
+                     where, expected[i]);
 }
 
 static void check_bits(const struct product *p, const char *kernels) {
-    float *first = NULL;
+    uint32_t *first = NULL;
     uint64_t bytes;
     for (int tile = 1; tile <= TILES; tile++) {
         char limits[64];
         snprintf(limits, sizeof limits, "%s,tile=%d", kernels, tile);
         setenv("DAPT_VK_LIMITS", limits, 1);
-        float *result = multiply(p, &bytes);
+        uint32_t *result = multiply(p, &bytes);
         if (first == NULL) {
             first = result;
             continue;
@@ -134,7 +146,7 @@ static void check_whole(const struct product *p) {
         char limits[64];
         snprintf(limits, sizeof limits, "software=0,tile=%d", tile);
         setenv("DAPT_VK_LIMITS", limits, 1);
-        float *whole = multiply(p, &bytes), *edges = multiply(&less, &bytes);
+        uint32_t *whole = multiply(p, &bytes), *edges = multiply(&less, &bytes);
         expect_bits(limits, bytes, whole, "at an edge", edges);
         free(whole);
         free(edges);
@@ -144,11 +156,14 @@ static void check_whole(const struct product *p) {
 static void test_bits(void **unused) {
     (void)unused;
     static const struct product products[] = {
-        {256, 128, 80, 0, false, true, DAPT_F32},    // whole tiles
-        {128, 128, 512, 1, false, false, DAPT_F32},  // whole tiles, by ones, terms in parts
-        {136, 132, 72, 0, false, false, DAPT_F32},   // by fours
-        {129, 131, 333, 1, true, true, DAPT_F32},    // by ones
-        {140, 130, 1030, 2, false, true, DAPT_F32},  // terms in parts
+        {256, 128, 80, 0, false, true, DAPT_F32, DAPT_F32, false},  // whole tiles
+        {128, 128, 512, 1, false, false, DAPT_F32, DAPT_F32,
+         false},  // the same by ones, terms in parts
+        {136, 132, 72, 0, false, false, DAPT_F32, DAPT_F32, false},   // by fours
+        {129, 131, 333, 1, true, true, DAPT_F32, DAPT_F32, false},    // by ones
+        {140, 130, 1030, 2, false, true, DAPT_F32, DAPT_F32, false},  // terms in parts
+        {136, 132, 72, 0, true, true, DAPT_F32, DAPT_BF16, false},    // by fours, in 16 bits
+        {129, 131, 333, 1, true, false, DAPT_F32, DAPT_F16, true},    // by ones, in 16 bits
     };
     for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
         check_bits(&products[i], "software=0");
@@ -163,8 +178,10 @@ static void test_bits(void **unused) {
 static void test_half_bits(void **unused) {
     (void)unused;
     static const struct product products[] = {
-        {130, 70, 600, 1, true, false, DAPT_F16},
-        {128, 128, 64, 0, false, true, DAPT_BF16},
+        {130, 70, 600, 1, true, false, DAPT_F16, DAPT_F32, false},
+        {128, 128, 64, 0, false, true, DAPT_BF16, DAPT_F32, false},
+        {132, 72, 600, 0, true, false, DAPT_F16, DAPT_F16, true},
+        {128, 128, 64, 0, false, true, DAPT_BF16, DAPT_BF16, false},
     };
     // The choice of a unit takes longest: the first device makes it, the others find it in the cache.
     char folder[] = "/tmp/dapt-units-XXXXXX", command[64];
@@ -207,7 +224,8 @@ static void spoil(const char *path, long at) {
 
 static void test_memory(void **unused) {
     (void)unused;
-    static const struct product product = {256, 256, 256, 0, false, false, DAPT_F32};
+    static const struct product product = {256,   256,      256,      0,    false,
+                                           false, DAPT_F32, DAPT_F32, false};
     char folder[] = "/tmp/dapt-tiles-XXXXXX", path[512], command[64];
     uint64_t bytes;
     assert_non_null(mkdtemp(folder));
@@ -215,7 +233,7 @@ static void test_memory(void **unused) {
     setenv("DAPT_VK_CACHE", "1", 1);
     setenv("DAPT_VK_LIMITS", "software=0,tuning=120", 1);
     measured = 0;
-    float *first = multiply(&product, &bytes);
+    uint32_t *first = multiply(&product, &bytes);
     assert_int_equal(measured, 1);
     assert_true(find_file(folder, path));
     char dead[560], held[560],
@@ -233,7 +251,7 @@ static void test_memory(void **unused) {
         if (i == 2) spoil(path, 80);
         if (i == 3) spoil(path, 20);
         measured = 0;
-        float *again = multiply(&product, &bytes);
+        uint32_t *again = multiply(&product, &bytes);
         assert_int_equal(measured, i > 0);
         assert_memory_equal(first, again, bytes);
         free(again);
@@ -246,7 +264,7 @@ static void test_memory(void **unused) {
     MUST(unlink(path));
     setenv("DAPT_VK_LIMITS", "software=0,tuning=0", 1);
     measured = 0;
-    float *again = multiply(&product, &bytes);
+    uint32_t *again = multiply(&product, &bytes);
     assert_int_equal(measured, 0);
     assert_memory_equal(first, again, bytes);
     assert_false(find_file(folder, path));

@@ -65,7 +65,9 @@ static void print_table(FILE *out, const struct dapt_bench_result *r) {
         fprintf(out, "This device has no clocks: no times by operation.\n");
         return;
     }
-    fprintf(out, "speed       %.1f GFLOP/s over the whole step\n\n", 1e-9 * all.flops / r->seconds);
+    fprintf(out, "speed       %.1f GFLOP/s over the whole step\n", 1e-9 * all.flops / r->seconds);
+    fprintf(out, "traffic     %.3f GB, what its operations read and write at least\n\n",
+            1e-9 * all.bytes);
     fprintf(out, "%-36s %5s %10s %6s %10s %8s\n", "op", "count", "ms", "share", "GFLOP/s", "GB/s");
     for (size_t i = 0; i <= r->row_count; i++) {
         const struct dapt_bench_row *row = i < r->row_count ? &r->rows[i] : &all;
