@@ -5,9 +5,8 @@
 //   1. every tile of logits z = x w^T + bias: one GEMM, and while it is in cache the maximum m of
 //      each row, and its sum l of exp(z - m); a gradient keeps the tile
 //   2. m, l and log sum exp of every row from those of the tiles, and the loss
-//   3. every tile again: logits become their gradient in place (as elements, where the products
-//      would round to those), which goes into dw, dbias and a partial dx; a group of neighbouring
-//      tiles shares one partial dx
+//   3. every tile again: logits become their gradient in place, which goes into dw, dbias and a
+//      partial dx; a group of neighbouring tiles shares one partial dx
 //   4. the partial dx are added in order
 #include <math.h>
 
@@ -170,12 +169,9 @@ static void loss_task(struct job *job, int64_t task, unsigned thread) {
 
 // ------------------------------------------------------------------------------------ 3: gradients
 
-// Logits z of one tile become d(sum of seed * loss) / d(x w^T + bias), `narrow`: as elements, each
-// row where it was.
-static inline __attribute__((always_inline)) void logit_grad_tile(const struct job *job,
-                                                                  const struct chunk *chunk,
-                                                                  int64_t col, int64_t cols,
-                                                                  float *logits, bool narrow) {
+// Logits z of one tile become d(sum of seed * loss) / d(x w^T + bias).
+static void logit_grad_tile(const struct job *job, const struct chunk *chunk, int64_t col,
+                            int64_t cols, float *logits) {
     const struct lm *lm = &chunk->lm;
     float cap = job->op.u.lm.softcap, factor = *job->in[OPERAND_SEED].data.f * job->op.u.lm.scale;
     for (int64_t row = 0; row < chunk->rows; row++) {
@@ -184,32 +180,12 @@ static inline __attribute__((always_inline)) void logit_grad_tile(const struct j
         int64_t target = target_of(job, chunk, row) - col;
         bool here = target >= 0 && target < cols;
         float target_dcap = here && cap > 0 ? 1.0f - z[target] / cap * (z[target] / cap) : 1.0f;
-        float target_p = here && narrow ? (factor * vexp(splat(z[target] - lse)))[0] : 0.0f;
         for (int64_t c = 0; c < cols; c += LANES) {
             vf v = load(z + c), p = factor * vexp(v - lse);
             if (cap > 0) p *= 1.0f - v / cap * (v / cap);
-            if (narrow)
-                store((element *)(void *)z + c, p);
-            else
-                store(z + c, p);
+            store(z + c, p);
         }
-        if (here && narrow)
-            put((element *)(void *)z + target, (target_p - factor) * target_dcap);
-        else if (here)
-            z[target] -= factor * target_dcap;
-    }
-}
-
-// dbias [cols] (+)= the sum of the rows of a tile.
-static void add_dbias(const struct chunk *chunk, const float *logits, int64_t cols, bool narrow,
-                      bool add, float *dbias) {
-    int64_t stride = chunk->lm.tile;
-    const element *narrowed = (const element *)(const void *)logits;
-    for (int64_t c = 0; c < cols; c++) {
-        float sum = add ? dbias[c] : 0.0f;
-        for (int64_t row = 0; row < chunk->rows; row++)
-            sum += narrow ? get(narrowed + 2 * row * stride + c) : logits[row * stride + c];
-        dbias[c] = sum;
+        if (here) z[target] -= factor * target_dcap;
     }
 }
 
@@ -219,20 +195,19 @@ static void group_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *w = &job->in[OPERAND_W], *dw = &job->out[RESULT_DW];
     float *dbias = job->out[RESULT_DBIAS].data.f, *dx = lm->dx + task * lm->chunk * lm->channels;
     bool add_dw = chunk->first > 0 || (job->op.accumulate & 1u << RESULT_DW) != 0;
-    bool sum_dbias = chunk->first > 0 || (job->op.accumulate & 1u << RESULT_DBIAS) != 0;
-    bool narrow = !ELEMENT_IS_FLOAT && operands_of(job) != DAPT_F32;
+    bool add_dbias = chunk->first > 0 || (job->op.accumulate & 1u << RESULT_DBIAS) != 0;
     int64_t end = min_i64(lm->tiles, (task + 1) * lm->group);
     for (int64_t t = task * lm->group; t < end; t++) {
         int64_t col = t * lm->tile, cols = min_i64(lm->tile, lm->vocabulary - col);
         float *logits = lm->logits + t * lm->chunk * lm->tile;
-        if (narrow)
-            logit_grad_tile(job, chunk, col, cols, logits, true);
-        else
-            logit_grad_tile(job, chunk, col, cols, logits, false);
-        if (dbias != NULL) add_dbias(chunk, logits, cols, narrow, sum_dbias, dbias + col);
-        struct blas_matrix dz = {logits, narrow ? 2 * lm->tile : lm->tile, false, operands_of(job)},
-                           dz_t = dz;
-        dz_t.transposed = true;
+        logit_grad_tile(job, chunk, col, cols, logits);
+        for (int64_t c = 0; dbias != NULL && c < cols; c++) {
+            float sum = add_dbias ? dbias[col + c] : 0.0f;
+            for (int64_t row = 0; row < chunk->rows; row++) sum += logits[row * lm->tile + c];
+            dbias[col + c] = sum;
+        }
+        struct blas_matrix dz_t = {logits, lm->tile, true, DAPT_F32},
+                           dz = {logits, lm->tile, false, DAPT_F32};
         if (dw->data.f != NULL)
             job_multiply(job, thread, operands_of(job), cols, lm->channels, chunk->rows, dz_t,
                          chunk->x, add_dw ? 1.0f : 0.0f, dw->data.f + col * dw->stride, dw->stride);

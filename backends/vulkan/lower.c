@@ -63,7 +63,7 @@ bool vk_dense(const struct vk_view *v) {
 }
 
 bool vk_aligned(const struct vk_view *v, int64_t rows, int64_t elements) {
-    int64_t bytes = min_i64(elements * (int64_t)dtype_size(v->dtype), 16);
+    int64_t bytes = min_i64(elements * dtype_size(v->dtype), 16);
     return v->address % (uint64_t)bytes == 0 && (rows == 1 || v->stride % elements == 0);
 }
 bool vk_vec4(const struct vk_view *v, int64_t rows) {
