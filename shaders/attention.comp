@@ -14,9 +14,9 @@
 // At the end y = o / l, lse = m + log(l). The THREADS_X invocations of a row all know its m; each
 // has the part of l that its columns add, and the parts are added at the end.
 layout(push_constant, std430) uniform Push {
-    Inputs4 q, k, v;
+    InputRows4 q, k, v;
     Indices first, last;
-    Floats4 y;
+    Rows4Out y;
     Floats lse;
     uint queries, keys, stride_q, stride_k, stride_v, stride_y;
     float scale, softcap;
@@ -89,5 +89,5 @@ void main() {
         if (thread_x() == 0 && row + r < p.queries)
             p.lse.at[(sequence * p.queries + row + r) * HEADS + head] = seen ? m[i] + safe_log(sum) : MINUS_INFINITY;
     }
-    store(p.y, to, row, o);
+    store_tile(p.y, to, row, o);
 }

@@ -12,10 +12,10 @@
 //   3. dp^T = v dy^T; ds = p (dp - delta) scale, times the derivative of the cap
 //   4. dk = dk + ds^T q
 layout(push_constant, std430) uniform Push {
-    Inputs4 dy, q, k, v;
+    InputRows4 dy, q, k, v;
     Inputs lse, delta;
     Indices first, last;
-    Floats4 dk, dv;
+    Rows4Out dk, dv;
     uint queries, keys, stride_dy, stride_q, stride_k, stride_v, stride_dk, stride_dv;
     float scale, softcap;
 } p;
@@ -59,6 +59,6 @@ void main() {
         for (uint head = kv_head * (HEADS / KV_HEADS); head < (kv_head + 1) * (HEADS / KV_HEADS); head++)
             add_queries(sequence, head, query0, key0, k, v, dk, dv);
     }
-    store(p.dk, to_k, key0, dk);
-    store(p.dv, to_v, key0, dv);
+    store_tile(p.dk, to_k, key0, dk);
+    store_tile(p.dv, to_v, key0, dv);
 }

@@ -9,10 +9,10 @@
 //   2. p = exp(softcap(scale s) - lse); ds = p (dp - delta) scale, times the derivative of the cap
 //   3. dq = dq + ds k
 layout(push_constant, std430) uniform Push {
-    Inputs4 dy, q, k, v;
+    InputRows4 dy, q, k, v;
     Inputs lse, delta;
     Indices first, last;
-    Floats4 dq;
+    Rows4Out dq;
     uint queries, keys, stride_dy, stride_q, stride_k, stride_v, stride_dq;
     float scale, softcap;
 } p;
@@ -46,5 +46,5 @@ void main() {
         share_tile(dp);   // ds
         accumulate(p.k, k, key0, false, dq);   // 3
     }
-    store(p.dq, to, row, dq);
+    store_tile(p.dq, to, row, dq);
 }

@@ -6,9 +6,10 @@
 // query an invocation. All read the same keys and values, and never wait for each other.
 //   q [N,H,D], k, v [M,G,D], first, last [N] -> y [N,H,D], lse [N,H]; G = KV_HEADS
 layout(push_constant, std430) uniform Push {
-    Inputs q, k, v;
+    InputRows q, k, v;
     Indices first, last;
-    Floats y, lse;
+    RowsOut y;
+    Floats lse;
     uint queries, keys, stride_q, stride_k, stride_v, stride_y;
     float scale, softcap;
 } p;
@@ -20,7 +21,7 @@ void main() {
     ivec2 any = visible_to_any(p.first, p.last, sequence, p.queries, p.keys), mask = visible_keys(p.first, p.last, n, p.keys);
     float q[D], o[D], m = MINUS_INFINITY, l = 0.0;
     [[unroll]] for (uint d = 0; d < D; d++) {
-        q[d] = p.q.at[n * p.stride_q + head * D + d] * p.scale;
+        q[d] = AT(p.q, n * p.stride_q + head * D, d) * p.scale;
         o[d] = 0.0;
     }
     for (int key0 = any.x; key0 < any.y; key0 += int(BC)) {
@@ -29,7 +30,7 @@ void main() {
             int key = key0 + int(j);
             uint from = k + uint(min(key, any.y - 1)) * p.stride_k;
             float s_j = 0.0;
-            [[unroll]] for (uint d = 0; d < D; d++) s_j = fma(q[d], p.k.at[from + d], s_j);
+            [[unroll]] for (uint d = 0; d < D; d++) s_j = fma(q[d], AT(p.k, from, d), s_j);
             if (CAPPED) s_j = softcap(s_j, p.softcap);
             s[j] = key >= mask.x && key < mask.y ? s_j : MINUS_INFINITY;
             m_new = s[j] > m_new ? s[j] : m_new;
@@ -45,7 +46,7 @@ void main() {
             // p = 0 would hide only what is finite.
             bool seen = key0 + int(j) >= mask.x && key0 + int(j) < mask.y;
             [[unroll]] for (uint d = 0; d < D; d++) {
-                float value = p.v.at[from + d];
+                float value = AT(p.v, from, d);
                 o[d] = fma(p_j, seen ? value : 0.0, o[d]);
             }
         }
@@ -53,7 +54,7 @@ void main() {
     if (row >= p.queries) return;
     bool seen = mask.x < mask.y;
     float over_l = 1.0 / l;
-    [[unroll]] for (uint d = 0; d < D; d++)
-        p.y.at[n * p.stride_y + head * D + d] = seen ? o[d] * over_l : 0.0;
+    [[unroll]] for (uint d = 0; d < D; d++) o[d] = seen ? o[d] * over_l : 0.0;
+    PUT_ROW(p.y, n * p.stride_y + head * D, o);
     p.lse.at[n * HEADS + head] = seen ? m + safe_log(l) : MINUS_INFINITY;
 }

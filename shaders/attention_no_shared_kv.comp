@@ -7,9 +7,10 @@
 // the workgroup and over the query heads that share the key head, in order.
 //   dy, q [N,H,D], k, v [M,G,D], lse, delta [N,H], first, last [N] -> dk, dv [M,G,D]; G = KV_HEADS
 layout(push_constant, std430) uniform Push {
-    Inputs dy, q, k, v, lse, delta;
+    InputRows dy, q, k, v;
+    Inputs lse, delta;
     Indices first, last;
-    Floats dk, dv;
+    RowsOut dk, dv;
     uint queries, keys, stride_dy, stride_q, stride_k, stride_v, stride_dk, stride_dv;
     float scale, softcap;
 } p;
@@ -30,8 +31,8 @@ void main() {
     int begin = int(gl_WorkGroupID.x * WIDTH), end = begin + int(WIDTH);
     float k[D], v[D], dk[D], dv[D];
     [[unroll]] for (uint d = 0; d < D; d++) {
-        k[d] = p.k.at[m * p.stride_k + kv_head * D + d] * p.scale;
-        v[d] = p.v.at[m * p.stride_v + kv_head * D + d];
+        k[d] = AT(p.k, m * p.stride_k + kv_head * D, d) * p.scale;
+        v[d] = AT(p.v, m * p.stride_v + kv_head * D, d);
         dk[d] = dv[d] = 0.0;
     }
     // From the first to the last query that sees a key of this workgroup, BC at a time.
@@ -48,8 +49,8 @@ void main() {
                 uint q = n * p.stride_q + head * D, dy = n * p.stride_dy + head * D;
                 float s_ij = 0.0, dp = 0.0, factor = p.scale;
                 [[unroll]] for (uint d = 0; d < D; d++) {
-                    s_ij = fma(k[d], p.q.at[q + d], s_ij);
-                    dp = fma(v[d], p.dy.at[dy + d], dp);
+                    s_ij = fma(k[d], AT(p.q, q, d), s_ij);
+                    dp = fma(v[d], AT(p.dy, dy, d), dp);
                 }
                 if (CAPPED) {
                     s_ij = softcap(s_ij, p.softcap);
@@ -58,14 +59,12 @@ void main() {
                 float p_ij = seen ? safe_exp(s_ij - p.lse.at[n * HEADS + head]) : 0.0;
                 float ds = seen ? p_ij * (dp - p.delta.at[n * HEADS + head]) * factor : 0.0;
                 [[unroll]] for (uint d = 0; d < D; d++) {
-                    dk[d] = fma(ds, p.q.at[q + d], dk[d]);
-                    dv[d] = fma(p_ij, p.dy.at[dy + d], dv[d]);
+                    dk[d] = fma(ds, AT(p.q, q, d), dk[d]);
+                    dv[d] = fma(p_ij, AT(p.dy, dy, d), dv[d]);
                 }
             }
         }
     if (row >= p.keys) return;
-    [[unroll]] for (uint d = 0; d < D; d++) {
-        p.dk.at[m * p.stride_dk + kv_head * D + d] = dk[d];
-        p.dv.at[m * p.stride_dv + kv_head * D + d] = dv[d];
-    }
+    PUT_ROW(p.dk, m * p.stride_dk + kv_head * D, dk);
+    PUT_ROW(p.dv, m * p.stride_dv + kv_head * D, dv);
 }

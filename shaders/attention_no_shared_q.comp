@@ -6,9 +6,11 @@
 // (steps as in attention_grad_q.comp), and delta = rowsum(dy * y), which pass 2 reads.
 //   dy, q [N,H,D], k, v [M,G,D], y [N,H,D], lse [N,H], first, last [N] -> dq [N,H,D], delta [N,H]
 layout(push_constant, std430) uniform Push {
-    Inputs dy, q, k, v, y, lse;
+    InputRows dy, q, k, v, y;
+    Inputs lse;
     Indices first, last;
-    Floats dq, delta;
+    RowsOut dq;
+    Floats delta;
     uint queries, keys, stride_dy, stride_q, stride_k, stride_v, stride_y, stride_dq;
     float scale, softcap;
 } p;
@@ -20,9 +22,9 @@ void main() {
     ivec2 any = visible_to_any(p.first, p.last, sequence, p.queries, p.keys), mask = visible_keys(p.first, p.last, n, p.keys);
     float q[D], dy[D], dq[D], delta = 0.0, lse = p.lse.at[n * HEADS + head];
     [[unroll]] for (uint d = 0; d < D; d++) {
-        q[d] = p.q.at[n * p.stride_q + head * D + d] * p.scale;
-        dy[d] = p.dy.at[n * p.stride_dy + head * D + d];
-        delta += dy[d] * p.y.at[n * p.stride_y + head * D + d];
+        q[d] = AT(p.q, n * p.stride_q + head * D, d) * p.scale;
+        dy[d] = AT(p.dy, n * p.stride_dy + head * D, d);
+        delta += dy[d] * AT(p.y, n * p.stride_y + head * D, d);
         dq[d] = 0.0;
     }
     for (int key0 = any.x; key0 < any.y; key0 += int(BC))
@@ -31,8 +33,8 @@ void main() {
             uint here = uint(min(key, any.y - 1)), from_k = k + here * p.stride_k, from_v = v + here * p.stride_v;
             float s_ij = 0.0, dp = 0.0, factor = p.scale;
             [[unroll]] for (uint d = 0; d < D; d++) {
-                s_ij = fma(q[d], p.k.at[from_k + d], s_ij);
-                dp = fma(dy[d], p.v.at[from_v + d], dp);
+                s_ij = fma(q[d], AT(p.k, from_k, d), s_ij);
+                dp = fma(dy[d], AT(p.v, from_v, d), dp);
             }
             if (CAPPED) {
                 s_ij = softcap(s_ij, p.softcap);
@@ -40,9 +42,9 @@ void main() {
             }
             bool seen = key >= mask.x && key < mask.y;
             float ds = seen ? safe_exp(s_ij - lse) * (dp - delta) * factor : 0.0;
-            [[unroll]] for (uint d = 0; d < D; d++) dq[d] = fma(ds, p.k.at[from_k + d], dq[d]);
+            [[unroll]] for (uint d = 0; d < D; d++) dq[d] = fma(ds, AT(p.k, from_k, d), dq[d]);
         }
     if (row >= p.queries) return;
-    [[unroll]] for (uint d = 0; d < D; d++) p.dq.at[n * p.stride_dq + head * D + d] = dq[d];
+    PUT_ROW(p.dq, n * p.stride_dq + head * D, dq);
     p.delta.at[n * HEADS + head] = delta;
 }

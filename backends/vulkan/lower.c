@@ -62,7 +62,7 @@ bool vk_dense(const struct vk_view *v) {
 }
 
 bool vk_vec4(const struct vk_view *v, int64_t rows) {
-    return v->address % 16 == 0 && (rows == 1 || v->stride % 4 == 0);
+    return v->address % (4 * dtype_size(v->dtype)) == 0 && (rows == 1 || v->stride % 4 == 0);
 }
 
 static void touch(struct vk_pass *p, const struct vk_view *v, bool write) {

@@ -212,6 +212,11 @@ static bool dispatchable(const struct dapt_device *d, const struct dapt_program 
     }
 }
 
+// Whether each row of each head is words of two 16-bit elements.
+static bool heads_in_words(const struct dapt_tensor *t) {
+    return t->offset % 4 == 0 && t->shape[2] % 2 == 0 && (t->shape[0] == 1 || t->stride % 2 == 0);
+}
+
 // Whether an operand of a cast splits into words of two 16-bit elements.
 static bool in_words(const struct dapt_tensor *t) {
     int64_t row = t->shape[1] * t->shape[2] * t->shape[3];
@@ -225,18 +230,21 @@ bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
                  const struct dapt_op *op) {
     if ((uint32_t)op->opcode >= DAPT_OP_COUNT || vk_lower[op->opcode] == NULL) return false;
     bool flat = op->opcode == DAPT_OP_ADAMW || op->opcode == DAPT_OP_SUM ||
-                op->opcode == DAPT_OP_SUM_SQUARES;
+                op->opcode == DAPT_OP_SUM_SQUARES,
+         attention = op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD;
     for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
         uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
         if (index >= program->tensor_count) continue;
         const struct dapt_tensor *t = &program->tensors[index];
-        bool cast = op->opcode == DAPT_OP_CAST;
-        if (cast ? !in_words(t) : t->dtype != DAPT_F32 && t->dtype != DAPT_I32) return false;
+        bool word = t->dtype == DAPT_F32 || t->dtype == DAPT_I32;
+        if (op->opcode == DAPT_OP_CAST ? !in_words(t)
+            : attention                ? !word && !heads_in_words(t)
+                                       : !word)
+            return false;
         // Shaders count elements of one tensor in 31 bits; flat ranges are split.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }
     if (!dispatchable(device, program, op)) return false;
-    bool attention = op->opcode == DAPT_OP_ATTENTION || op->opcode == DAPT_OP_ATTENTION_GRAD;
     // Loops over tokens can't be split; only software devices limit their rounds.
     bool tokens = attention || op->opcode == DAPT_OP_EMBED_GRAD;
     if (tokens && device->adapter->info.kind == DAPT_DEVICE_SOFTWARE &&

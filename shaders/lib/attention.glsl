@@ -92,19 +92,19 @@ bool sees(uint r, uint c, uint key0) {
 // Rows [row, row + rows) of x, columns [col, col + BK), to shared memory from `at` on. Beyond the
 // last row it is repeated: no score of such rows is used. `by_column`: row r is column r of the
 // tile; those of one invocation are THREADS_X apart, so that neighbours read neighbouring rows.
-void stage_chunk(Inputs4 x, Rows of, uint row, uint rows, uint col, uint at, bool by_column) {
+void stage_chunk(InputRows4 x, Rows of, uint row, uint rows, uint col, uint at, bool by_column) {
     const uint count = rows * BK;
     [[unroll]] for (uint first = 0; first < count; first += WIDTH) {
         uint i = first + gl_LocalInvocationID.x, r = i / BK, c = i % BK;
         if (count % WIDTH != 0 && i >= count) break;
-        vec4 v = x.at[of.base + min(row + r, of.count - 1) * of.stride + min(col + c, D4 - 1)];
+        vec4 v = AT4(x, of.base + min(row + r, of.count - 1) * of.stride + min(col + c, D4 - 1));
         if (D4 % BK != 0 && col + c >= D4) v = vec4(0.0);
         staged[at + (by_column ? r % TN * THREADS_X + r / TN : r) * PITCH + c] = v;
     }
 }
 
 // s [r,c] = a[row_a + r] . b[row_b + c]; an invocation's rows of s.
-void multiply_abt(Inputs4 a, Rows of_a, uint row_a, Inputs4 b, Rows of_b, uint row_b, out vec4 s[TM]) {
+void multiply_abt(InputRows4 a, Rows of_a, uint row_a, InputRows4 b, Rows of_b, uint row_b, out vec4 s[TM]) {
     uint at_a = thread_y() * PITCH, at_b = AT_B + thread_x() * PITCH;
     [[unroll]] for (uint i = 0; i < TM; i++) s[i] = vec4(0.0);
     for (uint col = 0; col < D4; col += BK) {
@@ -159,12 +159,12 @@ void share_tile(vec4 s[TM]) {
 }
 
 // Rows [row, row + BV) of v to shared memory. `masked`: whether all of them are finite is noted.
-void stage_rows(Inputs4 v, Rows of, uint row, bool masked) {
+void stage_rows(InputRows4 v, Rows of, uint row, bool masked) {
     const uint count = BV * D4, loads = (count + WIDTH - 1) / WIDTH;
     vec4 loaded[loads];
     [[unroll]] for (uint n = 0; n < loads; n++) {
         uint i = min(n * WIDTH + gl_LocalInvocationID.x, count - 1);
-        loaded[n] = v.at[of.base + min(row + i / D4, of.count - 1) * of.stride + i % D4];
+        loaded[n] = AT4(v, of.base + min(row + i / D4, of.count - 1) * of.stride + i % D4);
     }
     [[unroll]] for (uint n = 0; n < loads; n++)
         if (count % WIDTH == 0 || n * WIDTH + gl_LocalInvocationID.x < count)
@@ -202,7 +202,7 @@ void add_seen_rows(uint key0, uint k0, inout vec4 sum[SUMS]) {
 
 // sum += p v, where p is the shared tile and v rows [row, row + BC) of `of`. `masked`: what a row
 // does not see does not reach it, whatever it is.
-void accumulate(Inputs4 v, Rows of, uint row, bool masked, inout vec4 sum[SUMS]) {
+void accumulate(InputRows4 v, Rows of, uint row, bool masked, inout vec4 sum[SUMS]) {
     for (uint k0 = 0; k0 < BC; k0 += BV) {
         barrier();
         stage_rows(v, of, row + k0, masked);
@@ -215,10 +215,10 @@ void accumulate(Inputs4 v, Rows of, uint row, bool masked, inout vec4 sum[SUMS])
     }
 }
 
-void store(Floats4 to, Rows of, uint row, vec4 sum[SUMS]) {
+void store_tile(Rows4Out to, Rows of, uint row, vec4 sum[SUMS]) {
     [[unroll]] for (uint i = 0; i < TM; i++)
         [[unroll]] for (uint w = 0; w < TD4; w++) {
             uint r = row + thread_y() + i * THREADS_Y, c = thread_x() + w * THREADS_X;
-            if (r < of.count && c < D4) to.at[of.base + r * of.stride + c] = sum[i * TD4 + w];
+            if (r < of.count && c < D4) PUT4(to, of.base + r * of.stride + c, sum[i * TD4 + w]);
         }
 }

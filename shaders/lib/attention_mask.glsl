@@ -5,6 +5,7 @@ layout(constant_id = 3) const uint HEADS = 1;      // of queries
 layout(constant_id = 4) const uint KV_HEADS = 1;   // of keys and values (grouped-query attention)
 layout(constant_id = 5) const uint WINDOW = 0;     // sliding window; 0: none
 layout(constant_id = 6) const bool CAPPED = false; // scores have a softcap
+#include "attention_rows.glsl"
 
 // The keys that query row n sees: [x, y).
 ivec2 visible_keys(Indices first, Indices last, uint n, uint keys) {
