@@ -207,6 +207,7 @@ void vk_device_close(struct dapt_device *d) {
     if (d->handle != VK_NULL_HANDLE && d->api.DestroyDevice != NULL) {
         d->api.DeviceWaitIdle(d->handle);
         vk_tuner_close(d);
+        free(d->attention_units);
         vk_pipeline_close(d);
         vk_transfer_close(d);
         vk_memory_destroy(d, d->scratch);

@@ -190,7 +190,8 @@ static void fill_products(struct vk_adapter *a) {
     if (a->limits.software || a->limits.matrix == VK_MATRIX_NONE)
         snprintf(text, room, "in float32%s", a->limits.software ? ": a software device" : "");
     else if (f16 || bf16)
-        snprintf(text, room, "by matrix units that are right and faster: %s; else in float32",
+        snprintf(text, room,
+                 "by matrix units that are right and faster, attention too: %s; else in float32",
                  f16 && bf16 ? "float16, bfloat16"
                  : f16       ? "float16"
                              : "bfloat16");

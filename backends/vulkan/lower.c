@@ -61,8 +61,12 @@ bool vk_dense(const struct vk_view *v) {
     return v->rows == 1 || v->stride == v->inner * v->cols;
 }
 
+bool vk_aligned(const struct vk_view *v, int64_t rows, int64_t elements) {
+    int64_t bytes = min_i64(elements * dtype_size(v->dtype), 16);
+    return v->address % (uint64_t)bytes == 0 && (rows == 1 || v->stride % elements == 0);
+}
 bool vk_vec4(const struct vk_view *v, int64_t rows) {
-    return v->address % (4 * dtype_size(v->dtype)) == 0 && (rows == 1 || v->stride % 4 == 0);
+    return vk_aligned(v, rows, 4);
 }
 
 static void touch(struct vk_pass *p, const struct vk_view *v, bool write) {

@@ -97,7 +97,9 @@ struct vk_view vk_scratch(struct vk_lowering *l, int64_t rows, int64_t cols);
 // Rows [from, from + count) of a view.
 struct vk_view vk_rows(const struct vk_view *v, int64_t from, int64_t count);
 bool vk_dense(const struct vk_view *v);
-// Whether the first `rows` rows begin where a vec4 can be loaded.
+// Whether the first `rows` rows begin where so many neighbouring elements can be loaded at once, in
+// pieces of at most 16 bytes; vk_vec4: four.
+bool vk_aligned(const struct vk_view *v, int64_t rows, int64_t elements);
 bool vk_vec4(const struct vk_view *v, int64_t rows);
 bool vk_accumulates(const struct vk_lowering *l, int output);
 
@@ -145,6 +147,20 @@ uint32_t vk_unit_tiles(const struct vk_lowering *l, enum dapt_dtype operands,
                        const struct vk_unit *unit, struct vk_tile list[VK_MAX_TILES]);
 // matrix.c: the unit that multiplies 16-bit operands; chosen once a device.
 struct vk_unit vk_matrix_unit(struct vk_lowering *l, enum dapt_dtype operands);
+// A line about a unit: what becomes of it, and why.
+void vk_tell_unit(struct dapt_device *device, enum dapt_dtype operands, const struct vk_unit *unit,
+                  enum dapt_log_level level, const char *verdict);
+
+// Attention, l->op, and its gradient, with `delta` [N,H] as memory of its own: by a matrix unit that
+// vk_attention_fits() says yes to, or, m 0, by the float32 kernels.
+void vk_lower_attention(struct vk_lowering *l, const struct vk_unit *unit);
+void vk_lower_attention_grad(struct vk_lowering *l, const struct vk_unit *unit,
+                             const struct vk_view *delta);
+bool vk_attention_fits(const struct vk_lowering *l, const struct vk_unit *unit);
+// attention_unit.c: the unit for attention in 16 bits whose heads have this size: that of matmuls,
+// where attention is right with it. Found out once a device. m 0: none.
+struct vk_unit vk_attention_unit(struct vk_lowering *l, enum dapt_dtype operands,
+                                 int64_t head_size);
 
 // What a tile is chosen for: `splits` times [m, k] by [k, n].
 struct vk_matmul_size {

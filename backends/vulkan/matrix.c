@@ -142,8 +142,8 @@ static enum dapt_status is_faster(struct dapt_device *d, enum dapt_dtype dtype,
     return status;
 }
 
-static void tell(struct dapt_device *d, enum dapt_dtype dtype, const struct vk_unit *u,
-                 enum dapt_log_level level, const char *verdict) {
+void vk_tell_unit(struct dapt_device *d, enum dapt_dtype dtype, const struct vk_unit *u,
+                  enum dapt_log_level level, const char *verdict) {
     char line[400];
     snprintf(line, sizeof line, "vulkan: device %.200s: matrix unit %u x %u x %u of %s: %s",
              d->adapter->info.name, u->m, u->n, u->k, dtype == DAPT_F16 ? "float16" : "bfloat16",
@@ -165,12 +165,12 @@ static enum dapt_status try_unit(struct vk_lowering *l, enum dapt_dtype dtype,
         status = is_faster(d, dtype, tiles, &plain, good);
     if (d->lost < 0) return status;
     if (status < 0) {
-        tell(d, dtype, unit, DAPT_LOG_WARNING, "can't be tried; not used");
+        vk_tell_unit(d, dtype, unit, DAPT_LOG_WARNING, "can't be tried; not used");
         *good = *sure = false;
     } else if (!right) {
-        tell(d, dtype, unit, DAPT_LOG_WARNING, "gives wrong sums; not used");
+        vk_tell_unit(d, dtype, unit, DAPT_LOG_WARNING, "gives wrong sums; not used");
     } else if (!*good) {
-        tell(d, dtype, unit, DAPT_LOG_INFO, "slower than float32; not used");
+        vk_tell_unit(d, dtype, unit, DAPT_LOG_INFO, "slower than float32; not used");
     }
     return DAPT_OK;
 }
@@ -214,7 +214,7 @@ static enum dapt_status choose(struct vk_lowering *l, enum dapt_dtype dtype, str
             if (status < 0) return status;
             if (!good) continue;
             *unit = candidate;
-            tell(d, dtype, unit, DAPT_LOG_INFO, "used");
+            vk_tell_unit(d, dtype, unit, DAPT_LOG_INFO, "used");
             return DAPT_OK;
         }
     }

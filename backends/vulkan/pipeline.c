@@ -91,6 +91,11 @@ static void add_mode(uint32_t *code, size_t *words, uint32_t name, uint32_t need
     *words += ADDED_WORDS;
 }
 
+static bool rounds_to_f16(enum vk_shader shader) {
+    return shader == SHADER_MATMUL_CM_F16 || shader == SHADER_ATTENTION_CM_F16 ||
+           shader == SHADER_ATTENTION_CM_GRAD_Q_F16 || shader == SHADER_ATTENTION_CM_GRAD_KV_F16;
+}
+
 static enum dapt_status get_module(struct dapt_device *d, enum vk_shader shader) {
     const struct vk_shader_row *row = &vk_shader_rows[shader];
     if (d->modules[shader] != VK_NULL_HANDLE) return DAPT_OK;
@@ -106,7 +111,7 @@ static enum dapt_status get_module(struct dapt_device *d, enum vk_shader shader)
         return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a shader");
     if (d->adapter->properties12.shaderSignedZeroInfNanPreserveFloat32)
         add_mode(code, &words, SPV_PRESERVE_MODE, SPV_PRESERVE_CAPABILITY, 32);
-    if (shader == SHADER_MATMUL_CM_F16 && d->adapter->properties12.shaderRoundingModeRTEFloat16)
+    if (rounds_to_f16(shader) && d->adapter->properties12.shaderRoundingModeRTEFloat16)
         add_mode(code, &words, SPV_ROUND_TO_EVEN_MODE, SPV_ROUND_TO_EVEN_CAPABILITY, 16);
     VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = words * 4, .pCode = code};

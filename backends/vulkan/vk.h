@@ -154,6 +154,7 @@ struct dapt_device {
     VkPipelineCache cache;
     struct vk_unit units[VK_UNITS];  // see matrix.c
     bool units_known[VK_UNITS];
+    struct vk_attention_units *attention_units;  // see attention_unit.c
     struct vk_tuner *tuner;  // NULL until a matmul was measured or looked up
     VkPipelineLayout layout;
     VkShaderModule modules[SHADER_COUNT];

@@ -135,9 +135,12 @@ void case_open(struct op_case *c, const struct dapt_case *from, const char *what
             o->f = values;
         operand_round(o);
     }
-    // A loss may round what it multiplies, and its results in float32 are of such products.
+    // A loss may round what it multiplies, and its results in float32 are of such products. So may
+    // attention: of many such errors the largest is more than one.
     if (c->op.opcode == DAPT_OP_LM_LOSS || c->op.opcode == DAPT_OP_LM_LOSS_GRAD)
         c->tolerance += rounding[c->in[0].dtype];
+    if (c->op.opcode == DAPT_OP_ATTENTION || c->op.opcode == DAPT_OP_ATTENTION_GRAD)
+        c->tolerance += 3 * rounding[c->in[0].dtype];
 }
 
 void case_close(struct op_case *c) {

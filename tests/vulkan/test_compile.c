@@ -42,6 +42,12 @@ struct vk_unit vk_matrix_unit(struct vk_lowering *l, enum dapt_dtype operands) {
     return (struct vk_unit){0};
 }
 
+struct vk_unit vk_attention_unit(struct vk_lowering *l, enum dapt_dtype operands,
+                                 int64_t head_size) {
+    (void)l, (void)operands, (void)head_size;
+    return (struct vk_unit){0};
+}
+
 const char *vk_result_name(VkResult result) {
     (void)result;
     return "failed";
@@ -379,24 +385,28 @@ static uint64_t known_figure(const char *kernel) {
     return known;
 }
 
-static void check_figure(const struct vk_tile *tile, const struct vk_matmul *m) {
-    struct vk_passes passes = {0};
-    struct vk_lowering l = {.device = &device, .passes = &passes};
-    char kernel[100];
-    vk_matmul_pass(&l, m, tile, m->c.rows, m->c.rows, &m->c);
+static void check_figure(const struct vk_pass *pass, const char *kernel) {
     figure = 0;
     kernel_count = 0;  // compiled even if it was before
-    compile(passes.at);
-    free(passes.at);
-    snprintf(kernel, sizeof kernel, "%s %ux%ux%u by %ux%u%s%s", vk_shader_rows[tile->shader].name,
-             tile->bm, tile->bn, tile->bk, tile->tm, tile->tn, m->transpose_a ? " ta" : "",
-             m->transpose_b ? " tb" : "");
+    compile(pass);
     uint64_t known = known_figure(kernel);
     printf("%s\t%s\t%s\t%llu%s\n", device.adapter->info.name, device.adapter->info.driver, kernel,
            (unsigned long long)figure, known == 0 ? "\t(not known: skipped)" : "");
     if (known > 0 && (double)figure > GROWTH * (double)known)
         fail_msg("%s: %llu, was %llu", kernel, (unsigned long long)figure,
                  (unsigned long long)known);
+}
+
+static void check_product(const struct vk_tile *tile, const struct vk_matmul *m) {
+    struct vk_passes passes = {0};
+    struct vk_lowering l = {.device = &device, .passes = &passes};
+    char kernel[100];
+    vk_matmul_pass(&l, m, tile, m->c.rows, m->c.rows, &m->c);
+    snprintf(kernel, sizeof kernel, "%s %ux%ux%u by %ux%u%s%s", vk_shader_rows[tile->shader].name,
+             tile->bm, tile->bn, tile->bk, tile->tm, tile->tn, m->transpose_a ? " ta" : "",
+             m->transpose_b ? " tb" : "");
+    check_figure(passes.at, kernel);
+    free(passes.at);
 }
 
 // Whether the backend makes the tile for this device.
@@ -431,12 +441,54 @@ static void test_figures(void **unused) {
                                   .transpose_a = transposes & 1,
                                   .transpose_b = transposes & 2,
                                   .operands = operands[t]};
-            if (is_made(&tiles[t], operands[t])) check_figure(&tiles[t], &m);
+            if (is_made(&tiles[t], operands[t])) check_product(&tiles[t], &m);
         }
 }
 
-int main(void) {
+// Attention by a matrix unit, and its gradient.
+static void check_attention(enum dapt_dtype dtype, int64_t head_size, bool grad) {
+    const struct vk_unit unit = {16, 16, 16, device.adapter->subgroup_max};
+    const struct vk_view heads = {.address = 4096,
+                                  .rows = 1024,
+                                  .inner = 12,
+                                  .cols = head_size,
+                                  .stride = 12 * head_size,
+                                  .dtype = dtype},
+                         others = {
+                             .address = 4096, .rows = 1024, .inner = 1, .cols = 12, .stride = 12};
+    const struct dapt_op op = {.opcode = grad ? DAPT_OP_ATTENTION_GRAD : DAPT_OP_ATTENTION,
+                               .u.attention = {.sequences = 1, .scale = 0.125f}};
+    struct vk_passes passes = {0};
+    struct vk_lowering l = {.device = &device, .op = &op, .passes = &passes};
+    char kernel[100];
+    for (int i = 0; i < (grad ? 8 : 5); i++) l.in[i] = i < (grad ? 5 : 3) ? heads : others;
+    for (int i = 0; i < (grad ? 3 : 2); i++) l.out[i] = grad || i == 0 ? heads : others;
+    if (!(device.adapter->matrix_types >> dtype & 1) || !vk_attention_fits(&l, &unit)) return;
+    if (grad)
+        vk_lower_attention_grad(&l, &unit, &others);
+    else
+        vk_lower_attention(&l, &unit);
+    for (uint32_t i = 0; i < passes.count; i++) {
+        const struct vk_pass *p = &passes.at[i];
+        snprintf(kernel, sizeof kernel, "%s of %d", vk_shader_rows[p->shader].name, (int)head_size);
+        if (p->subgroup > 0) check_figure(p, kernel);
+    }
+    free(passes.at);
+}
+
+static void test_attention_figures(void **unused) {
+    (void)unused;
+    for (int64_t head_size = 64; head_size <= 128; head_size += 64)
+        for (int grad = 0; grad < 2; grad++) {
+            check_attention(DAPT_F16, head_size, grad);
+            check_attention(DAPT_BF16, head_size, grad);
+        }
+}
+
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_models),
-                                       cmocka_unit_test(test_figures)};
+                                       cmocka_unit_test(test_figures),
+                                       cmocka_unit_test(test_attention_figures)};
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("compile", tests, setup, NULL);
 }
