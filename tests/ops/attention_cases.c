@@ -35,6 +35,7 @@ struct poisoned {
     float softcap;
     enum dapt_case_sight sight;
     int operand;  // with a NaN in a row of the middle: q, k or v
+    enum dapt_dtype dtype;
 };
 
 static void check_poisoned(const struct poisoned *p, bool grad) {
@@ -47,7 +48,8 @@ static void check_poisoned(const struct poisoned *p, bool grad) {
                                           .sight = p->sight};
     const struct dapt_case_row row = {
         .op = {.opcode = grad ? DAPT_OP_ATTENTION_GRAD : DAPT_OP_ATTENTION,
-               .u.attention = {.window = p->window, .softcap = p->softcap}}};
+               .u.attention = {.window = p->window, .softcap = p->softcap}},
+        .dtype = p->dtype};
     struct op_case k;
     case_open(&k, &(struct dapt_case){.row = &row, .shape = &shape}, "not a number");
     k.gap = p->gap;
@@ -57,6 +59,7 @@ static void check_poisoned(const struct poisoned *p, bool grad) {
     if (grad) attention_results(&k);
     k.poisoned = true;
     k.spreads = grad;  // of a gradient that is not finite nothing is used
+    k.spreads_in_row = !grad && p->dtype != DAPT_F32;
     case_check(&k);
     case_close(&k);
 }
@@ -66,27 +69,29 @@ void test_attention_poisoned(void **state) {
     (void)state;
     enum { Q, K, V };
     static const struct poisoned table[] = {
-        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_CAUSAL, Q},
-        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, K},
-        {8, 70, 70, 2, 2, 16, 0, 0, 0, DAPT_SIGHT_CAUSAL, V},
-        {1, 2, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_CAUSAL, K},
-        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, V},
-        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, Q},
-        {9, 70, 70, 4, 2, 13, 1, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, K},
-        {9, 70, 70, 4, 2, 20, 0, 11, 0, DAPT_SIGHT_CAUSAL, V},
-        {2, 90, 90, 2, 1, 16, 0, 0, 2, DAPT_SIGHT_LONG_DOCUMENTS, V},
-        {2, 90, 90, 2, 1, 16, 0, 0, 2, DAPT_SIGHT_LONG_DOCUMENTS, K},
-        {1, 40, 170, 2, 1, 24, 0, 0, 0, DAPT_SIGHT_CACHE, V},
-        {3, 3, 131, 2, 1, 24, 0, 0, 0, DAPT_SIGHT_CACHE, V},
-        {1, 40, 170, 2, 1, 64, 0, 0, 0, DAPT_SIGHT_HOLES, Q},
-        {1, 130, 130, 1, 1, 64, 0, 0, 0, DAPT_SIGHT_WHOLE, V},
-        {1, 130, 130, 2, 1, 68, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, V},
-        {1, 130, 130, 2, 1, 68, 0, 40, 0, DAPT_SIGHT_CAUSAL, K},
-        {1, 130, 130, 2, 1, 128, 0, 0, 2, DAPT_SIGHT_CAUSAL, V},
-        {2, 3, 150, 2, 1, 128, 0, 0, 0, DAPT_SIGHT_CACHE, V},
+        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_CAUSAL, Q, DAPT_F32},
+        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, K, DAPT_F32},
+        {8, 70, 70, 2, 2, 16, 0, 0, 0, DAPT_SIGHT_CAUSAL, V, DAPT_F32},
+        {1, 2, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_CAUSAL, K, DAPT_F32},
+        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, V, DAPT_F32},
+        {1, 90, 90, 2, 1, 16, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, Q, DAPT_F32},
+        {9, 70, 70, 4, 2, 13, 1, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, K, DAPT_F32},
+        {9, 70, 70, 4, 2, 20, 0, 11, 0, DAPT_SIGHT_CAUSAL, V, DAPT_F32},
+        {2, 90, 90, 2, 1, 16, 0, 0, 2, DAPT_SIGHT_LONG_DOCUMENTS, V, DAPT_F32},
+        {2, 90, 90, 2, 1, 16, 0, 0, 2, DAPT_SIGHT_LONG_DOCUMENTS, K, DAPT_F32},
+        {1, 40, 170, 2, 1, 24, 0, 0, 0, DAPT_SIGHT_CACHE, V, DAPT_F32},
+        {3, 3, 131, 2, 1, 24, 0, 0, 0, DAPT_SIGHT_CACHE, V, DAPT_F32},
+        {1, 40, 170, 2, 1, 64, 0, 0, 0, DAPT_SIGHT_HOLES, Q, DAPT_F32},
+        {1, 130, 130, 1, 1, 64, 0, 0, 0, DAPT_SIGHT_WHOLE, V, DAPT_F32},
+        {1, 130, 130, 2, 1, 68, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, V, DAPT_F32},
+        {1, 130, 130, 2, 1, 68, 0, 40, 0, DAPT_SIGHT_CAUSAL, K, DAPT_F32},
+        {1, 130, 130, 2, 1, 128, 0, 0, 2, DAPT_SIGHT_CAUSAL, V, DAPT_F32},
+        {2, 3, 150, 2, 1, 128, 0, 0, 0, DAPT_SIGHT_CACHE, V, DAPT_F32},
+        {1, 130, 130, 2, 1, 64, 0, 0, 0, DAPT_SIGHT_LONG_DOCUMENTS, V, DAPT_F16},
     };
     for (size_t i = 0; i < COUNT_OF(table); i++)
-        for (int grad = 0; grad < 2; grad++) check_poisoned(&table[i], grad);
+        for (int grad = 0; grad < (table[i].dtype == DAPT_F32 ? 2 : 1); grad++)
+            check_poisoned(&table[i], grad);
 }
 
 // Large scores, where a softmax that does not subtract the maximum would fail.

@@ -31,7 +31,8 @@ struct op_case {
     double tolerance;
     // Only: what is not a number in the reference is none on the device, and nothing else is ...
     bool poisoned;
-    bool spreads;  // ... or other elements may be none either
+    bool spreads;         // ... or other elements may be none either ...
+    bool spreads_in_row;  // ... or, of an attention, others of the same row of a head, and its lse
 };
 
 void bed_open(void);
