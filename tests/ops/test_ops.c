@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <math.h>
 
 #include <cmocka.h>
@@ -61,11 +62,24 @@ static void check_layouts(const struct dapt_case *from, size_t number) {
     case_close(&c);
 }
 
+// Drivers make attention's kernels anew for each head size and dtype, which takes longer than all else.
+// So of 16 bits they get heads of odd words and those that matrix units take; bfloat16's kernels are
+// float16's but for a constant.
+static bool is_left_out(const struct dapt_case *c) {
+    const char *backends = getenv("DAPT_TEST_BACKENDS");
+    enum dapt_opcode opcode = c->row->op.opcode;
+    uint32_t size = c->shape->size['D'];
+    if (opcode != DAPT_OP_ATTENTION && opcode != DAPT_OP_ATTENTION_GRAD) return false;
+    if (backends == NULL || strcmp(backends, "vulkan") != 0) return false;
+    return c->dtype != DAPT_F32 && size != 10 &&
+           (c->dtype == DAPT_F16 ? size % 32 != 0 : size != 64);
+}
+
 static void test_opcode(void **state) {
     const enum dapt_opcode *opcode = *state;
     size_t number = 0;
     for (struct dapt_case c = {0}; dapt_case_next(&c, DAPT_CASE_TEST);)
-        if (c.row->op.opcode == *opcode) check_layouts(&c, number++);
+        if (c.row->op.opcode == *opcode && !is_left_out(&c)) check_layouts(&c, number++);
     if (number == 0) fail_msg("no case of the table is for tests");
 }
 
