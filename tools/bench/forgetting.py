@@ -19,10 +19,8 @@ import datetime
 import json
 import math
 import os
-import platform
 import random
 import re
-import shlex
 import statistics
 import subprocess
 import sys
@@ -248,7 +246,7 @@ def main():
         for part, size in parts.items():
             prepare(os.path.join(source, "heldout.jsonl"), os.path.join(o.work, "corpora", corpus, part + ".jsonl"), *size)
     record = dict(date=f"{datetime.date.today()}", what="adaptation, replay and budgets: gains and costs in bits/byte",
-                  command=shlex.join(["tools/bench/forgetting.py"] + sys.argv[1:]), machine=platform.processor() or platform.machine(),
+                  command="tools/bench/forgetting.py WORK --data FOLDER" + (" --small" if o.small else ""),
                   batch=8, sequence=256)
     with concurrent.futures.ThreadPoolExecutor(max(1, o.jobs)) as pool:
         for part in (matrix, budget):
