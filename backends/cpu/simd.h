@@ -274,6 +274,7 @@ OP_ROW(op_lm_loss_grad);
 OP_ROW(op_sum);
 OP_ROW(op_sum_squares);
 OP_ROW(op_adamw);
+OP_ROW(op_dropout);
 #undef OP_ROW
 
 // Adds `count` partial sums, each `length` floats and `stride` apart, in order, to y (or overwrites

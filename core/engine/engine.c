@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "engine/decode.h"
 
 #define PIECE ((uint64_t)1 << 20)  // elements moved at a time
+#define STREAM_DROPOUT 0x64726f706f7574ull
 
 struct dapt_engine {
     const struct dapt_model *model;
@@ -15,6 +17,7 @@ struct dapt_engine {
     struct dapt_programs *programs;
     struct dapt_engine_step step;
     bool first;         // no micro-batch of this step has run
+    uint64_t rows;      // of the micro-batches of this step so far
     uint32_t capacity;  // of the key/value cache
 };
 
@@ -177,6 +180,24 @@ static enum dapt_status check_batch(const struct dapt_engine *e, const struct da
     return DAPT_OK;
 }
 
+// A number for each row: by its place in the batch of the whole step, not in the micro-batch.
+static enum dapt_status write_keys(struct dapt_engine *e, enum dapt_program_kind kind,
+                                   const struct dapt_batch *b) {
+    const struct dapt_model_io *io = dapt_programs_io(e->programs, kind);
+    uint64_t n = (uint64_t)b->sequences * b->length;
+    if (io->keys == DAPT_NONE) return DAPT_OK;
+    int32_t *keys = dapt_alloc(n, sizeof *keys);
+    if (!keys) return DAPT_ERROR_MEMORY;
+    for (uint64_t i = 0; i < n; i++)
+        keys[i] = (int32_t)dapt_random_bits(e->step.seed, STREAM_DROPOUT,
+                                            e->step.draw << 32 | (e->rows + i));
+    const struct dapt_program_input input = {io->keys, keys, n};
+    enum dapt_status status = dapt_programs_write(e->programs, kind, &input, 1);
+    free(keys);
+    e->rows += n;
+    return status;
+}
+
 static enum dapt_status run_batch(struct dapt_engine *e, enum dapt_program_kind kind,
                                   const struct dapt_batch *b) {
     enum dapt_status status = check_batch(e, b);
@@ -190,6 +211,7 @@ static enum dapt_status run_batch(struct dapt_engine *e, enum dapt_program_kind 
                                                 {io->first, b->first, n},
                                                 {io->last, b->last, n}};
     status = dapt_programs_write(e->programs, kind, inputs, sizeof inputs / sizeof *inputs);
+    if (!status) status = write_keys(e, kind, b);
     return status ? status : dapt_programs_run(e->programs, kind);
 }
 
@@ -206,6 +228,7 @@ enum dapt_status dapt_engine_begin(struct dapt_engine *engine,
     slots[DAPT_STEP_SEED] = step->scored ? (float)(1.0 / (double)step->scored) : 0;
     engine->step = *step;
     engine->first = true;
+    engine->rows = 0;
     return dapt_buffer_write(dapt_programs_buffer(engine->programs, DAPT_BUFFER_STEP), 0, slots,
                              sizeof slots);
 }

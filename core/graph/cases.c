@@ -117,6 +117,7 @@ static void fill_indices(const struct dapt_case *c, const char *name, uint64_t s
          first = strcmp(name, "first") == 0, last = strcmp(name, "last") == 0,
          targets = strcmp(name, "targets") == 0;
     int64_t limit = letter(c, scatter || rope ? 'P' : 'V');
+    if (strcmp(name, "keys") == 0) limit = INT32_MAX;  // any
     for (int64_t i = 0; i < count; i++) {
         int32_t keys[2];
         uint64_t bits = dapt_random_bits(SEED, stream, (uint64_t)i) % 0x7fffffff;

@@ -348,6 +348,10 @@ static const struct dapt_case_row rows[] = {
      .bench = {.name = "adamw", .sizes = "#", .besides = 1}},
     {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 1}}, .shapes = flat_shapes, .uses = TEST | CERTIFY},
     {.op = {.opcode = DAPT_OP_ADAMW, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 0.3f, .decay = true}}, .shapes = flat_shapes, .uses = TEST},
+
+    {.op = {.opcode = DAPT_OP_DROPOUT, .u.dropout = {.rate = 0.1f, .stream = 3}}, .shapes = row_shapes, .uses = TEST | CERTIFY | GRADIENT},
+    {.op = {.opcode = DAPT_OP_DROPOUT, .accumulate = 1, .u.dropout = {.rate = 0.75f, .stream = UINT32_MAX}}, .shapes = row_shapes, .uses = CERTIFY, .gaps = true},
+    {.op = {.opcode = DAPT_OP_DROPOUT}, .shapes = row_shapes, .uses = TEST},
 };
 // clang-format on
 

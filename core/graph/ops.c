@@ -86,6 +86,8 @@ static const struct dapt_op_info table[DAPT_OP_COUNT] = {
     [DAPT_OP_ADAMW] = {"adamw",
         {{"grad", "#", 0, GRA}, {"step", "S", 0, STA}, {"norm2", "1", 0, STA}},
         {{"param", "#", UPD, OWN}, {"m", "#", UPD, OWN}, {"v", "#", UPD, OWN}}, 0, 14},
+    [DAPT_OP_DROPOUT] = {"dropout",
+        {{"x", "NC", STR, ACT}, {"keys", "N", 0, IDX}}, {{"y", "NC", STR | ADD, ACT}}, 0, 1},
 };
 // clang-format on
 
@@ -304,6 +306,10 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
         if (s['S'] != DAPT_STEP_COUNT)
             return fail_operand(op, &info->in[1], "must have DAPT_STEP_COUNT scalars");
         if (!(op->u.adamw.rate > 0)) return fail_operand(op, &info->out[0], "has no rate above 0");
+        break;
+    case DAPT_OP_DROPOUT:
+        if (!(op->u.dropout.rate >= 0 && op->u.dropout.rate < 1))
+            return fail_operand(op, &info->out[0], "is of a rate outside of [0, 1)");
         break;
     default: break;
     }

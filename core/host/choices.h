@@ -26,6 +26,7 @@ struct dapt_lora {
     uint32_t rank;
     double alpha;
     bool rslora;                 // alpha / root of rank instead of alpha / rank
+    double dropout;              // share of the adapters' input that training drops
     const char *const *targets;  // patterns, NULL-terminated; NULL: all matrices of the layers
     double embeddings;           // factor of their learning rate and the head's; 0: frozen
 };

@@ -134,7 +134,9 @@ const struct dapt_field dapt_fields[] = {
         "rank) "
         "times their product. targets: which matrices of the layers get one, as an array of "
         "patterns as train.freeze has them, or of ends of names (\"q_proj\"). embeddings: a number "
-        "trains embedding and head too, at the learning rate times it. Checkpoints hold the "
+        "trains embedding and head too, at the learning rate times it. dropout: the share of each "
+        "adapter's input that a training step drops at random, as peft does it. Checkpoints hold "
+        "the "
         "adapters, as peft reads them; dapt merge makes a plain model of them"),
     OTHER(
         STRINGS, KEPT, "train.freeze", train.freeze, "[]",

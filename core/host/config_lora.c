@@ -33,7 +33,6 @@ enum dapt_status dapt_form_read_lora(struct dapt_config *config, const struct da
     static const char *const keys[] = {"rank",    "alpha",      "targets", "rslora",
                                        "dropout", "embeddings", NULL};
     int64_t rank = 8;
-    double dropout = 0;
     struct dapt_lora *lora = dapt_arena_alloc(&config->arena, sizeof *lora);
     (void)field;
     if (!lora) return DAPT_ERROR_MEMORY;
@@ -44,10 +43,9 @@ enum dapt_status dapt_form_read_lora(struct dapt_config *config, const struct da
     if (!status) status = dapt_json_get_integer(value, "rank", 1, 4096, &rank);
     if (!status) status = dapt_json_get_real(value, "alpha", 1e-6, 1e6, &lora->alpha);
     if (!status) status = dapt_json_get_bool(value, "rslora", &lora->rslora);
-    if (!status) status = dapt_json_get_number(value, "dropout", &dropout);
-    if (!status && dropout != 0)
-        status = dapt_json_fail(dapt_json_member(value, "dropout"),
-                                "dropout is not built: expected 0");
+    if (!status) status = dapt_json_get_number(value, "dropout", &lora->dropout);
+    if (!status && !(lora->dropout >= 0 && lora->dropout <= 0.99))
+        status = dapt_form_fail(dapt_json_member(value, "dropout"), "a share from 0 to 0.99");
     if (!status) status = read_targets(config, dapt_json_member(value, "targets"), lora);
     if (!status) status = read_embeddings(dapt_json_member(value, "embeddings"), &lora->embeddings);
     lora->rank = (uint32_t)rank;
@@ -67,8 +65,10 @@ enum dapt_status dapt_form_write_lora(const struct dapt_config *config,
         status = lora->targets ? dapt_form_write_texts(lora->targets, out)
                                : dapt_string_format(out, "\"all-linear\"");
     if (!status)
-        status = dapt_string_format(out, ", \"rslora\": %s, \"dropout\": 0, \"embeddings\": ",
-                                    lora->rslora ? "true" : "false");
+        status = dapt_string_format(
+            out, ", \"rslora\": %s, \"dropout\": ", lora->rslora ? "true" : "false");
+    if (!status) status = dapt_json_write_number(out, lora->dropout);
+    if (!status) status = dapt_string_format(out, ", \"embeddings\": ");
     if (!status)
         status = lora->embeddings > 0 ? dapt_json_write_number(out, lora->embeddings)
                                       : dapt_string_format(out, "false");

@@ -74,6 +74,7 @@ enum dapt_status dapt_adapters_add(struct dapt_model *m, const struct dapt_lora 
         .rank = lora->rank,
         .rslora = lora->rslora,
         .alpha = (float)lora->alpha,
+        .dropout = lora->dropout,
         .factor = (float)(lora->alpha / (lora->rslora ? sqrt(rank) : rank)),
         .embeddings_rate = 1};
     for (size_t i = 0; i < m->parameter_count; i++) m->parameters[i].trained = false;
@@ -106,6 +107,7 @@ enum dapt_status dapt_model_adapt_on(struct dapt_model *model, const struct dapt
                          "targets: say the same, without targets, or leave it out",
                          where, adapters->folder, adapters->rank, (double)adapters->alpha,
                          adapters->rslora ? "rslora" : "no rslora");
+    model->adapters->dropout = lora->dropout;
     if (lora->embeddings > 0) dapt_adapters_own_embeddings(model, lora->embeddings);
     return DAPT_OK;
 }

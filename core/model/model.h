@@ -107,6 +107,7 @@ struct dapt_adapters {
     uint32_t rank;
     bool rslora;
     float alpha, factor;  // factor: alpha / rank, of rslora alpha / root of rank
+    double dropout;       // share of x that training drops, for each adapter another one
     size_t count;         // matrices that have one
     uint32_t *a, *b;      // indices into parameters, as dapt_model.slots has them
     size_t first;         // parameters from this one on are A's and B's; those before it the base's
@@ -276,9 +277,10 @@ struct dapt_model_build {
 };
 // Where the inputs and results of a graph are; DAPT_NONE where it has none. All inputs are i32 [N]
 // in the batch buffer, laid out alike in every mode. `rows`: decode: the place of the cache that
-// each new token goes to, all different; `pick` [1]: the row whose logits are wanted.
+// each new token goes to, all different; `pick` [1]: the row whose logits are wanted; `keys`: train,
+// where adapters have dropout: a random number for each row.
 struct dapt_model_io {
-    dapt_value ids, targets, positions, first, last, rows, pick;
+    dapt_value ids, targets, positions, first, last, rows, pick, keys;
     // [places, ropes[i].size] in the constant buffer, side by side, so that a table of fewer places
     // is the beginning of one of more: dapt_rope_table()
     dapt_value ropes[DAPT_ROPES];

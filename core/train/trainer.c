@@ -155,7 +155,9 @@ static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedu
                                     .weight_decay = point->weight_decay,
                                     .clip = t->config->train.clip,
                                     .number = t->updates + 1,
-                                    .scored = *scored};
+                                    .scored = *scored,
+                                    .seed = t->config->train.seed,
+                                    .draw = t->step};
     status = dapt_engine_begin(t->setup.engine, &step);
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         tell_micro(t, i, start);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
+
 typedef const struct reference_tensor tensor;
 
 static int64_t count_of(tensor *t) {
@@ -370,6 +372,18 @@ static void adamw(const struct dapt_op *op, tensor *in, tensor *out) {
     }
 }
 
+static void dropout(const struct dapt_op *op, tensor *in, tensor *out) {
+    double rate = (double)op->u.dropout.rate;
+    uint32_t least = (uint32_t)floor(rate * 0x1p32);
+    int64_t columns = in[0].shape[1];
+    for (int64_t i = 0; i < count_of(&in[0]); i++) {
+        uint64_t key = (uint64_t)op->u.dropout.stream << 32 | (uint32_t)in[1].i[i / columns];
+        uint32_t words[4];
+        dapt_philox(key, 0, (uint64_t)(i % columns / 4), words);
+        put(op, 0, &out[0].v[i], words[i % columns % 4] >= least ? in[0].v[i] / (1 - rate) : 0);
+    }
+}
+
 void reference_run(const struct dapt_op *op, tensor *in, tensor *out) {
     static void (*const table[DAPT_OP_COUNT])(const struct dapt_op *op, tensor *in, tensor *out) = {
         [DAPT_OP_EMBED] = embed,
@@ -399,6 +413,7 @@ void reference_run(const struct dapt_op *op, tensor *in, tensor *out) {
         [DAPT_OP_SUM] = sum,
         [DAPT_OP_SUM_SQUARES] = sum,
         [DAPT_OP_ADAMW] = adamw,
+        [DAPT_OP_DROPOUT] = dropout,
     };
     table[op->opcode](op, in, out);
 }

@@ -181,6 +181,13 @@ enum dapt_opcode {
     // param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
     DAPT_OP_ADAMW,
 
+    // Dropout (Srivastava et al. 2014).
+    // in: x [N,C] (strided), keys i32 [N]
+    // out: y [N,C] (strided, +=) = x / (1 - rate) where it is kept, else 0
+    // Column c of row n is kept where word c % 4 of Philox4x32-10 (Salmon et al. 2011) with the key
+    // (keys[n], stream) and the counter (c / 4, 0, 0, 0) is at least rate * 2^32, rounded down.
+    DAPT_OP_DROPOUT,
+
     DAPT_OP_COUNT
 };
 
@@ -247,6 +254,10 @@ struct dapt_op {
             float beta1, beta2, eps, rate;  // rate: factor of the learning rate
             bool decay;
         } adamw;
+        struct {
+            float rate;  // in [0, 1)
+            uint32_t stream;
+        } dropout;
     } u;
     const char *label;  // where it comes from, for people ("layers.3.mlp"); may be NULL
 };
