@@ -291,7 +291,10 @@ static bool supports(struct dapt_device *device, const struct dapt_program *prog
         for (int i = 0; i < (side == 0 ? DAPT_OP_INPUTS : DAPT_OP_OUTPUTS); i++) {
             if (indices[i] >= program->tensor_count) continue;
             enum dapt_dtype dtype = program->tensors[indices[i]].dtype;
-            if (dtype != DAPT_F32 && dtype != DAPT_I32 && op->opcode != DAPT_OP_CAST) return false;
+            bool blocks = dtype_blocks(dtype);
+            if (blocks != (op->opcode == DAPT_OP_DEQUANTIZE && side == 0)) return false;
+            if (!blocks && dtype != DAPT_F32 && dtype != DAPT_I32 && op->opcode != DAPT_OP_CAST)
+                return false;
         }
     }
     return true;

@@ -30,4 +30,5 @@ const struct op_row *const ISA(cpu_ops)[DAPT_OP_COUNT] = {
     [DAPT_OP_SUM_SQUARES] = &ISA(op_sum_squares),
     [DAPT_OP_ADAMW] = &ISA(op_adamw),
     [DAPT_OP_DROPOUT] = &ISA(op_dropout),
+    [DAPT_OP_DEQUANTIZE] = &ISA(op_dequantize),
 };

@@ -230,8 +230,10 @@ bool vk_supports(struct dapt_device *device, const struct dapt_program *program,
         uint32_t index = i < DAPT_OP_INPUTS ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS];
         if (index >= program->tensor_count) continue;
         const struct dapt_tensor *t = &program->tensors[index];
-        bool cast = op->opcode == DAPT_OP_CAST;
-        if (cast ? !in_words(t) : t->dtype != DAPT_F32 && t->dtype != DAPT_I32) return false;
+        bool cast = op->opcode == DAPT_OP_CAST, blocks = dtype_blocks(t->dtype);
+        if (blocks != (op->opcode == DAPT_OP_DEQUANTIZE && i == 0)) return false;
+        if (!blocks && (cast ? !in_words(t) : t->dtype != DAPT_F32 && t->dtype != DAPT_I32))
+            return false;
         // Shaders count elements of one tensor in 31 bits; flat ranges are split.
         if (!flat && t->shape[0] * t->stride > INT32_MAX) return false;
     }

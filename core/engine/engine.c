@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "engine/decode.h"
+#include "graph/blocks.h"
 
 #define PIECE ((uint64_t)1 << 20)  // elements moved at a time
 #define STREAM_DROPOUT 0x64726f706f7574ull
@@ -45,10 +46,11 @@ void dapt_engine_destroy(struct dapt_engine **engine) {
 // ------------------------------------------------------------------------------------------- state
 
 // One run of elements in one buffer: of the parameters the trained ones lie in one, the frozen ones in
-// another.
+// another, first those of the base that are stored in fewer bits.
 struct part {
     struct dapt_buffer_handle *buffer;
-    uint64_t offset, count;  // elements
+    uint64_t begin, count;  // elements of the flat buffer
+    enum dapt_dtype dtype;
 };
 
 // The first part of [begin, begin + count).
@@ -58,18 +60,56 @@ static enum dapt_status first_part(const struct dapt_engine *e, enum dapt_engine
                                                   [DAPT_STATE_GRAD] = DAPT_BUFFER_GRAD,
                                                   [DAPT_STATE_MOMENT1] = DAPT_BUFFER_MOMENT1,
                                                   [DAPT_STATE_MOMENT2] = DAPT_BUFFER_MOMENT2};
+    const struct dapt_parameter_group *base = dapt_model_base_group(e->model);
     uint64_t trained = e->model->trained_count,
              end = state == DAPT_STATE_PARAM ? e->model->flat_count : trained;
-    bool frozen = begin >= trained;
+    bool frozen = begin >= trained, packed = frozen && base && begin < base->end;
+    uint64_t limit = !frozen ? trained : packed ? base->end : end;
     if (begin > end || count > end - begin)
         return dapt_fail(DAPT_ERROR_INTERNAL, "engine: state range outside");
     *part = (struct part){
         .buffer = dapt_programs_buffer(e->programs, frozen ? DAPT_BUFFER_FROZEN : roles[state]),
-        .offset = frozen ? begin - trained : begin,
-        .count = frozen || count < trained - begin ? count : trained - begin};
+        .begin = begin,
+        .count = count < limit - begin ? count : limit - begin,
+        .dtype = packed ? base->dtype : DAPT_F32};
     return part->buffer
                ? DAPT_OK
                : dapt_fail(DAPT_ERROR_INTERNAL, "engine: this state is only kept for training");
+}
+
+// By the blocks that it touches.
+static enum dapt_status read_base(const struct dapt_engine *e, const struct part *part,
+                                  float *values) {
+    uint64_t skip = (part->begin - e->model->trained_count) % DAPT_BLOCK,
+             count = (skip + part->count + DAPT_BLOCK - 1) / DAPT_BLOCK * DAPT_BLOCK,
+             size = dapt_dtype_bytes(part->dtype, count);
+    void *bytes = dapt_alloc(size, 1);
+    float *blocks = dapt_alloc(count, sizeof *blocks);
+    enum dapt_status status = bytes && blocks ? DAPT_OK : DAPT_ERROR_MEMORY;
+    if (!status)
+        status = dapt_buffer_read(part->buffer, dapt_model_byte(e->model, part->begin - skip),
+                                  bytes, size);
+    if (!status) status = dapt_floats_unpack(bytes, count, part->dtype, blocks);
+    if (!status) memcpy(values, blocks + skip, part->count * sizeof *values);
+    free(bytes);
+    free(blocks);
+    return status;
+}
+
+// Of whole blocks: such are the pieces in which weights are loaded (dapt_slots_lay_out).
+static enum dapt_status write_base(const struct dapt_engine *e, const struct part *part,
+                                   const float *values) {
+    uint64_t size = dapt_dtype_bytes(part->dtype, part->count);
+    if ((part->begin - e->model->trained_count) % DAPT_BLOCK || part->count % DAPT_BLOCK)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "engine: a part of a block of the base");
+    void *bytes = dapt_alloc(size, 1);
+    if (!bytes) return DAPT_ERROR_MEMORY;
+    enum dapt_status status = dapt_floats_pack(values, part->count, part->dtype, bytes);
+    if (!status)
+        status = dapt_buffer_write(part->buffer, dapt_model_byte(e->model, part->begin), bytes,
+                                   size);
+    free(bytes);
+    return status;
 }
 
 enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_state state,
@@ -77,8 +117,10 @@ enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_s
     enum dapt_status status = DAPT_OK;
     for (struct part part = {0}; count && !status; begin += part.count, count -= part.count) {
         status = first_part(engine, state, begin, count, &part);
-        if (!status)
-            status = dapt_buffer_read(part.buffer, part.offset * sizeof *values, values,
+        if (!status && part.dtype != DAPT_F32)
+            status = read_base(engine, &part, values);
+        else if (!status)
+            status = dapt_buffer_read(part.buffer, dapt_model_byte(engine->model, begin), values,
                                       part.count * sizeof *values);
         values += part.count;
     }
@@ -90,8 +132,10 @@ enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_
     enum dapt_status status = DAPT_OK;
     for (struct part part = {0}; count && !status; begin += part.count, count -= part.count) {
         status = first_part(engine, state, begin, count, &part);
-        if (!status)
-            status = dapt_buffer_write(part.buffer, part.offset * sizeof *values, values,
+        if (!status && part.dtype != DAPT_F32)
+            status = write_base(engine, &part, values);
+        else if (!status)
+            status = dapt_buffer_write(part.buffer, dapt_model_byte(engine->model, begin), values,
                                        part.count * sizeof *values);
         values += part.count;
     }

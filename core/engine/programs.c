@@ -36,7 +36,8 @@ static uint64_t model_bytes(const struct dapt_model *m, enum dapt_buffer_role ro
     case DAPT_BUFFER_GRAD:
     case DAPT_BUFFER_MOMENT1:
     case DAPT_BUFFER_MOMENT2: return m->trained_count * element;
-    case DAPT_BUFFER_FROZEN: return (m->flat_count - m->trained_count) * element;
+    case DAPT_BUFFER_FROZEN:
+        return m->flat_count > m->trained_count ? dapt_model_byte(m, m->flat_count) : 0;
     default: return 0;
     }
 }

@@ -60,6 +60,7 @@ static void set_shape(struct dapt_tensor *t, const char *letters, const struct d
 
 static enum dapt_dtype dtype_of(const struct dapt_case_row *row,
                                 const struct dapt_operand *operand) {
+    if (operand->flags & DAPT_OPERAND_BLOCKS) return row->mixed;
     if (operand->class != DAPT_CLASS_ACTIVATION)
         return dapt_precision_dtype(DAPT_PRECISION_FLOAT32, operand->class);
     return operand->flags & DAPT_OPERAND_MIXED ? row->mixed : row->dtype;

@@ -35,12 +35,12 @@ static bool has(const struct builder *x, enum dapt_slot slot) {
 // `count` parameters, one behind the other, as one value. One value each: call once.
 static dapt_value parameters(struct builder *x, const uint32_t *which, int count) {
     const struct dapt_parameter *all = x->m->parameters, *p = &all[which[0]];
-    uint64_t place = p->trained ? p->offset : p->offset - x->m->trained_count;
+    enum dapt_dtype dtype = p->base && !p->trained ? x->m->adapters->base : DAPT_F32;
     int64_t shape[2] = {(int64_t)p->shape[0], (int64_t)p->shape[1]};
     for (int i = 1; i < count; i++) shape[0] += (int64_t)all[which[i]].shape[0];
     for (int i = 0; i < count; i++) x->used[which[i]] = true;
     return dapt_graph_input(x->g, p->trained ? DAPT_BUFFER_PARAM : DAPT_BUFFER_FROZEN,
-                            place * dapt_dtype_size(DAPT_F32), DAPT_F32, p->rank, shape, p->name);
+                            dapt_model_byte(x->m, p->offset), dtype, p->rank, shape, p->name);
 }
 
 // Those of `count` slots; NONE when the first is not there.

@@ -127,6 +127,15 @@ static void tell_adapters(const struct dapt_model *model, const struct dapt_repo
                      dapt_counted_text(adapters->count, "adapter", &count), adapters->rank,
                      (double)adapters->factor, model->folder,
                      adapters->embeddings ? ", with embedding and head" : "");
+    const struct dapt_parameter_group *base = dapt_model_base_group(model);
+    struct dapt_small_text bytes;
+    if (base)
+        dapt_report_note(
+            reporter,
+            "base            %s of its matrices as %s, %s; this run's evaluations are on "
+            "that, those of its checkpoints on the base as its folder has it",
+            dapt_count_text(base->count, &count), dapt_dtype_name(base->dtype),
+            dapt_bytes_text(dapt_dtype_bytes(base->dtype, base->count), &bytes));
 }
 
 // New adapters, or more of those that the model was opened with.

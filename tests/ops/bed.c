@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "format/safetensors.h"
+#include "graph/blocks.h"
 
 #define GUARD 160                              // bytes around every operand
 #define GUARD_BYTE(i) ((i) % 2 ? 0x7f : 0xc5)  // a NaN in every float type
@@ -106,6 +107,16 @@ static uint64_t stream_of(const struct dapt_case *from, int slot) {
     return stream * DAPT_CASE_OPERANDS + (uint64_t)slot;
 }
 
+// Its numbers become such as its dtype has.
+static void round_to_dtype(struct operand *o) {
+    uint64_t count = (uint64_t)operand_count(o);
+    void *bytes = malloc(dapt_dtype_bytes(o->dtype, count));
+    assert_non_null(bytes);
+    assert_int_equal(dapt_floats_pack(o->f, count, o->dtype, bytes), DAPT_OK);
+    assert_int_equal(dapt_floats_unpack(bytes, count, o->dtype, o->f), DAPT_OK);
+    free(bytes);
+}
+
 void case_open(struct op_case *c, const struct dapt_case *from, const char *what) {
     struct dapt_tensor tensors[DAPT_CASE_OPERANDS];
     double tolerance = from->row->tolerance;
@@ -125,7 +136,7 @@ void case_open(struct op_case *c, const struct dapt_case *from, const char *what
             o->i = values;
         else
             o->f = values;
-        if (o->f != NULL) dapt_floats_round(o->f, (uint64_t)operand_count(o), file_dtype(o->dtype));
+        if (o->f != NULL) round_to_dtype(o);
     }
 }
 
@@ -178,6 +189,8 @@ static void place(struct layout *l, const struct operand *o, int64_t gap, uint32
     int64_t element = (int64_t)dapt_dtype_size(o->dtype), length = row_length(o),
             stride = length + gap, span = ((o->shape[0] - 1) * stride + length) * element,
             old = l->size[buffer], from = old + GUARD;
+    bool blocks = dapt_dtype_blocks(o->dtype);
+    if (blocks) span = (int64_t)dapt_dtype_bytes(o->dtype, (uint64_t)operand_count(o));
     l->size[buffer] = from + (span + 3) / 4 * 4 + GUARD;
     l->bytes[buffer] = realloc(l->bytes[buffer], (size_t)l->size[buffer]);
     l->written[buffer] = realloc(l->written[buffer], (size_t)l->size[buffer] * sizeof(bool));
@@ -185,7 +198,11 @@ static void place(struct layout *l, const struct operand *o, int64_t gap, uint32
     assert_non_null(l->written[buffer]);
     for (int64_t i = old; i < l->size[buffer]; i++)
         l->bytes[buffer][i] = GUARD_BYTE(i), l->written[buffer][i] = false;
-    for (int64_t row = 0; row < o->shape[0]; row++) {
+    if (blocks)
+        assert_int_equal(
+            dapt_floats_pack(o->f, (uint64_t)operand_count(o), o->dtype, l->bytes[buffer] + from),
+            DAPT_OK);
+    for (int64_t row = 0; row < o->shape[0] && !blocks; row++) {
         uint8_t *at = l->bytes[buffer] + from + row * stride * element;
         if (filled && o->i != NULL)
             memcpy(at, o->i + row * length, (size_t)(length * element));

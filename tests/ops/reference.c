@@ -296,7 +296,8 @@ static void element(const struct dapt_op *op, tensor *in, tensor *out) {
             *y = cap((double)op->u.scale.factor * a, (double)op->u.scale.softcap);
             break;
         case DAPT_OP_COPY:
-        case DAPT_OP_CAST: *y = a; break;
+        case DAPT_OP_CAST:
+        case DAPT_OP_DEQUANTIZE: *y = a; break;
         default: *y = (double)op->u.fill.value; break;
         }
     }
@@ -414,6 +415,7 @@ void reference_run(const struct dapt_op *op, tensor *in, tensor *out) {
         [DAPT_OP_SUM_SQUARES] = sum,
         [DAPT_OP_ADAMW] = adamw,
         [DAPT_OP_DROPOUT] = dropout,
+        [DAPT_OP_DEQUANTIZE] = element,
     };
     table[op->opcode](op, in, out);
 }

@@ -144,6 +144,39 @@ static void test_dropout(void **state) {
     assert_true(once == score(s, "dropped", NULL) && once < score(s, "base", NULL) - 0.001);
 }
 
+// The last evaluation of a run, in nats/token.
+static double last_nats(struct scratch *s, const char *run) {
+    cJSON *metrics = read_metrics(s, run);
+    const cJSON *event = NULL;
+    double nats = NAN;
+    cJSON_ArrayForEach(event, metrics) {
+        if (strcmp(cJSON_GetObjectItem(event, "event")->valuestring, "evaluation") == 0)
+            nats = figure(event, "nats_per_token");
+    }
+    cJSON_Delete(metrics);
+    return nats;
+}
+
+// A base in fewer bits: what it is rounded to follows from its folder, and adapters make up for it. What
+// reads them afterwards has the base as it is.
+static void test_base(void **state) {
+    static const struct {
+        const char *type;
+        double off;  // what rounding may change, in nats/token
+    } types[] = {{"bfloat16", 2e-4}, {"int8", 2e-4}, {"nf4", 5e-3}};
+    struct scratch *s = *state;
+    double plain = last_nats(s, "plain");
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const char *more = dapt_arena_format(&s->arena, ON_BASE(", \"base\": \"%s\""),
+                                             types[i].type);
+        check_resume(s, types[i].type, more);
+        assert_false(same_adapters(s, types[i].type, "plain"));
+        double inside = last_nats(s, types[i].type), outside = score(s, types[i].type, NULL);
+        assert_true(inside != outside && fabs(inside - outside) < types[i].off);
+        assert_true(fabs(inside - plain) < types[i].off);
+    }
+}
+
 static void test_merged(void **state) {
     struct scratch *s = *state;
     static const char *const runs[] = {"plain", "embed"};
@@ -214,6 +247,8 @@ static void test_refused(void **state) {
         {ON_BASE(", \"targets\": []"), "train.lora.targets: expected \"all-linear\" or an array"},
         {ON_BASE(", \"dropout\": 1"), "train.lora.dropout: expected a share from 0 to 0.99, got 1"},
         {ON_BASE(", \"dropout\": true"), "train.lora.dropout: expected a number"},
+        {ON_BASE(", \"base\": \"fp4\""),
+         "train.lora.base: expected \"float32\", \"bfloat16\", \"int8\" or \"nf4\", got \"fp4\""},
         {ON_BASE(", \"embeddings\": true"), "train.lora.embeddings: expected false, or a factor"},
         {ON_BASE(", \"lora_alpha\": 1"),
          "train.lora.lora_alpha: unknown key, did you mean \"train.lora.alpha\"?"},
@@ -272,11 +307,11 @@ static void test_foreign(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resumed),      cmocka_unit_test(test_embeddings_and_types),
-        cmocka_unit_test(test_killed),       cmocka_unit_test(test_dropout),
-        cmocka_unit_test(test_merged),       cmocka_unit_test(test_continued),
-        cmocka_unit_test(test_another_base), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_resumed),   cmocka_unit_test(test_embeddings_and_types),
+        cmocka_unit_test(test_killed),    cmocka_unit_test(test_dropout),
+        cmocka_unit_test(test_base),      cmocka_unit_test(test_merged),
+        cmocka_unit_test(test_continued), cmocka_unit_test(test_another_base),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_foreign),
     };
     return cmocka_run_group_tests(tests, setup, scratch_teardown);
 }
