@@ -180,8 +180,8 @@ static enum dapt_status buffer_read(struct dapt_device *d, struct dapt_buffer *b
 }
 static bool supports(struct dapt_device *d, const struct dapt_program *program,
                      const struct dapt_op *op) {
-    (void)d, (void)program, (void)op;
-    return true;
+    (void)d;
+    return op->opcode != DAPT_OP_MATMUL || !dtype_blocks(program->tensors[op->inputs[1]].dtype);
 }
 static enum dapt_status program_compile(struct dapt_device *d, const struct dapt_program *program,
                                         struct dapt_buffer *const *buffers,
@@ -293,7 +293,9 @@ static int setup(void **unused) {
         if (call) fail_msg("%s: %s", #call, dapt_error()); \
     } while (0)
 
-static void compile_model(const char *config, uint32_t sequences, uint32_t length) {
+// `lora`: what adapts it; NULL: nothing.
+static void compile_model(const char *config, const struct dapt_lora *lora, uint32_t sequences,
+                          uint32_t length) {
     struct dapt_json *json;
     struct dapt_model *model = NULL;
     struct dapt_device_handle *handle = NULL;
@@ -307,6 +309,7 @@ static void compile_model(const char *config, uint32_t sequences, uint32_t lengt
                                           .eps = 1e-8f};
     MUST(dapt_json_parse("test", config, strlen(config), &json));
     MUST(dapt_model_from_json(json, &model));
+    if (lora != NULL) MUST(dapt_model_adapt(model, lora, "test"));
     MUST(dapt_device_open(dapt_host(), &compiler, 0, NULL, &handle));
     MUST(dapt_engine_create(model, handle, &options, &engine));
     MUST(dapt_batch_create(sequences, length, &batch));
@@ -331,6 +334,9 @@ static void compile_model(const char *config, uint32_t sequences, uint32_t lengt
 
 static void test_models(void **unused) {
     (void)unused;
+    static const struct dapt_lora loras[] = {
+        {.rank = 16, .alpha = 16, .dropout = 0.1, .base = DAPT_BASE_NF4},
+        {.rank = 16, .alpha = 16, .dropout = 0.1, .base = DAPT_BASE_INT8}};
     static const struct {
         const char *config;
         uint32_t sequences, length;
@@ -352,7 +358,9 @@ static void test_models(void **unused) {
          8, 256},
     };
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        compile_model(models[i].config, models[i].sequences, models[i].length);
+        compile_model(models[i].config, NULL, models[i].sequences, models[i].length);
+    for (size_t i = 0; i < sizeof loras / sizeof *loras; i++)
+        compile_model(models[1].config, &loras[i], models[1].sequences, models[1].length);
     assert_true(kernel_count > 40);
     printf("%s: %u kernels, at most %u registers, none spilled\n", device.adapter->info.name,
            kernel_count, worst_registers);
@@ -379,24 +387,38 @@ static uint64_t known_figure(const char *kernel) {
     return known;
 }
 
-static void check_figure(const struct vk_tile *tile, const struct vk_matmul *m) {
-    struct vk_passes passes = {0};
-    struct vk_lowering l = {.device = &device, .passes = &passes};
-    char kernel[100];
-    vk_matmul_pass(&l, m, tile, m->c.rows, m->c.rows, &m->c);
+static void check_figure(const struct vk_pass *pass, const char *kernel) {
     figure = 0;
     kernel_count = 0;  // compiled even if it was before
-    compile(passes.at);
-    free(passes.at);
-    snprintf(kernel, sizeof kernel, "%s %ux%ux%u by %ux%u%s%s", vk_shader_rows[tile->shader].name,
-             tile->bm, tile->bn, tile->bk, tile->tm, tile->tn, m->transpose_a ? " ta" : "",
-             m->transpose_b ? " tb" : "");
+    compile(pass);
     uint64_t known = known_figure(kernel);
     printf("%s\t%s\t%s\t%llu%s\n", device.adapter->info.name, device.adapter->info.driver, kernel,
            (unsigned long long)figure, known == 0 ? "\t(not known: skipped)" : "");
     if (known > 0 && (double)figure > GROWTH * (double)known)
         fail_msg("%s: %llu, was %llu", kernel, (unsigned long long)figure,
                  (unsigned long long)known);
+}
+
+static void check_product(const struct vk_tile *tile, const struct vk_matmul *m) {
+    struct vk_passes passes = {0};
+    struct vk_lowering l = {.device = &device, .passes = &passes};
+    char kernel[100];
+    vk_matmul_pass(&l, m, tile, m->c.rows, m->c.rows, &m->c);
+    snprintf(kernel, sizeof kernel, "%s %ux%ux%u by %ux%u%s%s", vk_shader_rows[tile->shader].name,
+             tile->bm, tile->bn, tile->bk, tile->tm, tile->tn, m->transpose_a ? " ta" : "",
+             m->transpose_b ? " tb" : "");
+    check_figure(passes.at, kernel);
+    free(passes.at);
+}
+
+// What stands in front of a product whose weights are in blocks.
+static void check_blocks(enum dapt_dtype dtype, const struct vk_view *y, const char *kernel) {
+    struct vk_passes passes = {0};
+    struct vk_lowering l = {.device = &device, .passes = &passes, .in = {*y}, .out = {*y}};
+    l.in[0].dtype = dtype;
+    vk_op_dequantize(&l);
+    check_figure(passes.at, kernel);
+    free(passes.at);
 }
 
 // Whether the backend makes the tile for this device.
@@ -431,8 +453,10 @@ static void test_figures(void **unused) {
                                   .transpose_a = transposes & 1,
                                   .transpose_b = transposes & 2,
                                   .operands = operands[t]};
-            if (is_made(&tiles[t], operands[t])) check_figure(&tiles[t], &m);
+            if (is_made(&tiles[t], operands[t])) check_product(&tiles[t], &m);
         }
+    check_blocks(DAPT_NF4, &square, "dequantize nf4");
+    check_blocks(DAPT_INT8, &square, "dequantize int8");
 }
 
 int main(void) {
