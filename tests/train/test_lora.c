@@ -163,14 +163,23 @@ static void test_base(void **state) {
     static const struct {
         const char *type;
         double off;  // what rounding may change, in nats/token
-    } types[] = {{"bfloat16", 2e-4}, {"int8", 2e-4}, {"nf4", 5e-3}};
+        const char *told;
+    } types[] = {
+        {"bfloat16", 2e-4, "base            bf16: 18,432 numbers of its matrices in 36.0 KiB"},
+        {"int8", 2e-4, "base            int8: 18,432 numbers of its matrices in 19.1 KiB"},
+        {"nf4", 5e-3, "base            nf4: 18,432 numbers of its matrices in 10.1 KiB"}};
     struct scratch *s = *state;
+    struct outcome o;
     double plain = last_nats(s, "plain");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         const char *more = dapt_arena_format(&s->arena, ON_BASE(", \"base\": \"%s\""),
                                              types[i].type);
         check_resume(s, types[i].type, more);
         assert_false(same_adapters(s, types[i].type, "plain"));
+        run_dapt(s, &o, "plan", s->config, NULL);
+        expect(&o, 0, NULL);
+        assert_non_null(strstr(o.out, "trained         tensors (parameters): adapters alone; "));
+        assert_non_null(strstr(o.out, types[i].told));
         double inside = last_nats(s, types[i].type), outside = score(s, types[i].type, NULL);
         assert_true(inside != outside && fabs(inside - outside) < types[i].off);
         assert_true(fabs(inside - plain) < types[i].off);
