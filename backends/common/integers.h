@@ -9,6 +9,10 @@ static inline unsigned dtype_size(enum dapt_dtype dtype) {  // bytes
     return dtype == DAPT_F16 || dtype == DAPT_BF16 ? 2 : 4;
 }
 
+static inline bool dtype_blocks(enum dapt_dtype dtype) {
+    return dtype == DAPT_INT8 || dtype == DAPT_NF4;
+}
+
 static inline int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }

@@ -7,8 +7,8 @@
 //   o        output before the division by l; y is the output O, lse the row's logsumexp L
 //   delta    rowsum(dy * y), D in the paper
 // Vectors hold one value of several queries: tiles of scores are stored transposed, as
-// [key][query], and outputs as [channel][query]. Rows of k and v are read where they are, or, in 16 bits,
-// as floats in scratch.
+// [key][query], and outputs as [channel][query]. Rows of k and v are read where they are, or, in 16
+// bits, as floats in scratch.
 #ifndef DAPT_CPU_ATTENTION_H
 #define DAPT_CPU_ATTENTION_H
 #include "tile.h"

@@ -6,8 +6,8 @@
 // any thread count gives the same bits.
 //
 // The files of kernels (the ops) are compiled once for each instruction set and each dtype of
-// activations, with one table of ops each; the best instruction set for the processor is chosen when
-// a device is opened.
+// activations, with one table of ops each; the best instruction set for the processor is chosen
+// when a device is opened.
 #ifndef DAPT_CPU_H
 #define DAPT_CPU_H
 #include <stdatomic.h>

@@ -98,8 +98,8 @@ static void choose_grid(struct job *job) {
 
 // ------------------------------------------------------------------------------ 16-bit operands
 
-// Operands that the GEMM does not take as they are become, whole, dense copies in float32, rounded, in
-// the job's scratch behind the partial sums. The skinny kernels round b themselves.
+// Operands that the GEMM does not take as they are become, whole, dense copies in float32, rounded,
+// in the job's scratch behind the partial sums. The skinny kernels round b themselves.
 
 static size_t partial_sums(const struct job *job) {
     const struct view *c = &job->out[0];

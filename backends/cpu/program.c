@@ -46,9 +46,11 @@ const struct op_row *cpu_op_row(const struct dapt_device *device,
     if ((uint32_t)op->opcode >= DAPT_OP_COUNT) return NULL;
     const struct op_row *any = (*device->ops[DAPT_F32])[op->opcode];
     if (op->opcode == DAPT_OP_CAST || op->opcode == DAPT_OP_COPY) return any;
+    if (op->opcode == DAPT_OP_DEQUANTIZE)
+        return dtype_blocks(dtype_of(program, op->inputs[0])) ? any : NULL;
     bool made = op->opcode == DAPT_OP_EMBED || op->opcode == DAPT_OP_FILL;
     enum dapt_dtype element = dtype_of(program, made ? op->outputs[0] : op->inputs[0]);
-    if (element == DAPT_I32) return NULL;
+    if (element == DAPT_I32 || dtype_blocks(element)) return NULL;
     for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
         bool input = i < DAPT_OP_INPUTS, weight = input && (weights[op->opcode] >> i & 1);
         enum dapt_dtype dtype = dtype_of(program,

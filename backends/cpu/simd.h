@@ -429,6 +429,8 @@ OP_ROW(op_sum);
 OP_ROW(op_sum_squares);
 OP_ROW(op_adamw);
 OP_ROW(op_adamw_8bit);
+OP_ROW(op_dropout);
+OP_ROW(op_dequantize);
 #undef OP_ROW
 
 // Adds `count` partial sums, each `length` floats and `stride` apart, in order, to y (or overwrites

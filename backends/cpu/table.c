@@ -31,5 +31,7 @@ op_table ISA(cpu_ops) = {
     [DAPT_OP_SUM_SQUARES] = &ISA(op_sum_squares),
     [DAPT_OP_ADAMW] = &ISA(op_adamw),
     [DAPT_OP_ADAMW_8BIT] = &ISA(op_adamw_8bit),
+    [DAPT_OP_DROPOUT] = &ISA(op_dropout),
+    [DAPT_OP_DEQUANTIZE] = &ISA(op_dequantize),
 #endif
 };

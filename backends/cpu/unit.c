@@ -1,17 +1,17 @@
-// GEMM on x86's units that multiply bfloat16 and add in float32: c [M,N] = op(a) [M,K] op(b) [K,N] +
-// beta c, c in float32. The units are AMX, whose registers hold tiles, or the vector instructions of
-// AVX512-BF16.
+// GEMM on x86's units that multiply bfloat16 and add in float32: c [M,N] = op(a) [M,K] op(b) [K,N]
+// + beta c, c in float32. The units are AMX, whose registers hold tiles, or the vector instructions
+// of AVX512-BF16.
 //
 // What is multiplied is bfloat16 (rounded to it as it is packed), or it is cut into parts that are:
 // float32 is exactly the sum of three bfloat16, its leading eight bits, the next eight and the last
-// eight. Of the nine products of two such sums the six largest are taken; the others are below 2^-22
-// of the whole, as the roundings of a float32 product are. float16 is the sum of two, and all four
-// products are taken. Infinity comes out as NaN where there are parts.
+// eight. Of the nine products of two such sums the six largest are taken; the others are below
+// 2^-22 of the whole, as the roundings of a float32 product are. float16 is the sum of two, and all
+// four products are taken. Infinity comes out as NaN where there are parts.
 //
-// Blocks of a and b are packed: a tile of a is 16 rows x 16 pairs of elements along K, a tile of b 16
-// pairs x 16 columns. The unit may sum pairs in any order; both tiles pair alike: element k with k +
-// 16 where there are parts, else k with k + 1, as they lie in memory. The microkernel keeps 32 x 32
-// of c in AMX's registers, or 16 x 16 in vectors.
+// Blocks of a and b are packed: a tile of a is 16 rows x 16 pairs of elements along K, a tile of b
+// 16 pairs x 16 columns. The unit may sum pairs in any order; both tiles pair alike: element k with
+// k + 16 where there are parts, else k with k + 1, as they lie in memory. The microkernel keeps
+// 32 x 32 of c in AMX's registers, or 16 x 16 in vectors.
 #include <immintrin.h>
 #include <string.h>
 #include <sys/syscall.h>

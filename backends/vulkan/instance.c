@@ -277,7 +277,7 @@ static void fill_info(struct vk_adapter *a) {
     info->max_allocation = a->limits.allocation;
     info->max_buffer = a->sparse ? p->limits.sparseAddressSpaceSize : a->limits.allocation;
     if (info->max_buffer > a->heap) info->max_buffer = a->heap;
-    info->dtypes = 1u << DAPT_F32;
+    info->dtypes = 1u << DAPT_F32 | 1u << DAPT_F16 | 1u << DAPT_BF16;
     info->subgroup_min = a->subgroup_min;
     info->subgroup_max = a->subgroup_max;
     info->shared_memory = a->limits.shared_memory;

@@ -34,6 +34,8 @@ void (*const vk_lower[DAPT_OP_COUNT])(struct vk_lowering *l) = {
     [DAPT_OP_SUM_SQUARES] = vk_op_sum,
     [DAPT_OP_ADAMW] = vk_op_adamw,
     [DAPT_OP_ADAMW_8BIT] = vk_op_adamw_8bit,
+    [DAPT_OP_DROPOUT] = vk_op_dropout,
+    [DAPT_OP_DEQUANTIZE] = vk_op_dequantize,
 };
 
 // ------------------------------------------------------------------------------------------ passes

@@ -206,6 +206,8 @@ void vk_op_lm_loss(struct vk_lowering *l);
 void vk_op_sum(struct vk_lowering *l);
 void vk_op_adamw(struct vk_lowering *l);
 void vk_op_adamw_8bit(struct vk_lowering *l);
+void vk_op_dropout(struct vk_lowering *l);
+void vk_op_dequantize(struct vk_lowering *l);
 
 // hazard.c: marks the passes that need a barrier before them.
 enum dapt_status vk_mark_barriers(struct dapt_device *device, struct vk_passes *passes);

@@ -225,7 +225,8 @@ static bool takes_half(const struct dapt_op *op, int slot, const struct dapt_ten
     case DAPT_OP_SUM:
     case DAPT_OP_SUM_SQUARES:
     case DAPT_OP_ADAMW:
-    case DAPT_OP_ADAMW_8BIT: return false;
+    case DAPT_OP_ADAMW_8BIT:
+    case DAPT_OP_DROPOUT: return false;
     case DAPT_OP_RMS_NORM:
     case DAPT_OP_LAYER_NORM: return slot != 1 && slot != 2;  // weight, bias
     case DAPT_OP_RMS_NORM_GRAD:
@@ -239,6 +240,8 @@ static bool takes_half(const struct dapt_op *op, int slot, const struct dapt_ten
 
 // Shaders read words of 32 bits, which hold two elements of 16.
 static bool is_readable(const struct dapt_op *op, int slot, const struct dapt_tensor *t) {
+    if (dtype_blocks(t->dtype) || op->opcode == DAPT_OP_DEQUANTIZE)
+        return dtype_blocks(t->dtype) == (op->opcode == DAPT_OP_DEQUANTIZE && slot == 0);
     return dtype_size(t->dtype) == 4 || (t->offset % 4 == 0 && takes_half(op, slot, t));
 }
 

@@ -30,12 +30,17 @@ struct bench {
 
 // ------------------------------------------------------------------------------------- what is run
 
-// A folder, or a config.json; the weights do not matter.
+// A folder, or a config.json; the weights are new ones.
 static enum dapt_status open_model(const char *path, struct dapt_model **model) {
     struct dapt_json *config = NULL;
-    if (dapt_is_dir(path)) return dapt_model_open(path, model);
+    enum dapt_status status = DAPT_OK;
+    if (dapt_is_dir(path)) {
+        status = dapt_model_open(path, model);
+        if (!status) (*model)->folder = NULL;
+        return status;
+    }
     if (!dapt_is_file(path)) return dapt_model_missing(path, "one with config.json");
-    enum dapt_status status = dapt_json_read(path, DAPT_JSON_LIMIT, &config);
+    status = dapt_json_read(path, DAPT_JSON_LIMIT, &config);
     return status ? status : dapt_model_from_json(config, model);
 }
 
@@ -76,6 +81,8 @@ static enum dapt_status open_bench(struct bench *b, const struct dapt_modules *m
     struct dapt_device_wish wish = {
         .backend = options->backend, .device = options->device, .threads = options->threads};
     enum dapt_status status = open_model(options->model, &b->model);
+    const struct dapt_lora lora = {.rank = options->lora, .alpha = options->lora};
+    if (!status && lora.rank) status = dapt_model_adapt(b->model, &lora, "bench");
     if (!status) status = choose_size(b->model, options, result);
     if (!status) status = dapt_select_device(modules, &wish, &b->device);
     if (status) return status;

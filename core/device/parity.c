@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/threads.h"
+#include "graph/blocks.h"
 #include "graph/cases.h"
 #include "engine/engine.h"
 
@@ -33,11 +34,9 @@
 #define TOLERANCE_PARAMETERS 2e-3
 
 static double tolerance_of(enum dapt_opcode opcode) {
-    static const bool exact[DAPT_OP_COUNT] = {[DAPT_OP_EMBED] = true,
-                                              [DAPT_OP_SCATTER_ROWS] = true,
-                                              [DAPT_OP_COPY] = true,
-                                              [DAPT_OP_CAST] = true,
-                                              [DAPT_OP_FILL] = true};
+    static const bool exact[DAPT_OP_COUNT] = {
+        [DAPT_OP_EMBED] = true, [DAPT_OP_SCATTER_ROWS] = true, [DAPT_OP_COPY] = true,
+        [DAPT_OP_CAST] = true,  [DAPT_OP_FILL] = true,         [DAPT_OP_DEQUANTIZE] = true};
     return exact[opcode] ? 0 : TOLERANCE;
 }
 
@@ -103,14 +102,32 @@ static enum dapt_status add_case(struct bench *b, const struct dapt_case *c) {
     return status ? status : add_label(b, op);
 }
 
-static void fill_case(struct bench *b, struct dapt_op *op, const struct dapt_case *c) {
-    for (int slot = 0; slot < DAPT_CASE_OPERANDS; slot++) {
+static enum dapt_status fill_blocks(const struct dapt_tensor *t, const struct dapt_case *c,
+                                    int slot, uint64_t stream, void *bytes) {
+    int64_t count = dapt_tensor_count(t);
+    float *values = dapt_alloc((size_t)count, sizeof *values);
+    if (!values) return DAPT_ERROR_MEMORY;
+    dapt_case_fill(c, slot, stream, count, values);
+    enum dapt_status status = dapt_floats_pack(values, (uint64_t)count, t->dtype, bytes);
+    free(values);
+    return status;
+}
+
+static enum dapt_status fill_case(struct bench *b, struct dapt_op *op, const struct dapt_case *c) {
+    enum dapt_status status = DAPT_OK;
+    for (int slot = 0; slot < DAPT_CASE_OPERANDS && !status; slot++) {
         uint32_t index = *dapt_op_slot(op, slot);
         if (index == DAPT_NONE) continue;
         const struct dapt_tensor *t = &b->tensors[index];
+        uint8_t *at = b->image[t->buffer] + t->offset;
+        if (dapt_dtype_blocks(t->dtype)) {
+            status = fill_blocks(t, c, slot, index, at);
+            continue;
+        }
         int64_t count = (int64_t)(dapt_tensor_span(t) / dapt_dtype_size(t->dtype));  // gaps too
-        dapt_case_fill(c, slot, index, count, b->image[t->buffer] + t->offset);
+        dapt_case_fill(c, slot, index, count, at);
     }
+    return status;
 }
 
 static void close_bench(struct bench *b) {
@@ -132,7 +149,7 @@ static enum dapt_status open_bench(struct bench *b) {
     for (int i = 0; i < 2 && !status; i++)
         if (!(b->image[i] = dapt_alloc(b->size[i], 1))) status = DAPT_ERROR_MEMORY;
     for (struct dapt_case c = {0}; !status && dapt_case_next(&c, use);)
-        fill_case(b, &b->ops[k++], &c);
+        status = fill_case(b, &b->ops[k++], &c);
     return status;
 }
 

@@ -4,11 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "engine/decode.h"
 #include "engine/moments.h"
+#include "graph/blocks.h"
 #include "host/config.h"
 
 #define PIECE ((uint64_t)1 << 20)  // elements moved at a time
+#define STREAM_DROPOUT 0x64726f706f7574ull
 
 struct dapt_engine {
     const struct dapt_model *model;
@@ -17,6 +20,7 @@ struct dapt_engine {
     struct dapt_programs *programs;
     struct dapt_engine_step step;
     bool first;                       // no micro-batch of this step has run
+    uint64_t rows;                    // of the micro-batches of this step so far
     struct dapt_engine_step updated;  // the last one whose update was started
     uint32_t capacity;                // of the key/value cache
 };
@@ -57,10 +61,11 @@ void dapt_engine_destroy(struct dapt_engine **engine) {
 // ------------------------------------------------------------------------------------------- state
 
 // One run of elements in one buffer: of the parameters the trained ones lie in one, the frozen ones in
-// another.
+// another, first those of the base that are stored in fewer bits.
 struct part {
     struct dapt_buffer_handle *buffer;
-    uint64_t offset, count;  // elements
+    uint64_t begin, count;  // elements of the flat buffer
+    enum dapt_dtype dtype;
 };
 
 // The first part of [begin, begin + count).
@@ -70,15 +75,18 @@ static enum dapt_status first_part(const struct dapt_engine *e, enum dapt_engine
                                                   [DAPT_STATE_GRAD] = DAPT_BUFFER_GRAD,
                                                   [DAPT_STATE_MOMENT1] = DAPT_BUFFER_MOMENT1,
                                                   [DAPT_STATE_MOMENT2] = DAPT_BUFFER_MOMENT2};
+    const struct dapt_parameter_group *base = dapt_model_base_group(e->model);
     uint64_t trained = e->model->trained_count,
              end = state == DAPT_STATE_PARAM ? e->model->flat_count : trained;
-    bool frozen = begin >= trained;
+    bool frozen = begin >= trained, packed = frozen && base && begin < base->end;
+    uint64_t limit = !frozen ? trained : packed ? base->end : end;
     if (begin > end || count > end - begin)
         return dapt_fail(DAPT_ERROR_INTERNAL, "engine: state range outside");
     *part = (struct part){
         .buffer = dapt_programs_buffer(e->programs, frozen ? DAPT_BUFFER_FROZEN : roles[state]),
-        .offset = frozen ? begin - trained : begin,
-        .count = frozen || count < trained - begin ? count : trained - begin};
+        .begin = begin,
+        .count = count < limit - begin ? count : limit - begin,
+        .dtype = packed ? base->dtype : DAPT_F32};
     return part->buffer
                ? DAPT_OK
                : dapt_fail(DAPT_ERROR_INTERNAL, "engine: this state is only kept for training");
@@ -97,6 +105,41 @@ static enum dapt_status read_packed(struct dapt_engine *e, enum dapt_engine_stat
     if (!status)
         dapt_moments_decode(bytes, state == DAPT_STATE_MOMENT2, begin % DAPT_MOMENT_BLOCK, count,
                             values);
+    free(bytes);
+    return status;
+}
+
+// By the blocks that it touches.
+static enum dapt_status read_base(const struct dapt_engine *e, const struct part *part,
+                                  float *values) {
+    uint64_t skip = (part->begin - e->model->trained_count) % DAPT_BLOCK,
+             count = (skip + part->count + DAPT_BLOCK - 1) / DAPT_BLOCK * DAPT_BLOCK,
+             size = dapt_dtype_bytes(part->dtype, count);
+    void *bytes = dapt_alloc(size, 1);
+    float *blocks = dapt_alloc(count, sizeof *blocks);
+    enum dapt_status status = bytes && blocks ? DAPT_OK : DAPT_ERROR_MEMORY;
+    if (!status)
+        status = dapt_buffer_read(part->buffer, dapt_model_byte(e->model, part->begin - skip),
+                                  bytes, size);
+    if (!status) status = dapt_floats_unpack(bytes, count, part->dtype, blocks);
+    if (!status) memcpy(values, blocks + skip, part->count * sizeof *values);
+    free(bytes);
+    free(blocks);
+    return status;
+}
+
+// Of whole blocks: such are the pieces in which weights are loaded (dapt_slots_lay_out).
+static enum dapt_status write_base(const struct dapt_engine *e, const struct part *part,
+                                   const float *values) {
+    uint64_t size = dapt_dtype_bytes(part->dtype, part->count);
+    if ((part->begin - e->model->trained_count) % DAPT_BLOCK || part->count % DAPT_BLOCK)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "engine: a part of a block of the base");
+    void *bytes = dapt_alloc(size, 1);
+    if (!bytes) return DAPT_ERROR_MEMORY;
+    enum dapt_status status = dapt_floats_pack(values, part->count, part->dtype, bytes);
+    if (!status)
+        status = dapt_buffer_write(part->buffer, dapt_model_byte(e->model, part->begin), bytes,
+                                   size);
     free(bytes);
     return status;
 }
@@ -132,8 +175,10 @@ enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_s
     if (is_packed(engine, state)) return read_ranges(engine, state, begin, count, values);
     for (struct part part = {0}; count && !status; begin += part.count, count -= part.count) {
         status = first_part(engine, state, begin, count, &part);
-        if (!status)
-            status = dapt_buffer_read(part.buffer, part.offset * sizeof *values, values,
+        if (!status && part.dtype != DAPT_F32)
+            status = read_base(engine, &part, values);
+        else if (!status)
+            status = dapt_buffer_read(part.buffer, dapt_model_byte(engine->model, begin), values,
                                       part.count * sizeof *values);
         values += part.count;
     }
@@ -147,8 +192,10 @@ enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_
         return dapt_fail(DAPT_ERROR_INTERNAL, "engine: moments of 8 bits are written as bytes");
     for (struct part part = {0}; count && !status; begin += part.count, count -= part.count) {
         status = first_part(engine, state, begin, count, &part);
-        if (!status)
-            status = dapt_buffer_write(part.buffer, part.offset * sizeof *values, values,
+        if (!status && part.dtype != DAPT_F32)
+            status = write_base(engine, &part, values);
+        else if (!status)
+            status = dapt_buffer_write(part.buffer, dapt_model_byte(engine->model, begin), values,
                                        part.count * sizeof *values);
         values += part.count;
     }
@@ -270,6 +317,24 @@ static enum dapt_status check_batch(const struct dapt_engine *e, const struct da
     return DAPT_OK;
 }
 
+// A number for each row: by its place in the batch of the whole step, not in the micro-batch.
+static enum dapt_status write_keys(struct dapt_engine *e, enum dapt_program_kind kind,
+                                   const struct dapt_batch *b) {
+    const struct dapt_model_io *io = dapt_programs_io(e->programs, kind);
+    uint64_t n = (uint64_t)b->sequences * b->length;
+    if (io->keys == DAPT_NONE) return DAPT_OK;
+    int32_t *keys = dapt_alloc(n, sizeof *keys);
+    if (!keys) return DAPT_ERROR_MEMORY;
+    for (uint64_t i = 0; i < n; i++)
+        keys[i] = (int32_t)dapt_random_bits(e->step.seed, STREAM_DROPOUT,
+                                            e->step.draw << 32 | (e->rows + i));
+    const struct dapt_program_input input = {io->keys, keys, n};
+    enum dapt_status status = dapt_programs_write(e->programs, kind, &input, 1);
+    free(keys);
+    e->rows += n;
+    return status;
+}
+
 static enum dapt_status run_batch(struct dapt_engine *e, enum dapt_program_kind kind,
                                   const struct dapt_batch *b) {
     enum dapt_status status = check_batch(e, b);
@@ -283,6 +348,7 @@ static enum dapt_status run_batch(struct dapt_engine *e, enum dapt_program_kind 
                                                 {io->first, b->first, n},
                                                 {io->last, b->last, n}};
     status = dapt_programs_write(e->programs, kind, inputs, sizeof inputs / sizeof *inputs);
+    if (!status) status = write_keys(e, kind, b);
     return status ? status : dapt_programs_run(e->programs, kind);
 }
 
@@ -308,6 +374,7 @@ enum dapt_status dapt_engine_begin(struct dapt_engine *engine,
     engine->step = *step;
     if (step->scale == 0) engine->step.scale = 1;
     engine->first = true;
+    engine->rows = 0;
     return write_step(engine, 0);
 }
 

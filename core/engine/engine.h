@@ -74,6 +74,8 @@ struct dapt_engine_step {
     // for none. Nothing that is told or updated depends on it, but that gradients and their sum of
     // squares may overflow.
     double scale;
+    // What dropout draws from, beside the place in the step's batch: no two steps of a run draw alike.
+    uint64_t seed, draw;
 };
 struct dapt_engine_result {
     double loss;  // nats a token, mean over the step's scored tokens

@@ -41,7 +41,8 @@ static uint64_t model_bytes(const struct dapt_programs *p, enum dapt_buffer_role
     case DAPT_BUFFER_MOMENT2:
         dapt_moment_ranges(m, p->options->moments, ranges, &moments);
         return moments;
-    case DAPT_BUFFER_FROZEN: return (m->flat_count - m->trained_count) * element;
+    case DAPT_BUFFER_FROZEN:
+        return m->flat_count > m->trained_count ? dapt_model_byte(m, m->flat_count) : 0;
     default: return 0;
     }
 }

@@ -313,6 +313,13 @@ static void scale(struct state *s, const struct dapt_op *op, dapt_value dy) {
     settle(s, op->inputs[0], pending);
 }
 
+static void dropout(struct state *s, const struct dapt_op *op, dapt_value dy) {
+    struct dapt_op d = {
+        .opcode = DAPT_OP_DROPOUT, .inputs = {dy, op->inputs[1]}, .u.dropout = op->u.dropout};
+    d.outputs[0] = target(s, op->inputs[0], 0, &d.accumulate);
+    if (d.outputs[0] != DAPT_NONE) dapt_graph_op(s->g, &d);
+}
+
 static const rule rules[DAPT_OP_COUNT] = {
     [DAPT_OP_EMBED] = embed,
     [DAPT_OP_MATMUL] = matmul,
@@ -327,6 +334,7 @@ static const rule rules[DAPT_OP_COUNT] = {
     [DAPT_OP_COPY] = copy,
     [DAPT_OP_CAST] = cast,
     [DAPT_OP_SCALE] = scale,
+    [DAPT_OP_DROPOUT] = dropout,
 };
 
 // ---------------------------------------------------------------------------------------- the walk

@@ -110,6 +110,7 @@ static enum dapt_dtype dtype_of(const struct dapt_case *c, int slot) {
     const struct dapt_op *op = &c->row->op;
     const struct dapt_operand *operand = dapt_op_operand(dapt_op_info(op->opcode), slot);
     bool both = op->opcode == DAPT_OP_MATMUL && op->u.matmul.transpose_a && slot == 1;
+    if (operand->flags & DAPT_OPERAND_BLOCKS) return c->row->mixed;
     if (operand->class != DAPT_CLASS_ACTIVATION && !both)
         return dapt_precision_dtype(DAPT_PRECISION_FLOAT32, operand->class);
     if (operand->flags & DAPT_OPERAND_MIXED) return c->row->mixed ? c->row->mixed : c->mixed;
@@ -168,6 +169,7 @@ static void fill_indices(const struct dapt_case *c, const char *name, uint64_t s
          first = strcmp(name, "first") == 0, last = strcmp(name, "last") == 0,
          targets = strcmp(name, "targets") == 0;
     int64_t limit = letter(c, scatter || rope ? 'P' : 'V');
+    if (strcmp(name, "keys") == 0) limit = INT32_MAX;  // any
     for (int64_t i = 0; i < count; i++) {
         int32_t keys[2];
         uint64_t bits = dapt_random_bits(SEED, stream, (uint64_t)i) % 0x7fffffff;

@@ -163,6 +163,15 @@ static const struct dapt_case_shape flat_shapes[] = {
     END,
 };
 
+// Whole blocks of 64: one, a row's, across rows, many.
+static const struct dapt_case_shape block_shapes[] = {
+    ROWS(1, 64, 3, 5, TEST | CERTIFY),
+    ROWS(5, 192, 3, 5, TEST | CERTIFY),
+    ROWS(64, 9, 3, 5, TEST | CERTIFY),
+    ROWS(640, 333, 3, 5, TEST),
+    END,
+};
+
 // -------------------------------------------------------------------------------------------- rows
 
 // y = x w^T of every token, of a model with w [out, in], and both gradients, for the bench.
@@ -351,6 +360,12 @@ static const struct dapt_case_row rows[] = {
     {.op = {.opcode = DAPT_OP_ADAMW_8BIT, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .rate = 1, .decay = true}}, .shapes = flat_shapes, .uses = TEST | CERTIFY,
      .bench = {.name = "adamw_8bit", .sizes = "#"}},
     {.op = {.opcode = DAPT_OP_ADAMW_8BIT, .u.adamw = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .rate = 0.3f}}, .shapes = flat_shapes, .uses = TEST},
+
+    {.op = {.opcode = DAPT_OP_DROPOUT, .u.dropout = {.rate = 0.1f, .stream = 3}}, .shapes = row_shapes, .uses = TEST | CERTIFY | GRADIENT},
+    {.op = {.opcode = DAPT_OP_DROPOUT, .accumulate = 1, .u.dropout = {.rate = 0.75f, .stream = UINT32_MAX}}, .shapes = row_shapes, .uses = CERTIFY, .gaps = true},
+    {.op = {.opcode = DAPT_OP_DROPOUT}, .shapes = row_shapes, .uses = TEST},
+    {.op = {.opcode = DAPT_OP_DEQUANTIZE}, .shapes = block_shapes, .uses = TEST | CERTIFY, .mixed = DAPT_NF4, .tolerance = 1e-7},
+    {.op = {.opcode = DAPT_OP_DEQUANTIZE}, .shapes = block_shapes, .uses = TEST | CERTIFY, .mixed = DAPT_INT8, .tolerance = 1e-7},
 };
 // clang-format on
 

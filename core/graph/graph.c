@@ -67,7 +67,7 @@ static dapt_value add_stored(struct dapt_graph *g, enum dapt_buffer_role role, u
                                         sizeof *g->storages);
     if (status) return fail(g, status);
     struct dapt_storage *s = &g->storages[g->storage_count++];
-    *s = (struct dapt_storage){.role = role, .size = (uint64_t)count * dapt_dtype_size(dtype)};
+    *s = (struct dapt_storage){.role = role, .size = dapt_dtype_bytes(dtype, (uint64_t)count)};
     if (role != DAPT_BUFFER_WORK) {
         s->offset = offset == DAPT_GRAPH_NEXT ? (g->role_size[role] + ALIGN - 1) / ALIGN * ALIGN
                                               : offset;
@@ -92,7 +92,8 @@ dapt_value dapt_graph_slice(struct dapt_graph *graph, dapt_value value, int64_t 
     if (graph->status) return DAPT_NONE;
     struct dapt_value_info info = graph->values[value];
     struct dapt_tensor *t = &info.tensor;
-    if (t->rank < 2 || begin < 0 || count < 1 || begin + count > t->shape[1])
+    if (t->rank < 2 || begin < 0 || count < 1 || begin + count > t->shape[1] ||
+        dapt_dtype_blocks(t->dtype))
         return fail(graph, dapt_fail(DAPT_ERROR_INTERNAL, "graph: slice outside of its value"));
     t->offset += (uint64_t)(begin * t->shape[2] * t->shape[3]) * dapt_dtype_size(t->dtype);
     t->shape[1] = count;

@@ -7,6 +7,7 @@
 #define MIX DAPT_OPERAND_MIXED
 #define ADD DAPT_OPERAND_ADD
 #define UPD DAPT_OPERAND_UPDATE
+#define BLK DAPT_OPERAND_BLOCKS
 
 #define ACT DAPT_CLASS_ACTIVATION
 #define WEI DAPT_CLASS_WEIGHT
@@ -25,7 +26,7 @@ static const struct dapt_op_info table[DAPT_OP_COUNT] = {
     [DAPT_OP_SCATTER_ROWS] = {"scatter_rows",
         {{"x", "NC", STR, ACT}, {"rows", "N", 0, IDX}}, {{"table", "PC", UPD, ACT}}, 0, 0},
     [DAPT_OP_MATMUL] = {"matmul",
-        {{"a", "MK", STR, ACT}, {"b", "KN", STR, WEI}, {"bias", "N", OPT, WEI},
+        {{"a", "MK", STR, ACT}, {"b", "KN", STR | BLK, WEI}, {"bias", "N", OPT, WEI},
          {"residual", "MN", OPT | STR, ACT}},
         {{"c", "MN", STR | MIX | ADD, ACT}}, 1u << 3, 0},
     [DAPT_OP_ADD_BIAS] = {"add_bias",
@@ -90,6 +91,9 @@ static const struct dapt_op_info table[DAPT_OP_COUNT] = {
     [DAPT_OP_ADAMW_8BIT] = {"adamw_8bit",
         {{"grad", "#", 0, GRA}, {"step", "S", 0, STA}, {"norm2", "1", 0, STA}},
         {{"param", "#", UPD, OWN}, {"m", "BW", UPD, PAK}, {"v", "BW", UPD, PAK}}, 0, 30},
+    [DAPT_OP_DEQUANTIZE] = {"dequantize", {{"x", "=", BLK, WEI}}, {{"y", "=", 0, WEI}}, 0, 1},
+    [DAPT_OP_DROPOUT] = {"dropout",
+        {{"x", "NC", STR, ACT}, {"keys", "N", 0, IDX}}, {{"y", "NC", STR | ADD, ACT}}, 0, 1},
 };
 // clang-format on
 
@@ -118,14 +122,25 @@ const struct dapt_operand *dapt_op_operand(const struct dapt_op_info *info, int 
 }
 
 size_t dapt_dtype_size(enum dapt_dtype dtype) {
-    static const size_t sizes[DAPT_DTYPE_COUNT] = {
-        [DAPT_F32] = 4, [DAPT_F16] = 2, [DAPT_BF16] = 2, [DAPT_I32] = 4};
+    static const size_t sizes[DAPT_DTYPE_COUNT] = {[DAPT_F32] = 4, [DAPT_F16] = 2,  [DAPT_BF16] = 2,
+                                                   [DAPT_I32] = 4, [DAPT_INT8] = 4, [DAPT_NF4] = 4};
     return (unsigned)dtype < DAPT_DTYPE_COUNT ? sizes[dtype] : 0;
+}
+
+bool dapt_dtype_blocks(enum dapt_dtype dtype) {
+    return dtype == DAPT_INT8 || dtype == DAPT_NF4;
+}
+
+uint64_t dapt_dtype_bytes(enum dapt_dtype dtype, uint64_t count) {
+    if (!dapt_dtype_blocks(dtype)) return count * dapt_dtype_size(dtype);
+    uint64_t codes = dtype == DAPT_NF4 ? DAPT_BLOCK / 2 : DAPT_BLOCK;
+    return (count + DAPT_BLOCK - 1) / DAPT_BLOCK * (sizeof(float) + codes);
 }
 
 const char *dapt_dtype_name(enum dapt_dtype dtype) {
     static const char *const names[DAPT_DTYPE_COUNT] = {
-        [DAPT_F32] = "f32", [DAPT_F16] = "f16", [DAPT_BF16] = "bf16", [DAPT_I32] = "i32"};
+        [DAPT_F32] = "f32", [DAPT_F16] = "f16",   [DAPT_BF16] = "bf16",
+        [DAPT_I32] = "i32", [DAPT_INT8] = "int8", [DAPT_NF4] = "nf4"};
     return (unsigned)dtype < DAPT_DTYPE_COUNT ? names[dtype] : "?";
 }
 
@@ -149,8 +164,8 @@ int64_t dapt_tensor_count(const struct dapt_tensor *t) {
 }
 
 uint64_t dapt_tensor_span(const struct dapt_tensor *t) {
-    return (uint64_t)((t->shape[0] - 1) * t->stride + dapt_tensor_row(t)) *
-           dapt_dtype_size(t->dtype);
+    return dapt_dtype_bytes(t->dtype,
+                            (uint64_t)((t->shape[0] - 1) * t->stride + dapt_tensor_row(t)));
 }
 
 bool dapt_tensor_dense(const struct dapt_tensor *t) {
@@ -169,7 +184,9 @@ bool dapt_tensor_overlap(const struct dapt_tensor *a, const struct dapt_tensor *
         b->offset + dapt_tensor_span(b) <= a->offset)
         return false;
     // Slices of the columns of one matrix interleave without touching.
-    if (a->stride != b->stride || a->shape[0] == 1 || b->shape[0] == 1) return true;
+    if (a->stride != b->stride || a->shape[0] == 1 || b->shape[0] == 1 ||
+        dapt_dtype_blocks(a->dtype) || dapt_dtype_blocks(b->dtype))
+        return true;
     int64_t step = a->stride * (int64_t)dapt_dtype_size(a->dtype);
     int64_t d = ((int64_t)b->offset - (int64_t)a->offset) % step;
     if (d < 0) d += step;
@@ -232,6 +249,10 @@ static const char *wrong_dtype(const struct dapt_operand *operand, const struct 
     case DAPT_CLASS_WEIGHT: break;
     default: return t->dtype == DAPT_F32 ? NULL : "must be f32";
     }
+    if (dapt_dtype_blocks(t->dtype) && (operand->flags & BLK))
+        return dapt_tensor_dense(t) && dapt_tensor_count(t) % DAPT_BLOCK == 0
+                   ? NULL
+                   : "must be of whole blocks, and dense";
     if (!is_float(t->dtype)) return "must be a float type";
     if (operand->class == DAPT_CLASS_WEIGHT || (operand->flags & MIX)) return NULL;
     if (!b->activation) b->activation = t;
@@ -314,6 +335,10 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
         if (s['S'] != DAPT_STEP_COUNT)
             return fail_operand(op, &info->in[1], "must have DAPT_STEP_COUNT scalars");
         if (!(op->u.adamw.rate > 0)) return fail_operand(op, &info->out[0], "has no rate above 0");
+        break;
+    case DAPT_OP_DROPOUT:
+        if (!(op->u.dropout.rate >= 0 && op->u.dropout.rate < 1))
+            return fail_operand(op, &info->out[0], "is of a rate outside of [0, 1)");
         break;
     default: break;
     }
@@ -428,8 +453,8 @@ double dapt_op_bytes(const struct dapt_op *op, const struct dapt_tensor *tensors
         if (op->inputs[i] != DAPT_NONE) {
             const struct dapt_tensor *t = &tensors[op->inputs[i]];
             bool lookup = op->opcode == DAPT_OP_EMBED && i == 0;  // reads the rows it needs
-            bytes += (double)dapt_tensor_count(lookup ? &tensors[op->outputs[0]] : t) *
-                     (double)dapt_dtype_size(t->dtype);
+            bytes += (double)dapt_dtype_bytes(
+                t->dtype, (uint64_t)dapt_tensor_count(lookup ? &tensors[op->outputs[0]] : t));
         }
     for (uint32_t o = 0; o < dapt_op_output_count(info); o++)
         if (op->outputs[o] != DAPT_NONE) {

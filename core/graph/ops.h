@@ -11,14 +11,15 @@ enum dapt_operand_flags {
     DAPT_OPERAND_STRIDED = 2,  // dimension 0 may have gaps
     DAPT_OPERAND_MIXED = 4,    // an activation whose dtype may differ from that of the op's others
     DAPT_OPERAND_ADD = 8,      // an output that may be accumulated to
-    DAPT_OPERAND_UPDATE = 16   // an output that is also read: it holds state
+    DAPT_OPERAND_UPDATE = 16,  // an output that is also read: it holds state
+    DAPT_OPERAND_BLOCKS = 32   // a weight that may be of blocks
 };
 
 // What an operand is to training. Its dtype follows from it: by the precision for values that a graph
 // makes (dapt_precision_dtype), and by what an op may be given at all.
 enum dapt_operand_class {
     DAPT_CLASS_ACTIVATION,  // and its gradient: any float type, the same for all of an op
-    DAPT_CLASS_WEIGHT,      // any float type
+    DAPT_CLASS_WEIGHT,      // any float type, where flagged so one of blocks
     DAPT_CLASS_GRADIENT,    // of a weight: f32
     DAPT_CLASS_STATISTIC,   // norms, losses, scalars, rotary tables: f32
     DAPT_CLASS_STATE,       // what an optimizer updates: f32
@@ -66,8 +67,12 @@ bool dapt_tensor_dense(const struct dapt_tensor *tensor);
 bool dapt_tensor_same(const struct dapt_tensor *a,
                       const struct dapt_tensor *b);  // same elements of the same memory
 bool dapt_tensor_overlap(const struct dapt_tensor *a, const struct dapt_tensor *b);
+// Bytes of an element; of a type of blocks, whose elements have none of their own, what tensors are
+// aligned to.
 size_t dapt_dtype_size(enum dapt_dtype dtype);
-const char *dapt_dtype_name(enum dapt_dtype dtype);  // "f32"
+bool dapt_dtype_blocks(enum dapt_dtype dtype);                     // whether it is a type of blocks
+uint64_t dapt_dtype_bytes(enum dapt_dtype dtype, uint64_t count);  // of so many elements
+const char *dapt_dtype_name(enum dapt_dtype dtype);                // "f32"
 
 // Checks one op against the table. `tensors` are what its operands index. Errors name op, label and
 // operand.

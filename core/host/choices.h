@@ -32,12 +32,22 @@ enum dapt_objective_kind {
     DAPT_OBJECTIVE_MASKED
 };
 
+// What the matrices below adapters are stored in while these are trained.
+enum dapt_base_type {
+    DAPT_BASE_F32,
+    DAPT_BASE_BF16,
+    DAPT_BASE_INT8,  // in blocks of 64, by the block's largest magnitude
+    DAPT_BASE_NF4    // the same in 4 bits
+};
+
 // "train.lora": adapters of low rank over a frozen model.
 struct dapt_lora {
     uint32_t rank;
     double alpha;
     bool rslora;                 // alpha / root of rank instead of alpha / rank
+    double dropout;              // share of the adapters' input that training drops
     const char *const *targets;  // patterns, NULL-terminated; NULL: all matrices of the layers
     double embeddings;           // factor of their learning rate and the head's; 0: frozen
+    enum dapt_base_type base;
 };
 #endif

@@ -144,12 +144,17 @@ const struct dapt_field dapt_fields[] = {
         "train adapters of low rank over a frozen model, with gradients and moments for them "
         "alone: "
         "{\"rank\": 8, \"alpha\": 8, \"targets\": \"all-linear\", \"rslora\": false, "
-        "\"dropout\": 0, \"embeddings\": false}, "
+        "\"dropout\": 0, \"embeddings\": false, \"base\": \"float32\"}, "
         "here with its defaults; {} is enough. They add alpha / rank (rslora: alpha / root of "
         "rank) "
         "times their product. targets: which matrices of the layers get one, as an array of "
         "patterns as train.freeze has them, or of ends of names (\"q_proj\"). embeddings: a number "
-        "trains embedding and head too, at the learning rate times it. Checkpoints hold the "
+        "trains embedding and head too, at the learning rate times it. dropout: the share of each "
+        "adapter's input that a training step drops at random, as peft does it. base: what the "
+        "matrices of the layers are kept in meanwhile (\"float32\", \"bfloat16\", \"int8\", "
+        "\"nf4\"): "
+        "blocks of 64 in 8 or 4 bits save memory (QLoRA); the run's evaluations are then on that "
+        "base, while eval, merge and peft take it as its folder has it. Checkpoints hold the "
         "adapters, as peft reads them; dapt merge makes a plain model of them"),
     OTHER(
         STRINGS, KEPT, "train.freeze", train.freeze, "[]",

@@ -486,8 +486,9 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
         {dapt_form_read_lora, dapt_form_write_lora, "object",
          "\"type\": \"object\", \"properties\": {\"rank\": {\"type\": \"integer\"}, \"alpha\": "
          "{\"type\": \"number\"}, \"targets\": {\"type\": [\"string\", \"array\"]}, \"rslora\": "
-         "{\"type\": \"boolean\"}, \"dropout\": {\"const\": 0}, \"embeddings\": {\"type\": "
-         "[\"boolean\", \"number\"]}}, \"additionalProperties\": false"},
+         "{\"type\": \"boolean\"}, \"dropout\": {\"type\": \"number\"}, \"embeddings\": {\"type\": "
+         "[\"boolean\", \"number\"]}, \"base\": {\"enum\": [\"float32\", \"bfloat16\", \"int8\", "
+         "\"nf4\"]}}, \"additionalProperties\": false"},
     [DAPT_FIELD_MODEL] = {read_model, write_model, "folder or object",
                           "\"anyOf\": [{\"type\": \"string\", \"minLength\": 1}, {\"type\": "
                           "\"object\", \"properties\": {\"random\": {\"type\": "

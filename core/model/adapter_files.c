@@ -420,7 +420,9 @@ enum dapt_status dapt_adapters_write_config(const struct dapt_model *m, const ch
             "  \"init_lora_weights\": true,\n  \"lora_alpha\": ",
             m->family->input_major ? "true" : "false");
     if (!status) status = dapt_json_write_number(&text, (double)m->adapters->alpha);
-    if (!status) status = dapt_string_format(&text, ",\n  \"lora_dropout\": 0.0,\n");
+    if (!status) status = dapt_string_format(&text, ",\n  \"lora_dropout\": ");
+    if (!status) status = dapt_json_write_number(&text, m->adapters->dropout);
+    if (!status) status = dapt_string_format(&text, ",\n");
     if (!status) status = write_saved(m, &text);
     if (!status)
         status = dapt_string_format(&text, "  \"peft_type\": \"LORA\",\n  \"r\": %u,\n",

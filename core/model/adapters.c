@@ -65,6 +65,14 @@ void dapt_adapters_own_embeddings(struct dapt_model *m, double rate) {
     dapt_slots_lay_out(m);
 }
 
+static enum dapt_dtype base_dtype(const struct dapt_lora *lora) {
+    static const enum dapt_dtype dtypes[] = {[DAPT_BASE_F32] = DAPT_F32,
+                                             [DAPT_BASE_BF16] = DAPT_BF16,
+                                             [DAPT_BASE_INT8] = DAPT_INT8,
+                                             [DAPT_BASE_NF4] = DAPT_NF4};
+    return dtypes[lora->base];
+}
+
 enum dapt_status dapt_adapters_add(struct dapt_model *m, const struct dapt_lora *lora,
                                    const bool *targets) {
     struct dapt_adapters *adapters = m->adapters = dapt_arena_alloc(&m->arena, sizeof *adapters);
@@ -74,8 +82,10 @@ enum dapt_status dapt_adapters_add(struct dapt_model *m, const struct dapt_lora 
         .rank = lora->rank,
         .rslora = lora->rslora,
         .alpha = (float)lora->alpha,
+        .dropout = lora->dropout,
         .factor = (float)(lora->alpha / (lora->rslora ? sqrt(rank) : rank)),
-        .embeddings_rate = 1};
+        .embeddings_rate = 1,
+        .base = base_dtype(lora)};
     for (size_t i = 0; i < m->parameter_count; i++) m->parameters[i].trained = false;
     enum dapt_status status = dapt_slots_adapt(m, targets);
     if (!status && lora->embeddings > 0) dapt_adapters_own_embeddings(m, lora->embeddings);
@@ -106,6 +116,9 @@ enum dapt_status dapt_model_adapt_on(struct dapt_model *model, const struct dapt
                          "targets: say the same, without targets, or leave it out",
                          where, adapters->folder, adapters->rank, (double)adapters->alpha,
                          adapters->rslora ? "rslora" : "no rslora");
+    model->adapters->dropout = lora->dropout;
+    model->adapters->base = base_dtype(lora);
+    dapt_slots_lay_out(model);
     if (lora->embeddings > 0) dapt_adapters_own_embeddings(model, lora->embeddings);
     return DAPT_OK;
 }

@@ -16,6 +16,7 @@ enum dapt_group {
     DAPT_GROUP_VECTORS,
     DAPT_GROUP_EMBEDDINGS,  // of a model with adapters: embedding and head, at a rate of their own
     DAPT_GROUP_ADAPTERS,
+    DAPT_GROUP_BASE,  // matrices below adapters that are stored in fewer bits
     DAPT_GROUP_FROZEN,
     DAPT_GROUPS
 };
@@ -28,6 +29,7 @@ struct dapt_parameter {
     uint64_t offset, count;  // in elements of the flat buffer
     enum dapt_group group;   // where it is trained
     bool trained;            // false: frozen
+    bool base;               // of DAPT_GROUP_BASE, while it is frozen
     float init_scale;        // deviation of new weights; 0: filled with init_fill
     float init_fill;
     float init_bound;  // above 0: new weights are uniform between it and its negative instead
@@ -38,7 +40,7 @@ struct dapt_parameter {
 
 // A run of the flat buffer whose parameters are treated alike; the runs cover it, frozen ones last.
 struct dapt_parameter_group {
-    const char *role;     // "matrices", "vectors", "embeddings", "adapters", "frozen"
+    const char *role;     // "matrices", "vectors", "embeddings", "adapters", "base", "frozen"
     uint64_t begin, end;  // elements of the flat buffer, multiples of 16
     uint64_t count;       // parameters, without the gaps
     size_t tensors;
@@ -107,12 +109,16 @@ struct dapt_adapters {
     uint32_t rank;
     bool rslora;
     float alpha, factor;  // factor: alpha / rank, of rslora alpha / root of rank
+    double dropout;       // share of x that training drops, for each adapter another one
     size_t count;         // matrices that have one
     uint32_t *a, *b;      // indices into parameters, as dapt_model.slots has them
     size_t first;         // parameters from this one on are A's and B's; those before it the base's
     bool embeddings;      // embedding and head belong to the adapters: they are written with them
     float embeddings_rate;  // factor of the learning rate
     const char *folder;     // that they are read from; NULL: new ones
+    // Of the matrices of the layers: DAPT_F32, or what frozen ones are stored in, rounded as they are
+    // loaded.
+    enum dapt_dtype base;
 };
 
 struct dapt_model {
@@ -146,7 +152,7 @@ struct dapt_model {
 
     // Flat buffer: the groups one behind the other, frozen parameters last. Those that one matmul
     // uses together (q, k and v; gate and up) lie one behind the other; groups begin at multiples
-    // of 16 elements; gaps are 0.
+    // of 16 elements, matrices of the base at multiples of 64 from its beginning; gaps are 0.
     struct dapt_parameter *parameters;  // in file order of the family
     size_t parameter_count;
     // [layers + 1][DAPT_SLOT_COUNT] index into parameters or DAPT_NONE; row 0: outside of layers
@@ -209,6 +215,12 @@ uint64_t dapt_model_written(const struct dapt_model *model);
 // Where element `at` of the parameter, counted as files hold it, lies in the flat buffer; of the
 // `*count` elements from there on, *count becomes how many lie one behind the other in both.
 uint64_t dapt_parameter_place(const struct dapt_parameter *parameter, uint64_t at, uint64_t *count);
+
+// Where an element of the flat buffer lies among the bytes of those that are trained, or of those that
+// are not: float32 but for the base's.
+uint64_t dapt_model_byte(const struct dapt_model *model, uint64_t offset);
+// The group that is stored in fewer bits; NULL: none.
+const struct dapt_parameter_group *dapt_model_base_group(const struct dapt_model *model);
 
 // The parameter that a file's tensor belongs to, or NULL. Files may leave the prefix out (GPT-2's
 // do); a tied output projection may be stored under its own name, beside the embedding or instead
@@ -276,9 +288,10 @@ struct dapt_model_build {
 };
 // Where the inputs and results of a graph are; DAPT_NONE where it has none. All inputs are i32 [N]
 // in the batch buffer, laid out alike in every mode. `rows`: decode: the place of the cache that
-// each new token goes to, all different; `pick` [1]: the row whose logits are wanted.
+// each new token goes to, all different; `pick` [1]: the row whose logits are wanted; `keys`: train,
+// where adapters have dropout: a random number for each row.
 struct dapt_model_io {
-    dapt_value ids, targets, positions, first, last, rows, pick;
+    dapt_value ids, targets, positions, first, last, rows, pick, keys;
     // [places, ropes[i].size] in the constant buffer, side by side, so that a table of fewer places
     // is the beginning of one of more: dapt_rope_table()
     dapt_value ropes[DAPT_ROPES];

@@ -148,7 +148,7 @@ static enum dapt_status add_parameter(struct dapt_model *m, enum dapt_slot slot,
 }
 
 static enum dapt_group group_of(const struct dapt_parameter *p) {
-    return p->trained ? p->group : DAPT_GROUP_FROZEN;
+    return p->trained ? p->group : p->base ? DAPT_GROUP_BASE : DAPT_GROUP_FROZEN;
 }
 
 static struct dapt_parameter *at(const struct dapt_model *m, const uint32_t *table, size_t slot) {
@@ -177,6 +177,12 @@ bool dapt_slots_adjoin(const struct dapt_model *m, const uint32_t *parameters, i
     return true;
 }
 
+// Groups begin at multiples of 16.
+static uint64_t round_up(uint64_t end, const struct dapt_parameter_group *group) {
+    uint64_t unit = group->dtype == DAPT_F32 ? 16 : DAPT_BLOCK;
+    return group->begin + (end - group->begin + unit - 1) / unit * unit;
+}
+
 // The parameters of one group in a table of slots, from `end` on; returns where they end. B's are
 // used one by one.
 static uint64_t place(struct dapt_model *m, const uint32_t *table, bool joins,
@@ -185,7 +191,7 @@ static uint64_t place(struct dapt_model *m, const uint32_t *table, bool joins,
         struct dapt_parameter *p = at(m, table, i);
         if (!p || group_of(p) != which) continue;
         bool behind = joins && rules[i % DAPT_SLOT_COUNT].follows && together(m, table, i - 1, 2);
-        if (!behind) end = (end + 15) / 16 * 16;
+        if (!behind) end = round_up(end, group);
         p->offset = end;
         end += p->count;
         group->count += p->count;
@@ -194,25 +200,54 @@ static uint64_t place(struct dapt_model *m, const uint32_t *table, bool joins,
     return end;
 }
 
+// Matrices of the layers, as far as the runs in which files hold them are whole blocks: they are
+// rounded piece by piece.
+static void mark_base(struct dapt_model *m) {
+    enum dapt_dtype base = m->adapters ? m->adapters->base : DAPT_F32;
+    for (size_t i = DAPT_SLOT_COUNT; i < dapt_slots_count(m); i++) {
+        struct dapt_parameter *p = at(m, m->slots, i);
+        if (!p) continue;
+        bool whole = (p->parts ? p->run : p->count) % DAPT_BLOCK == 0;
+        p->base = base != DAPT_F32 && p->rank == 2 && whole;
+    }
+}
+
+const struct dapt_parameter_group *dapt_model_base_group(const struct dapt_model *m) {
+    for (size_t i = 0; i < m->group_count; i++)
+        if (!m->groups[i].trained && m->groups[i].dtype != DAPT_F32) return &m->groups[i];
+    return NULL;
+}
+
+uint64_t dapt_model_byte(const struct dapt_model *m, uint64_t offset) {
+    const struct dapt_parameter_group *base = dapt_model_base_group(m);
+    uint64_t element = dapt_dtype_size(DAPT_F32);
+    if (offset < m->trained_count) return offset * element;
+    if (!base) return (offset - m->trained_count) * element;
+    if (offset < base->end) return dapt_dtype_bytes(base->dtype, offset - base->begin);
+    uint64_t before = dapt_dtype_bytes(base->dtype, base->end - base->begin);
+    return (before + 63) / 64 * 64 + (offset - base->end) * element;
+}
+
 void dapt_slots_lay_out(struct dapt_model *m) {
-    static const char *const roles[DAPT_GROUPS] = {"matrices", "vectors", "embeddings", "adapters",
-                                                   "frozen"};
+    static const char *const roles[DAPT_GROUPS] = {"matrices", "vectors", "embeddings",
+                                                   "adapters", "base",    "frozen"};
     const struct dapt_adapters *adapters = m->adapters;
     uint64_t end = 0;
+    mark_base(m);
     m->group_count = 0;
     m->trained_count = 0;
     for (enum dapt_group g = 0; g < DAPT_GROUPS; g++) {
         struct dapt_parameter_group group = {
             .role = roles[g],
             .begin = end,
-            .trained = g != DAPT_GROUP_FROZEN,
-            .decay = g != DAPT_GROUP_VECTORS && g != DAPT_GROUP_FROZEN,
+            .trained = g < DAPT_GROUP_BASE,
+            .decay = g < DAPT_GROUP_BASE && g != DAPT_GROUP_VECTORS,
             .rate = g == DAPT_GROUP_EMBEDDINGS && adapters ? adapters->embeddings_rate : 1,
-            .dtype = DAPT_F32};
+            .dtype = g == DAPT_GROUP_BASE && adapters ? adapters->base : DAPT_F32};
         end = place(m, m->slots, true, &group, g, end);
         end = place(m, adapters ? adapters->a : NULL, true, &group, g, end);
         end = place(m, adapters ? adapters->b : NULL, false, &group, g, end);
-        group.end = end = (end + 15) / 16 * 16;
+        group.end = end = round_up(end, &group);
         if (group.trained) m->trained_count = end;
         if (group.tensors) m->groups[m->group_count++] = group;
     }

@@ -35,12 +35,12 @@ static bool has(const struct builder *x, enum dapt_slot slot) {
 // `count` parameters, one behind the other, as one value. One value each: call once.
 static dapt_value parameters(struct builder *x, const uint32_t *which, int count) {
     const struct dapt_parameter *all = x->m->parameters, *p = &all[which[0]];
-    uint64_t place = p->trained ? p->offset : p->offset - x->m->trained_count;
+    enum dapt_dtype dtype = p->base && !p->trained ? x->m->adapters->base : DAPT_F32;
     int64_t shape[2] = {(int64_t)p->shape[0], (int64_t)p->shape[1]};
     for (int i = 1; i < count; i++) shape[0] += (int64_t)all[which[i]].shape[0];
     for (int i = 0; i < count; i++) x->used[which[i]] = true;
     return dapt_graph_input(x->g, p->trained ? DAPT_BUFFER_PARAM : DAPT_BUFFER_FROZEN,
-                            place * dapt_dtype_size(DAPT_F32), DAPT_F32, p->rank, shape, p->name);
+                            dapt_model_byte(x->m, p->offset), dtype, p->rank, shape, p->name);
 }
 
 // Those of `count` slots; NONE when the first is not there.
@@ -131,8 +131,19 @@ static dapt_value rope(struct builder *x, dapt_value in) {
 
 // ----------------------------------------------------------------------------------------- products
 
+// What training drops at random before an adapter reads it: of each adapter something else.
+static dapt_value dropped(struct builder *x, dapt_value in, uint32_t a) {
+    const struct dapt_adapters *adapters = x->m->adapters;
+    if (x->io->keys == NONE) return in;
+    return make(x, (struct dapt_op){.opcode = DAPT_OP_DROPOUT,
+                                    .inputs = {in, x->io->keys},
+                                    .u.dropout = {.rate = (float)adapters->dropout,
+                                                  .stream = a - (uint32_t)adapters->first}});
+}
+
 // factor (in A^T), the small side of adapters, of A's that lie one behind the other.
 static dapt_value lowered(struct builder *x, dapt_value in, const uint32_t *a, int count) {
+    in = dropped(x, in, a[0]);
     dapt_value low = make(x, (struct dapt_op){.opcode = DAPT_OP_MATMUL,
                                               .inputs = {in, parameters(x, a, count), NONE, NONE},
                                               .u.matmul.transpose_b = true});
@@ -163,7 +174,7 @@ static void adapt(struct builder *x, dapt_value in, enum dapt_slot slot, int cou
         b[n] = adapters->b[k];
         of[n++] = i;
     }
-    bool joined = n > 1 && dapt_slots_adjoin(x->m, a, n);
+    bool joined = n > 1 && x->io->keys == NONE && dapt_slots_adjoin(x->m, a, n);
     dapt_value all = joined ? lowered(x, in, a, n) : NONE;
     for (int i = 0; i < n; i++) {
         int64_t rank = adapters->rank;
@@ -376,6 +387,7 @@ static void inputs(struct builder *x) {
     struct dapt_model_io *io = x->io;
     *io = (struct dapt_model_io){.rows = NONE,
                                  .pick = NONE,
+                                 .keys = NONE,
                                  .losses = NONE,
                                  .loss_sum = NONE,
                                  .logits = NONE,
@@ -389,6 +401,8 @@ static void inputs(struct builder *x) {
         io->rows = batch_input(x, x->n, "rows");
         io->pick = batch_input(x, 1, "pick");
     }
+    if (x->b->mode == DAPT_MODEL_TRAIN && x->m->adapters && x->m->adapters->dropout > 0)
+        io->keys = batch_input(x, x->n, "keys");
     rope_inputs(x);
 }
 

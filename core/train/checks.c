@@ -15,7 +15,10 @@ enum dapt_status dapt_trainer_first_loss(struct dapt_trainer *t, uint64_t step, 
     enum dapt_status status = DAPT_OK;
     double nats = 0;
     *loss = NAN;
-    if (step > 0 || t->config->data.eval_count == 0) return DAPT_OK;
+    const struct dapt_adapters *adapters = t->setup.model->adapters;
+    // Of adapters that are not new, dropout takes a part away that an evaluation has.
+    bool drops = adapters && adapters->folder && adapters->dropout > 0;
+    if (step > 0 || t->config->data.eval_count == 0 || drops) return DAPT_OK;
     float *losses = dapt_alloc(places, sizeof *losses);
     if (!losses) return DAPT_ERROR_MEMORY;
     for (uint32_t m = 0; !status && m < t->setup.micros; m++) {

@@ -107,7 +107,8 @@ static void tell_groups(const struct dapt_model *model, const struct dapt_report
     struct dapt_string trained = {0}, frozen = {0};
     if (!add_groups(model, true, &trained) && !add_groups(model, false, &frozen))
         dapt_report_note(reporter, "trained         tensors (parameters): %s; frozen: %s",
-                         trained.data, frozen.length ? frozen.data : "none");
+                         trained.length ? trained.data : "adapters alone",
+                         frozen.length ? frozen.data : "none");
     dapt_string_free(&trained);
     dapt_string_free(&frozen);
 }
@@ -136,6 +137,15 @@ static void tell_adapters(const struct dapt_model *model, const struct dapt_repo
                      dapt_counted_text(adapters->count, "adapter", &count), adapters->rank,
                      (double)adapters->factor, model->folder,
                      adapters->embeddings ? ", with embedding and head" : "");
+    const struct dapt_parameter_group *base = dapt_model_base_group(model);
+    struct dapt_small_text bytes;
+    if (base)
+        dapt_report_note(
+            reporter,
+            "base            %s: %s numbers of its matrices in %s; this run's evaluations "
+            "are on that, those of its checkpoints on the base as its folder has it",
+            dapt_dtype_name(base->dtype), dapt_count_text(base->count, &count),
+            dapt_bytes_text(dapt_dtype_bytes(base->dtype, base->count), &bytes));
 }
 
 // New adapters, or more of those that the model was opened with.

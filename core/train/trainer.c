@@ -161,7 +161,9 @@ static enum dapt_status launch(struct dapt_trainer *t, uint64_t step, struct fli
                                      .weight_decay = flight->point.weight_decay,
                                      .clip = t->config->train.clip,
                                      .scored = flight->scored,
-                                     .scale = flight->scale};
+                                     .scale = flight->scale,
+                                     .seed = t->config->train.seed,
+                                     .draw = step};
     if (!status) status = dapt_engine_begin(t->setup.engine, &begun);
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         tell_micro(t, step, i, start);

@@ -36,7 +36,7 @@ OUTSIDE = {  # what modules and programs may use of dapt; besides, files of thei
     "tools": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h"},
     "examples": {"dapt/plugin.h", "dapt/dapt.h"},
 }
-COMMON = {"common/fail.h", "common/half.h", "common/integers.h"}  # what backends share
+COMMON = {"common/dropout.h", "common/fail.h", "common/half.h", "common/integers.h"}  # what backends share
 BESIDES = {  # files of other folders, and those made when building, from shaders/meson.build
     "backends/common": COMMON,
     "backends/cpu": COMMON,

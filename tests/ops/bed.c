@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "format/safetensors.h"
+#include "graph/blocks.h"
 
 #define GUARD 160                              // bytes around every operand
 #define ALIGN 16                               // of the first byte: what kernels load at once
@@ -100,7 +101,13 @@ static enum dapt_file_dtype file_dtype(enum dapt_dtype dtype) {
 }
 
 void operand_round(struct operand *o) {
-    if (o->f != NULL) dapt_floats_round(o->f, (uint64_t)operand_count(o), file_dtype(o->dtype));
+    uint64_t count = (uint64_t)operand_count(o);
+    if (o->f == NULL) return;
+    void *bytes = malloc(dapt_dtype_bytes(o->dtype, count));
+    assert_non_null(bytes);
+    assert_int_equal(dapt_floats_pack(o->f, count, o->dtype, bytes), DAPT_OK);
+    assert_int_equal(dapt_floats_unpack(bytes, count, o->dtype, o->f), DAPT_OK);
+    free(bytes);
 }
 
 // How far a number of a dtype may be off by rounding, relative: twice the unit roundoff.
@@ -203,6 +210,8 @@ static void place(struct layout *l, const struct operand *o, int64_t gap, uint32
     int64_t element = (int64_t)dapt_dtype_size(o->dtype), length = row_length(o),
             stride = length + gap, span = ((o->shape[0] - 1) * stride + length) * element,
             old = l->size[buffer], from = (old + GUARD + ALIGN - 1) / ALIGN * ALIGN;
+    bool blocks = dapt_dtype_blocks(o->dtype);
+    if (blocks) span = (int64_t)dapt_dtype_bytes(o->dtype, (uint64_t)operand_count(o));
     l->size[buffer] = from + (span + 3) / 4 * 4 + GUARD;
     l->bytes[buffer] = realloc(l->bytes[buffer], (size_t)l->size[buffer]);
     l->written[buffer] = realloc(l->written[buffer], (size_t)l->size[buffer] * sizeof(bool));
@@ -210,7 +219,11 @@ static void place(struct layout *l, const struct operand *o, int64_t gap, uint32
     assert_non_null(l->written[buffer]);
     for (int64_t i = old; i < l->size[buffer]; i++)
         l->bytes[buffer][i] = GUARD_BYTE(i), l->written[buffer][i] = false;
-    for (int64_t row = 0; row < o->shape[0]; row++) {
+    if (blocks)
+        assert_int_equal(
+            dapt_floats_pack(o->f, (uint64_t)operand_count(o), o->dtype, l->bytes[buffer] + from),
+            DAPT_OK);
+    for (int64_t row = 0; row < o->shape[0] && !blocks; row++) {
         uint8_t *at = l->bytes[buffer] + from + row * stride * element;
         if (filled && o->i != NULL)
             memcpy(at, o->i + row * length, (size_t)(length * element));

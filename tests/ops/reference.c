@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
+
 typedef const struct reference_tensor tensor;
 
 static int64_t count_of(tensor *t) {
@@ -294,7 +296,8 @@ static void element(const struct dapt_op *op, tensor *in, tensor *out) {
             *y = cap((double)op->u.scale.factor * a, (double)op->u.scale.softcap);
             break;
         case DAPT_OP_COPY:
-        case DAPT_OP_CAST: *y = a; break;
+        case DAPT_OP_CAST:
+        case DAPT_OP_DEQUANTIZE: *y = a; break;
         default: *y = (double)op->u.fill.value; break;
         }
     }
@@ -399,6 +402,18 @@ static void adamw_8bit(const struct dapt_op *op, tensor *in, tensor *out) {
     for (int64_t i = 0; i < count; i++) out[2].v[i] = sqrt(out[2].v[i]);
 }
 
+static void dropout(const struct dapt_op *op, tensor *in, tensor *out) {
+    double rate = (double)op->u.dropout.rate;
+    uint32_t least = (uint32_t)floor(rate * 0x1p32);
+    int64_t columns = in[0].shape[1];
+    for (int64_t i = 0; i < count_of(&in[0]); i++) {
+        uint64_t key = (uint64_t)op->u.dropout.stream << 32 | (uint32_t)in[1].i[i / columns];
+        uint32_t words[4];
+        dapt_philox(key, 0, (uint64_t)(i % columns / 4), words);
+        put(op, 0, &out[0].v[i], words[i % columns % 4] >= least ? in[0].v[i] / (1 - rate) : 0);
+    }
+}
+
 void reference_run(const struct dapt_op *op, tensor *in, tensor *out) {
     static void (*const table[DAPT_OP_COUNT])(const struct dapt_op *op, tensor *in, tensor *out) = {
         [DAPT_OP_EMBED] = embed,
@@ -429,6 +444,8 @@ void reference_run(const struct dapt_op *op, tensor *in, tensor *out) {
         [DAPT_OP_SUM_SQUARES] = sum,
         [DAPT_OP_ADAMW] = adamw,
         [DAPT_OP_ADAMW_8BIT] = adamw_8bit,
+        [DAPT_OP_DROPOUT] = dropout,
+        [DAPT_OP_DEQUANTIZE] = element,
     };
     table[op->opcode](op, in, out);
 }

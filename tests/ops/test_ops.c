@@ -234,6 +234,51 @@ static void test_not_a_number(void **state) {
     check_poisoned(&capped, &rows[0], 1, 41);
 }
 
+// Of every row, column and word so many are dropped as the rate says, within five deviations; two
+// rows, and two streams, agree about as many as chance has it.
+static void check_share(const char *what, size_t part, double count, double of, double share) {
+    double deviation = sqrt(of * share * (1 - share));
+    if (!(fabs(count - of * share) < 5 * deviation))
+        fail_msg("%s %zu: %g of %g, expected %g", what, part, count, of, of * share);
+}
+
+static void test_dropout_mask(void **state) {
+    enum { ROWS = 2000, COLUMNS = 40 };
+    static const struct dapt_case_shape shape = {.size = {['N'] = ROWS, ['C'] = COLUMNS}};
+    struct dapt_case_row row = {
+        .op = {.opcode = DAPT_OP_DROPOUT, .u.dropout = {.rate = 0.3f, .stream = 1}}};
+    double *dropped[2][DAPT_OP_OUTPUTS], of_column[COLUMNS] = {0}, all = 0, both = 0, pairs = 0;
+    const double share = (double)0.3f, alike = share * share + (1 - share) * (1 - share);
+    (void)state;
+    for (int i = 0; i < 2; i++, row.op.u.dropout.stream++) {
+        struct op_case c;
+        open_case(&c, &row, &shape, "mask");
+        for (size_t k = 0; k < ROWS * COLUMNS; k++) c.in[0].f[k] = 1;
+        case_reference(&c, dropped[i]);
+        case_close(&c);
+    }
+    for (size_t n = 0; n < ROWS; n++) {
+        const double *at = dropped[0][0] + n * COLUMNS, *other = dropped[1][0] + n * COLUMNS;
+        double of_row = 0;
+        for (size_t k = 0; k < COLUMNS; k++) {
+            assert_true(at[k] == 0 || fabs(at[k] * (1 - share) - 1) < 1e-12);
+            of_row += at[k] == 0;
+            of_column[k] += at[k] == 0;
+            both += (at[k] == 0) == (other[k] == 0);
+            if (n > 0) pairs += (at[k] == 0) == (at[k - COLUMNS] == 0);
+        }
+        check_share("dropped in row", n, of_row, COLUMNS, share);
+        all += of_row;
+    }
+    for (size_t k = 0; k < COLUMNS; k++)
+        check_share("dropped in column", k, of_column[k], ROWS, share);
+    check_share("dropped", 0, all, ROWS * COLUMNS, share);
+    check_share("the same in streams", 0, both, ROWS * COLUMNS, alike);
+    check_share("the same in neighbouring rows", 0, pairs, (ROWS - 1.0) * COLUMNS, alike);
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < DAPT_OP_OUTPUTS; k++) free(dropped[i][k]);
+}
+
 static int setup(void **state) {
     (void)state;
     bed_open();
@@ -253,6 +298,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_adamw_norms),     cmocka_unit_test(test_adamw_8bit_range),
         cmocka_unit_test(test_not_a_number),    cmocka_unit_test(test_attention_poisoned),
         cmocka_unit_test(test_attention_large), cmocka_unit_test(test_chain),
+        cmocka_unit_test(test_dropout_mask),
     };
     struct CMUnitTest tests[DAPT_OP_COUNT + COUNT_OF(special)];
     for (int i = 0; i < DAPT_OP_COUNT; i++) {

@@ -358,7 +358,8 @@ static void check_options(struct scratch *s, const char *config) {
           *estimate = bench_json(s, config, "--estimate", NULL),
           *less = bench_json(s, config, "--recompute", NULL),
           *gradients = bench_json(s, config, "--gradients", NULL),
-          *peaks = bench_json(s, config, "--peaks", "32"), *rates;
+          *peaks = bench_json(s, config, "--peaks", "32"),
+          *adapters = bench_json(s, config, "--lora", "2"), *rates;
     double more = figure(estimate, "memory") - figure(full, "memory");
     assert_true(more >= 0 && more <= 4096);  // the losses of an evaluation
     assert_null(cJSON_GetObjectItem(estimate, "seconds"));
@@ -370,7 +371,11 @@ static void check_options(struct scratch *s, const char *config) {
     assert_non_null(rates = cJSON_GetObjectItem(peaks, "peaks"));
     assert_true(figure(rates, "product_flops_per_second") > 0);
     assert_true(figure(rates, "copy_bytes_per_second") > 0);
-    cJSON *const all[] = {full, estimate, less, gradients, peaks};
+    // No gradients of weights and no moments but the adapters' own.
+    assert_true(figure(adapters, "lora") == 2 && figure(full, "lora") == 0);
+    assert_true(figure(adapters, "parameters") > figure(full, "parameters"));
+    assert_true(figure(adapters, "flops") < 0.9 * figure(full, "flops"));
+    cJSON *const all[] = {full, estimate, less, gradients, peaks, adapters};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) cJSON_Delete(all[i]);
 }
 

@@ -93,16 +93,113 @@ static void test_embeddings_and_types(void **state) {
 }
 
 // Killed at some moments, resumed each time: the same end as a run that was not.
-static void test_killed(void **state) {
-    struct scratch *s = *state;
+static void check_killed(struct scratch *s, const char *name, const char *more, const char *like) {
     struct outcome o;
-    write_config(s, "killed", ON_BASE(""));
+    write_config(s, name, more);
     for (int i = 0; i < 5; i++)
         finish_dapt(s, start_dapt(s, "train", s->config, "--resume", NULL), 0.05 + 0.04 * i,
                     SIGKILL, &o);
     run_dapt(s, &o, "train", s->config, "--resume", NULL);
     expect(&o, 0, NULL);
-    check_same_end(s, "killed", "plain");
+    check_same_end(s, name, like);
+}
+
+static void test_killed(void **state) {
+    check_killed(*state, "killed", ON_BASE(""), "plain");
+}
+
+#define DROPPED ", \"dropout\": 0.3"
+
+static bool same_adapters(struct scratch *s, const char *a, const char *b) {
+    return same_file(file_of(s, a, "adapter_model.safetensors"),
+                     file_of(s, b, "adapter_model.safetensors"));
+}
+
+static void train(struct scratch *s, const char *name, const char *more, const char *set) {
+    struct outcome o;
+    write_config(s, name, more);
+    run_dapt(s, &o, "train", s->config, "--set", set, NULL);
+    expect(&o, 0, NULL);
+}
+
+// Of the first step: at first B is 0, and what dropout changes is the gradients alone.
+static double first_norm(struct scratch *s, const char *run) {
+    cJSON *metrics = read_metrics(s, run);
+    const cJSON *event = NULL, *norm = NULL;
+    cJSON_ArrayForEach(event, metrics) {
+        const char *name = cJSON_GetObjectItem(event, "event")->valuestring;
+        if (!norm && strcmp(name, "step") == 0) norm = cJSON_GetObjectItem(event, "norm");
+    }
+    if (!norm) fail_msg("%s: no step with a norm", run);
+    double value = norm->valuedouble;
+    cJSON_Delete(metrics);
+    return value;
+}
+
+// What is dropped is a function of seed, step, and place in the step's batch: not of where a run
+// stopped, what is computed again, or how the batch is divided.
+static void test_dropout(void **state) {
+    struct scratch *s = *state;
+    check_resume(s, "dropped", ON_BASE(DROPPED));
+    assert_false(same_adapters(s, "dropped", "plain"));
+    check_killed(s, "dropped-killed", ON_BASE(DROPPED), "dropped");
+    train(s, "dropped-again", ON_BASE(DROPPED), "train.recompute=block");
+    assert_true(same_adapters(s, "dropped", "dropped-again"));
+    train(s, "dropped-singly", ON_BASE(DROPPED), "train.micro_batch=1");
+    double whole = first_norm(s, "dropped"), singly = first_norm(s, "dropped-singly");
+    assert_true(fabs(whole - singly) < 1e-5 * whole);
+    assert_true(fabs(whole - first_norm(s, "plain")) > 1e-3 * whole);
+    train(s, "none-dropped", ON_BASE(", \"dropout\": 0"), "train.recompute=none");
+    check_same_end(s, "none-dropped", "plain");
+    // peft reads how much it was; an evaluation drops nothing.
+    struct dapt_string config = {0};
+    assert_ok(dapt_file_read(file_of(s, "dropped", "adapter_config.json"), 1 << 20, &config));
+    assert_non_null(strstr(config.data, "\"lora_dropout\": 0.3,"));
+    dapt_string_free(&config);
+    double once = score(s, "dropped", NULL);
+    assert_true(once == score(s, "dropped", NULL) && once < score(s, "base", NULL) - 0.001);
+}
+
+// The last evaluation of a run, in nats/token.
+static double last_nats(struct scratch *s, const char *run) {
+    cJSON *metrics = read_metrics(s, run);
+    const cJSON *event = NULL;
+    double nats = NAN;
+    cJSON_ArrayForEach(event, metrics) {
+        if (strcmp(cJSON_GetObjectItem(event, "event")->valuestring, "evaluation") == 0)
+            nats = figure(event, "nats_per_token");
+    }
+    cJSON_Delete(metrics);
+    return nats;
+}
+
+// A base in fewer bits: what it is rounded to follows from its folder, and adapters make up for it. What
+// reads them afterwards has the base as it is.
+static void test_base(void **state) {
+    static const struct {
+        const char *type;
+        double off;  // what rounding may change, in nats/token
+        const char *told;
+    } types[] = {
+        {"bfloat16", 2e-4, "base            bf16: 18,432 numbers of its matrices in 36.0 KiB"},
+        {"int8", 2e-4, "base            int8: 18,432 numbers of its matrices in 19.1 KiB"},
+        {"nf4", 5e-3, "base            nf4: 18,432 numbers of its matrices in 10.1 KiB"}};
+    struct scratch *s = *state;
+    struct outcome o;
+    double plain = last_nats(s, "plain");
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const char *more = dapt_arena_format(&s->arena, ON_BASE(", \"base\": \"%s\""),
+                                             types[i].type);
+        check_resume(s, types[i].type, more);
+        assert_false(same_adapters(s, types[i].type, "plain"));
+        run_dapt(s, &o, "plan", s->config, NULL);
+        expect(&o, 0, NULL);
+        assert_non_null(strstr(o.out, "trained         tensors (parameters): adapters alone; "));
+        assert_non_null(strstr(o.out, types[i].told));
+        double inside = last_nats(s, types[i].type), outside = score(s, types[i].type, NULL);
+        assert_true(inside != outside && fabs(inside - outside) < types[i].off);
+        assert_true(fabs(inside - plain) < types[i].off);
+    }
 }
 
 static void test_merged(void **state) {
@@ -173,7 +270,10 @@ static void test_refused(void **state) {
          "are layers.0-1: attention.q"},
         {ON_BASE(", \"targets\": [\"embed\"]"), "\"embed\" matches no matrix of the layers"},
         {ON_BASE(", \"targets\": []"), "train.lora.targets: expected \"all-linear\" or an array"},
-        {ON_BASE(", \"dropout\": 0.1"), "train.lora.dropout: dropout is not built: expected 0"},
+        {ON_BASE(", \"dropout\": 1"), "train.lora.dropout: expected a share from 0 to 0.99, got 1"},
+        {ON_BASE(", \"dropout\": true"), "train.lora.dropout: expected a number"},
+        {ON_BASE(", \"base\": \"fp4\""),
+         "train.lora.base: expected \"float32\", \"bfloat16\", \"int8\" or \"nf4\", got \"fp4\""},
         {ON_BASE(", \"embeddings\": true"), "train.lora.embeddings: expected false, or a factor"},
         {ON_BASE(", \"lora_alpha\": 1"),
          "train.lora.lora_alpha: unknown key, did you mean \"train.lora.alpha\"?"},
@@ -236,6 +336,8 @@ int main(void) {
         cmocka_unit_test(test_told),
         cmocka_unit_test(test_embeddings_and_types),
         cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_dropout),
+        cmocka_unit_test(test_base),
         cmocka_unit_test(test_merged),
         cmocka_unit_test(test_continued),
         cmocka_unit_test(test_another_base),

@@ -132,7 +132,7 @@ static const char whole[] =
     "  \"recompute\": \"block\", \"max_bad_steps\": 3,\n"
     "  \"lora\": {\"rank\": 16, \"alpha\": 32, \"targets\": [\"q_proj\", \"*.mlp\"], \"rslora\": "
     "true, "
-    "\"embeddings\": 0.5}},\n"
+    "\"embeddings\": 0.5, \"dropout\": 0.25}},\n"
     " \"checkpoint\": {\"dtype\": \"bfloat16\"},\n"
     " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"precision\": \"auto\", \"threads\": 2, "
     "\"optimizer_memory\": \"host\"},\n"
@@ -191,7 +191,7 @@ static void test_every_key(void **state) {
     assert_int_equal(config->backend.precision, DAPT_PRECISION_AUTO);
     assert_int_equal(config->train.lora->rank, 16);
     assert_true(config->train.lora->alpha == 32 && config->train.lora->embeddings == 0.5);
-    assert_true(config->train.lora->rslora);
+    assert_true(config->train.lora->rslora && config->train.lora->dropout == 0.25);
     assert_string_equal(config->train.lora->targets[1], "*.mlp");
     assert_null(config->train.lora->targets[2]);
     assert_int_equal(config->checkpoint.dtype, DAPT_SAVE_BF16);

@@ -186,8 +186,8 @@ static enum dapt_status buffer_read(struct dapt_device *d, struct dapt_buffer *b
 }
 static bool supports(struct dapt_device *d, const struct dapt_program *program,
                      const struct dapt_op *op) {
-    (void)d, (void)program, (void)op;
-    return true;
+    (void)d;
+    return op->opcode != DAPT_OP_MATMUL || !dtype_blocks(program->tensors[op->inputs[1]].dtype);
 }
 static enum dapt_status program_compile(struct dapt_device *d, const struct dapt_program *program,
                                         struct dapt_buffer *const *buffers,
@@ -299,7 +299,9 @@ static int setup(void **unused) {
         if (call) fail_msg("%s: %s", #call, dapt_error()); \
     } while (0)
 
-static void compile_model(const char *config, uint32_t sequences, uint32_t length) {
+// `lora`: what adapts it; NULL: nothing.
+static void compile_model(const char *config, const struct dapt_lora *lora, uint32_t sequences,
+                          uint32_t length) {
     struct dapt_json *json;
     struct dapt_model *model = NULL;
     struct dapt_device_handle *handle = NULL;
@@ -313,6 +315,7 @@ static void compile_model(const char *config, uint32_t sequences, uint32_t lengt
                                           .eps = 1e-8f};
     MUST(dapt_json_parse("test", config, strlen(config), &json));
     MUST(dapt_model_from_json(json, &model));
+    if (lora != NULL) MUST(dapt_model_adapt(model, lora, "test"));
     MUST(dapt_device_open(dapt_host(), &compiler, 0, NULL, &handle));
     MUST(dapt_engine_create(model, handle, &options, &engine));
     MUST(dapt_batch_create(sequences, length, &batch));
@@ -337,6 +340,9 @@ static void compile_model(const char *config, uint32_t sequences, uint32_t lengt
 
 static void test_models(void **unused) {
     (void)unused;
+    static const struct dapt_lora loras[] = {
+        {.rank = 16, .alpha = 16, .dropout = 0.1, .base = DAPT_BASE_NF4},
+        {.rank = 16, .alpha = 16, .dropout = 0.1, .base = DAPT_BASE_INT8}};
     static const struct {
         const char *config;
         uint32_t sequences, length;
@@ -358,7 +364,9 @@ static void test_models(void **unused) {
          8, 256},
     };
     for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        compile_model(models[i].config, models[i].sequences, models[i].length);
+        compile_model(models[i].config, NULL, models[i].sequences, models[i].length);
+    for (size_t i = 0; i < sizeof loras / sizeof *loras; i++)
+        compile_model(models[1].config, &loras[i], models[1].sequences, models[1].length);
     assert_true(kernel_count > 40);
     printf("%s: %u kernels, at most %u registers, none spilled\n", device.adapter->info.name,
            kernel_count, worst_registers);
@@ -409,6 +417,16 @@ static void check_product(const struct vk_tile *tile, const struct vk_matmul *m)
     free(passes.at);
 }
 
+// What stands in front of a product whose weights are in blocks.
+static void check_blocks(enum dapt_dtype dtype, const struct vk_view *y, const char *kernel) {
+    struct vk_passes passes = {0};
+    struct vk_lowering l = {.device = &device, .passes = &passes, .in = {*y}, .out = {*y}};
+    l.in[0].dtype = dtype;
+    vk_op_dequantize(&l);
+    check_figure(passes.at, kernel);
+    free(passes.at);
+}
+
 // Whether the backend makes the tile for this device.
 static bool is_made(const struct vk_tile *tile, enum dapt_dtype operands) {
     struct vk_lowering l = {.device = &device};
@@ -443,6 +461,8 @@ static void test_figures(void **unused) {
                                   .operands = operands[t]};
             if (is_made(&tiles[t], operands[t])) check_product(&tiles[t], &m);
         }
+    check_blocks(DAPT_NF4, &square, "dequantize nf4");
+    check_blocks(DAPT_INT8, &square, "dequantize int8");
 }
 
 // Attention by a matrix unit, and its gradient.

@@ -25,7 +25,7 @@ static struct dapt_device device = {
 static double bytes[DAPT_OP_COUNT];  // of the programs so far
 static bool micro_batch;             // whether that of a micro-batch is among them
 
-// ------------------------------------------------------------------ what lower_matmul.c asks others
+// ------------------------------------------------------------------ what lower_*.c ask others
 
 uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *size,
                          const struct vk_tile *list, uint32_t count) {
@@ -35,6 +35,12 @@ uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *siz
 
 struct vk_unit vk_matrix_unit(struct vk_lowering *l, enum dapt_dtype operands) {
     (void)l, (void)operands;
+    return (struct vk_unit){0};
+}
+
+struct vk_unit vk_attention_unit(struct vk_lowering *l, enum dapt_dtype operands,
+                                 int64_t head_size) {
+    (void)l, (void)operands, (void)head_size;
     return (struct vk_unit){0};
 }
 

@@ -8,7 +8,7 @@
 struct bench_arguments {
     struct tool_model_arguments common;
     uint64_t batch, sequence, steps;
-    uint64_t peaks;
+    uint64_t peaks, lora;
     bool recompute, gradients, estimate, json;
     const char *precision;
 };
@@ -126,6 +126,7 @@ static enum dapt_status print_json(const struct dapt_bench_options *options,
     cJSON_AddNumberToObject(root, "sequence", r->sequence);
     cJSON_AddStringToObject(root, "precision", options->precision ? options->precision : "float32");
     cJSON_AddBoolToObject(root, "recompute", options->recompute);
+    cJSON_AddNumberToObject(root, "lora", options->lora);
     cJSON_AddBoolToObject(root, "update", !options->gradients);
     if (!options->estimate) add_speed(root, r);
     for (size_t i = 0; i < r->row_count; i++) {
@@ -157,7 +158,8 @@ static enum tool_exit run_bench(void *arguments) {
                                          .gradients = a->gradients,
                                          .estimate = a->estimate,
                                          .peaks = (uint32_t)a->peaks,
-                                         .precision = a->precision};
+                                         .precision = a->precision,
+                                         .lora = (uint32_t)a->lora};
     enum dapt_status status = dapt_context_open(NULL, &context);
     if (!status) status = dapt_bench(context, &options, &result);
     if (!status && a->json)
@@ -188,6 +190,8 @@ static const struct tool_option bench_options[] = {
      offsetof(struct bench_arguments, estimate), 0, 0, false},
     {"--peaks", "N", "measures a product of N x N x N and a copy on the device, too", TOOL_COUNT,
      offsetof(struct bench_arguments, peaks), 16, 16384, false},
+    {"--lora", "N", "trains adapters of rank N on all matrices of the layers", TOOL_COUNT,
+     offsetof(struct bench_arguments, lora), 1, 4096, false},
     {"--json", NULL, "prints one JSON object", TOOL_FLAG, offsetof(struct bench_arguments, json), 0,
      0, false},
     {0},

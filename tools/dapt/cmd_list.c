@@ -16,7 +16,8 @@ static const char *const kinds[] = {
     [DAPT_DEVICE_SOFTWARE] = "software",
 };
 static const char *const dtypes[DAPT_DTYPE_COUNT] = {
-    [DAPT_F32] = "float32", [DAPT_F16] = "float16", [DAPT_BF16] = "bfloat16", [DAPT_I32] = "int32"};
+    [DAPT_F32] = "float32", [DAPT_F16] = "float16", [DAPT_BF16] = "bfloat16",
+    [DAPT_I32] = "int32",   [DAPT_INT8] = "int8",   [DAPT_NF4] = "nf4"};
 static const struct {
     uint32_t bit;
     const char *name;

@@ -22,18 +22,30 @@
 extern "C" {
 #endif
 
-#define DAPT_BACKEND_ABI 2u
+#define DAPT_BACKEND_ABI 3u
 
 // ----------------------------------------------------------------------------------------- tensors
 
-enum dapt_dtype { DAPT_F32, DAPT_F16, DAPT_BF16, DAPT_I32, DAPT_DTYPE_COUNT };
+enum dapt_dtype {
+    DAPT_F32,
+    DAPT_F16,
+    DAPT_BF16,
+    DAPT_I32,
+    // Weights in blocks of DAPT_BLOCK elements, in the order of the tensor: a factor, which is a
+    // float32, then the codes of the elements, each of which is the factor times
+    DAPT_INT8,  // its code, a signed byte (68 bytes a block)
+    DAPT_NF4,   // one of 16 values that its code chooses, 4 bits, the lower ones of a byte first
+                // (36 bytes a block; Dettmers et al. 2023, appendix E)
+    DAPT_DTYPE_COUNT
+};
+#define DAPT_BLOCK 64
 
 #define DAPT_MAX_RANK 4
 #define DAPT_NONE UINT32_MAX  // an operand that is not there
 
 // Row-major and dense, except that neighbours in dimension 0 may lie further apart: a slice of the
 // columns of a wider matrix. Element (i, j, k, l) is at offset + size * (i * stride + (j * shape[2]
-// + k) * shape[3] + l).
+// + k) * shape[3] + l). Of blocks: dense, a multiple of DAPT_BLOCK elements, at a multiple of 4 bytes.
 struct dapt_tensor {
     enum dapt_dtype dtype;
     uint32_t rank;  // 1..4; shape[rank..3] is 1
@@ -72,7 +84,7 @@ enum dapt_opcode {
     //     bias [N] [x], residual [M,N] (strided) [x]
     // out: c [M,N] (strided, +=, in place: residual) = act(op(a) op(b) + bias) + residual
     // With 16-bit operands a and b are rounded first, as DAPT_OP_CAST does, so that matrix units can
-    // multiply them; sums stay in float32.
+    // multiply them; sums stay in float32. b may be of blocks: then what DAPT_OP_DEQUANTIZE makes of it.
     DAPT_OP_MATMUL,
     // in: x [N,C] (strided), bias [C]
     // out: y [N,C] (strided, in place: x) = x + bias
@@ -189,6 +201,16 @@ enum dapt_opcode {
     // The param is updated by the new moments as they are before they are rounded.
     DAPT_OP_ADAMW_8BIT,
 
+    // Dropout (Srivastava et al. 2014).
+    // in: x [N,C] (strided), keys i32 [N]
+    // out: y [N,C] (strided, +=) = x / (1 - rate) where it is kept, else 0
+    // Column c of row n is kept where word c % 4 of Philox4x32-10 (Salmon et al. 2011) with the key
+    // (keys[n], stream) and the counter (c / 4, 0, 0, 0) is at least rate * 2^32, rounded down.
+    DAPT_OP_DROPOUT,
+    // in: x, of blocks
+    // out: y f32 (dense) = the numbers of x
+    DAPT_OP_DEQUANTIZE,
+
     DAPT_OP_COUNT
 };
 
@@ -274,6 +296,10 @@ struct dapt_op {
             float beta1, beta2, eps, rate;  // rate: factor of the learning rate
             bool decay;
         } adamw;
+        struct {
+            float rate;  // in [0, 1)
+            uint32_t stream;
+        } dropout;
     } u;
     const char *label;  // where it comes from, for people ("layers.3.mlp"); may be NULL
 };
