@@ -4,13 +4,14 @@
 // AdamW (Loshchilov and Hutter 2019, algorithm 2): one step over one range. Nothing changes where
 // norm2, the squared norm of the whole gradient, is not finite.
 //   grad [count], step [16], norm2 [1]; param, m, v [count] in place
-//   g = grad * min(1, clip / (sqrt(norm2) + 1e-6)); m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2
+//   g = unscale grad * min(1, clip / (unscale sqrt(norm2) + 1e-6));
+//   m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2
 //   lr = rate * learning rate; param -= lr * decay * param;
 //   param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
 // A vec4 an invocation where addresses are aligned for it, and what is left one by one.
 layout(constant_id = 2) const bool DECAY = false;
 layout(constant_id = 3) const bool VEC4 = false;
-const uint LEARNING_RATE = 0, WEIGHT_DECAY = 1, CORRECTION1 = 2, CORRECTION2 = 3, CLIP = 4;   // enum dapt_step_slot
+const uint LEARNING_RATE = 0, WEIGHT_DECAY = 1, CORRECTION1 = 2, CORRECTION2 = 3, CLIP = 4, UNSCALE = 6;   // enum dapt_step_slot
 
 layout(push_constant, std430) uniform Push {
     Inputs grad, step, norm2;
@@ -24,7 +25,8 @@ layout(push_constant, std430) uniform Push {
 void main() {
     float norm2 = p.norm2.at[0], clip = p.step.at[CLIP], rate = p.rate * p.step.at[LEARNING_RATE];
     if (!finite(norm2)) return;
-    float factor = clip > 0.0 ? min(1.0, clip / (sqrt(norm2) + 1e-6)) : 1.0;
+    float factor = p.step.at[UNSCALE];
+    if (clip > 0.0) factor *= min(1.0, clip / (factor * sqrt(norm2) + 1e-6));
     float shrink = DECAY ? rate * p.step.at[WEIGHT_DECAY] : 0.0;
     float rate1 = rate / p.step.at[CORRECTION1], over2 = 1.0 / p.step.at[CORRECTION2];
     uint vecs = VEC4 ? p.count / 4 : 0;

@@ -103,12 +103,13 @@ static void adamw_task(struct job *job, int64_t task, unsigned thread) {
 
 static void adamw_run(struct job *job) {
     const float *step = job->in[1].data.f;
-    double norm2 = *job->in[2].data.f, clip = step[DAPT_STEP_CLIP];
+    double norm2 = *job->in[2].data.f, clip = step[DAPT_STEP_CLIP],
+           unscale = step[DAPT_STEP_UNSCALE];
     if (!isfinite(norm2)) return;
     float rate = job->op.u.adamw.rate * step[DAPT_STEP_LEARNING_RATE];
-    double factor = clip > 0 ? clip / (sqrt(norm2) + 1e-6) : 1.0;
+    double factor = clip > 0 ? clip / (unscale * sqrt(norm2) + 1e-6) : 1.0;
     struct adamw s = {
-        .grad_scale = (float)(factor < 1.0 ? factor : 1.0),
+        .grad_scale = (float)(unscale * (factor < 1.0 ? factor : 1.0)),
         .beta1 = job->op.u.adamw.beta1,
         .beta2 = job->op.u.adamw.beta2,
         .shrink = job->op.u.adamw.decay ? rate * step[DAPT_STEP_WEIGHT_DECAY] : 0.0f,

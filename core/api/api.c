@@ -121,6 +121,10 @@ enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_devi
     return DAPT_OK;
 }
 
+const char *dapt_device_precision(const struct dapt_device_info *info, const char **why) {
+    return dapt_precision_name(dapt_precision_of(info, why));
+}
+
 struct cached_listener {
     dapt_each_cached each;
     void *user;

@@ -104,7 +104,8 @@ static enum dapt_status open_engine(struct bench *b, const struct dapt_bench_opt
         .beta2 = 0.95f,
         .eps = 1e-8f};
     uint64_t bytes[DAPT_BUFFER_ROLE_COUNT] = {0};
-    enum dapt_status status = DAPT_OK;
+    enum dapt_status status = dapt_engine_precision(options->precision, &engine.precision);
+    if (status) return status;
     if (options->estimate) {
         status = dapt_engine_estimate(b->model, b->device, &engine, bytes);
     } else {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/decode.h"
+#include "host/config.h"
 
 #define PIECE ((uint64_t)1 << 20)  // elements moved at a time
 
@@ -17,6 +18,18 @@ struct dapt_engine {
     bool first;         // no micro-batch of this step has run
     uint32_t capacity;  // of the key/value cache
 };
+
+enum dapt_status dapt_engine_precision(const char *name, enum dapt_precision *precision) {
+    unsigned choice = DAPT_PRECISION_FLOAT32;
+    enum dapt_status status = name ? dapt_config_choose("backend.precision", name, &choice)
+                                   : DAPT_OK;
+    *precision = (enum dapt_precision)choice;
+    if (!status && choice == DAPT_PRECISION_AUTO)
+        status = dapt_fail(DAPT_ERROR_INVALID,
+                           "precision \"auto\" is chosen by a run: expected \"float32\", "
+                           "\"bfloat16\" or \"float16\"");
+    return status;
+}
 
 enum dapt_status dapt_engine_create(const struct dapt_model *model,
                                     struct dapt_device_handle *device,
@@ -203,8 +216,11 @@ enum dapt_status dapt_engine_begin(struct dapt_engine *engine,
     slots[DAPT_STEP_CORRECTION1] = (float)(1 - pow(engine->options.beta1, (double)step->number));
     slots[DAPT_STEP_CORRECTION2] = (float)(1 - pow(engine->options.beta2, (double)step->number));
     slots[DAPT_STEP_CLIP] = (float)step->clip;
-    slots[DAPT_STEP_SEED] = step->scored ? (float)(1.0 / (double)step->scored) : 0;
     engine->step = *step;
+    double scale = step->scale > 0 ? step->scale : 1;
+    engine->step.scale = scale;
+    slots[DAPT_STEP_SEED] = step->scored ? (float)(scale / (double)step->scored) : 0;
+    slots[DAPT_STEP_UNSCALE] = (float)(1 / scale);
     engine->first = true;
     return dapt_buffer_write(dapt_programs_buffer(engine->programs, DAPT_BUFFER_STEP), 0, slots,
                              sizeof slots);
@@ -235,7 +251,7 @@ enum dapt_status dapt_engine_finish(struct dapt_engine *engine, bool update,
         status = dapt_programs_result(p, DAPT_PROGRAM_NORM, DAPT_NORM_OFFSET, &norm2, sizeof norm2);
     *result = (struct dapt_engine_result){
         .loss = engine->step.scored ? loss / (double)engine->step.scored : 0,
-        .norm = sqrt(norm2),
+        .norm = sqrt(norm2) / engine->step.scale,
         .finite = isfinite(norm2) && isfinite(loss)};
     // The optimizer looks at the norm alone, and the gradient may be finite where the loss is not
     // (a logit of -infinity has none): that is decided here.

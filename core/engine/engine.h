@@ -15,6 +15,10 @@ struct dapt_engine_options {
     bool decay_all;                 // weight decay on every parameter; otherwise on matrices only
 };
 
+// The precision that a program was asked for by name, as backend.precision has it; NULL: float32. Not
+// "auto": an error that says what there is.
+enum dapt_status dapt_engine_precision(const char *name, enum dapt_precision *precision);
+
 struct dapt_engine;
 // `model` and `device` outlive the engine. Programs of training are compiled here, others on first
 // use.
@@ -56,6 +60,10 @@ struct dapt_engine_step {
     // of this update, from 1: AdamW's bias correction; non-finite ones don't count
     uint64_t number;
     uint64_t scored;  // targets of all micro-batches together
+    // The loss is multiplied by it where gradients begin, so that float16 holds them: a power of two, 0
+    // for none. Nothing that is told or updated depends on it, but that gradients and their sum of
+    // squares may overflow.
+    double scale;
 };
 struct dapt_engine_result {
     double loss;  // nats a token, mean over the step's scored tokens

@@ -139,6 +139,7 @@ static void fill_step(float *slots) {
     slots[DAPT_STEP_CORRECTION1] = 0.271f;
     slots[DAPT_STEP_CORRECTION2] = 0.1426f;
     slots[DAPT_STEP_CLIP] = 1;
+    slots[DAPT_STEP_UNSCALE] = 0.5f;
 }
 
 // Normal numbers, but for operands that an op expects in a range.

@@ -204,6 +204,8 @@ dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
     struct dapt_op made = *op;
     struct local_op local;
     if (graph->status) return DAPT_NONE;
+    if (op->opcode == DAPT_OP_MATMUL)
+        made.u.matmul.operands = dapt_precision_dtype(graph->precision, DAPT_CLASS_ACTIVATION);
     enum dapt_status status = localize(graph, op, 0, &local);
     for (uint32_t o = 0; o < dapt_op_output_count(info) && !status; o++) {
         struct dapt_tensor t = {0};

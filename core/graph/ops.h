@@ -4,6 +4,7 @@
 #define DAPT_GRAPH_OPS_H
 #include "base/error.h"
 #include "dapt/backend.h"
+#include "host/choices.h"
 
 enum dapt_operand_flags {
     DAPT_OPERAND_OPTIONAL = 1,
@@ -24,13 +25,7 @@ enum dapt_operand_class {
     DAPT_CLASS_INDEX        // i32
 };
 
-// How training computes: the dtype of each class.
-enum dapt_precision {
-    DAPT_PRECISION_FLOAT32,
-    DAPT_PRECISION_BFLOAT16,
-    DAPT_PRECISION_FLOAT16,
-    DAPT_PRECISION_COUNT
-};
+// The dtype of a class's values in a precision.
 enum dapt_dtype dapt_precision_dtype(enum dapt_precision precision, enum dapt_operand_class class);
 
 // `shape`: a letter a dimension. A letter stands for the same number wherever it occurs in the op.

@@ -8,6 +8,15 @@
 enum dapt_packing { DAPT_PACK_DOCUMENTS, DAPT_PACK_CONCATENATE };
 enum dapt_decay { DAPT_DECAY_MATRICES, DAPT_DECAY_ALL };
 enum dapt_recompute { DAPT_RECOMPUTE_NONE, DAPT_RECOMPUTE_BLOCK, DAPT_RECOMPUTE_AUTO };
+// How training computes: the float type of activations and of what matmuls multiply. Weights, their
+// gradients, the optimizer's state and all sums are float32.
+enum dapt_precision {
+    DAPT_PRECISION_FLOAT32,
+    DAPT_PRECISION_BFLOAT16,
+    DAPT_PRECISION_FLOAT16,
+    DAPT_PRECISION_COUNT,
+    DAPT_PRECISION_AUTO = DAPT_PRECISION_COUNT  // of a configuration alone: as the device says
+};
 enum dapt_save_dtype { DAPT_SAVE_MODEL, DAPT_SAVE_F32, DAPT_SAVE_BF16, DAPT_SAVE_F16 };
 // What a run does once a set has certainly lost more than its budget, beside never calling such a
 // checkpoint the best.

@@ -116,7 +116,8 @@ struct dapt_config {
     struct {
         const char *name;
         const char *device;  // number, name or UUID; NULL: the best
-        uint64_t memory;     // bytes that "auto" may take; 0: what is free
+        enum dapt_precision precision;
+        uint64_t memory;  // bytes that "auto" may take; 0: what is free
         uint32_t threads;
     } backend;
     const char *const *plugins;  // folders, NULL-terminated, absolute

@@ -34,6 +34,12 @@ static const char *const recomputes[] = {[DAPT_RECOMPUTE_NONE] = "none",
                                          [DAPT_RECOMPUTE_AUTO] = "auto",
                                          NULL};
 
+static const char *const precisions[] = {[DAPT_PRECISION_FLOAT32] = "float32",
+                                         [DAPT_PRECISION_BFLOAT16] = "bfloat16",
+                                         [DAPT_PRECISION_FLOAT16] = "float16",
+                                         [DAPT_PRECISION_AUTO] = "auto",
+                                         NULL};
+
 static const char *const on_budgets[] = {[DAPT_ON_BUDGET_KEEP_BEST] = "keep-best",
                                          [DAPT_ON_BUDGET_STOP] = "stop",
                                          [DAPT_ON_BUDGET_RAISE_REPLAY] = "raise-replay",
@@ -186,6 +192,12 @@ const struct dapt_field dapt_fields[] = {
           "which device: its number in the backend, its name or a part of it, or its UUID; "
           "default: the "
           "best one, a software device only where it or its backend is named"),
+    CHOICE(KEPT, "backend.precision", backend.precision, "\"float32\"", precisions,
+           "float type of activations and of what products multiply; weights, gradients, optimizer "
+           "and sums stay float32. bfloat16 and float16 take about half the memory of activations, "
+           "and matrix units where the device has them; float16 scales the loss by powers of two. "
+           "auto: bfloat16 or float16 where the device has units for it, else float32; a resume "
+           "keeps what was chosen"),
     RANGE(AMOUNT, FREE, "backend.memory", backend.memory, "0", 0, 1e15,
           "bytes that \"auto\" may plan with (\"12G\"); 0: what the device has free"),
     RANGE(U32, FREE, "backend.threads", backend.threads, "0", 0, 1024,

@@ -302,6 +302,7 @@ static enum dapt_status prepare(struct check *c, struct dapt_session *session,
                                          .beta2 = (float)c->golden.beta2,
                                          .eps = (float)c->golden.eps,
                                          .decay_all = true};
+    if (!status) status = dapt_engine_precision(options->precision, &engine.precision);
     if (!status) status = dapt_session_model(session);
     if (!status && session->model->max_positions &&
         c->golden.length > session->model->max_positions) {

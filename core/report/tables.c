@@ -82,6 +82,9 @@ static void put_device(struct dapt_html *html, const struct dapt_run *run) {
     put_text_of(html, run, "backend");
     if (threads > 1) dapt_html_format(html, ", %.0f threads", threads);
 }
+static void put_precision(struct dapt_html *html, const struct dapt_run *run) {
+    put_text_of(html, run, "precision");
+}
 static void put_began(struct dapt_html *html, const struct dapt_run *run) {
     put_time(html, run->began);
 }
@@ -148,6 +151,7 @@ static const struct fact {
     {"Parameters", put_parameters},
     {"Objective", put_objective},
     {"Device", put_device},
+    {"Precision", put_precision},
     {"Memory on the device", put_memory},
     {"Tokens a step", put_batch},
     {"Tokens trained on", put_tokens},

@@ -60,11 +60,13 @@ static const struct field {
     {"step", COUNT, AT(told.step), EVERY},
     {"text", TEXT, AT(told.text), SKIP | TROUBLE | FAILURE},
     {"in_row", COUNT, AT(told.bad_in_row), SKIP},
+    {"loss_scale", MAYBE_NUMBER, AT(loss_scale), STEP | SKIP},
 
     {"version", TEXT, AT(version), START},
     {"backend", TEXT, AT(backend), START},
     {"device", TEXT, AT(device), START},
     {"threads", COUNT, AT(threads), START},
+    {"precision", TEXT, AT(precision), START},
     {"family", TEXT, AT(family), START},
     {"objective", TEXT, AT(objective), START},
     {"parameters", COUNT, AT(parameters), START},

@@ -33,6 +33,7 @@ struct dapt_event {
     double seconds;                // of the step, the checkpoint, the whole run
     // A step.
     double weight_decay, since_start;  // since_start 0: not the first step of this process
+    double loss_scale;                 // also of one that was skipped for it; 0: none
     uint64_t scored;
     // A checkpoint: whether it is the best so far.
     bool best;
@@ -49,7 +50,7 @@ struct dapt_event {
     size_t pass_count;
     // The start: the setup for its corpora.
     const struct dapt_setup *setup;
-    const char *version, *backend, *device, *family, *objective, *config, *data;
+    const char *version, *backend, *device, *precision, *family, *objective, *config, *data;
     uint64_t threads, parameters, trained_parameters, memory, tokens_per_step;
 };
 #endif

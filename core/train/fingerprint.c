@@ -110,12 +110,21 @@ static enum dapt_status compare(const char *path, const cJSON *then, const cJSON
     return then && now && cJSON_Compare(then, now, true) ? DAPT_OK : differs(path, then, now);
 }
 
+// Before it was one of today's choices, backend.precision was in records and nothing read it.
+static bool is_unread_value(const struct dapt_field *field, const cJSON *value) {
+    unsigned choice;
+    return strcmp(field->path, "backend.precision") == 0 &&
+           (!cJSON_IsString(value) || !dapt_field_choose(field, value->valuestring, &choice) ||
+            choice == DAPT_PRECISION_AUTO);
+}
+
 // A key that the record lacks is newer than the run, which did what the default says.
 static enum dapt_status compare_field(const struct dapt_field *field, const cJSON *then,
                                       const cJSON *now, const struct dapt_modules *modules) {
     const cJSON *was = find(then, field->path), *is = find(now, field->path);
     struct dapt_string text = {0};
     cJSON *fallback = NULL;
+    if (was && is_unread_value(field, was)) was = NULL;
     if (!was && !is) return DAPT_OK;
     enum dapt_status status = was ? DAPT_OK : dapt_field_default(field, modules, &text);
     if (!status && text.length && !(fallback = cJSON_ParseWithLength(text.data, text.length)))
@@ -126,9 +135,9 @@ static enum dapt_status compare_field(const struct dapt_field *field, const cJSO
     return status;
 }
 
-// Keys that nothing ever read: records from when a configuration still had them are as good.
+// A key that nothing ever read: records from when a configuration still had it are as good.
 static bool is_unread(const char *path) {
-    return strcmp(path, "train.optimizer.kind") == 0 || strcmp(path, "backend.precision") == 0;
+    return strcmp(path, "train.optimizer.kind") == 0;
 }
 
 // What no row knows was written by a newer version, and may have decided anything.

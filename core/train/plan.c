@@ -15,8 +15,10 @@
 static enum dapt_status time_step(struct dapt_trainer *t, uint32_t micros, double *seconds) {
     struct dapt_engine_result result;
     uint64_t scored = t->batches[0]->scored ? t->batches[0]->scored : 1;
-    struct dapt_engine_step step = {
-        .clip = t->config->train.clip, .number = 1, .scored = scored * micros};
+    struct dapt_engine_step step = {.clip = t->config->train.clip,
+                                    .number = 1,
+                                    .scored = scored * micros,
+                                    .scale = t->scale.value};
     double begin = dapt_seconds();
     enum dapt_status status = dapt_engine_begin(t->setup.engine, &step);
     for (uint32_t i = 0; !status && i < micros; i++)

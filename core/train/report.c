@@ -198,9 +198,10 @@ void dapt_console_event(void *user, const struct dapt_train_event *event) {
     case DAPT_TRAIN_STOP: print_line(console, event->text); break;
     case DAPT_TRAIN_STEP: show_step(console, event); break;
     case DAPT_TRAIN_SKIP:
-        snprintf(line, sizeof line, "step %llu  skipped: %s (%llu in a row)",
-                 (unsigned long long)event->step, event->text,
-                 (unsigned long long)event->bad_in_row);
+        snprintf(
+            line, sizeof line,
+            event->bad_in_row ? "step %llu  skipped: %s (%llu in a row)" : "step %llu  skipped: %s",
+            (unsigned long long)event->step, event->text, (unsigned long long)event->bad_in_row);
         print_line(console, line);
         break;
     case DAPT_TRAIN_EVALUATION: show_evaluation(console, event); break;

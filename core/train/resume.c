@@ -76,6 +76,13 @@ static void add_fit(const struct dapt_trainer *t, cJSON *record) {
     cJSON_AddBoolToObject(fit, "recompute", t->setup.recompute == DAPT_RECOMPUTE_BLOCK);
 }
 
+static void add_scale(const struct dapt_trainer *t, cJSON *record) {
+    cJSON *scale = cJSON_AddObjectToObject(record, "loss_scale");
+    cJSON_AddNumberToObject(scale, "value", t->scale.value);
+    cJSON_AddNumberToObject(scale, "good", (double)t->scale.good);
+    cJSON_AddNumberToObject(scale, "overflows", (double)t->scale.overflows);
+}
+
 static void add_patience(const struct dapt_trainer *t, cJSON *record) {
     cJSON *patience = cJSON_AddObjectToObject(record, "patience");
     add_step(patience, "step", t->judged);
@@ -123,6 +130,7 @@ cJSON *dapt_trainer_record(const struct dapt_trainer *t) {
     cJSON_AddItemToObject(record, "tokenizer",
                           t->tokenizer ? cJSON_Duplicate(t->tokenizer, true) : cJSON_CreateNull());
     if (dapt_fit_asked(t->config)) add_fit(t, record);
+    if (t->scale.value > 0) add_scale(t, record);
     add_step(record, "evaluated", t->evaluated);
     add_evaluations(t, record);
     add_step(record, "best", t->best);
@@ -227,6 +235,20 @@ static enum dapt_status read_raises(struct dapt_trainer *t, const cJSON *record)
     return status;
 }
 
+// Of a run in float16; its precision is what it was, or the resume is refused before.
+static enum dapt_status read_scale(struct dapt_trainer *t, const cJSON *record) {
+    const cJSON *scale = cJSON_GetObjectItemCaseSensitive(record, "loss_scale");
+    if (t->scale.value == 0) return DAPT_OK;
+    double value = read_value(scale, "value");
+    int exponent;
+    if (!(value >= 1 && value <= DAPT_LOSS_SCALE_MOST) || frexp(value, &exponent) != 0.5)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "run.json: \"loss_scale\" has no power of two from 1 on");
+    t->scale.value = value;
+    enum dapt_status status = read_count(scale, "good", &t->scale.good);
+    return status ? status : read_count(scale, "overflows", &t->scale.overflows);
+}
+
 static enum dapt_status read_mix(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *mix = cJSON_GetObjectItemCaseSensitive(record, "mix");
     struct dapt_mix_position position;
@@ -313,6 +335,7 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
     }
     if (!status) status = read_raises(t, record);
     if (!status) status = read_mix(t, record);
+    if (!status) status = read_scale(t, record);
     if (status) return status;
     t->evaluated = read_step(record, "evaluated");
     t->best = read_step(record, "best");
@@ -483,14 +506,30 @@ static enum dapt_status read_peak(struct dapt_trainer *t, const cJSON *record) {
     return dapt_rate_set(t->config, peak);
 }
 
+// Records of before there was a choice have none, or a name that meant float32.
+static void read_precision(struct dapt_trainer *t, const cJSON *record) {
+    const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
+    const cJSON *backend = cJSON_GetObjectItemCaseSensitive(course, "backend");
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(backend, "precision");
+    unsigned choice = DAPT_PRECISION_FLOAT32;
+    if (!course) return;
+    if (!cJSON_IsString(name) ||
+        dapt_config_choose("backend.precision", name->valuestring, &choice) ||
+        choice == DAPT_PRECISION_AUTO)
+        choice = DAPT_PRECISION_FLOAT32;
+    t->config->backend.precision = (enum dapt_precision)choice;
+}
+
 enum dapt_status dapt_trainer_recall(struct dapt_trainer *t, struct dapt_fit *fit) {
-    bool given = dapt_rate_given(t->config);
+    bool given = dapt_rate_given(t->config),
+         precision = t->config->backend.precision != DAPT_PRECISION_AUTO;
     cJSON *record;
     *fit = (struct dapt_fit){0};
-    if (given && !dapt_fit_asked(t->config)) return DAPT_OK;
+    if (given && precision && !dapt_fit_asked(t->config)) return DAPT_OK;
     enum dapt_status status = newest_record(t, &record);
     if (status) return status;
     read_fit(t, record, fit);
+    if (!precision) read_precision(t, record);
     if (!given) status = read_peak(t, record);
     cJSON_Delete(record);
     return status;

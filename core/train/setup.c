@@ -9,6 +9,7 @@
 #include "device/select.h"
 #include "model/slots.h"
 #include "train/fit.h"
+#include "train/precision.h"
 
 // ------------------------------------------------------------------------------------------ model
 
@@ -439,6 +440,7 @@ static struct dapt_engine_options engine_options(const struct dapt_setup *setup)
         .sequences = setup->micro,
         .length = config->data.sequence,
         .recompute = setup->recompute,
+        .precision = config->backend.precision,
         .beta1 = (float)config->train.optimizer.beta1,
         .beta2 = (float)config->train.optimizer.beta2,
         .eps = (float)config->train.optimizer.eps,
@@ -536,6 +538,7 @@ static enum dapt_status open_all(struct dapt_config *config, const struct dapt_f
     if (!status) status = open_model(setup, reporter);
     if (!status) status = open_schedule(setup, config, reporter);
     if (!status && device) status = open_device(setup, reporter);
+    if (!status && device) dapt_precision_choose(config, dapt_device_info(setup->device), reporter);
     if (!status) status = open_data(setup, reporter);
     if (!status && device) status = choose_fit(setup, fit, reporter);
     if (!device) setup->micro = config->train.batch;

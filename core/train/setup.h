@@ -37,7 +37,8 @@ struct dapt_fit {
     enum dapt_recompute recompute;
 };
 // Opens all of it, telling what was found. A half-open setup is closed by dapt_setup_close too.
-// What the configuration leaves to the model (the learning rate's peak) is put into it.
+// What the configuration leaves to the model (the learning rate's peak) and to the device (the
+// precision) is put into it.
 enum dapt_status dapt_setup_open(struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup);
 // All but device and engine.

@@ -65,6 +65,10 @@ static void add_done(const struct dapt_trainer *t, double tokens, double seconds
                      struct dapt_string *text) {
     struct dapt_small_text steps, count, rate, training, all;
     uint64_t done = t->step - t->started;
+    char scaling[80] = "";
+    if (t->scale.overflows)
+        snprintf(scaling, sizeof scaling, " (%" PRIu64 " of them for the scale of the loss)",
+                 t->scale.overflows);
     if (done == 0) {
         dapt_string_format(
             text, "the run is complete: %s; the model is in %s/checkpoints/step-%06" PRIu64,
@@ -73,13 +77,14 @@ static void add_done(const struct dapt_trainer *t, double tokens, double seconds
     }
     dapt_string_format(text,
                        "%s, %s in %s (%s tokens/s), %s in all; %" PRIu64
-                       " skipped; the model is in "
+                       " skipped%s; the model is in "
                        "%s/checkpoints/step-%06" PRIu64,
                        dapt_counted_text(done, "step", &steps),
                        dapt_counted_text((uint64_t)tokens, "token", &count),
                        dapt_duration_text(t->train_seconds, &training),
                        dapt_count_text((uint64_t)(tokens / t->train_seconds), &rate),
-                       dapt_duration_text(seconds, &all), t->skipped, t->run.path, t->step);
+                       dapt_duration_text(seconds, &all), t->skipped, scaling, t->run.path,
+                       t->step);
 }
 
 void dapt_trainer_end(struct dapt_trainer *t) {

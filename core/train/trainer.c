@@ -155,7 +155,8 @@ static enum dapt_status compute(struct dapt_trainer *t, const struct dapt_schedu
                                     .weight_decay = point->weight_decay,
                                     .clip = t->config->train.clip,
                                     .number = t->updates + 1,
-                                    .scored = *scored};
+                                    .scored = *scored,
+                                    .scale = t->scale.value};
     status = dapt_engine_begin(t->setup.engine, &step);
     for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
         tell_micro(t, i, start);
@@ -184,7 +185,24 @@ static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_re
                      ": %s in a row changed nothing (the last: %s), as many as train.max_bad_steps "
                      "allows%s",
                      t->step, dapt_counted_text(t->bad_in_row, "step", &count), text,
-                     scored ? "; a lower learning rate may help" : "");
+                     !scored               ? ""
+                     : t->scale.value == 0 ? "; a lower learning rate may help"
+                                           : "; float16 holds nothing above 65504, bfloat16 and "
+                                             "float32 (backend.precision) do");
+}
+
+// The gradient was too large for the scale of the loss: no fault of the run's, so it does not count
+// towards those that end it.
+static enum dapt_status skip_overflow(struct dapt_trainer *t, double scale) {
+    char text[160];
+    t->skipped++;
+    snprintf(text, sizeof text,
+             "its gradient is too large for float16 with the loss scaled by %.0f; by %.0f from now "
+             "on",
+             scale, t->scale.value);
+    dapt_trainer_tell(t, DAPT_EVENT_SKIP,
+                      &(struct dapt_event){.told = {.text = text}, .loss_scale = scale});
+    return DAPT_OK;
 }
 
 static double seconds_left(const struct dapt_trainer *t) {
@@ -194,7 +212,8 @@ static double seconds_left(const struct dapt_trainer *t) {
 }
 
 static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *result,
-                      const struct dapt_schedule_point *point, uint64_t scored, double seconds) {
+                      const struct dapt_schedule_point *point, double scale, uint64_t scored,
+                      double seconds) {
     double rate = (double)t->config->train.batch * t->config->data.sequence / t->step_seconds;
     bool first = t->step == t->started + 1;
     dapt_trainer_tell(t, DAPT_EVENT_STEP,
@@ -204,6 +223,7 @@ static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *r
                                                     .tokens_per_second = rate,
                                                     .seconds_left = seconds_left(t)},
                                            .weight_decay = point->weight_decay,
+                                           .loss_scale = scale,
                                            .scored = scored,
                                            .seconds = seconds,
                                            .since_start = first ? dapt_seconds() - t->begin : 0});
@@ -224,11 +244,14 @@ static enum dapt_status train_step(struct dapt_trainer *t) {
     t->step_seconds = done <= 1 ? seconds : 0.9 * t->step_seconds + 0.1 * seconds;
     t->train_seconds += seconds;
     t->step++;
+    double scale = t->scale.value;
+    if (dapt_loss_scale_adapt(&t->scale, result.loss, result.finite))
+        return skip_overflow(t, scale);
     if (!result.finite) return skip(t, &result, scored);
     t->updates++;
     t->bad_in_row = 0;
     t->tokens += scored;
-    tell_step(t, &result, &point, scored, seconds);
+    tell_step(t, &result, &point, scale, scored, seconds);
     return DAPT_OK;
 }
 
@@ -244,6 +267,7 @@ static void tell_start(struct dapt_trainer *t) {
             .backend = dapt_device_backend(t->setup.device)->name,
             .device = info->name,
             .threads = info->threads,
+            .precision = dapt_precision_name(t->config->backend.precision),
             .family = dapt_setup_family(t->setup.model),
             .objective = dapt_objective_name(dapt_objective_kind(t->setup.objective)),
             .parameters = t->setup.model->weight_count,
@@ -399,6 +423,8 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     if (!status && t->options->resume && !plan_only) status = dapt_trainer_recall(t, &fit);
     if (!status) status = dapt_setup_open(t->config, &fit, &t->reporter, &t->setup);
     if (!status) t->config->modules = t->setup.modules;
+    uint64_t tokens = status ? 0 : (uint64_t)t->config->train.batch * t->config->data.sequence;
+    if (!status) t->scale = dapt_loss_scale_start(t->config->backend.precision, tokens);
     if (!status) status = make_batches(t);
     if (!status) status = dapt_ledger_create(t);
     if (status || plan_only) return status ? status : dapt_trainer_plan(t);

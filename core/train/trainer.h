@@ -4,6 +4,7 @@
 #include "train/event.h"
 #include "train/ledger.h"
 #include "train/metrics.h"
+#include "train/precision.h"
 #include "checkpoint/runfolder.h"
 #include "train/setup.h"
 
@@ -29,6 +30,7 @@ struct dapt_trainer {
     uint64_t step;     // steps done, skipped ones included: the schedule and the data follow it
     uint64_t updates;  // of the weights
     uint64_t skipped, bad_in_row;
+    struct dapt_loss_scale scale;
     uint64_t tokens;                   // scored so far
     uint64_t evaluated, checkpointed;  // steps of the last ones; DAPT_NEVER: none yet
     uint64_t tried;                    // step at which writing one failed last; DAPT_NEVER
@@ -77,8 +79,8 @@ void dapt_trainer_set_hash(const struct dapt_trainer *trainer, size_t i, char te
 // The trainer's part of run.json; NULL: no memory.
 cJSON *dapt_trainer_record(const struct dapt_trainer *trainer);
 // What the configuration leaves open is what the run chose before, as its newest checkpoint has it: the
-// peak of the learning rate is put into the configuration, micro-batch and recomputation into *fit (micro
-// 0: nothing). Whether that checkpoint is whole is the resume's business.
+// peak of the learning rate and the precision are put into the configuration, micro-batch and
+// recomputation into *fit (micro 0: nothing). Whether that checkpoint is whole is the resume's business.
 enum dapt_status dapt_trainer_recall(struct dapt_trainer *trainer, struct dapt_fit *fit);
 // Finds the newest whole checkpoint, checks that it belongs to this run, restores it, and sets
 // RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when

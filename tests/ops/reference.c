@@ -355,10 +355,11 @@ static void sum(const struct dapt_op *op, tensor *in, tensor *out) {
 
 static void adamw(const struct dapt_op *op, tensor *in, tensor *out) {
     const double *step = in[1].v;
-    double norm2 = in[2].v[0], clip = step[DAPT_STEP_CLIP], factor = 1,
+    double norm2 = in[2].v[0], clip = step[DAPT_STEP_CLIP], factor = step[DAPT_STEP_UNSCALE],
+           norm = factor * sqrt(norm2),
            rate = (double)op->u.adamw.rate * step[DAPT_STEP_LEARNING_RATE];
     if (!isfinite(norm2)) return;
-    if (clip > 0) factor = fmin(1, clip / (sqrt(norm2) + 1e-6));
+    if (clip > 0) factor *= fmin(1, clip / (norm + 1e-6));
     double b1 = (double)op->u.adamw.beta1, b2 = (double)op->u.adamw.beta2;
     for (int64_t i = 0; i < count_of(&in[0]); i++) {
         double g = in[0].v[i] * factor, *param = &out[0].v[i], *m = &out[1].v[i], *v = &out[2].v[i];

@@ -137,14 +137,14 @@ static void test_lm_targets(void **state) {
         }
 }
 
-// With and without clipping; a norm that is not finite changes nothing.
+// With and without clipping and a loss scale; a norm that is not finite changes nothing.
 static void test_adamw_norms(void **state) {
     (void)state;
     static const uint32_t counts[] = {1, 5, 40, 70003};
     static const float norms[] = {0.25f, 400.0f, INFINITY, NAN};
     for (size_t s = 0; s < COUNT_OF(counts); s++)
         for (size_t n = 0; n < COUNT_OF(norms); n++)
-            for (int variant = 0; variant < 4; variant++) {
+            for (int variant = 0; variant < 8; variant++) {
                 struct dapt_case_shape shape = {.size = {['#'] = counts[s]}};
                 struct dapt_case_row row = {
                     .op = {.opcode = DAPT_OP_ADAMW,
@@ -152,6 +152,7 @@ static void test_adamw_norms(void **state) {
                 struct op_case k;
                 open_case(&k, &row, &shape, "norms");
                 k.in[1].f[DAPT_STEP_CLIP] = variant & 2 ? 1.0f : 0.0f;
+                k.in[1].f[DAPT_STEP_UNSCALE] = variant & 4 ? 0x1p-10f : 1.0f;
                 k.in[2].f[0] = norms[n];
                 if (n >= 2) k.tolerance = 0;
                 finish_case(&k);

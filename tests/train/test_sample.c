@@ -166,6 +166,12 @@ static void test_course(void **state) {
         {"\"train\": 5", "", "train is not set now but was 5"},
         {"\"train\": {\"optimizer\": {\"kind\": \"adamw\"}}, \"backend\": {\"precision\": 0}", "",
          NULL},
+        {"\"backend\": {\"precision\": \"f32\"}", "\"backend\": {\"precision\": \"float32\"}",
+         NULL},
+        {"\"backend\": {\"precision\": \"auto\"}", "\"backend\": {\"precision\": \"bfloat16\"}",
+         "backend.precision is \"bfloat16\" now but was \"float32\""},
+        {"\"backend\": {\"precision\": \"float16\"}", "\"backend\": {\"precision\": \"float32\"}",
+         "backend.precision is \"float32\" now but was \"float16\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         cJSON *then = course_of(cases[i].then), *now = course_of(cases[i].now);

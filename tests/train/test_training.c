@@ -63,9 +63,10 @@ static void test_learns(void **state) {
     assert_true(fabs(number(after, "perplexity") - exp(number(after, "nats_per_token"))) < 1e-9);
     double change = number(after, "bits_per_byte") - number(before, "bits_per_byte");
     assert_true(fabs(number(after, "bits_per_byte_change") - change) < 1e-9);
-    assert_keys(nth_event(metrics, "start", 0),
-                "event time step version backend device threads family objective parameters "
-                "trained_parameters memory steps tokens_per_step config data corpora");
+    assert_keys(
+        nth_event(metrics, "start", 0),
+        "event time step version backend device threads precision family objective parameters "
+        "trained_parameters memory steps tokens_per_step config data corpora");
     assert_keys(nth_event(metrics, "step", 0),
                 "event time step loss norm learning_rate weight_decay scored seconds since_start");
     assert_keys(nth_event(metrics, "step", 1),

@@ -89,6 +89,7 @@ static void test_defaults(void **state) {
     assert_int_equal(config->train.keep, 2);
     assert_int_equal(config->train.max_bad_steps, 10);
     assert_int_equal(config->train.recompute, DAPT_RECOMPUTE_NONE);
+    assert_int_equal(config->backend.precision, DAPT_PRECISION_FLOAT32);
     assert_int_equal(config->train.budget_count, 0);
     assert_int_equal(config->train.on_budget, DAPT_ON_BUDGET_KEEP_BEST);
     assert_true(config->train.raise_replay.factor == 2 && config->train.raise_replay.limit == 0.5);
@@ -131,7 +132,7 @@ static const char whole[] =
     "true, "
     "\"embeddings\": 0.5}},\n"
     " \"checkpoint\": {\"dtype\": \"bfloat16\"},\n"
-    " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"threads\": 2},\n"
+    " \"backend\": {\"name\": \"cpu\", \"device\": 1, \"precision\": \"auto\", \"threads\": 2},\n"
     " \"plugins\": [\"p\", \"/q\"], \"run\": \"runs/x\"}\n";
 
 static void test_every_key(void **state) {
@@ -182,6 +183,7 @@ static void test_every_key(void **state) {
     assert_int_equal(config->train.evaluate_every, 0);
     assert_string_equal(config->train.best, "general");
     assert_int_equal(config->train.recompute, DAPT_RECOMPUTE_BLOCK);
+    assert_int_equal(config->backend.precision, DAPT_PRECISION_AUTO);
     assert_int_equal(config->train.lora->rank, 16);
     assert_true(config->train.lora->alpha == 32 && config->train.lora->embeddings == 0.5);
     assert_true(config->train.lora->rslora);
@@ -309,7 +311,8 @@ static void test_errors_name_their_place(void **state) {
          "c.json:2:26: train.optimizer.kind: unknown key (there are: weight_decay, betas, eps, "
          "decay)"},
         {WITH("\"backend\": {\"precision\": \"f32\"}"),
-         "c.json:2:14: backend.precision: unknown key (there are: name, device, memory, threads)"},
+         "c.json:2:27: backend.precision: expected \"float32\" or \"bfloat16\" or \"float16\" or "
+         "\"auto\", got \"f32\""},
         {WITH("\"checkpoint\": {\"dtype\": null}"),
          "c.json:2:26: checkpoint.dtype: expected \"model\" or \"float32\" or \"bfloat16\" or "
          "\"float16\", got null"},

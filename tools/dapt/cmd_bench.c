@@ -10,6 +10,7 @@ struct bench_arguments {
     uint64_t batch, sequence, steps;
     uint64_t peaks;
     bool recompute, gradients, estimate, json;
+    const char *precision;
 };
 
 static double tokens_per_second(const struct dapt_bench_result *r) {
@@ -121,6 +122,7 @@ static enum dapt_status print_json(const struct dapt_bench_options *options,
     if (r->available) cJSON_AddNumberToObject(root, "available", (double)r->available);
     cJSON_AddNumberToObject(root, "batch", r->batch);
     cJSON_AddNumberToObject(root, "sequence", r->sequence);
+    cJSON_AddStringToObject(root, "precision", options->precision ? options->precision : "float32");
     cJSON_AddBoolToObject(root, "recompute", options->recompute);
     cJSON_AddBoolToObject(root, "update", !options->gradients);
     if (!options->estimate) add_speed(root, r);
@@ -152,7 +154,8 @@ static enum tool_exit run_bench(void *arguments) {
                                          .recompute = a->recompute,
                                          .gradients = a->gradients,
                                          .estimate = a->estimate,
-                                         .peaks = (uint32_t)a->peaks};
+                                         .peaks = (uint32_t)a->peaks,
+                                         .precision = a->precision};
     enum dapt_status status = dapt_context_open(NULL, &context);
     if (!status) status = dapt_bench(context, &options, &result);
     if (!status && a->json)
@@ -175,6 +178,8 @@ static const struct tool_option bench_options[] = {
      offsetof(struct bench_arguments, steps), 1, 100000, false},
     {"--recompute", NULL, "computes blocks anew in the backward pass: less memory", TOOL_FLAG,
      offsetof(struct bench_arguments, recompute), 0, 0, false},
+    {"--precision", "NAME", "float32, bfloat16 or float16; default: float32", TOOL_TEXT,
+     offsetof(struct bench_arguments, precision), 0, 0, false},
     {"--gradients", NULL, "measures forward and backward alone, without the update", TOOL_FLAG,
      offsetof(struct bench_arguments, gradients), 0, 0, false},
     {"--estimate", NULL, "only says what memory it takes: nothing runs", TOOL_FLAG,

@@ -54,7 +54,8 @@ static void print_types(FILE *out, const struct dapt_device_info *info) {
         fprintf(out, "%s%s", comma, features[f].name);
         comma = ", ";
     }
-    fputc('\n', out);
+    const char *why, *precision = dapt_device_precision(info, &why);
+    fprintf(out, "\n" LEFT "auto is %s, %s\n", "precision", precision, why);
 }
 
 static void print_matrices(FILE *out, const struct dapt_device_info *info) {
@@ -145,12 +146,18 @@ static bool add_device(void *user, const char *backend, uint32_t index,
         cJSON_AddStringToObject(item, "error", error);
         return cJSON_AddItemToArray(user, item);
     }
+    const char *why;
     const struct {
         const char *key, *text;
     } texts[] = {
-        {"name", info->name},         {"vendor", info->vendor},        {"driver", info->driver},
-        {"api", info->api},           {"kind", kind_name(info->kind)}, {"uuid", info->uuid},
+        {"name", info->name},
+        {"vendor", info->vendor},
+        {"driver", info->driver},
+        {"api", info->api},
+        {"kind", kind_name(info->kind)},
+        {"uuid", info->uuid},
         {"products", info->products},
+        {"auto_precision", dapt_device_precision(info, &why)},
     };
     const struct {
         const char *key;

@@ -7,7 +7,7 @@
 struct verify_arguments {
     struct tool_model_arguments common;
     double tolerance;
-    const char *output;
+    const char *output, *precision;
 };
 struct tally {
     size_t rows, failed;
@@ -36,11 +36,14 @@ static enum tool_exit run_verify(void *arguments) {
                                           .device = a->common.device,
                                           .threads = (uint32_t)a->common.threads,
                                           .tolerance = a->tolerance,
-                                          .output = a->output};
+                                          .output = a->output,
+                                          .precision = a->precision};
     if (options.folder && options.output)
         return tool_usage("verify: --output is for the comparison of a device, without a FOLDER");
     if (!options.folder && options.tolerance > 0)
         return tool_usage("verify: --tolerance is for golden values, with a FOLDER");
+    if (!options.folder && options.precision)
+        return tool_usage("verify: --precision is for golden values, with a FOLDER");
     enum dapt_status status = dapt_context_open(NULL, &context);
     if (!status) status = dapt_verify(context, &options, print_row, &tally);
     if (tally.rows > 0)
@@ -54,6 +57,8 @@ static const struct tool_option verify_options[] = {
     TOOL_BASE_OPTION,
     {"--tolerance", "E", "largest relative error that holds; default: 1e-4", TOOL_REAL,
      offsetof(struct verify_arguments, tolerance), 1e-12, 1, false},
+    {"--precision", "NAME", "float32, bfloat16 or float16, with a FOLDER; default: float32",
+     TOOL_TEXT, offsetof(struct verify_arguments, precision), 0, 0, false},
     {"--output", "FILE", "without FOLDER: writes the figures to a file, as JSON", TOOL_TEXT,
      offsetof(struct verify_arguments, output), 0, 0, false},
     {0},

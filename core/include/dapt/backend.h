@@ -175,7 +175,8 @@ enum dapt_opcode {
     // in: grad [n], step f32 [DAPT_STEP_COUNT], norm2 [1] (squared norm of the whole gradient)
     // in and out: param [n], m [n], v [n]
     // If norm2 is not finite nothing is changed. Otherwise
-    // g = grad * min(1, clip / (sqrt(norm2) + 1e-6)) (clip 0: g = grad);
+    // norm = unscale * sqrt(norm2); g = unscale * grad * min(1, clip / (norm + 1e-6)) (clip 0:
+    // g = unscale * grad);
     // lr = rate * learning rate;
     // m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; param -= lr * decay * param, if decay is set;
     // param -= lr * (m / correction1) / (sqrt(v / correction2) + eps)
@@ -200,8 +201,9 @@ enum dapt_step_slot {
     DAPT_STEP_CORRECTION1,  // 1 - beta1^t
     DAPT_STEP_CORRECTION2,  // 1 - beta2^t
     DAPT_STEP_CLIP,         // largest gradient norm; 0: no clipping
-    DAPT_STEP_SEED,         // d(objective) / d(loss of one token): 1 / scored tokens of the batch
-    DAPT_STEP_COUNT = 16    // the rest is reserved and 0
+    DAPT_STEP_SEED,  // d(objective) / d(loss of one token): loss scale / scored tokens of the batch
+    DAPT_STEP_UNSCALE,  // 1 / loss scale, a power of two: what gradients are multiplied by; 1: none
+    DAPT_STEP_COUNT = 16  // the rest is reserved and 0
 };
 
 #define DAPT_OP_INPUTS 8

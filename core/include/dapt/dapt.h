@@ -80,6 +80,9 @@ typedef bool (*dapt_each_device)(void *user, const char *backend, uint32_t index
                                  const struct dapt_device_info *info, const char *error);
 DAPT_EXPORT enum dapt_status dapt_devices(const struct dapt_context *context, dapt_each_device each,
                                           void *user);
+// What backend.precision "auto" means on a device ("bfloat16"), and in *why the reason ("as ...").
+DAPT_EXPORT const char *dapt_device_precision(const struct dapt_device_info *info,
+                                              const char **why);
 
 // ---------------------------------------------------------------------------------- configuration
 
@@ -123,7 +126,9 @@ struct dapt_evaluation {
 enum dapt_train_event_kind {
     DAPT_TRAIN_NOTE,  // text: a line on what was found or is about to happen
     DAPT_TRAIN_STEP,  // step, loss, norm, learning_rate, tokens_per_second, seconds_left
-    DAPT_TRAIN_SKIP,  // a step that was not finite and changed nothing: step, bad_in_row, text
+    // a step that was not finite and changed nothing: step, bad_in_row (0: its gradient was too large
+    // for float16's loss scale, which is halved), text
+    DAPT_TRAIN_SKIP,
     DAPT_TRAIN_EVALUATION,  // evaluations of every set
     DAPT_TRAIN_CHECKPOINT,  // text: its name, "step-000500": a folder in RUN/checkpoints
     DAPT_TRAIN_TROUBLE,  // text: what failed without ending the run (a checkpoint on a full disk)
@@ -439,6 +444,8 @@ struct dapt_verify_options {
     double tolerance;    // with a folder; 0: 1e-4
     const char *output;  // without one: a file for the figures; NULL: none
     const char *base;    // as in dapt_model_options
+    // With a folder: "float32", "bfloat16" or "float16", as backend.precision; NULL: float32.
+    const char *precision;
 };
 // Compares logits, loss, every gradient and the losses of the golden AdamW steps. Without a folder:
 // compares the device with the cpu backend, in every operation and in the first 20 steps of a small
@@ -459,6 +466,7 @@ struct dapt_bench_options {
     bool gradients;            // forward and backward alone: no norm, no update
     bool estimate;             // only says what memory it takes: nothing runs
     uint32_t peaks;            // measures dapt_bench_peaks at this size too; 0: no
+    const char *precision;     // "float32", "bfloat16" or "float16"; NULL: float32
 };
 
 // The operations of one kind and, of products, one shape ("matmul 8192 x 2304 x 768 nn": m, n, k,
