@@ -54,9 +54,11 @@ static enum dapt_status verify(const char *folder, struct tally *tally) {
     return verify_in(folder, NULL, 0, tally);
 }
 
-// The losses, also those of the golden AdamW steps, are within 1e-2 in 16 bits.
-static void check_halves(const char *folder, const char *name) {
+// The losses, also those of the golden AdamW steps, are within 1e-2 in 16 bits. Where making a program
+// takes long, of every fourth family.
+static void check_halves(const char *folder, const char *name, size_t family) {
     static const char *const precisions[] = {"bfloat16", "float16"};
+    if (getenv("DAPT_TEST_BACKEND") && family % 4) return;
     for (size_t p = 0; p < 2; p++) {
         struct tally tally;
         if (verify_in(folder, precisions[p], 0.5, &tally)) fail_msg("%s", dapt_error());
@@ -82,7 +84,7 @@ static void test_families(void **state) {
         assert_true(tally.gradients >= 15);
         assert_int_equal(tally.steps, 6);
         print_message("%-18s %zu comparisons, worst %.2e\n", families[i], tally.rows, tally.worst);
-        check_halves(folder, families[i]);
+        check_halves(folder, families[i], i);
     }
 }
 
@@ -103,7 +105,7 @@ static void test_own(void **state) {
         folder = dapt_path_join(&arena, folder, own[i]);
         if (verify(folder, &tally)) fail_msg("%s", dapt_error());
         assert_int_equal(tally.steps, 6);
-        check_halves(folder, own[i]);
+        check_halves(folder, own[i], i);
     }
 }
 
