@@ -5,14 +5,20 @@
     "{\"train\": {\"micro_batch\": \"auto\", \"recompute\": \"auto\"}, \"backend\": " \
     "{\"memory\": " memory "}}"
 
-static void expect_fit(struct scratch *s, const char *run, const char *memory, const char *line) {
+static void expect_fit_in(struct scratch *s, const char *run, const char *precision,
+                          const char *memory, const char *line) {
     struct outcome o;
-    write_config(s, run, NULL);
+    write_config(s, run,
+                 dapt_arena_format(&s->arena, "{\"backend\": {\"precision\": \"%s\"}}", precision));
     run_dapt(s, &o, "plan", s->config, "--set", "train.micro_batch=auto", "--set",
              "train.recompute=auto", "--set",
              dapt_arena_format(&s->arena, "backend.memory=%s", memory), NULL);
     expect(&o, 0, NULL);
     if (!strstr(o.out, line)) fail_msg("%s: expected \"%s\" in:\n%s", memory, line, o.out);
+}
+
+static void expect_fit(struct scratch *s, const char *run, const char *memory, const char *line) {
+    expect_fit_in(s, run, "float32", memory, line);
 }
 
 // The model takes 421 kB, a sequence 131 kB, 79 kB where blocks are recomputed, and 5 kB besides.
@@ -22,6 +28,9 @@ static void test_choice(void **state) {
     expect_fit(s, "choice", "800k", "fits            micro-batches of 2: about ");
     expect_fit(s, "choice", "700k", "fits            micro-batches of 2, blocks recomputed");
     expect_fit(s, "choice", "0", " that are free");
+    // Activations in 16 bits take about half.
+    expect_fit(s, "choice", "900k", "fits            micro-batches of 4, blocks recomputed");
+    expect_fit_in(s, "choice", "bfloat16", "900k", "fits            micro-batches of 4: about ");
     struct outcome o;
     write_config(s, "refused", AUTO("\"100k\""));
     run_dapt(s, &o, "train", s->config, NULL);
