@@ -72,8 +72,8 @@ dapt_value dapt_graph_alias(struct dapt_graph *graph, dapt_value value);
 void dapt_graph_op(struct dapt_graph *graph, const struct dapt_op *op);
 // Adds an operation and makes its outputs, all that are not optional, from its inputs and
 // attributes: shapes by the letters of the op table, dtypes by the class of each operand and the
-// graph's precision (in the result buffer float32), by which a matmul's factors are rounded too. Gives outputs[0], which lies in `role`; the
-// others are work.
+// graph's precision (in the result buffer float32), to which a matmul's factors are rounded too.
+// Gives outputs[0], which lies in `role`; the others are work.
 dapt_value dapt_graph_make(struct dapt_graph *graph, enum dapt_buffer_role role,
                            const struct dapt_op *op);
 const struct dapt_tensor *dapt_graph_tensor(const struct dapt_graph *graph, dapt_value value);
