@@ -19,6 +19,7 @@ struct scratch {
     float *q, *o;          // [D][BR]
     float *s;              // [BC][BR]: scores, then p
     float *m, *l, *alpha;  // [BR]
+    float *k, *v;          // for rows_of()
 };
 
 static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t D) {
@@ -29,6 +30,8 @@ static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t
     w.m = w.s + BC * BR;
     w.l = w.m + BR;
     w.alpha = w.l + BR;
+    w.k = w.alpha + BR;
+    w.v = w.k + rows_scratch(D);
     return w;
 }
 
@@ -37,7 +40,7 @@ static void attention_prepare(struct job *job) {
     job->flag = at.query_rows <= DECODE_ROWS;
     job->count[0] = job->flag ? 1 : ceil_div(at.query_rows, BR);
     job->tasks = at.sequences * at.heads * job->count[0];
-    size_t floats = (size_t)(2 * at.D * BR + BC * BR + 3 * BR);
+    size_t floats = (size_t)(2 * at.D * BR + BC * BR + 3 * BR + 2 * rows_scratch(at.D));
     job->private = (job->flag ? (size_t)at.D + BC : floats) * sizeof(float);
 }
 
@@ -111,9 +114,9 @@ static void add_masked(const struct mask *mask, int64_t key, int64_t keys, const
 
 // Steps 1 to 4 for one tile of keys. `started`: o holds the sum of earlier tiles.
 static void forward_tile(const struct attention *at, const struct mask *mask, int64_t key,
-                         int64_t keys, const float *k, int64_t k_stride, const float *v,
-                         int64_t v_stride, bool started, struct scratch *w) {
-    tile_multiply(keys, BR, at->D, (struct tile_a){k, k_stride, 1}, w->q, BR, w->s, BR, false);
+                         int64_t keys, struct rows k, struct rows v, bool started,
+                         struct scratch *w) {
+    tile_multiply(keys, BR, at->D, (struct tile_a){k.data, k.stride, 1}, w->q, BR, w->s, BR, false);
     bool all = mask_all(mask, key, keys), capped = at->softcap > 0;
     for (int i = 0; i < BR; i += UNROLL * LANES) {
         if (capped)
@@ -129,13 +132,13 @@ static void forward_tile(const struct attention *at, const struct mask *mask, in
             for (int64_t d = 0; d < at->D; d++)
                 store(w->o + d * BR + i, load(w->o + d * BR + i) * alpha);
         }
-    if (all || all_finite(v, keys, v_stride, at->D)) {
-        tile_multiply(at->D, BR, keys, (struct tile_a){v, 1, v_stride}, w->s, BR, w->o, BR,
+    if (all || all_finite(v.data, keys, v.stride, at->D)) {
+        tile_multiply(at->D, BR, keys, (struct tile_a){v.data, 1, v.stride}, w->s, BR, w->o, BR,
                       started);
         return;
     }
     if (!started) memset(w->o, 0, (size_t)(at->D * BR) * sizeof(float));
-    add_masked(mask, key, keys, v, v_stride, at->D, w->s, w->o);
+    add_masked(mask, key, keys, v.data, v.stride, at->D, w->s, w->o);
 }
 
 static void attention_task(struct job *job, int64_t task, unsigned thread) {
@@ -151,35 +154,36 @@ static void attention_task(struct job *job, int64_t task, unsigned thread) {
     struct mask mask;
     mask_of(&at, job->in[OPERAND_FIRST].data.i + row, job->in[OPERAND_LAST].data.i + row, count,
             &mask);
-    transpose_queries(q->data.f + row * q->stride + head * at.D, q->stride, count, at.D, at.scale,
-                      w.q);
+    struct rows queries = rows_of(elements(q) + row * q->stride + head * at.D, q->stride, count,
+                                  at.D, w.k);
+    transpose_queries(queries.data, queries.stride, count, at.D, at.scale, w.q);
     for (int i = 0; i < BR; i++) w.m[i] = -INFINITY, w.l[i] = 0.0f;
-    const float *keys = k->data.f + sequence * at.key_rows * k->stride + kv_head * at.D;
-    const float *values = v->data.f + sequence * at.key_rows * v->stride + kv_head * at.D;
+    const element *keys = elements(k) + sequence * at.key_rows * k->stride + kv_head * at.D;
+    const element *values = elements(v) + sequence * at.key_rows * v->stride + kv_head * at.D;
     bool started = false;
     for (int64_t key = mask.min_low / BC * BC; key <= mask.max_high; key += BC) {
         int64_t n = min_i64(BC, at.key_rows - key);
         if (!mask_any(&mask, key, n)) continue;
-        forward_tile(&at, &mask, key, n, keys + key * k->stride, k->stride,
-                     values + key * v->stride, v->stride, started, &w);
+        forward_tile(&at, &mask, key, n, rows_of(keys + key * k->stride, k->stride, n, at.D, w.k),
+                     rows_of(values + key * v->stride, v->stride, n, at.D, w.v), started, &w);
         started = true;
     }
     float *lse = job->out[1].data.f + row * at.heads + head;
     for (int64_t i = 0; i < count; i++) {
-        float *to = y->data.f + (row + i) * y->stride + head * at.D;
+        element *to = elements(y) + (row + i) * y->stride + head * at.D;
         bool nothing = mask.low[i] > mask.high[i];
         float over = 1.0f / w.l[i];
         lse[i * at.heads] = nothing ? -INFINITY : w.m[i] + logf(w.l[i]);
-        for (int64_t d = 0; d < at.D; d++) to[d] = nothing ? 0.0f : w.o[d * BR + i] * over;
+        for (int64_t d = 0; d < at.D; d++) put(to + d, nothing ? 0.0f : w.o[d * BR + i] * over);
     }
 }
 
 // ---------------------------------------------------------------------------------------- decoding
 
 // Steps 1 to 4 for one query and one tile of keys. s: BC floats.
-static void decode_tile(const struct attention *at, const float *q, int64_t keys, const float *k,
-                        int64_t k_stride, const float *v, int64_t v_stride, float *s, float *o,
-                        float *m, float *l) {
+static void decode_tile(const struct attention *at, const element *q, int64_t keys,
+                        const element *k, int64_t k_stride, const element *v, int64_t v_stride,
+                        float *s, float *o, float *m, float *l) {
     for (int64_t j = 0; j < BC; j++)
         s[j] = j < keys ? at->scale * dot(q, k + j * k_stride, at->D) : -INFINITY;
     vf max = splat(-INFINITY), sum = {0};
@@ -220,8 +224,8 @@ static void decode_task(struct job *job, int64_t task, unsigned thread) {
     struct attention at = attention_of(job, q, k);
     int64_t head = task % at.heads, sequence = task / at.heads,
             kv_head = head / (at.heads / at.kv_heads);
-    const float *keys = k->data.f + sequence * at.key_rows * k->stride + kv_head * at.D;
-    const float *values = v->data.f + sequence * at.key_rows * v->stride + kv_head * at.D;
+    const element *keys = elements(k) + sequence * at.key_rows * k->stride + kv_head * at.D;
+    const element *values = elements(v) + sequence * at.key_rows * v->stride + kv_head * at.D;
     float *s = job_private(job, thread), *o = s + BC;
     for (int64_t i = 0; i < at.query_rows; i++) {
         int64_t row = sequence * at.query_rows + i;
@@ -231,11 +235,11 @@ static void decode_task(struct job *job, int64_t task, unsigned thread) {
         float m = -INFINITY, l = 0.0f;
         memset(o, 0, (size_t)at.D * sizeof *o);
         for (int64_t key = low; key <= high; key += BC)
-            decode_tile(&at, q->data.f + row * q->stride + head * at.D, min_i64(BC, high + 1 - key),
-                        keys + key * k->stride, k->stride, values + key * v->stride, v->stride, s,
-                        o, &m, &l);
-        float *to = y->data.f + row * y->stride + head * at.D;
-        for (int64_t d = 0; d < at.D; d++) to[d] = low > high ? 0.0f : o[d] / l;
+            decode_tile(&at, elements(q) + row * q->stride + head * at.D,
+                        min_i64(BC, high + 1 - key), keys + key * k->stride, k->stride,
+                        values + key * v->stride, v->stride, s, o, &m, &l);
+        element *to = elements(y) + row * y->stride + head * at.D;
+        for (int64_t d = 0; d < at.D; d++) put(to + d, low > high ? 0.0f : o[d] / l);
         job->out[1].data.f[row * at.heads + head] = low > high ? -INFINITY : m + logf(l);
     }
 }

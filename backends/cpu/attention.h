@@ -7,7 +7,8 @@
 //   o        output before the division by l; y is the output O, lse the row's logsumexp L
 //   delta    rowsum(dy * y), D in the paper
 // Vectors hold one value of several queries: tiles of scores are stored transposed, as
-// [key][query], and outputs as [channel][query]. Rows of k and v are read where they are.
+// [key][query], and outputs as [channel][query]. Rows of k and v are read where they are, or, in 16
+// bits, as floats in scratch.
 #ifndef DAPT_CPU_ATTENTION_H
 #define DAPT_CPU_ATTENTION_H
 #include "tile.h"
@@ -107,7 +108,29 @@ static inline void transpose_queries(const float *rows, int64_t stride, int64_t 
     }
 }
 
-static inline float dot(const float *a, const float *b, int64_t length) {
+// Rows of D floats.
+struct rows {
+    const float *data;
+    int64_t stride;
+};
+
+// Rows of an operand as floats: where they are, or in scratch [count][D].
+static inline struct rows rows_of(const element *from, int64_t stride, int64_t count, int64_t D,
+                                  float *scratch) {
+    if (ELEMENT_IS_FLOAT) return (struct rows){(const float *)(const void *)from, stride};
+    for (int64_t i = 0; i < count; i++) {
+        int64_t d = 0;
+        for (; d + LANES <= D; d += LANES) store(scratch + i * D + d, load(from + i * stride + d));
+        if (d < D) store_part(scratch + i * D + d, load_part(from + i * stride + d, D - d), D - d);
+    }
+    return (struct rows){scratch, D};
+}
+// Floats of such scratch for the rows of a tile.
+static inline int64_t rows_scratch(int64_t D) {
+    return ELEMENT_IS_FLOAT ? 0 : BC * D;
+}
+
+static inline float dot(const element *a, const element *b, int64_t length) {
     vf sum[2] = {{0}};
     int64_t i = 0;
     for (; i + 2 * LANES <= length; i += 2 * LANES) {

@@ -31,6 +31,7 @@ struct scratch {
     float *q_rows, *dy_rows;   // [BR][padded]
     float *s, *ds;             // [BC][BR]: scores, then p; dp, then ds
     float *delta, *lse;        // [BR]
+    float *k, *v;              // for rows_of()
     float *dk, *dv;            // [keys][padded]
 };
 
@@ -40,7 +41,8 @@ static int64_t padded_D(int64_t D) {
 
 static size_t scratch_floats(int64_t D, int64_t keys) {
     int64_t padded = ceil_div(D, MAX_LANES) * MAX_LANES;
-    return (size_t)(3 * D * BR + 2 * BR * padded + 2 * BC * BR + 2 * BR + 2 * keys * padded);
+    return (size_t)(3 * D * BR + 2 * BR * padded + 2 * BC * BR + 2 * BR + 2 * keys * padded +
+                    2 * rows_scratch(D));
 }
 
 static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t D, int64_t keys) {
@@ -52,7 +54,9 @@ static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t
     w.ds = w.s + BC * BR;
     w.delta = w.ds + BC * BR;
     w.lse = w.delta + BR;
-    w.dk = w.lse + BR;
+    w.k = w.lse + BR;
+    w.v = w.k + rows_scratch(D);
+    w.dk = w.v + rows_scratch(D);
     w.dv = w.dk + keys * padded;
     return w;
 }
@@ -77,12 +81,14 @@ static void load_query_tile(const struct job *job, const struct attention *at, s
                             bool rows, struct scratch *w) {
     const struct view *dy = &job->in[OPERAND_DY], *q = &job->in[OPERAND_Q],
                       *y = &job->in[OPERAND_Y];
-    const float *dy_at = dy->data.f + t->row * dy->stride + t->head * at->D;
-    const float *q_at = q->data.f + t->row * q->stride + t->head * at->D;
-    const float *y_at = y->data.f + t->row * y->stride + t->head * at->D;
+    const element *dy_at = elements(dy) + t->row * dy->stride + t->head * at->D;
+    const element *q_at = elements(q) + t->row * q->stride + t->head * at->D;
+    const element *y_at = elements(y) + t->row * y->stride + t->head * at->D;
     const float *lse = job->in[OPERAND_LSE].data.f + t->row * at->heads + t->head;
-    transpose_queries(q_at, q->stride, t->count, at->D, at->scale, w->q_t);
-    transpose_queries(dy_at, dy->stride, t->count, at->D, 1.0f, w->dy_t);
+    struct rows q_rows = rows_of(q_at, q->stride, t->count, at->D, w->k),
+                dy_rows = rows_of(dy_at, dy->stride, t->count, at->D, w->v);
+    transpose_queries(q_rows.data, q_rows.stride, t->count, at->D, at->scale, w->q_t);
+    transpose_queries(dy_rows.data, dy_rows.stride, t->count, at->D, 1.0f, w->dy_t);
     for (int64_t i = 0; i < BR; i++) {
         int64_t from = i < t->count ? i : t->count - 1;
         w->delta[i] = dot(dy_at + from * dy->stride, y_at + from * y->stride, at->D);
@@ -94,8 +100,8 @@ static void load_query_tile(const struct job *job, const struct attention *at, s
     memset(w->q_rows, 0, (size_t)(2 * BR * padded) * sizeof(float));
     for (int64_t i = 0; i < t->count; i++)
         for (int64_t d = 0; d < at->D; d++) {
-            w->q_rows[i * padded + d] = at->scale * q_at[i * q->stride + d];
-            w->dy_rows[i * padded + d] = dy_at[i * dy->stride + d];
+            w->q_rows[i * padded + d] = at->scale * q_rows.data[i * q_rows.stride + d];
+            w->dy_rows[i * padded + d] = dy_rows.data[i * dy_rows.stride + d];
         }
 }
 
@@ -131,13 +137,15 @@ static void backward_tile(const struct job *job, const struct attention *at,
                           const struct query_tile *t, int64_t key, int64_t keys, struct scratch *w,
                           float *dk, float *dv, bool dq) {
     const struct view *k = &job->in[OPERAND_K], *v = &job->in[OPERAND_V];
-    const float *k_at = k->data.f + (t->key_row + key) * k->stride + t->kv_head * at->D;
-    const float *v_at = v->data.f + (t->key_row + key) * v->stride + t->kv_head * at->D;
+    struct rows k_rows = rows_of(elements(k) + (t->key_row + key) * k->stride + t->kv_head * at->D,
+                                 k->stride, keys, at->D, w->k);
+    struct rows v_rows = rows_of(elements(v) + (t->key_row + key) * v->stride + t->kv_head * at->D,
+                                 v->stride, keys, at->D, w->v);
     int64_t padded = padded_D(at->D);
-    tile_multiply(keys, BR, at->D, (struct tile_a){k_at, k->stride, 1}, w->q_t, BR, w->s, BR,
-                  false);
-    tile_multiply(keys, BR, at->D, (struct tile_a){v_at, v->stride, 1}, w->dy_t, BR, w->ds, BR,
-                  false);
+    tile_multiply(keys, BR, at->D, (struct tile_a){k_rows.data, k_rows.stride, 1}, w->q_t, BR, w->s,
+                  BR, false);
+    tile_multiply(keys, BR, at->D, (struct tile_a){v_rows.data, v_rows.stride, 1}, w->dy_t, BR,
+                  w->ds, BR, false);
     bool all = mask_all(&t->mask, key, keys), capped = at->softcap > 0;
     for (int i = 0; i < BR; i += LANES) {
         if (capped)
@@ -153,8 +161,8 @@ static void backward_tile(const struct job *job, const struct attention *at,
         tile_multiply(keys, padded, t->count, ds, w->q_rows, padded, dk, padded, true);
     }
     if (dq)
-        tile_multiply(at->D, BR, keys, (struct tile_a){k_at, 1, k->stride}, w->ds, BR, w->dq_t, BR,
-                      true);
+        tile_multiply(at->D, BR, keys, (struct tile_a){k_rows.data, 1, k_rows.stride}, w->ds, BR,
+                      w->dq_t, BR, true);
 }
 
 static void query_tile_of(const struct job *job, const struct attention *at, int64_t sequence,
@@ -172,8 +180,8 @@ static void store_dq(const struct job *job, const struct attention *at, const st
                      const float *dq_t) {
     const struct view *dq = &job->out[RESULT_DQ];
     for (int64_t i = 0; i < t->count; i++) {
-        float *to = dq->data.f + (t->row + i) * dq->stride + t->head * at->D;
-        for (int64_t d = 0; d < at->D; d++) to[d] = at->scale * dq_t[d * BR + i];
+        element *to = elements(dq) + (t->row + i) * dq->stride + t->head * at->D;
+        for (int64_t d = 0; d < at->D; d++) put(to + d, at->scale * dq_t[d * BR + i]);
     }
 }
 
@@ -183,9 +191,13 @@ static void store_dkv(const struct job *job, const struct attention *at, int64_t
     for (int side = 0; side < 2; side++) {
         const struct view *out = &job->out[side == 0 ? RESULT_DK : RESULT_DV];
         const float *from = side == 0 ? w->dk : w->dv;
-        for (int64_t j = 0; j < keys; j++)
-            memcpy(out->data.f + (row + j) * out->stride + kv_head * at->D, from + j * padded,
-                   (size_t)at->D * sizeof(float));
+        for (int64_t j = 0; j < keys; j++) {
+            element *to = elements(out) + (row + j) * out->stride + kv_head * at->D;
+            const float *sum = from + j * padded;
+            int64_t d = 0;
+            for (; d + LANES <= at->D; d += LANES) store(to + d, load(sum + d));
+            if (d < at->D) store_part(to + d, load(sum + d), at->D - d);
+        }
     }
 }
 

@@ -6,6 +6,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#if defined(DAPT_CPU_X86)
+#include <cpuid.h>
+#endif
 
 #include "cpu.h"
 
@@ -75,31 +78,47 @@ static void name_processor(struct dapt_device_info *info) {
 
 struct isa {
     const char *name;
-    const struct op_row *const *ops;
-    bool matrix_unit;
+    const op_table *const *ops;
+    enum unit unit;
 };
+#define TABLES(name, isa)                                                                     \
+    static const op_table *const name[DAPT_DTYPE_COUNT] = {[DAPT_F32] = &cpu_ops_##isa,       \
+                                                           [DAPT_F16] = &cpu_ops_##isa##_f16, \
+                                                           [DAPT_BF16] = &cpu_ops_##isa##_bf16}
+TABLES(base_tables, base);
+#if defined(DAPT_CPU_X86)
+TABLES(avx2_tables, avx2);
+TABLES(avx512_tables, avx512);
 
-// The best set of kernels for this processor. DAPT_CPU_ISA (base, avx2, avx512, amx) asks for a
-// lesser one.
+// Conversion of float16 (F16C), in every processor with AVX2 so far.
+static bool has_f16c(void) {
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+#endif
+
+// The best set of kernels for this processor. DAPT_CPU_ISA (base, avx2, avx512, avx512bf16, amx)
+// asks for a lesser one.
 static struct isa choose_isa(void) {
 #if defined(DAPT_CPU_X86)
-    static const char *const names[] = {"base", "avx2", "avx512", "amx"};
+    static const char *const names[] = {"base", "avx2", "avx512", "avx512bf16", "amx"};
     const char *wish = getenv("DAPT_CPU_ISA");
-    int limit = 3;
-    for (int i = 0; wish != NULL && i < 3; i++)
+    int limit = 4;
+    for (int i = 0; wish != NULL && i < 4; i++)
         if (strcmp(wish, names[i]) == 0) limit = i;
     __builtin_cpu_init();
-    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
     bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-#if defined(DAPT_CPU_AMX)
-    if (avx512 && limit >= 3 && amx_available())
-        return (struct isa){names[3], cpu_ops_avx512, true};
+#if defined(DAPT_CPU_UNIT)
+    enum unit unit = avx512 && limit >= 3 ? unit_available() : UNIT_NONE;
+    if (unit == UNIT_AMX && limit >= 4) return (struct isa){names[4], avx512_tables, unit};
+    if (unit) return (struct isa){names[3], avx512_tables, UNIT_AVX512_BF16};
 #endif
-    if (avx512 && limit >= 2) return (struct isa){names[2], cpu_ops_avx512, false};
-    if (avx2 && limit >= 1) return (struct isa){names[1], cpu_ops_avx2, false};
+    if (avx512 && limit >= 2) return (struct isa){names[2], avx512_tables, UNIT_NONE};
+    if (avx2 && limit >= 1) return (struct isa){names[1], avx2_tables, UNIT_NONE};
 #endif
-    return (struct isa){"base", cpu_ops_base, false};
+    return (struct isa){"base", base_tables, UNIT_NONE};
 }
 
 static enum dapt_status device_info(const struct dapt_host *host, uint32_t index,
@@ -110,12 +129,13 @@ static enum dapt_status device_info(const struct dapt_host *host, uint32_t index
                                       .memory = machine_memory(),
                                       .free = free_memory(),
                                       .max_buffer = machine_memory(),
-                                      .dtypes = 1u << DAPT_F32,
+                                      .dtypes = 1u << DAPT_F32 | 1u << DAPT_F16 | 1u << DAPT_BF16,
                                       .threads = pool_processors()};
     name_processor(info);
     struct isa isa = choose_isa();
     snprintf(info->driver, sizeof info->driver, "dapt cpu, %s kernels", isa.name);
-    if (isa.matrix_unit) info->features = DAPT_FEATURE_BF16 | DAPT_FEATURE_I8 | DAPT_FEATURE_I8_DOT;
+    if (isa.unit) info->features = DAPT_FEATURE_BF16;
+    if (isa.unit == UNIT_AMX) info->features |= DAPT_FEATURE_I8 | DAPT_FEATURE_I8_DOT;
     return DAPT_OK;
 }
 
@@ -123,7 +143,7 @@ static void device_close(struct dapt_device *device) {
     if (device == NULL) return;
     pool_destroy(&device->pool);
     free(device->scratch);
-    free(device->matrix_unit);
+    free(device->unit_workspace);
     free(device);
 }
 
@@ -166,10 +186,11 @@ static enum dapt_status device_open(const struct dapt_host *host, uint32_t index
     blas_single_thread();
     status = check_workspaces(device);
     if (status >= 0) status = pool_create(host, device->threads, &device->pool);
-#if defined(DAPT_CPU_AMX)
-    if (status >= 0 && isa.matrix_unit) {
-        device->matrix_unit = aligned_alloc(64, amx_workspace() * device->threads);
-        if (device->matrix_unit == NULL)
+    device->unit = isa.unit;
+#if defined(DAPT_CPU_UNIT)
+    if (status >= 0 && isa.unit) {
+        device->unit_workspace = aligned_alloc(64, unit_workspace() * device->threads);
+        if (device->unit_workspace == NULL)
             status = backend_fail(host, DAPT_ERROR_MEMORY,
                                   "cpu: no memory for the workspaces of %u threads",
                                   device->threads);
@@ -285,22 +306,13 @@ static enum dapt_status buffer_read(struct dapt_device *device, struct dapt_buff
 
 static bool supports(struct dapt_device *device, const struct dapt_program *program,
                      const struct dapt_op *op) {
-    if ((uint32_t)op->opcode >= DAPT_OP_COUNT || device->ops[op->opcode] == NULL) return false;
-    for (int side = 0; side < 2; side++) {
-        const uint32_t *indices = side == 0 ? op->inputs : op->outputs;
-        for (int i = 0; i < (side == 0 ? DAPT_OP_INPUTS : DAPT_OP_OUTPUTS); i++) {
-            if (indices[i] >= program->tensor_count) continue;
-            enum dapt_dtype dtype = program->tensors[indices[i]].dtype;
-            if (dtype != DAPT_F32 && dtype != DAPT_I32 && op->opcode != DAPT_OP_CAST) return false;
-        }
-    }
-    return true;
+    return cpu_op_row(device, program, op) != NULL;
 }
 
 static const struct dapt_backend backend = {
     .struct_size = sizeof(struct dapt_backend),
     .name = "cpu",
-    .summary = "processors of this machine, float32, CBLAS and own kernels",
+    .summary = "processors of this machine, CBLAS and own kernels",
     .device_count = device_count,
     .device_info = device_info,
     .device_open = device_open,

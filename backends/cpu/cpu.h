@@ -5,8 +5,9 @@
 // Task grids and the order of every sum follow from shapes alone, never from the number of threads:
 // any thread count gives the same bits.
 //
-// The files of kernels (the ops) are compiled once for each instruction set, with one table of ops
-// each; the best one for the processor is chosen when a device is opened.
+// The files of kernels (the ops) are compiled once for each instruction set and each dtype of
+// activations, with one table of ops each; the best instruction set for the processor is chosen
+// when a device is opened.
 #ifndef DAPT_CPU_H
 #define DAPT_CPU_H
 #include <stdatomic.h>
@@ -41,6 +42,7 @@ struct view {
     union {
         float *f;
         int32_t *i;
+        void *p;
     } data;
     int64_t rows, inner, cols, stride;
     enum dapt_dtype dtype;
@@ -79,12 +81,17 @@ void job_loop(struct job *job, int64_t tasks,
 void *job_shared(const struct job *job);                    // 64-byte aligned
 void *job_private(const struct job *job, unsigned thread);  // 64-byte aligned
 
-// One table for each instruction set; rows by opcode.
-extern const struct op_row *const cpu_ops_base[DAPT_OP_COUNT];
-extern const struct op_row *const cpu_ops_avx2[DAPT_OP_COUNT];
-extern const struct op_row *const cpu_ops_avx512[DAPT_OP_COUNT];
+// One table for each instruction set and dtype of activations; rows by opcode. Ops without
+// activations are in those of float32 alone.
+typedef const struct op_row *const op_table[DAPT_OP_COUNT];
+extern op_table cpu_ops_base, cpu_ops_base_f16, cpu_ops_base_bf16;
+extern op_table cpu_ops_avx2, cpu_ops_avx2_f16, cpu_ops_avx2_bf16;
+extern op_table cpu_ops_avx512, cpu_ops_avx512_f16, cpu_ops_avx512_bf16;
 
 // -------------------------------------------------------------------------------------- the device
+
+// What multiplies bfloat16 and adds in float32.
+enum unit { UNIT_NONE, UNIT_AVX512_BF16, UNIT_AMX };
 
 struct dapt_buffer {
     uint8_t *data;
@@ -95,13 +102,14 @@ struct dapt_device {
     const struct dapt_host *host;
     struct pool *pool;
     unsigned threads;
-    const struct op_row *const *ops;
-    uint64_t memory, used;  // bytes of the machine; of the buffers made so far
+    const op_table *const *ops;  // by dtype of activations
+    uint64_t memory, used;       // bytes of the machine; of the buffers made so far
     // Scratch: shared bytes, then private bytes for each thread. One job runs at a time, so all
     // share it.
     uint8_t *scratch;
     size_t shared, private;
-    uint8_t *matrix_unit;  // a workspace for each thread; NULL: GEMM by BLAS
+    enum unit unit;
+    uint8_t *unit_workspace;  // for each thread; NULL: no unit
 };
 
 // Zeroed pages; NULL when there are none.
@@ -112,24 +120,35 @@ enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t p
 // GEMM: c [M,N] = op(a) [M,K] op(b) [K,N] + beta * c, row-major, on the calling thread alone. beta
 // is 0 (c is not read) or 1.
 struct blas_matrix {
-    const float *data;
+    const void *data;
     int64_t stride;
     bool transposed;
+    enum dapt_dtype dtype;  // any float type for a unit; float32 for the BLAS
 };
 void blas_multiply(int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b,
                    float beta, float *c, int64_t c_stride);
-// The same on x86's matrix unit, where amx_available(). `workspace`: amx_workspace() bytes, 64-byte
-// aligned, one for each thread.
-bool amx_available(void);
-size_t amx_workspace(void);
-void amx_multiply(void *workspace, int64_t m, int64_t n, int64_t k, struct blas_matrix a,
-                  struct blas_matrix b, float beta, float *c, int64_t c_stride);
-// The better of the two on this device, chosen by shape.
-void job_multiply(const struct job *job, unsigned thread, int64_t m, int64_t n, int64_t k,
-                  struct blas_matrix a, struct blas_matrix b, float beta, float *c,
-                  int64_t c_stride);
+// The same on a unit of x86 that multiplies bfloat16, with a and b rounded to `operands`, where
+// unit_takes() these dtypes. `workspace`: unit_workspace() bytes, 64-byte aligned, one for each
+// thread.
+enum unit unit_available(void);
+size_t unit_workspace(void);
+bool unit_takes(enum unit unit, enum dapt_dtype operands, enum dapt_dtype a, enum dapt_dtype b);
+void unit_multiply(enum unit unit, void *workspace, enum dapt_dtype operands, int64_t m, int64_t n,
+                   int64_t k, struct blas_matrix a, struct blas_matrix b, float beta, float *c,
+                   int64_t c_stride);
+// Whether job_multiply() takes a and b of these dtypes and rounds them to `operands`; float32
+// always.
+bool job_takes(const struct job *job, enum dapt_dtype operands, enum dapt_dtype a,
+               enum dapt_dtype b);
+// The better of the two on this device, chosen by dtypes and shape.
+void job_multiply(const struct job *job, unsigned thread, enum dapt_dtype operands, int64_t m,
+                  int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b, float beta,
+                  float *c, int64_t c_stride);
 void blas_single_thread(void);  // before the first use
 
+// The row of an op by the dtype of its activations; NULL: these kernels do not take its dtypes.
+const struct op_row *cpu_op_row(const struct dapt_device *device,
+                                const struct dapt_program *program, const struct dapt_op *op);
 enum dapt_status cpu_program_compile(struct dapt_device *device, const struct dapt_program *program,
                                      struct dapt_buffer *const *buffers,
                                      struct dapt_executable **executable);

@@ -1,26 +1,7 @@
-// Element-wise ops: add, scale, copy, cast, fill, add_bias, activate, gate and their gradients.
-#include "common/half.h"
+// Element-wise ops: add, scale, fill, add_bias, activate, gate and their gradients.
 #include "simd.h"
 
 #define BLOCK 16384  // elements of a task
-
-// Flattens operands of equal shape: to one row if all are dense, else to rows of one length.
-static void flatten(struct job *job, int inputs, int outputs) {
-    bool dense = true;
-    for (int i = 0; i < inputs + outputs; i++) {
-        struct view *v = i < inputs ? &job->in[i] : &job->out[i - inputs];
-        v->cols *= v->inner;
-        v->inner = 1;
-        dense = dense && v->stride == v->cols;
-    }
-    for (int i = 0; dense && i < inputs + outputs; i++) {
-        struct view *v = i < inputs ? &job->in[i] : &job->out[i - inputs];
-        v->cols *= v->rows;
-        v->rows = 1;
-        v->stride = v->cols;
-    }
-    grid_rows(job, job->out[0].rows, job->out[0].cols, BLOCK);
-}
 
 struct values {
     vf v[2];
@@ -32,10 +13,11 @@ static inline __attribute__((always_inline)) void each(struct job *job, int64_t 
                                                        int outputs, element_function f) {
     struct block b = grid_block(job, task, job->out[0].rows, job->out[0].cols);
     for (int64_t row = b.row; row < b.row_end; row++) {
-        const float *in[3];
-        float *out[2];
-        for (int i = 0; i < inputs; i++) in[i] = job->in[i].data.f + row * job->in[i].stride;
-        for (int i = 0; i < outputs; i++) out[i] = job->out[i].data.f + row * job->out[i].stride;
+        const element *in[3];
+        element *out[2];
+        for (int i = 0; i < inputs; i++) in[i] = elements(&job->in[i]) + row * job->in[i].stride;
+        for (int i = 0; i < outputs; i++)
+            out[i] = elements(&job->out[i]) + row * job->out[i].stride;
         int64_t col = b.col;
         for (; col + LANES <= b.col_end; col += LANES) {
             vf x[3] = {{0}};
@@ -57,7 +39,7 @@ static void run_tasks(struct job *job,
     job_loop(job, job->tasks, work);
 }
 
-// ------------------------------------------------------------------------------- add, scale, copy
+// ------------------------------------------------------------------------------- ------ add, scale
 
 static inline struct values add(const struct job *job, const vf *in) {
     (void)job;
@@ -68,7 +50,7 @@ static void add_task(struct job *job, int64_t task, unsigned thread) {
     each(job, task, 2, 1, add);
 }
 static void add_prepare(struct job *job) {
-    flatten(job, 2, 1);
+    flatten(job, 2, 1, BLOCK);
 }
 static void add_run(struct job *job) {
     run_tasks(job, add_task);
@@ -91,64 +73,12 @@ static void scale_capped_task(struct job *job, int64_t task, unsigned thread) {
     each(job, task, 1, 1, scale_capped);
 }
 static void one_prepare(struct job *job) {
-    flatten(job, 1, 1);
+    flatten(job, 1, 1, BLOCK);
 }
 static void scale_run(struct job *job) {
     run_tasks(job, job->op.u.scale.softcap > 0 ? scale_capped_task : scale_task);
 }
 const struct op_row ISA(op_scale) = {one_prepare, scale_run};
-
-// Copies bits: the elements may be integers or 16-bit floats.
-static void copy_task(struct job *job, int64_t task, unsigned thread) {
-    (void)thread;
-    struct block b = grid_block(job, task, job->out[0].rows, job->out[0].cols);
-    for (int64_t row = b.row; row < b.row_end; row++)
-        memcpy(view_at(&job->out[0], row, b.col), view_at(&job->in[0], row, b.col),
-               (size_t)(b.col_end - b.col) * dtype_size(job->out[0].dtype));
-}
-static void copy_run(struct job *job) {
-    run_tasks(job, copy_task);
-}
-const struct op_row ISA(op_copy) = {one_prepare, copy_run};
-
-// ------------------------------------------------------------------------------------------- cast
-
-#define LOOP(to_type, from_type, convert)                     \
-    do {                                                      \
-        const from_type *x = from;                            \
-        to_type *y = to;                                      \
-        for (int64_t i = 0; i < n; i++) y[i] = convert(x[i]); \
-        return;                                               \
-    } while (0)
-
-#define F16_TO_BF16(x) float_to_bf16(f16_to_float(x))
-#define BF16_TO_F16(x) float_to_f16(bf16_to_float(x))
-
-// From one float type to another.
-static void cast_elements(enum dapt_dtype from_dtype, const void *from, enum dapt_dtype to_dtype,
-                          void *to, int64_t n) {
-    switch (from_dtype * DAPT_DTYPE_COUNT + to_dtype) {
-    case DAPT_F32 *DAPT_DTYPE_COUNT + DAPT_F16: LOOP(uint16_t, float, float_to_f16);
-    case DAPT_F32 *DAPT_DTYPE_COUNT + DAPT_BF16: LOOP(uint16_t, float, float_to_bf16);
-    case DAPT_F16 *DAPT_DTYPE_COUNT + DAPT_F32: LOOP(float, uint16_t, f16_to_float);
-    case DAPT_BF16 *DAPT_DTYPE_COUNT + DAPT_F32: LOOP(float, uint16_t, bf16_to_float);
-    case DAPT_F16 *DAPT_DTYPE_COUNT + DAPT_BF16: LOOP(uint16_t, uint16_t, F16_TO_BF16);
-    default: LOOP(uint16_t, uint16_t, BF16_TO_F16);
-    }
-}
-
-static void cast_task(struct job *job, int64_t task, unsigned thread) {
-    (void)thread;
-    const struct view *x = &job->in[0], *y = &job->out[0];
-    struct block b = grid_block(job, task, y->rows, y->cols);
-    for (int64_t row = b.row; row < b.row_end; row++)
-        cast_elements(x->dtype, view_at(x, row, b.col), y->dtype, view_at(y, row, b.col),
-                      b.col_end - b.col);
-}
-static void cast_run(struct job *job) {
-    run_tasks(job, job->in[0].dtype == job->out[0].dtype ? copy_task : cast_task);
-}
-const struct op_row ISA(op_cast) = {one_prepare, cast_run};
 
 // ------------------------------------------------------------------------------------------- fill
 
@@ -161,7 +91,7 @@ static void fill_task(struct job *job, int64_t task, unsigned thread) {
     each(job, task, 0, 1, fill);
 }
 static void fill_prepare(struct job *job) {
-    flatten(job, 0, 1);
+    flatten(job, 0, 1, BLOCK);
 }
 static void fill_run(struct job *job) {
     run_tasks(job, fill_task);
@@ -179,11 +109,11 @@ static void add_bias_task(struct job *job, int64_t task, unsigned thread) {
     const float *bias = job->in[1].data.f;
     struct block b = grid_block(job, task, y->rows, y->cols);
     for (int64_t row = b.row; row < b.row_end; row++) {
-        const float *from = x->data.f + row * x->stride;
-        float *to = y->data.f + row * y->stride;
+        const element *from = elements(x) + row * x->stride;
+        element *to = elements(y) + row * y->stride;
         int64_t c = b.col;
         for (; c + LANES <= b.col_end; c += LANES) store(to + c, load(from + c) + load(bias + c));
-        for (; c < b.col_end; c++) to[c] = from[c] + bias[c];
+        for (; c < b.col_end; c++) put(to + c, get(from + c) + bias[c]);
     }
 }
 static void add_bias_run(struct job *job) {
@@ -262,7 +192,7 @@ static void gate_run(struct job *job) {
 const struct op_row ISA(op_gate) = {add_prepare, gate_run};
 
 static void gate_grad_prepare(struct job *job) {
-    flatten(job, 3, 2);
+    flatten(job, 3, 2, BLOCK);
 }
 static void gate_grad_run(struct job *job) {
     run_tasks(job, kinds[job->op.u.activation.kind].gate_grad);

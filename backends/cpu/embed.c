@@ -4,8 +4,14 @@
 
 #define BLOCK 16384
 
-static void copy_floats(float *to, const float *from, int64_t count) {
+static void copy_elements(element *to, const element *from, int64_t count) {
     memcpy(to, from, (size_t)count * sizeof *to);
+}
+
+static void store_floats(element *to, const float *from, int64_t count) {
+    int64_t c = 0;
+    for (; c + LANES <= count; c += LANES) store(to + c, load(from + c));
+    if (c < count) store_part(to + c, load_part(from + c, count - c), count - c);
 }
 
 // ----------------------------------------------------------------------------- embed, scatter_rows
@@ -19,8 +25,8 @@ static void embed_task(struct job *job, int64_t task, unsigned thread) {
     const int32_t *rows = job->in[1].data.i;
     struct block b = grid_block(job, task, y->rows, y->cols);
     for (int64_t n = b.row; n < b.row_end; n++)
-        copy_floats(y->data.f + n * y->stride + b.col,
-                    table->data.f + rows[n] * table->stride + b.col, b.col_end - b.col);
+        store_floats(elements(y) + n * y->stride + b.col,
+                     table->data.f + rows[n] * table->stride + b.col, b.col_end - b.col);
 }
 static void embed_run(struct job *job) {
     job_loop(job, job->tasks, embed_task);
@@ -36,8 +42,8 @@ static void scatter_task(struct job *job, int64_t task, unsigned thread) {
     const int32_t *rows = job->in[1].data.i;
     struct block b = grid_block(job, task, x->rows, x->cols);
     for (int64_t n = b.row; n < b.row_end; n++)
-        copy_floats(table->data.f + rows[n] * table->stride + b.col,
-                    x->data.f + n * x->stride + b.col, b.col_end - b.col);
+        copy_elements(elements(table) + rows[n] * table->stride + b.col,
+                      elements(x) + n * x->stride + b.col, b.col_end - b.col);
 }
 static void scatter_run(struct job *job) {
     job_loop(job, job->tasks, scatter_task);
@@ -69,10 +75,10 @@ static void embed_grad_task(struct job *job, int64_t task, unsigned thread) {
     for (int64_t n = 0; n < dy->rows; n++) {
         if (rows[n] < b.row || rows[n] >= b.row_end) continue;
         float *to = table->data.f + rows[n] * table->stride + b.col;
-        const float *from = dy->data.f + n * dy->stride + b.col;
+        const element *from = elements(dy) + n * dy->stride + b.col;
         int64_t c = 0;
         for (; c + LANES <= width; c += LANES) store(to + c, load(to + c) + load(from + c));
-        for (; c < width; c++) to[c] += from[c];
+        for (; c < width; c++) to[c] += get(from + c);
     }
 }
 static void embed_grad_run(struct job *job) {
@@ -94,15 +100,29 @@ static void rope_prepare(struct job *job) {
 typedef float v4 __attribute__((vector_size(16)));
 typedef float v4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
 
-static inline v4 load4(const float *p) {
+static inline v4 load4_float(const float *p) {
     return *(const v4_unaligned *)p;
 }
-static inline void store4(float *p, v4 v) {
+static inline void store4_float(float *p, v4 v) {
     *(v4_unaligned *)p = v;
 }
+static inline v4 load4_f16(const f16 *p) {
+    return (v4){get(p), get(p + 1), get(p + 2), get(p + 3)};
+}
+static inline void store4_f16(f16 *p, v4 v) {
+    for (int i = 0; i < 4; i++) put(p + i, v[i]);
+}
+static inline v4 load4_bf16(const bf16 *p) {
+    return (v4){get(p), get(p + 1), get(p + 2), get(p + 3)};
+}
+static inline void store4_bf16(bf16 *p, v4 v) {
+    for (int i = 0; i < 4; i++) put(p + i, v[i]);
+}
+#define load4(p) BY_TYPE(load4, p)(p)
+#define store4(p, v) BY_TYPE(store4, p)(p, v)
 
 // One head: pairs `half` apart. x and y may be the same.
-static void rotate_halves(const float *x, float *y, const float *cosine, const float *sine,
+static void rotate_halves(const element *x, element *y, const float *cosine, const float *sine,
                           float sign, int64_t half) {
     int64_t i = 0;
     for (; i + LANES <= half; i += LANES) {
@@ -117,18 +137,18 @@ static void rotate_halves(const float *x, float *y, const float *cosine, const f
         store4(y + half + i, a * s + b * c);
     }
     for (; i < half; i++) {
-        float a = x[i], b = x[half + i], c = cosine[i], s = sign * sine[i];
-        y[i] = a * c - b * s;
-        y[half + i] = a * s + b * c;
+        float a = get(x + i), b = get(x + half + i), c = cosine[i], s = sign * sine[i];
+        put(y + i, a * c - b * s);
+        put(y + half + i, a * s + b * c);
     }
 }
 
-static void rotate_pairs(const float *x, float *y, const float *cosine, const float *sine,
+static void rotate_pairs(const element *x, element *y, const float *cosine, const float *sine,
                          float sign, int64_t half) {
     for (int64_t i = 0; i < half; i++) {
-        float a = x[2 * i], b = x[2 * i + 1], c = cosine[i], s = sign * sine[i];
-        y[2 * i] = a * c - b * s;
-        y[2 * i + 1] = a * s + b * c;
+        float a = get(x + 2 * i), b = get(x + 2 * i + 1), c = cosine[i], s = sign * sine[i];
+        put(y + 2 * i, a * c - b * s);
+        put(y + 2 * i + 1, a * s + b * c);
     }
 }
 
@@ -142,14 +162,14 @@ static void rope_task(struct job *job, int64_t task, unsigned thread) {
     for (int64_t n = task * job->step[0]; n < end; n++) {
         const float *cosine = table->data.f + positions[n] * table->stride, *sine = cosine + half;
         for (int64_t h = 0; h < y->inner; h++) {
-            const float *from = x->data.f + n * x->stride + h * x->cols;
-            float *to = y->data.f + n * y->stride + h * y->cols;
+            const element *from = elements(x) + n * x->stride + h * x->cols;
+            element *to = elements(y) + n * y->stride + h * y->cols;
             if (job->op.u.rope.interleaved)
                 rotate_pairs(from, to, cosine, sine, sign, half);
             else
                 rotate_halves(from, to, cosine, sine, sign, half);
             if (to != from && rotated < y->cols)
-                copy_floats(to + rotated, from + rotated, y->cols - rotated);
+                copy_elements(to + rotated, from + rotated, y->cols - rotated);
         }
     }
 }

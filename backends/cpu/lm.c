@@ -55,6 +55,18 @@ static void *take(uint8_t *base, size_t *size, size_t count) {
     return base != NULL ? base + at : NULL;
 }
 
+// What products round to: float32 is as good where no unit takes elements. The gradients of logits
+// are too small for float16.
+static enum dapt_dtype operands_of(const struct job *job) {
+    enum dapt_dtype dtype = job->in[OPERAND_X].dtype;
+    return dtype == DAPT_BF16 && job_takes(job, dtype, dtype, DAPT_F32) ? DAPT_BF16 : DAPT_F32;
+}
+
+// Whether scored rows of x are copied as floats.
+static bool is_widened(const struct job *job) {
+    return !job_takes(job, operands_of(job), job->in[OPERAND_X].dtype, DAPT_F32);
+}
+
 // The layout, and its size in bytes. base may be NULL.
 static size_t lm_layout(const struct job *job, uint8_t *base, struct lm *lm) {
     const struct view *x = &job->in[OPERAND_X], *w = &job->in[OPERAND_W];
@@ -124,9 +136,9 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *w = &job->in[OPERAND_W];
     int64_t col = task * lm->tile, cols = min_i64(lm->tile, lm->vocabulary - col);
     float *logits = lm->grad ? lm->logits + task * lm->chunk * lm->tile : job_private(job, thread);
-    struct blas_matrix w_t = {w->data.f + col * w->stride, w->stride, true};
-    job_multiply(job, thread, chunk->rows, cols, lm->channels, chunk->x, w_t, 0.0f, logits,
-                 lm->tile);
+    struct blas_matrix w_t = {w->data.f + col * w->stride, w->stride, true, DAPT_F32};
+    job_multiply(job, thread, operands_of(job), chunk->rows, cols, lm->channels, chunk->x, w_t,
+                 0.0f, logits, lm->tile);
     for (int64_t row = 0; row < chunk->rows; row++) {
         float *z = logits + row * lm->tile;
         int64_t at = task * lm->chunk + row;
@@ -194,13 +206,14 @@ static void group_task(struct job *job, int64_t task, unsigned thread) {
             for (int64_t row = 0; row < chunk->rows; row++) sum += logits[row * lm->tile + c];
             dbias[col + c] = sum;
         }
-        struct blas_matrix dz_t = {logits, lm->tile, true}, dz = {logits, lm->tile, false};
+        struct blas_matrix dz_t = {logits, lm->tile, true, DAPT_F32},
+                           dz = {logits, lm->tile, false, DAPT_F32};
         if (dw->data.f != NULL)
-            job_multiply(job, thread, cols, lm->channels, chunk->rows, dz_t, chunk->x,
-                         add_dw ? 1.0f : 0.0f, dw->data.f + col * dw->stride, dw->stride);
+            job_multiply(job, thread, operands_of(job), cols, lm->channels, chunk->rows, dz_t,
+                         chunk->x, add_dw ? 1.0f : 0.0f, dw->data.f + col * dw->stride, dw->stride);
         if (job->out[RESULT_DX].data.f == NULL) continue;
-        struct blas_matrix weights = {w->data.f + col * w->stride, w->stride, false};
-        job_multiply(job, thread, chunk->rows, lm->channels, cols, dz, weights,
+        struct blas_matrix weights = {w->data.f + col * w->stride, w->stride, false, DAPT_F32};
+        job_multiply(job, thread, operands_of(job), chunk->rows, lm->channels, cols, dz, weights,
                      t > task * lm->group ? 1.0f : 0.0f, dx, lm->channels);
     }
 }
@@ -212,8 +225,8 @@ static void dx_task(struct job *job, int64_t task, unsigned thread) {
     int64_t end = min_i64(chunk->rows, (task + 1) * ROW_BLOCK), channels = lm->channels;
     for (int64_t row = task * ROW_BLOCK; row < end; row++) {
         const float *part = lm->dx + row * channels;
-        float *to = job->out[RESULT_DX].data.f +
-                    lm->scored[chunk->first + row] * job->out[RESULT_DX].stride;
+        element *to = elements(&job->out[RESULT_DX]) +
+                      lm->scored[chunk->first + row] * job->out[RESULT_DX].stride;
         int64_t c = 0, step = lm->chunk * channels;
         for (; c + LANES <= channels; c += LANES) {
             vf sum = load(part + c);
@@ -223,7 +236,7 @@ static void dx_task(struct job *job, int64_t task, unsigned thread) {
         for (; c < channels; c++) {
             float sum = part[c];
             for (int64_t g = 1; g < lm->groups; g++) sum += part[g * step + c];
-            to[c] = sum;
+            put(to + c, sum);
         }
     }
 }
@@ -235,10 +248,19 @@ static void gather_task(struct job *job, int64_t task, unsigned thread) {
     const struct chunk *chunk = job->extra;
     const struct view *x = &job->in[OPERAND_X];
     int64_t end = min_i64(chunk->rows, (task + 1) * ROW_BLOCK);
-    for (int64_t row = task * ROW_BLOCK; row < end; row++)
-        memcpy(chunk->lm.x + row * x->cols,
-               x->data.f + chunk->lm.scored[chunk->first + row] * x->stride,
-               (size_t)x->cols * sizeof(float));
+    bool widened = is_widened(job);
+    for (int64_t row = task * ROW_BLOCK; row < end; row++) {
+        const element *from = elements(x) + chunk->lm.scored[chunk->first + row] * x->stride;
+        if (!widened) {
+            memcpy((element *)(void *)chunk->lm.x + row * x->cols, from,
+                   (size_t)x->cols * sizeof *from);
+            continue;
+        }
+        float *to = chunk->lm.x + row * x->cols;
+        int64_t c = 0;
+        for (; c + LANES <= x->cols; c += LANES) store(to + c, load(from + c));
+        if (c < x->cols) store_part(to + c, load_part(from + c, x->cols - c), x->cols - c);
+    }
 }
 
 // Lists the scored rows; the others get loss and dx of 0.
@@ -253,7 +275,7 @@ static int64_t find_scored(struct job *job, const struct lm *lm) {
         }
         job->out[RESULT_LOSS].data.f[n] = 0.0f;
         if (dx->data.f != NULL)
-            memset(dx->data.f + n * dx->stride, 0, (size_t)lm->channels * sizeof(float));
+            memset(elements(dx) + n * dx->stride, 0, (size_t)lm->channels * sizeof(element));
     }
     return count;
 }
@@ -277,11 +299,12 @@ static void lm_run(struct job *job) {
     job->extra = &chunk;
     for (chunk.first = 0; chunk.first < count; chunk.first += lm->chunk) {
         chunk.rows = min_i64(lm->chunk, count - chunk.first);
-        chunk.x = (struct blas_matrix){x->data.f + chunk.first * x->stride, x->stride, false};
+        chunk.x = (struct blas_matrix){view_at(x, chunk.first, 0), x->stride, false, x->dtype};
         int64_t blocks = ceil_div(chunk.rows, ROW_BLOCK);
-        if (count < lm->rows) {
+        if (count < lm->rows || is_widened(job)) {
             job_loop(job, blocks, gather_task);
-            chunk.x = (struct blas_matrix){lm->x, lm->channels, false};
+            chunk.x = (struct blas_matrix){lm->x, lm->channels, false,
+                                           is_widened(job) ? DAPT_F32 : x->dtype};
         }
         job_loop(job, lm->tiles, tile_task);
         job_loop(job, blocks, loss_task);

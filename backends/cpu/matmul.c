@@ -5,7 +5,6 @@
 //   split-K  few tiles but a large K (gradients of weights): K is divided too, and the partial sums
 //            are added in order
 //   skinny   very few rows of a (generation): every weight is read once, by kernels of this file
-#include "common/half.h"
 #include "simd.h"
 
 #define SKINNY_ROWS 4
@@ -26,6 +25,7 @@ struct fusion {
     bool accumulate;     // c is added to
     bool residual_here;  // residual is c itself
     bool activation;
+    bool narrow;     // c is in 16 bits
     bool after;      // the epilogue adds residual and old c; else they are in c before the GEMM
     bool temporary;  // the GEMM needs a place of its own
 };
@@ -33,10 +33,12 @@ struct fusion {
 static struct fusion fusion_of(const struct job *job) {
     struct fusion fusion = {.accumulate = (job->op.accumulate & 1) != 0,
                             .activation = job->op.u.matmul.activation != DAPT_ACT_NONE};
-    const float *residual = job->in[OPERAND_RESIDUAL].data.f;
-    fusion.residual_here = residual != NULL && residual == job->out[0].data.f;
-    fusion.after = fusion.activation || (fusion.accumulate && fusion.residual_here);
-    fusion.temporary = fusion.after && (fusion.accumulate || residual != NULL);
+    const void *residual = job->in[OPERAND_RESIDUAL].data.p;
+    fusion.residual_here = residual != NULL && residual == job->out[0].data.p;
+    fusion.narrow = job->out[0].dtype != DAPT_F32;
+    fusion.after = fusion.activation || (fusion.accumulate && fusion.residual_here) ||
+                   fusion.narrow;
+    fusion.temporary = fusion.after && (fusion.accumulate || residual != NULL || fusion.narrow);
     return fusion;
 }
 
@@ -96,76 +98,145 @@ static void choose_grid(struct job *job) {
 
 // ------------------------------------------------------------------------------ 16-bit operands
 
-// Both operands are rounded, whole, to dense copies in the job's scratch, behind the partial sums;
-// all algorithms then take those.
+// Operands that the GEMM does not take as they are become, whole, dense copies in float32, rounded,
+// in the job's scratch behind the partial sums. The skinny kernels round b themselves.
 
 static size_t partial_sums(const struct job *job) {
     const struct view *c = &job->out[0];
     return job->at == ALGO_SPLIT_K ? (size_t)(job->count[2] * c->rows * c->cols) : 0;
 }
 
+static bool is_copied(const struct job *job, enum operand which) {
+    enum dapt_dtype operands = job->op.u.matmul.operands, dtype = job->in[which].dtype;
+    if (job->at == ALGO_SKINNY)
+        return dtype != DAPT_F32 || (which == OPERAND_A && operands != DAPT_F32);
+    return !job_takes(job, operands, job->in[OPERAND_A].dtype, job->in[OPERAND_B].dtype);
+}
+
+static size_t copied_floats(const struct job *job, enum operand which) {
+    return is_copied(job, which) ? (size_t)(job->in[which].rows * job->in[which].cols) : 0;
+}
+
 static struct view factor(const struct job *job, enum operand which) {
     struct view v = job->in[which];
-    if (job->op.u.matmul.operands == DAPT_F32) return v;
-    const struct view *a = &job->in[OPERAND_A];
+    if (!is_copied(job, which)) return v;
     v.data.f = (float *)job_shared(job) + partial_sums(job);
-    if (which == OPERAND_B) v.data.f += a->rows * a->cols;
+    if (which == OPERAND_B) v.data.f += copied_floats(job, OPERAND_A);
     v.stride = v.cols;
+    v.dtype = DAPT_F32;
     return v;
 }
 
+// What GEMM and kernels round factors to: nothing that is not a copy.
+static enum dapt_dtype rounded_to(const struct job *job) {
+    return is_copied(job, OPERAND_B) ? DAPT_F32 : job->op.u.matmul.operands;
+}
+
+static inline vf round_to(enum dapt_dtype dtype, vf v) {
+    return dtype == DAPT_F16    ? widen_f16(narrow_f16(v))
+           : dtype == DAPT_BF16 ? widen_bf16(narrow_bf16(v))
+                                : v;
+}
+
+static void copy_row(const struct view *x, int64_t row, enum dapt_dtype dtype, float *to) {
+    const float *wide = x->data.f + row * x->stride;
+    const element *narrow = elements(x) + row * x->stride;
+    for (int64_t i = 0; i < x->cols; i += LANES) {
+        int64_t rest = x->cols - i;
+        vf v;
+        if (x->dtype == DAPT_F32)
+            v = rest < LANES ? load_part(wide + i, rest) : load(wide + i);
+        else
+            v = rest < LANES ? load_part(narrow + i, rest) : load(narrow + i);
+        v = round_to(dtype, v);
+        if (rest < LANES)
+            store_part(to + i, v, rest);
+        else
+            store(to + i, v);
+    }
+}
+
 // One row of a, then of b.
-static void round_task(struct job *job, int64_t task, unsigned thread) {
+static void copy_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
-    enum operand which = task < job->in[OPERAND_A].rows ? OPERAND_A : OPERAND_B;
-    int64_t row = which == OPERAND_A ? task : task - job->in[OPERAND_A].rows;
-    const struct view *from = &job->in[which], to = factor(job, which);
-    const float *x = from->data.f + row * from->stride;
-    float *y = to.data.f + row * to.stride;
-    bool f16 = job->op.u.matmul.operands == DAPT_F16;
-    for (int64_t i = 0; i < from->cols; i++)
-        y[i] = f16 ? f16_to_float(float_to_f16(x[i])) : bf16_to_float(float_to_bf16(x[i]));
+    int64_t before = is_copied(job, OPERAND_A) ? job->in[OPERAND_A].rows : 0;
+    enum operand which = task < before ? OPERAND_A : OPERAND_B;
+    int64_t row = which == OPERAND_A ? task : task - before;
+    const struct view to = factor(job, which);
+    copy_row(&job->in[which], row, job->op.u.matmul.operands, to.data.f + row * to.stride);
+}
+
+static void copy_factors(struct job *job) {
+    int64_t rows = 0;
+    for (enum operand which = OPERAND_A; which <= OPERAND_B; which++)
+        if (is_copied(job, which)) rows += job->in[which].rows;
+    if (rows > 0) job_loop(job, rows, copy_task);
 }
 
 static void matmul_prepare(struct job *job) {
-    const struct view *a = &job->in[OPERAND_A], *b = &job->in[OPERAND_B];
     choose_grid(job);
-    if (job->op.u.matmul.operands == DAPT_F32) return;
-    size_t floats = partial_sums(job) + (size_t)(a->rows * a->cols + b->rows * b->cols);
+    size_t floats = partial_sums(job) + copied_floats(job, OPERAND_A) +
+                    copied_floats(job, OPERAND_B);
     job->shared = floats * sizeof(float);
 }
 
 // ---------------------------------------------------------------------------------------- epilogue
 
+// `rest` elements (at most LANES are taken) of c: floats or, narrow, elements.
+static inline vf load_c(const void *row, int64_t i, int64_t rest, bool narrow) {
+    const float *wide = (const float *)row + i;
+    const element *half = (const element *)row + i;
+    if (narrow) return rest < LANES ? load_part(half, rest) : load(half);
+    return rest < LANES ? load_part(wide, rest) : load(wide);
+}
+static inline void store_c(void *row, int64_t i, vf v, int64_t rest, bool narrow) {
+    float *wide = (float *)row + i;
+    element *half = (element *)row + i;
+    if (narrow && rest < LANES)
+        store_part(half, v, rest);
+    else if (narrow)
+        store(half, v);
+    else if (rest < LANES)
+        store_part(wide, v, rest);
+    else
+        store(wide, v);
+}
+
 // c = act(t + bias) + residual [+ c] for one block of c; t may be c, and may hold the bias already.
-static inline __attribute__((always_inline)) void epilogue_kind(const struct job *job,
-                                                                enum dapt_activation kind,
-                                                                const float *bias, struct block b,
-                                                                const float *t, int64_t t_stride) {
+static inline __attribute__((always_inline)) void epilogue_block(const struct job *job,
+                                                                 enum dapt_activation kind,
+                                                                 bool narrow, const float *bias,
+                                                                 struct block b, const float *t,
+                                                                 int64_t t_stride) {
     const struct view *c = &job->out[0], *residual = &job->in[OPERAND_RESIDUAL];
     bool accumulate = (job->op.accumulate & 1) != 0;
     int64_t length = b.col_end - b.col;
     for (int64_t row = b.row; row < b.row_end; row++) {
         const float *from = t + (row - b.row) * t_stride;
-        float *to = c->data.f + row * c->stride + b.col;
-        const float *add = residual->data.f != NULL
-                               ? residual->data.f + row * residual->stride + b.col
-                               : NULL;
+        void *to = view_at(c, row, b.col);
+        const element *add = residual->data.p != NULL
+                                 ? elements(residual) + row * residual->stride + b.col
+                                 : NULL;
         for (int64_t i = 0; i < length; i += LANES) {
             int64_t rest = length - i;
-            bool part = rest < LANES;
-            vf v = part ? load_part(from + i, rest) : load(from + i);
-            if (bias != NULL)
-                v += part ? load_part(bias + b.col + i, rest) : load(bias + b.col + i);
+            vf v = load_c(from, i, rest, false);
+            if (bias != NULL) v += load_c(bias + b.col, i, rest, false);
             v = activate(kind, v);
-            if (add != NULL) v += part ? load_part(add + i, rest) : load(add + i);
-            if (accumulate) v += part ? load_part(to + i, rest) : load(to + i);
-            if (part)
-                store_part(to + i, v, rest);
-            else
-                store(to + i, v);
+            if (add != NULL) v += load_c(add, i, rest, true);
+            if (accumulate) v += load_c(to, i, rest, narrow);
+            store_c(to, i, v, rest, narrow);
         }
     }
+}
+
+static inline __attribute__((always_inline)) void epilogue_kind(const struct job *job,
+                                                                enum dapt_activation kind,
+                                                                const float *bias, struct block b,
+                                                                const float *t, int64_t t_stride) {
+    if (ELEMENT_IS_FLOAT || job->out[0].dtype == DAPT_F32)
+        epilogue_block(job, kind, false, bias, b, t, t_stride);
+    else
+        epilogue_block(job, kind, true, bias, b, t, t_stride);
 }
 
 static void epilogue(const struct job *job, const float *bias, struct block b, const float *t,
@@ -187,12 +258,12 @@ static bool preload_c(const struct job *job, struct fusion fusion, struct block 
     const struct view *residual = &job->in[OPERAND_RESIDUAL];
     const float *bias = job->in[OPERAND_BIAS].data.f;
     bool keep = !fusion.after && (fusion.accumulate || fusion.residual_here),
-         add = !fusion.after && residual->data.f != NULL && !fusion.residual_here;
+         add = !fusion.after && residual->data.p != NULL && !fusion.residual_here;
     if (bias == NULL && !add) return keep;
     int64_t length = b.col_end - b.col;
     for (int64_t row = b.row; row < b.row_end; row++) {
         float *to = t + (row - b.row) * t_stride;
-        const float *from = add ? residual->data.f + row * residual->stride + b.col : NULL;
+        const element *from = add ? elements(residual) + row * residual->stride + b.col : NULL;
         for (int64_t i = 0; i < length; i += LANES) {
             int64_t rest = length - i;
             bool part = rest < LANES;
@@ -216,14 +287,14 @@ static bool preload_c(const struct job *job, struct fusion fusion, struct block 
 static struct blas_matrix slice_a(const struct job *job, int64_t row, int64_t k) {
     struct view a = factor(job, OPERAND_A);
     bool t = job->op.u.matmul.transpose_a;
-    return (struct blas_matrix){a.data.f + (t ? k * a.stride + row : row * a.stride + k), a.stride,
-                                t};
+    return (struct blas_matrix){t ? view_at(&a, k, row) : view_at(&a, row, k), a.stride, t,
+                                a.dtype};
 }
 static struct blas_matrix slice_b(const struct job *job, int64_t col, int64_t k) {
     struct view b = factor(job, OPERAND_B);
     bool t = job->op.u.matmul.transpose_b;
-    return (struct blas_matrix){b.data.f + (t ? col * b.stride + k : k * b.stride + col), b.stride,
-                                t};
+    return (struct blas_matrix){t ? view_at(&b, col, k) : view_at(&b, k, col), b.stride, t,
+                                b.dtype};
 }
 
 static void tile_task(struct job *job, int64_t task, unsigned thread) {
@@ -231,10 +302,10 @@ static void tile_task(struct job *job, int64_t task, unsigned thread) {
     struct fusion fusion = fusion_of(job);
     struct block b = grid_block(job, task, c->rows, c->cols);
     int64_t rows = b.row_end - b.row, cols = b.col_end - b.col;
-    float *to = fusion.temporary ? job_private(job, thread) : c->data.f + b.row * c->stride + b.col;
+    float *to = fusion.temporary ? job_private(job, thread) : view_at(c, b.row, b.col);
     int64_t stride = fusion.temporary ? cols : c->stride;
     bool add = preload_c(job, fusion, b, to, stride);
-    job_multiply(job, thread, rows, cols, job->step[2], slice_a(job, b.row, 0),
+    job_multiply(job, thread, rounded_to(job), rows, cols, job->step[2], slice_a(job, b.row, 0),
                  slice_b(job, b.col, 0), add ? 1.0f : 0.0f, to, stride);
     if (fusion.after) epilogue(job, NULL, b, to, stride);
 }
@@ -245,7 +316,7 @@ static void split_k_task(struct job *job, int64_t task, unsigned thread) {
     int64_t part = task % job->count[2], from = part * job->step[2];
     int64_t length = min_i64(size_k(job), from + job->step[2]) - from;
     float *to = (float *)job_shared(job) + part * c->rows * c->cols + b.row * c->cols + b.col;
-    job_multiply(job, thread, b.row_end - b.row, b.col_end - b.col, length,
+    job_multiply(job, thread, rounded_to(job), b.row_end - b.row, b.col_end - b.col, length,
                  slice_a(job, b.row, from), slice_b(job, b.col, from), 0.0f, to, c->cols);
 }
 
@@ -267,53 +338,77 @@ static void split_k_reduce_task(struct job *job, int64_t task, unsigned thread) 
 
 // ------------------------------------------------------------------------------------------ skinny
 
-static float dot(const float *a, const float *b, int64_t length) {
+static inline __attribute__((always_inline)) float dot(enum dapt_dtype operands, const float *a,
+                                                       const float *b, int64_t length) {
     vf sum[4] = {{0}};
     int64_t i = 0;
     for (; i + 4 * LANES <= length; i += 4 * LANES)
-        for (int u = 0; u < 4; u++) sum[u] += load(a + i + u * LANES) * load(b + i + u * LANES);
-    for (; i + LANES <= length; i += LANES) sum[0] += load(a + i) * load(b + i);
-    if (i < length) sum[1] += load_part(a + i, length - i) * load_part(b + i, length - i);
+        for (int u = 0; u < 4; u++)
+            sum[u] += load(a + i + u * LANES) * round_to(operands, load(b + i + u * LANES));
+    for (; i + LANES <= length; i += LANES) sum[0] += load(a + i) * round_to(operands, load(b + i));
+    if (i < length)
+        sum[1] += load_part(a + i, length - i) * round_to(operands, load_part(b + i, length - i));
     return hsum((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
+static inline float round_one(enum dapt_dtype dtype, float x) {
+    return dtype == DAPT_F16    ? f16_to_float(float_to_f16(x))
+           : dtype == DAPT_BF16 ? bf16_to_float(float_to_bf16(x))
+                                : x;
+}
+
 // t [cols] = a [K] b [K,cols], eight rows of b at a time.
-static void multiply_row(const float *a, const struct blas_matrix *b, int64_t k, float *t,
-                         int64_t cols) {
+static inline __attribute__((always_inline)) void multiply_row(enum dapt_dtype operands,
+                                                               const float *a, const float *b,
+                                                               int64_t stride, int64_t k, float *t,
+                                                               int64_t cols) {
     memset(t, 0, (size_t)cols * sizeof *t);
     for (int64_t r = 0; r < k; r += 8) {
         int64_t count = min_i64(8, k - r);
-        const float *row = b->data + r * b->stride;
+        const float *row = b + r * stride;
         int64_t c = 0;
         for (; count == 8 && c + LANES <= cols; c += LANES) {
             vf s = load(t + c);
-            for (int u = 0; u < 8; u++) s += a[r + u] * load(row + u * b->stride + c);
+            for (int u = 0; u < 8; u++)
+                s += a[r + u] * round_to(operands, load(row + u * stride + c));
             store(t + c, s);
         }
         for (; c < cols; c++)
-            for (int64_t u = 0; u < count; u++) t[c] += a[r + u] * row[u * b->stride + c];
+            for (int64_t u = 0; u < count; u++)
+                t[c] += a[r + u] * round_one(operands, row[u * stride + c]);
     }
+}
+
+// t [rows][SKINNY_COLS] = a [rows,K] op(b) [K,cols]
+static inline __attribute__((always_inline)) void multiply_rows(enum dapt_dtype operands,
+                                                                struct blas_matrix a,
+                                                                struct blas_matrix b, int64_t rows,
+                                                                int64_t cols, int64_t k, float *t) {
+    const float *x = a.data, *w = b.data;
+    for (int64_t row = 0; row < rows && !b.transposed; row++)
+        multiply_row(operands, x + row * a.stride, w, b.stride, k, t + row * SKINNY_COLS, cols);
+    for (int64_t col = 0; col < cols && b.transposed; col++)
+        for (int64_t row = 0; row < rows; row++)
+            t[row * SKINNY_COLS + col] = dot(operands, x + row * a.stride, w + col * b.stride, k);
 }
 
 static void skinny_task(struct job *job, int64_t task, unsigned thread) {
     const struct view *c = &job->out[0];
     struct block b = {0, c->rows, task * SKINNY_COLS, min_i64(c->cols, (task + 1) * SKINNY_COLS)};
     int64_t cols = b.col_end - b.col, k = job->step[2];
-    struct blas_matrix weights = slice_b(job, b.col, 0);
+    struct blas_matrix x = slice_a(job, 0, 0), w = slice_b(job, b.col, 0);
     float *t = job_private(job, thread);
-    for (int64_t row = 0; row < c->rows && !weights.transposed; row++)
-        multiply_row(slice_a(job, row, 0).data, &weights, k, t + row * SKINNY_COLS, cols);
-    for (int64_t col = 0; col < cols && weights.transposed; col++)
-        for (int64_t row = 0; row < c->rows; row++)
-            t[row * SKINNY_COLS + col] = dot(slice_a(job, row, 0).data,
-                                             weights.data + col * weights.stride, k);
+    switch (rounded_to(job)) {
+    case DAPT_F16: multiply_rows(DAPT_F16, x, w, c->rows, cols, k, t); break;
+    case DAPT_BF16: multiply_rows(DAPT_BF16, x, w, c->rows, cols, k, t); break;
+    default: multiply_rows(DAPT_F32, x, w, c->rows, cols, k, t); break;
+    }
     epilogue(job, job->in[OPERAND_BIAS].data.f, b, t, SKINNY_COLS);
 }
 
 static void matmul_run(struct job *job) {
     const struct view *c = &job->out[0];
-    if (job->op.u.matmul.operands != DAPT_F32)
-        job_loop(job, job->in[OPERAND_A].rows + job->in[OPERAND_B].rows, round_task);
+    copy_factors(job);
     switch ((enum algo)job->at) {
     case ALGO_SKINNY: job_loop(job, job->tasks, skinny_task); break;
     case ALGO_TILES: job_loop(job, job->tasks, tile_task); break;

@@ -8,8 +8,8 @@
 #define BLOCK 16384
 #define MAX_PARTS 64
 
-static const float *row_of(const struct view *v, int64_t row) {
-    return v->data.f + row / v->inner * v->stride + row % v->inner * v->cols;
+static element *row_of(const struct view *v, int64_t row) {
+    return elements(v) + row / v->inner * v->stride + row % v->inner * v->cols;
 }
 static int64_t row_count(const struct view *v) {
     return v->rows * v->inner;
@@ -69,10 +69,10 @@ static void column_sum_task(struct job *job, int64_t task, unsigned thread) {
     memset(part, 0, (size_t)x->cols * sizeof *part);
     int64_t end = min_i64(x->rows, (task + 1) * job->step[0]);
     for (int64_t n = task * job->step[0]; n < end; n++) {
-        const float *row = x->data.f + n * x->stride;
+        const element *row = elements(x) + n * x->stride;
         int64_t c = 0;
         for (; c + LANES <= x->cols; c += LANES) store(part + c, load(part + c) + load(row + c));
-        for (; c < x->cols; c++) part[c] += row[c];
+        for (; c < x->cols; c++) part[c] += get(row + c);
     }
 }
 static void column_sum_run(struct job *job) {
@@ -103,8 +103,8 @@ static void rms_norm_task(struct job *job, int64_t task, unsigned thread) {
     int64_t cols = x->cols, whole = cols / LANES * LANES, rest = cols - whole;
     int64_t end = min_i64(row_count(x), (task + 1) * job->step[0]);
     for (int64_t n = task * job->step[0]; n < end; n++) {
-        const float *from = row_of(x, n);
-        float *to = (float *)row_of(y, n);
+        const element *from = row_of(x, n);
+        element *to = row_of(y, n);
         vf sum[2] = {{0}};
         int64_t c = 0;
         for (; c + 2 * LANES <= whole; c += 2 * LANES) {
@@ -138,8 +138,8 @@ static void layer_norm_task(struct job *job, int64_t task, unsigned thread) {
     int64_t cols = x->cols, whole = cols / LANES * LANES, rest = cols - whole;
     int64_t end = min_i64(row_count(x), (task + 1) * job->step[0]);
     for (int64_t n = task * job->step[0]; n < end; n++) {
-        const float *from = row_of(x, n);
-        float *to = (float *)row_of(y, n);
+        const element *from = row_of(x, n);
+        element *to = row_of(y, n);
         vf sum = {0}, square = {0};
         for (int64_t c = 0; c < whole; c += LANES) sum += load(from + c);
         if (rest > 0) sum += load_part(from + whole, rest);
@@ -149,7 +149,8 @@ static void layer_norm_task(struct job *job, int64_t task, unsigned thread) {
             square += d * d;
         }
         float variance = 0.0f;
-        for (int64_t c = whole; c < cols; c++) variance += (from[c] - mu) * (from[c] - mu);
+        for (int64_t c = whole; c < cols; c++)
+            variance += (get(from + c) - mu) * (get(from + c) - mu);
         variance = (variance + hsum(square)) / (float)cols;
         float r = 1.0f / __builtin_sqrtf(variance + job->op.u.norm.eps);
         mean[n] = mu;
@@ -159,8 +160,8 @@ static void layer_norm_task(struct job *job, int64_t task, unsigned thread) {
             store(to + c, bias != NULL ? v + load(bias + c) : v);
         }
         for (int64_t c = whole; c < cols; c++) {
-            float v = (from[c] - mu) * r * weight[c];
-            to[c] = bias != NULL ? v + bias[c] : v;
+            float v = (get(from + c) - mu) * r * weight[c];
+            put(to + c, bias != NULL ? v + bias[c] : v);
         }
     }
 }
@@ -174,11 +175,9 @@ const struct op_row ISA(op_layer_norm) = {norm_prepare, layer_norm_run};
 // One row of both gradients. xh = (x - mean) * rstd, g = dy * (offset + weight):
 //   dx = rstd * (g - [centred] mean(g) - xh * mean(g * xh)); weight_sum += dy * xh; bias_sum += dy
 // weight_sum and bias_sum may be NULL.
-static inline __attribute__((always_inline)) void grad_row(const float *dy, const float *x,
-                                                           const float *weight, float offset,
-                                                           float mean, float rstd, bool centred,
-                                                           bool accumulate, int64_t cols, float *dx,
-                                                           float *weight_sum, float *bias_sum) {
+static inline __attribute__((always_inline)) void grad_row(
+    const element *dy, const element *x, const float *weight, float offset, float mean, float rstd,
+    bool centred, bool accumulate, int64_t cols, element *dx, float *weight_sum, float *bias_sum) {
     int64_t whole = cols / LANES * LANES, rest = cols - whole;
     vf sum_g = {0}, sum_gx = {0};
     for (int64_t c = 0; c <= whole; c += LANES) {
@@ -233,7 +232,7 @@ static void rms_norm_grad_task(struct job *job, int64_t task, unsigned thread) {
     int64_t end = min_i64(row_count(x), (task + 1) * job->step[0]);
     for (int64_t n = task * job->step[0]; n < end; n++)
         grad_row(row_of(dy, n), row_of(x, n), weight, offset, 0.0f, rstd[n], false, accumulate,
-                 x->cols, (float *)row_of(dx, n), part, NULL);
+                 x->cols, row_of(dx, n), part, NULL);
 }
 static void rms_norm_grad_run(struct job *job) {
     int64_t cols = job->in[1].cols;
@@ -256,7 +255,7 @@ static void layer_norm_grad_task(struct job *job, int64_t task, unsigned thread)
     int64_t end = min_i64(row_count(x), (task + 1) * job->step[0]);
     for (int64_t n = task * job->step[0]; n < end; n++)
         grad_row(row_of(dy, n), row_of(x, n), weight, -0.0f, mean[n], rstd[n], true, accumulate,
-                 x->cols, (float *)row_of(dx, n), part, bias_part);
+                 x->cols, row_of(dx, n), part, bias_part);
 }
 static void layer_norm_grad_run(struct job *job) {
     int64_t cols = job->in[1].cols;

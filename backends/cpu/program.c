@@ -20,10 +20,42 @@ static struct view resolve(const struct dapt_program *program, struct dapt_buffe
                         .cols = 1,
                         .stride = tensor->stride,
                         .dtype = tensor->dtype};
-    view.data.f = (float *)(void *)(buffers[tensor->buffer]->data + tensor->offset);
+    view.data.p = (buffers[tensor->buffer]->data + tensor->offset);
     if (tensor->rank > 1) view.cols = tensor->shape[tensor->rank - 1];
     for (uint32_t d = 1; d + 1 < tensor->rank; d++) view.inner *= tensor->shape[d];
     return view;
+}
+
+// Inputs that are weights, by bits: those of the table stay float32.
+static const uint8_t weights[DAPT_OP_COUNT] = {[DAPT_OP_EMBED] = 1 << 0,
+                                               [DAPT_OP_MATMUL] = 1 << 2,
+                                               [DAPT_OP_ADD_BIAS] = 1 << 1,
+                                               [DAPT_OP_RMS_NORM] = 1 << 1,
+                                               [DAPT_OP_RMS_NORM_GRAD] = 1 << 2,
+                                               [DAPT_OP_LAYER_NORM] = 1 << 1 | 1 << 2,
+                                               [DAPT_OP_LM_LOSS] = 1 << 1 | 1 << 2,
+                                               [DAPT_OP_LAYER_NORM_GRAD] = 1 << 2,
+                                               [DAPT_OP_LM_LOSS_GRAD] = 1 << 1 | 1 << 2};
+
+static enum dapt_dtype dtype_of(const struct dapt_program *program, uint32_t index) {
+    return index < program->tensor_count ? program->tensors[index].dtype : DAPT_I32;
+}
+
+const struct op_row *cpu_op_row(const struct dapt_device *device,
+                                const struct dapt_program *program, const struct dapt_op *op) {
+    if ((uint32_t)op->opcode >= DAPT_OP_COUNT) return NULL;
+    const struct op_row *any = (*device->ops[DAPT_F32])[op->opcode];
+    if (op->opcode == DAPT_OP_CAST || op->opcode == DAPT_OP_COPY) return any;
+    bool made = op->opcode == DAPT_OP_EMBED || op->opcode == DAPT_OP_FILL;
+    enum dapt_dtype element = dtype_of(program, made ? op->outputs[0] : op->inputs[0]);
+    if (element == DAPT_I32) return NULL;
+    for (int i = 0; i < DAPT_OP_INPUTS + DAPT_OP_OUTPUTS; i++) {
+        bool input = i < DAPT_OP_INPUTS, weight = input && (weights[op->opcode] >> i & 1);
+        enum dapt_dtype dtype = dtype_of(program,
+                                         input ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS]);
+        if (dtype != DAPT_F32 && dtype != DAPT_I32 && (weight || dtype != element)) return NULL;
+    }
+    return (*device->ops[element])[op->opcode];
 }
 
 enum dapt_status cpu_program_compile(struct dapt_device *device, const struct dapt_program *program,
@@ -46,14 +78,14 @@ enum dapt_status cpu_program_compile(struct dapt_device *device, const struct da
     for (uint32_t i = 0; i < program->op_count; i++) {
         struct job *job = &executable->jobs[i];
         job->op = program->ops[i];
-        if ((uint32_t)job->op.opcode >= DAPT_OP_COUNT || device->ops[job->op.opcode] == NULL) {
+        job->row = cpu_op_row(device, program, &job->op);
+        if (job->row == NULL) {
             status = backend_fail(device->host, DAPT_ERROR_UNSUPPORTED,
-                                  "cpu: operation %u (%s) has the unknown code %d", i,
+                                  "cpu: operation %u (%s) has code %d or dtypes unknown here", i,
                                   job->op.label != NULL ? job->op.label : "no label",
                                   (int)job->op.opcode);
             goto done;
         }
-        job->row = device->ops[job->op.opcode];
         job->device = device;
         for (int k = 0; k < DAPT_OP_INPUTS; k++)
             job->in[k] = resolve(program, buffers, job->op.inputs[k]);
@@ -139,18 +171,34 @@ void *job_private(const struct job *job, unsigned thread) {
     return job->device->scratch + job->device->shared + thread * job->device->private;
 }
 
-#define AMX_MIN_SIZE 16  // of M, N and K, below which packing costs more than it saves
+#define UNIT_MIN_SIZE 16  // of M, N and K, below which packing costs more than it saves
 
-void job_multiply(const struct job *job, unsigned thread, int64_t m, int64_t n, int64_t k,
-                  struct blas_matrix a, struct blas_matrix b, float beta, float *c,
-                  int64_t c_stride) {
-#if defined(DAPT_CPU_AMX)
-    uint8_t *unit = job->device->matrix_unit;
-    if (unit != NULL && m >= AMX_MIN_SIZE && n >= AMX_MIN_SIZE && k >= AMX_MIN_SIZE) {
-        amx_multiply(unit + thread * amx_workspace(), m, n, k, a, b, beta, c, c_stride);
+static bool is_float32(enum dapt_dtype operands, enum dapt_dtype a, enum dapt_dtype b) {
+    return operands == DAPT_F32 && a == DAPT_F32 && b == DAPT_F32;
+}
+
+bool job_takes(const struct job *job, enum dapt_dtype operands, enum dapt_dtype a,
+               enum dapt_dtype b) {
+#if defined(DAPT_CPU_UNIT)
+    if (unit_takes(job->device->unit, operands, a, b)) return true;
+#endif
+    (void)job;
+    return is_float32(operands, a, b);
+}
+
+void job_multiply(const struct job *job, unsigned thread, enum dapt_dtype operands, int64_t m,
+                  int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b, float beta,
+                  float *c, int64_t c_stride) {
+#if defined(DAPT_CPU_UNIT)
+    const struct dapt_device *device = job->device;
+    bool small = m < UNIT_MIN_SIZE || n < UNIT_MIN_SIZE || k < UNIT_MIN_SIZE;
+    if (unit_takes(device->unit, operands, a.dtype, b.dtype) &&
+        !(small && is_float32(operands, a.dtype, b.dtype))) {
+        unit_multiply(device->unit, device->unit_workspace + thread * unit_workspace(), operands, m,
+                      n, k, a, b, beta, c, c_stride);
         return;
     }
 #endif
-    (void)job, (void)thread;
+    (void)job, (void)thread, (void)operands;
     blas_multiply(m, n, k, a, b, beta, c, c_stride);
 }

@@ -1,17 +1,23 @@
 // Vectors as wide as the instruction set that this file is compiled for allows, by the vector
 // extensions of the compilers: one source serves every processor. Included only by files of kernels
 // (see cpu.h).
+//
+// `element` is the type of activations in memory that the file is compiled for: float, f16 or bf16.
+// load() and store() convert, so that all arithmetic is in float32; a store rounds to the nearest,
+// ties to even.
 #ifndef DAPT_CPU_SIMD_H
 #define DAPT_CPU_SIMD_H
 #include <string.h>
 
+#include "common/half.h"
 #include "cpu.h"
 
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
-// DAPT_ISA is defined by the build: ISA(name) is `name` with the instruction set as suffix.
+// DAPT_ISA and DAPT_ELEMENT are defined by the build: ISA(name) is `name` with the instruction set
+// (and the type of elements, if not float) as suffix.
 #define ISA_JOIN(name, isa) name##_##isa
 #define ISA_EXPAND(name, isa) ISA_JOIN(name, isa)
 #define ISA(name) ISA_EXPAND(name, DAPT_ISA)
@@ -31,12 +37,22 @@ typedef int32_t vi __attribute__((vector_size(VECTOR_BYTES)));
 typedef float vf_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef int32_t vi_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
-static inline vf load(const float *p) {
-    return *(const vf_unaligned *)p;
+typedef uint16_t vh __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef uint16_t vh_unaligned __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+
+typedef struct {
+    uint16_t bits;
+} f16;
+typedef struct {
+    uint16_t bits;
+} bf16;
+typedef DAPT_ELEMENT element;
+#define ELEMENT_IS_FLOAT _Generic((element *)NULL, float * : 1, default : 0)
+
+static inline element *elements(const struct view *v) {
+    return (element *)v->data.p;
 }
-static inline void store(float *p, vf v) {
-    *(vf_unaligned *)p = v;
-}
+
 static inline vi load_i(const int32_t *p) {
     return *(const vi_unaligned *)p;
 }
@@ -47,8 +63,73 @@ static inline vi splat_i(int32_t x) {
     return x - (vi){0};
 }
 
+// Masks are vi lanes of 0 or -1, as comparisons give them.
+static inline vf vselect(vi mask, vf a, vf b) {
+    return (vf)((mask & (vi)a) | (~mask & (vi)b));
+}
+
+// ------------------------------------------------------------------------------- loads and stores
+
+static inline vf widen_bf16(vh half) {
+    return (vf)(__builtin_convertvector(half, vi) << 16);
+}
+static inline vh narrow_bf16(vf v) {
+    vi bits = (vi)v, rounded = bits + 0x7fff + (bits >> 16 & 1);
+    vf result = vselect(v == v, (vf)rounded, (vf)(bits | 0x400000));
+    return __builtin_convertvector((vi)result >> 16, vh);
+}
+
+// As half.h does.
+static inline vf widen_f16(vh half) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtph_ps((__m256i)half);
+#elif defined(__AVX2__)
+    return (vf)_mm256_cvtph_ps((__m128i)half);
+#else
+    vi bits = __builtin_convertvector(half, vi), size = bits & 0x7fff;
+    vf normal = (vf)((size << 13) + 0x38000000), special = (vf)(0x7f800000 | size << 13);
+    vf small = __builtin_convertvector(size, vf) * 0x1p-24f;
+    vf result = vselect(size < 0x400, small, vselect(size < 0x7c00, normal, special));
+    return (vf)((vi)result | (bits & 0x8000) << 16);
+#endif
+}
+static inline vh narrow_f16(vf v) {
+#if defined(__AVX512F__)
+    return (vh)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__AVX2__)
+    return (vh)_mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    vi bits = (vi)v, size = bits & INT32_MAX, rebased = size - 0x38000000;
+    vf normal = (vf)((rebased + 0xfff + (rebased >> 13 & 1)) >> 13);
+    vf small = (vf)((vi)((vf)size + 0.5f) - 0x3f000000);
+    vf result = vselect(size < (vi)splat_i((int32_t)F16_INFINITE), normal, (vf)splat_i(0x7c00));
+    result = vselect(size < splat_i((int32_t)F16_NORMAL), small, result);
+    result = vselect(v == v, result, (vf)(0x7e00 | (size >> 13 & 0x1ff)));
+    return __builtin_convertvector((vi)result | (bits >> 16 & 0x8000), vh);
+#endif
+}
+
+static inline vf load_float(const float *p) {
+    return *(const vf_unaligned *)p;
+}
+static inline void store_float(float *p, vf v) {
+    *(vf_unaligned *)p = v;
+}
+static inline vf load_bf16(const bf16 *p) {
+    return widen_bf16(*(const vh_unaligned *)p);
+}
+static inline void store_bf16(bf16 *p, vf v) {
+    *(vh_unaligned *)p = narrow_bf16(v);
+}
+static inline vf load_f16(const f16 *p) {
+    return widen_f16(*(const vh_unaligned *)p);
+}
+static inline void store_f16(f16 *p, vf v) {
+    *(vh_unaligned *)p = narrow_f16(v);
+}
+
 // The first n elements (0 < n < LANES); the other lanes are 0.
-static inline vf load_part(const float *p, int64_t n) {
+static inline vf load_part_float(const float *p, int64_t n) {
 #if defined(__AVX512F__)
     return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 #else
@@ -57,18 +138,72 @@ static inline vf load_part(const float *p, int64_t n) {
     return v;
 #endif
 }
-static inline void store_part(float *p, vf v, int64_t n) {
+static inline void store_part_float(float *p, vf v, int64_t n) {
 #if defined(__AVX512F__)
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
 #else
     memcpy(p, &v, (size_t)n * sizeof *p);
 #endif
 }
-
-// Masks are vi lanes of 0 or -1, as comparisons give them.
-static inline vf vselect(vi mask, vf a, vf b) {
-    return (vf)((mask & (vi)a) | (~mask & (vi)b));
+static inline vh load_part_half(const void *p, int64_t n) {
+#if defined(__AVX512F__)
+    return (vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p);
+#else
+    vh half = {0};
+    memcpy(&half, p, (size_t)n * sizeof(uint16_t));
+    return half;
+#endif
 }
+static inline void store_part_half(void *p, vh half, int64_t n) {
+#if defined(__AVX512F__)
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)half);
+#else
+    memcpy(p, &half, (size_t)n * sizeof(uint16_t));
+#endif
+}
+static inline vf load_part_bf16(const bf16 *p, int64_t n) {
+    return widen_bf16(load_part_half(p, n));
+}
+static inline void store_part_bf16(bf16 *p, vf v, int64_t n) {
+    store_part_half(p, narrow_bf16(v), n);
+}
+static inline vf load_part_f16(const f16 *p, int64_t n) {
+    return widen_f16(load_part_half(p, n));
+}
+static inline void store_part_f16(f16 *p, vf v, int64_t n) {
+    store_part_half(p, narrow_f16(v), n);
+}
+
+static inline float get_float(const float *p) {
+    return *p;
+}
+static inline void put_float(float *p, float x) {
+    *p = x;
+}
+static inline float get_bf16(const bf16 *p) {
+    return bf16_to_float(p->bits);
+}
+static inline void put_bf16(bf16 *p, float x) {
+    p->bits = float_to_bf16(x);
+}
+static inline float get_f16(const f16 *p) {
+    return f16_to_float(p->bits);
+}
+static inline void put_f16(f16 *p, float x) {
+    p->bits = float_to_f16(x);
+}
+
+// By the type of the pointer.
+#define BY_TYPE(name, p) \
+    _Generic((p), float *: name##_float, const float *: name##_float, f16 *: name##_f16, \
+             const f16 *: name##_f16, bf16 *: name##_bf16, const bf16 *: name##_bf16)
+#define load(p) BY_TYPE(load, p)(p)
+#define store(p, v) BY_TYPE(store, p)(p, v)
+#define load_part(p, n) BY_TYPE(load_part, p)(p, n)
+#define store_part(p, v, n) BY_TYPE(store_part, p)(p, v, n)
+#define get(p) BY_TYPE(get, p)(p)  // one number
+#define put(p, x) BY_TYPE(put, p)(p, x)
+
 static inline vf mask_zero(vi mask, vf a) {
     return (vf)(mask & (vi)a);
 }
@@ -232,6 +367,25 @@ static inline void grid_rows(struct job *job, int64_t rows, int64_t cols, int64_
     job->step[0] = max_i64(1, min_i64(size / job->step[1], max_i64(rows, 1)));
     job->count[0] = ceil_div(rows, job->step[0]);
     job->tasks = job->count[0] * job->count[1];
+}
+
+// Flattens operands of equal shape, to one row if all are dense, else to rows of one length, and
+// divides them as above.
+static inline void flatten(struct job *job, int inputs, int outputs, int64_t size) {
+    bool dense = true;
+    for (int i = 0; i < inputs + outputs; i++) {
+        struct view *v = i < inputs ? &job->in[i] : &job->out[i - inputs];
+        v->cols *= v->inner;
+        v->inner = 1;
+        dense = dense && v->stride == v->cols;
+    }
+    for (int i = 0; dense && i < inputs + outputs; i++) {
+        struct view *v = i < inputs ? &job->in[i] : &job->out[i - inputs];
+        v->cols *= v->rows;
+        v->rows = 1;
+        v->stride = v->cols;
+    }
+    grid_rows(job, job->out[0].rows, job->out[0].cols, size);
 }
 
 struct block {

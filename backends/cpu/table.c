@@ -1,7 +1,7 @@
-// The table of operations of one instruction set.
+// The table of operations of one instruction set and dtype of activations.
 #include "simd.h"
 
-const struct op_row *const ISA(cpu_ops)[DAPT_OP_COUNT] = {
+op_table ISA(cpu_ops) = {
     [DAPT_OP_EMBED] = &ISA(op_embed),
     [DAPT_OP_EMBED_GRAD] = &ISA(op_embed_grad),
     [DAPT_OP_SCATTER_ROWS] = &ISA(op_scatter_rows),
@@ -21,12 +21,14 @@ const struct op_row *const ISA(cpu_ops)[DAPT_OP_COUNT] = {
     [DAPT_OP_GATE_GRAD] = &ISA(op_gate_grad),
     [DAPT_OP_ADD] = &ISA(op_add),
     [DAPT_OP_SCALE] = &ISA(op_scale),
-    [DAPT_OP_COPY] = &ISA(op_copy),
-    [DAPT_OP_CAST] = &ISA(op_cast),
     [DAPT_OP_FILL] = &ISA(op_fill),
     [DAPT_OP_LM_LOSS] = &ISA(op_lm_loss),
     [DAPT_OP_LM_LOSS_GRAD] = &ISA(op_lm_loss_grad),
+#if DAPT_ELEMENT_FLOAT
+    [DAPT_OP_COPY] = &ISA(op_copy),
+    [DAPT_OP_CAST] = &ISA(op_cast),
     [DAPT_OP_SUM] = &ISA(op_sum),
     [DAPT_OP_SUM_SQUARES] = &ISA(op_sum_squares),
     [DAPT_OP_ADAMW] = &ISA(op_adamw),
+#endif
 };
