@@ -107,7 +107,7 @@ static void tell_groups(const struct dapt_model *model, const struct dapt_report
     struct dapt_string trained = {0}, frozen = {0};
     if (!add_groups(model, true, &trained) && !add_groups(model, false, &frozen))
         dapt_report_note(reporter, "trained         tensors (parameters): %s; frozen: %s",
-                         trained.length ? trained.data : "adapters alone",
+                         trained.length ? trained.data : "none",
                          frozen.length ? frozen.data : "none");
     dapt_string_free(&trained);
     dapt_string_free(&frozen);

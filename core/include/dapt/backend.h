@@ -45,7 +45,7 @@ enum dapt_dtype {
 
 // Row-major and dense, except that neighbours in dimension 0 may lie further apart: a slice of the
 // columns of a wider matrix. Element (i, j, k, l) is at offset + size * (i * stride + (j * shape[2]
-// + k) * shape[3] + l). Of blocks: dense, a multiple of DAPT_BLOCK elements, at a multiple of 4 bytes.
+// + k) * shape[3] + l). Of blocks: dense, whole blocks, at a multiple of 4 bytes.
 struct dapt_tensor {
     enum dapt_dtype dtype;
     uint32_t rank;  // 1..4; shape[rank..3] is 1
@@ -84,7 +84,7 @@ enum dapt_opcode {
     //     bias [N] [x], residual [M,N] (strided) [x]
     // out: c [M,N] (strided, +=, in place: residual) = act(op(a) op(b) + bias) + residual
     // With 16-bit operands a and b are rounded first, as DAPT_OP_CAST does, so that matrix units can
-    // multiply them; sums stay in float32. b may be of blocks: then what DAPT_OP_DEQUANTIZE makes of it.
+    // multiply them; sums stay in float32. b may be of blocks: as DAPT_OP_DEQUANTIZE reads them.
     DAPT_OP_MATMUL,
     // in: x [N,C] (strided), bias [C]
     // out: y [N,C] (strided, in place: x) = x + bias
@@ -173,7 +173,8 @@ enum dapt_opcode {
     // in: x [N,C], w [V,C], bias [V] [x], targets i32 [N] (below 0: not scored)
     // out: loss [N] = logsumexp(z) - z[target] in nats, 0 where not scored
     // z = scale * (x w^T + bias), then, if softcap > 0, softcap * tanh(z / softcap)
-    // With 16-bit x what is multiplied (w, the gradient of z) may be rounded to its type.
+    // With 16-bit x what is multiplied (w, the gradient of z) may be rounded to its type, and z, where
+    // there is a gradient, to float16.
     DAPT_OP_LM_LOSS,
     // The same, with the gradient of sum(seed * loss), in one pass.
     // in: x, w, bias [x], targets, seed [1]
