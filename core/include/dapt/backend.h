@@ -161,7 +161,8 @@ enum dapt_opcode {
     // in: x [N,C], w [V,C], bias [V] [x], targets i32 [N] (below 0: not scored)
     // out: loss [N] = logsumexp(z) - z[target] in nats, 0 where not scored
     // z = scale * (x w^T + bias), then, if softcap > 0, softcap * tanh(z / softcap)
-    // With 16-bit x what is multiplied (w, the gradient of z) may be rounded to its type.
+    // With 16-bit x what is multiplied (w, the gradient of z) may be rounded to its type, and z, where
+    // there is a gradient, to float16.
     DAPT_OP_LM_LOSS,
     // The same, with the gradient of sum(seed * loss), in one pass.
     // in: x, w, bias [x], targets, seed [1]
