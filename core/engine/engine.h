@@ -56,7 +56,7 @@ struct dapt_engine_step {
     // of this update, from 1: AdamW's bias correction; non-finite ones don't count
     uint64_t number;
     uint64_t scored;  // targets of all micro-batches together
-    // What dropout draws from, beside the place in the step's batch: no two steps of a run draw alike.
+    // What dropout draws from, beside the place in the step's batch: no two steps draw alike.
     uint64_t seed, draw;
 };
 struct dapt_engine_result {

@@ -5,7 +5,7 @@
 #include "graph/ops.h"
 
 // float32 to `dtype`, a float type or one of blocks: each number becomes the nearest there is, for
-// blocks with the block's largest magnitude as the unit. `count` of blocks: a multiple of DAPT_BLOCK.
+// blocks with the block's largest magnitude as the unit; `count` is then a multiple of DAPT_BLOCK.
 // `bytes` has room for dapt_dtype_bytes(). Numbers are finite.
 enum dapt_status dapt_floats_pack(const float *values, uint64_t count, enum dapt_dtype dtype,
                                   void *bytes);

@@ -57,8 +57,8 @@ struct dapt_case_row {
     const struct dapt_case_shape *shapes;  // ends with one of zeros; NULL: none, as of bench rows
     uint32_t uses;                         // enum dapt_case_use
     uint32_t absent;                       // DAPT_CASE_NO_INPUT, DAPT_CASE_NO_OUTPUT: not there
-    // Of activations; of those flagged DAPT_OPERAND_MIXED or _BLOCKS. A certificate's activations are
-    // of float32.
+    // Of activations; of those flagged DAPT_OPERAND_MIXED or _BLOCKS. A certificate's
+    // activations are of float32.
     enum dapt_dtype dtype, mixed;
     bool gaps;    // certified with gaps in what may be strided
     float shift;  // added to inputs[0] and outputs[0]: numbers that are not near 0

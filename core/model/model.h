@@ -116,8 +116,8 @@ struct dapt_adapters {
     bool embeddings;      // embedding and head belong to the adapters: they are written with them
     float embeddings_rate;  // factor of the learning rate
     const char *folder;     // that they are read from; NULL: new ones
-    // Of the matrices of the layers: DAPT_F32, or what frozen ones are stored in, rounded as they are
-    // loaded.
+    // Of the matrices of the layers: DAPT_F32, or what frozen ones are stored in, rounded as they
+    // are loaded.
     enum dapt_dtype base;
 };
 
@@ -216,8 +216,8 @@ uint64_t dapt_model_written(const struct dapt_model *model);
 // `*count` elements from there on, *count becomes how many lie one behind the other in both.
 uint64_t dapt_parameter_place(const struct dapt_parameter *parameter, uint64_t at, uint64_t *count);
 
-// Where an element of the flat buffer lies among the bytes of those that are trained, or of those that
-// are not: float32 but for the base's.
+// Where an element of the flat buffer lies among the bytes of those that are trained, or of those
+// that are not: float32 but for the base's.
 uint64_t dapt_model_byte(const struct dapt_model *model, uint64_t offset);
 // The group that is stored in fewer bits; NULL: none.
 const struct dapt_parameter_group *dapt_model_base_group(const struct dapt_model *model);
@@ -288,8 +288,8 @@ struct dapt_model_build {
 };
 // Where the inputs and results of a graph are; DAPT_NONE where it has none. All inputs are i32 [N]
 // in the batch buffer, laid out alike in every mode. `rows`: decode: the place of the cache that
-// each new token goes to, all different; `pick` [1]: the row whose logits are wanted; `keys`: train,
-// where adapters have dropout: a random number for each row.
+// each new token goes to, all different; `pick` [1]: the row whose logits are wanted; `keys`:
+// train, where adapters have dropout: a random number for each row.
 struct dapt_model_io {
     dapt_value ids, targets, positions, first, last, rows, pick, keys;
     // [places, ropes[i].size] in the constant buffer, side by side, so that a table of fewer places

@@ -1,5 +1,5 @@
-// The base below adapters in fewer bits: what its numbers become, that a model computes with just those,
-// and that it takes as many bytes as it should.
+// The base below adapters in fewer bits: what its numbers become, that a model computes with just
+// those, and that it takes as many bytes as it should.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -200,8 +200,8 @@ static void check_same_trained(struct fixture *a, struct fixture *b, const char 
     free(x);
 }
 
-// A step on the base as it is stored does what one on float32 with the same numbers does, to the bit;
-// and the numbers are those of the base, rounded.
+// A step on the base as it is stored does what one on float32 with the same numbers does, to the
+// bit; and the numbers are those of the base, rounded.
 static void check_model(size_t m, enum dapt_base_type type) {
     struct fixture full = make(models[m].config, DAPT_BASE_F32),
                    small = make(models[m].config, type);

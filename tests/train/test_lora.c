@@ -157,8 +157,8 @@ static double last_nats(struct scratch *s, const char *run) {
     return nats;
 }
 
-// A base in fewer bits: what it is rounded to follows from its folder, and adapters make up for it. What
-// reads them afterwards has the base as it is.
+// A base in fewer bits: what it is rounded to follows from its folder, and adapters make up for it.
+// What reads them afterwards has the base as it is.
 static void test_base(void **state) {
     static const struct {
         const char *type;

@@ -45,7 +45,7 @@ enum dapt_dtype {
 
 // Row-major and dense, except that neighbours in dimension 0 may lie further apart: a slice of the
 // columns of a wider matrix. Element (i, j, k, l) is at offset + size * (i * stride + (j * shape[2]
-// + k) * shape[3] + l). Of blocks: dense, a multiple of DAPT_BLOCK elements, at a multiple of 4 bytes.
+// + k) * shape[3] + l). Of blocks: dense, whole blocks, at a multiple of 4 bytes.
 struct dapt_tensor {
     enum dapt_dtype dtype;
     uint32_t rank;  // 1..4; shape[rank..3] is 1
@@ -84,7 +84,7 @@ enum dapt_opcode {
     //     bias [N] [x], residual [M,N] (strided) [x]
     // out: c [M,N] (strided, +=, in place: residual) = act(op(a) op(b) + bias) + residual
     // With 16-bit operands a and b are rounded first, as DAPT_OP_CAST does, so that matrix units can
-    // multiply them; sums stay in float32. b may be of blocks: then what DAPT_OP_DEQUANTIZE makes of it.
+    // multiply them; sums stay in float32. b may be of blocks: as DAPT_OP_DEQUANTIZE reads them.
     DAPT_OP_MATMUL,
     // in: x [N,C] (strided), bias [C]
     // out: y [N,C] (strided, in place: x) = x + bias

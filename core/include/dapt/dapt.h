@@ -459,7 +459,7 @@ struct dapt_bench_options {
     bool gradients;            // forward and backward alone: no norm, no update
     bool estimate;             // only says what memory it takes: nothing runs
     uint32_t peaks;            // measures dapt_bench_peaks at this size too; 0: no
-    uint32_t lora;             // trains adapters of this rank on all matrices of the layers; 0: none
+    uint32_t lora;  // trains adapters of this rank on all matrices of the layers; 0: none
 };
 
 // The operations of one kind and, of products, one shape ("matmul 8192 x 2304 x 768 nn": m, n, k,
