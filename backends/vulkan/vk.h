@@ -138,7 +138,7 @@ struct dapt_device {
     VkQueue queue, sparse_queue;
     VkCommandPool pool;
     VkSemaphore timeline;
-    uint64_t submitted;                 // value of the timeline after everything submitted so far
+    uint64_t submitted;                   // value of the timeline after everything submitted so far
     VkCommandBuffer waiting[VK_WAITING];  // for the next submission
     uint32_t waiting_count;
     enum dapt_status lost;              // set once: every later call fails with it
@@ -158,7 +158,7 @@ struct dapt_device {
     struct vk_unit units[VK_UNITS];  // see matrix.c
     bool units_known[VK_UNITS];
     struct vk_attention_units *attention_units;  // see attention_unit.c
-    struct vk_tuner *tuner;  // NULL until a matmul was measured or looked up
+    struct vk_tuner *tuner;                      // NULL until a matmul was measured or looked up
     VkPipelineLayout layout;
     VkShaderModule modules[SHADER_COUNT];
     struct vk_pipeline *pipelines;  // a list

@@ -534,7 +534,7 @@ struct dapt_bench_options {
     bool estimate;             // only says what memory it takes: nothing runs
     uint32_t peaks;            // measures dapt_bench_peaks at this size too; 0: no
     const char *precision;     // "float32", "bfloat16" or "float16"; NULL: float32
-    uint32_t lora;             // trains adapters of this rank on all matrices of the layers; 0: none
+    uint32_t lora;  // trains adapters of this rank on all matrices of the layers; 0: none
 };
 
 // The operations of one kind and, of products, one shape ("matmul 8192 x 2304 x 768 nn": m, n, k,
