@@ -61,15 +61,15 @@ def check_whole(record, steps, table):
         check(step["status"] in ("ok", "skipped"), "a step failed", step)
         check(step["command"] or step["reason"], "neither command nor reason", step)
     for name in ("tiny-gpt2", "tiny-llama-short", "tiny-llama"):
-        step = steps[name + "/dapt"]
+        step = steps[name + "/dapt-float32"]
         check(step["median_of"] == 10, "median of how many", step)
         for key in ("seconds", "tokens_per_second", "memory", "flops", "bytes", "share_of_product", "share_of_copy"):
             check(step["result"].get(key, 0) > 0, f"{name} has no {key}", step)
         check(step["result"]["kinds"]["attention"]["flops_per_second"] > 0, "no rate of attention", step)
-    check(steps["tiny-llama-short/dapt"]["result"]["update"] is False, "the short one is forward and backward alone", steps)
+    check(steps["tiny-llama-short/dapt-float32"]["result"]["update"] is False, "the short one is forward and backward alone", steps)
     for key in ("product_flops_per_second", "copy_bytes_per_second"):
         check(record["peaks"].get(key, 0) > 0, f"the peaks have no {key}", record["peaks"])
-    check(table.count("| dapt float32 |") == 4 and "| product, 128 cubed |" in table, "the table", table)
+    check(table.count("| dapt float32 |") == 4 and table.count("| dapt bfloat16 |") == 3 and "| product, 128 cubed |" in table, "the table", table)
 
 
 with tempfile.TemporaryDirectory(prefix="dapt-test-gpu-") as folder:
@@ -99,15 +99,15 @@ with tempfile.TemporaryDirectory(prefix="dapt-test-gpu-") as folder:
     only = ("--dapt", faulty, "--backend", "cpu", "--torch", "none", "--only", "peaks", "--only", "tiny")
     record, steps, done = run(work, *only, "--limit", "15", code=1)
     check(steps["peaks/dapt"]["status"] == "failed" and "device lost" in steps["peaks/dapt"]["reason"], "a failure", steps["peaks/dapt"])
-    check(steps["tiny-llama-short/dapt"]["status"] == "time limit", "a step that hangs", steps["tiny-llama-short/dapt"])
-    check("20.0 GiB" in steps["tiny-gpt2/dapt"]["reason"] and steps["tiny-gpt2/dapt"]["status"] == "skipped", "too large", steps["tiny-gpt2/dapt"])
-    check(steps["tiny-llama/dapt"]["status"] == "ok" and record["complete"], "the rest does not go on", steps["tiny-llama/dapt"])
+    check(steps["tiny-llama-short/dapt-float32"]["status"] == "time limit", "a step that hangs", steps["tiny-llama-short/dapt-float32"])
+    check("20.0 GiB" in steps["tiny-gpt2/dapt-float32"]["reason"] and steps["tiny-gpt2/dapt-float32"]["status"] == "skipped", "too large", steps["tiny-gpt2/dapt-float32"])
+    check(steps["tiny-llama/dapt-float32"]["status"] == "ok" and record["complete"], "the rest does not go on", steps["tiny-llama/dapt-float32"])
     check(all(name in done.stdout for name in ("device lost", "20.0 GiB", "not done after")), "the table tells them", done.stdout)
     print("ok: steps that fail, hang or do not fit")
 
     child = subprocess.Popen(command(work, *only), cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in child.stderr:
-        if line.startswith("tiny-llama-short/dapt") and "..." in line:
+        if line.startswith("tiny-llama-short/dapt-float32") and "..." in line:
             child.send_signal(signal.SIGINT)
             break
     out = child.communicate(timeout=60)[0]
