@@ -35,11 +35,6 @@ void dapt_batch_destroy(struct dapt_batch **batch) {
     *batch = NULL;
 }
 
-static int32_t token_at(const struct dapt_shard *shard, uint64_t index) {
-    return shard->token_size == 2 ? ((const uint16_t *)shard->tokens)[index]
-                                  : (int32_t)((const uint32_t *)shard->tokens)[index];
-}
-
 // The document that holds a token.
 static uint64_t document_of(const struct dapt_shard *shard, uint64_t token) {
     uint64_t low = 0, high = shard->counts.documents - 1;
@@ -70,19 +65,20 @@ static void fill_part(const struct row *row, const struct dapt_part *part, uint3
     for (uint32_t i = 0; i < part->length; i++) {
         size_t place = row->begin + at + i;
         while (shard->documents[document].end <= part->begin + i) document++;
-        batch->ids[place] = token_at(shard, part->begin + i);
+        batch->ids[place] = (int32_t)dapt_shard_token(shard, part->begin + i);
         batch->positions[place] = (int32_t)i;
         batch->documents[place] = document;
     }
     bool evaluation = row->run == DAPT_NO_RUN;
-    dapt_objective_apply(row->objective,
-                         &(struct dapt_span){.begin = row->begin + at,
-                                             .row_at = at,
-                                             .length = part->length,
-                                             .next = part->continues ? token_at(shard, behind) : -1,
-                                             .stream = row->run | masks_stream,
-                                             .index = evaluation ? part->begin : at},
-                         batch);
+    dapt_objective_apply(
+        row->objective,
+        &(struct dapt_span){.begin = row->begin + at,
+                            .row_at = at,
+                            .length = part->length,
+                            .next = part->continues ? (int32_t)dapt_shard_token(shard, behind) : -1,
+                            .stream = row->run | masks_stream,
+                            .index = evaluation ? part->begin : at},
+        batch);
 }
 
 static void fill_nothing(size_t row, uint32_t at, struct dapt_batch *batch) {

@@ -13,6 +13,8 @@
 #include "base/threads.h"
 #include "corpus/internal.h"
 
+#define LOOKED_AT ((uint64_t)1 << 22)  // tokens, for what the tokenizer does not know
+
 static const uint64_t always_verified = 64u << 20;
 
 struct opening {
@@ -157,12 +159,10 @@ static enum dapt_status plan(struct dapt_corpus *corpus, const struct dapt_data_
 static enum dapt_status check_ids(const struct dapt_corpus *corpus,
                                   const struct dapt_corpus_options *options) {
     const struct dapt_shard *shard = &corpus->shard;
-    const uint16_t *narrow = shard->token_size == 2 ? shard->tokens : NULL;
-    const uint32_t *wide = narrow ? NULL : shard->tokens;
     uint32_t vocab = dapt_tokenizer_vocab_size(options->tokenizer), largest = 0;
     if (options->vocab == 0 || vocab <= options->vocab) return DAPT_OK;
     for (uint64_t i = 0; i < shard->counts.tokens; i++) {
-        uint32_t id = narrow ? narrow[i] : wide[i];
+        uint32_t id = dapt_shard_token(shard, i);
         if (id > largest) largest = id;
     }
     if (largest < options->vocab) return DAPT_OK;
@@ -170,6 +170,24 @@ static enum dapt_status check_ids(const struct dapt_corpus *corpus,
                      "the tokenizer gives id %" PRIu32 ", but the model's vocabulary has %" PRIu32
                      " entries: is this the model's own tokenizer?",
                      largest, options->vocab);
+}
+
+// Text that the tokenizer has no tokens for costs next to nothing, however much it is: such bits/byte look
+// better than they are. The first tokens tell. A token with another meaning too tells nothing.
+static void tell_unknown(const struct dapt_corpus *corpus,
+                         const struct dapt_corpus_options *options) {
+    const struct dapt_shard *shard = &corpus->shard;
+    int64_t unknown = dapt_tokenizer_special(options->tokenizer, DAPT_SPECIAL_UNK);
+    uint64_t count = shard->counts.tokens < LOOKED_AT ? shard->counts.tokens : LOOKED_AT, found = 0;
+    for (int which = DAPT_SPECIAL_BOS; which <= DAPT_SPECIAL_PAD; which++)
+        if (dapt_tokenizer_special(options->tokenizer, (enum dapt_special)which) == unknown) return;
+    for (uint64_t i = 0; i < count; i++) found += dapt_shard_token(shard, i) == unknown;
+    if ((double)found < 0.001 * (double)count) return;
+    dapt_log(DAPT_LOG_WARNING,
+             "%s: %.1f %% of its tokens stand for text that the tokenizer has no tokens for "
+             "(id %" PRIi64 "): none of it is learnt, and bits/byte are lower than they should be",
+             options->name ? options->name : "the text", 100 * (double)found / (double)count,
+             unknown);
 }
 
 // By what there is, not by what it was made from: a source that was built anew and gives the same text
@@ -229,6 +247,7 @@ enum dapt_status dapt_corpus_open(const struct dapt_data_list *list,
         write_seen(&o);
         dapt_cache_note(o.cache, o.key, options->name, list);
         fill_report(corpus, cached, dapt_seconds() - start);
+        tell_unknown(corpus, options);
     } else {
         if (options->name && !names(dapt_error(), options->name))
             dapt_fail_in(status, "%s", options->name);

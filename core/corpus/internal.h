@@ -111,6 +111,10 @@ struct dapt_shard {
     struct dapt_shard_counts counts;
     struct dapt_hash content;  // of tokens, documents and files
 };
+static inline uint32_t dapt_shard_token(const struct dapt_shard *shard, uint64_t index) {
+    return shard->token_size == 2 ? ((const uint16_t *)shard->tokens)[index]
+                                  : ((const uint32_t *)shard->tokens)[index];
+}
 
 // Maps and checks a shard: its numbers always, the hashes of its tokens when `verify`.
 // DAPT_ERROR_INVALID says what is damaged.

@@ -73,6 +73,47 @@ static void test_too_large(void **state) {
     assert_null(strstr(o.out, "nan"));
 }
 
+static void write_text(struct scratch *s, const char *name, const char *text) {
+    assert_ok(dapt_file_write(in_scratch(s, name), text, strlen(text)));
+}
+
+// Text that the tokenizer has no tokens for is told, by the name of the set: it costs nothing.
+static void test_unknown(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    assert_ok(dapt_mkdirs(in_scratch(s, "words")));
+    write_text(s, "words/tokenizer.json",
+               "{\"version\": \"1.0\", \"added_tokens\": [], \"normalizer\": null, "
+               "\"pre_tokenizer\": {\"type\": \"Whitespace\"}, \"post_processor\": null, "
+               "\"decoder\": null, \"model\": {\"type\": \"WordPiece\", \"unk_token\": \"<unk>\", "
+               "\"continuing_subword_prefix\": \"##\", \"max_input_chars_per_word\": 100, "
+               "\"vocab\": {\"<unk>\": 0, \"</s>\": 1, \"heart\": 2, \"beats\": 3}}}");
+    write_text(s, "words/tokenizer_config.json",
+               "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"unk_token\": \"<unk>\", "
+               "\"eos_token\": \"</s>\"}");
+    struct dapt_string known = {0}, strange = {0};
+    for (int i = 0; i < 200; i++) {
+        assert_ok(dapt_string_format(&known, "heart beats heart beats\n"));
+        assert_ok(
+            dapt_string_format(&strange, "heart beats heart %s\n", i % 50 ? "beats" : "aorta"));
+    }
+    write_text(s, "known.txt", known.data);
+    write_text(s, "strange.txt", strange.data);
+    dapt_string_free(&known);
+    dapt_string_free(&strange);
+    write_config(s, "unknown",
+                 dapt_arena_format(&s->arena,
+                                   "{\"tokenizer\": {\"plugin\": \"hf\", \"path\": \"%s\"}, "
+                                   "\"data\": {\"domain\": \"%s\", \"eval\": {\"odd\": \"%s\"}}}",
+                                   in_scratch(s, "words"), in_scratch(s, "known.txt"),
+                                   in_scratch(s, "strange.txt")));
+    run_dapt(s, &o, "plan", s->config, NULL);
+    expect(&o, 0,
+           "eval odd: 0.5 % of its tokens stand for text that the tokenizer has no tokens for (id "
+           "0)");
+    assert_null(strstr(o.err, "domain: "));
+}
+
 static void test_plan_json(void **state) {
     struct scratch *s = *state;
     struct outcome o;
@@ -98,9 +139,9 @@ static void test_interrupted(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_written),     cmocka_unit_test(test_ruined),
-        cmocka_unit_test(test_too_large),   cmocka_unit_test(test_plan_json),
-        cmocka_unit_test(test_interrupted),
+        cmocka_unit_test(test_written),   cmocka_unit_test(test_ruined),
+        cmocka_unit_test(test_too_large), cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_plan_json), cmocka_unit_test(test_interrupted),
     };
     return cmocka_run_group_tests_name("truth", tests, scratch_setup, scratch_teardown);
 }
