@@ -45,6 +45,7 @@ struct vk_limits {
 
 // A physical device that has what is needed.
 struct vk_adapter {
+    const struct vk_instance_api *api;
     VkPhysicalDevice handle;
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceVulkan11Properties properties11;
@@ -98,6 +99,9 @@ struct vk_features {
     const char *extensions[8];
     uint32_t extension_count;
 };
+// Fills it; false: it has not what is needed.
+bool vk_adapter_examine(const struct vk_instance_api *api, VkPhysicalDevice handle,
+                        struct vk_adapter *adapter);
 // What a device is opened with, as far as the adapter has it.
 void vk_features_of(const struct vk_adapter *adapter, struct vk_features *features);
 // Free and total bytes of device memory; free is 0 where it is not known.

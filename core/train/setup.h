@@ -67,4 +67,6 @@ enum dapt_status dapt_rate_set(struct dapt_config *config, double peak);
 // How often the run goes over the domain, by the configured share of replay.
 double dapt_setup_passes(const struct dapt_setup *setup);
 const char *dapt_setup_family(const struct dapt_model *model);  // config.json's model_type
+// trained.c: tells what of the model is trained, what is not, and its adapters.
+void dapt_trained_tell(const struct dapt_model *model, const struct dapt_reporter *reporter);
 #endif
