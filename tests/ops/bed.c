@@ -205,12 +205,19 @@ struct layout {
     int64_t size[BUFFERS];
 };
 
+// SwiftShader takes more memory than there is to compile attention's gradient for aligned rows.
+static int64_t alignment(void) {
+    const char *driver = getenv("VK_DRIVER_FILES");
+    return driver && strstr(driver, "swiftshader") ? 4 : ALIGN;
+}
+
 // Adds the rows of an operand, guards around and between them. `filled`: with its contents.
 static void place(struct layout *l, const struct operand *o, int64_t gap, uint32_t buffer,
                   uint32_t *index, bool output, bool filled) {
     int64_t element = (int64_t)dapt_dtype_size(o->dtype), length = row_length(o),
             stride = length + gap, span = ((o->shape[0] - 1) * stride + length) * element,
-            old = l->size[buffer], from = (old + GUARD + ALIGN - 1) / ALIGN * ALIGN;
+            old = l->size[buffer],
+            from = (old + GUARD + alignment() - 1) / alignment() * alignment();
     bool blocks = dapt_dtype_blocks(o->dtype);
     if (blocks) span = (int64_t)dapt_dtype_bytes(o->dtype, (uint64_t)operand_count(o));
     l->size[buffer] = from + (span + 3) / 4 * 4 + GUARD;
