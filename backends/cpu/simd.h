@@ -34,6 +34,7 @@
 
 typedef float vf __attribute__((vector_size(VECTOR_BYTES)));
 typedef int32_t vi __attribute__((vector_size(VECTOR_BYTES)));
+typedef uint32_t vu __attribute__((vector_size(VECTOR_BYTES)));
 typedef float vf_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef int32_t vi_unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
@@ -74,9 +75,9 @@ static inline vf widen_bf16(vh half) {
     return (vf)(__builtin_convertvector(half, vi) << 16);
 }
 static inline vh narrow_bf16(vf v) {
-    vi bits = (vi)v, rounded = bits + 0x7fff + (bits >> 16 & 1);
+    vu bits = (vu)v, rounded = bits + 0x7fff + (bits >> 16 & 1);  // of a NaN it may wrap
     vf result = vselect(v == v, (vf)rounded, (vf)(bits | 0x400000));
-    return __builtin_convertvector((vi)result >> 16, vh);
+    return __builtin_convertvector((vu)result >> 16, vh);
 }
 
 // As half.h does.
