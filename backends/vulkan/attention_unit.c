@@ -70,8 +70,7 @@ static void fill(struct probe *p) {
         const struct vk_view *v = &p->view[i];
         uint16_t *halves = (uint16_t *)(void *)(p->bytes + v->address);
         for (int64_t e = 0; e < v->rows * v->stride; e++) {
-            state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-            float x = (float)((int)(state >> 33) % 33 - 16) / 8;
+            float x = (float)((int)vk_next_number(&state) % 33 - 16) / 8;
             halves[e] = v->dtype == DAPT_F16 ? float_to_f16(x) : float_to_bf16(x);
         }
     }
@@ -184,7 +183,7 @@ static uint64_t content_of(const struct dapt_device *d) {
                                sizeof(struct vk_attention_units)};
     uint64_t hash = vk_hash(limits, sizeof limits);
     for (int i = SHADER_ATTENTION_CM_F16; i <= SHADER_ATTENTION_CM_GRAD_KV_BF16; i++)
-        hash = 31 * hash + vk_hash(vk_shader_rows[i].code, vk_shader_rows[i].size);
+        hash = vk_hash_shader(hash, (enum vk_shader)i);
     return hash;
 }
 
@@ -197,33 +196,33 @@ static struct vk_attention_units *units_of(struct dapt_device *d) {
     return d->attention_units = kept != NULL ? kept : calloc(1, sizeof *kept);
 }
 
-struct vk_unit vk_attention_unit(struct vk_lowering *l, enum dapt_dtype dtype, int64_t head_size) {
+bool vk_attention_is_right(struct vk_lowering *l, enum dapt_dtype dtype, int64_t head_size,
+                           const struct vk_unit *unit) {
     struct dapt_device *d = l->device;
-    struct vk_unit none = {0}, unit = vk_matrix_unit(l, dtype);
-    struct vk_attention_units *known = unit.m > 0 ? units_of(d) : NULL;
+    struct vk_attention_units *known = units_of(d);
     int type = dtype == DAPT_BF16;
-    if (known == NULL) return none;
-    if (memcmp(&known->unit[type], &unit, sizeof unit) != 0) {
-        known->unit[type] = unit;
+    if (known == NULL) return false;
+    if (memcmp(&known->unit[type], unit, sizeof *unit) != 0) {
+        known->unit[type] = *unit;
         memset(known->verdict[type], 0, sizeof known->verdict[type]);
     }
     uint32_t *verdict = &known->verdict[type][head_size / HEAD_UNIT - 1];
     if (*verdict == UNKNOWN) {
         bool right = false;
         char line[120];
-        enum dapt_status status = try_unit(d, dtype, head_size, &unit, &right);
+        enum dapt_status status = try_unit(d, dtype, head_size, unit, &right);
         if (d->lost < 0) {
             l->status = status;
-            return none;
+            return false;
         }
         *verdict = right ? RIGHT : WRONG;
         snprintf(line, sizeof line, "attention with heads of %d: %s", (int)head_size,
                  right         ? "used"
                  : status == 0 ? "gives wrong results; not used"
                                : "can't be tried; not used");
-        vk_tell_unit(d, dtype, &unit, right ? DAPT_LOG_INFO : DAPT_LOG_WARNING, line);
+        vk_tell_unit(d, dtype, unit, right ? DAPT_LOG_INFO : DAPT_LOG_WARNING, line);
         if (status == DAPT_OK && vk_shader_folder() == NULL)
             vk_cache_write(d, "attention", content_of(d), known, sizeof *known);
     }
-    return *verdict == RIGHT ? unit : none;
+    return *verdict == RIGHT;
 }

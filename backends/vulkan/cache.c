@@ -28,6 +28,11 @@ uint64_t vk_hash(const void *data, size_t size) {
     return hash;
 }
 
+uint64_t vk_hash_shader(uint64_t hash, enum vk_shader shader) {
+    const struct vk_shader_row *row = &vk_shader_rows[shader];
+    return 31 * hash + vk_hash(row->code, row->size);
+}
+
 static struct cache_head head_for(const struct dapt_device *d, uint64_t content, const void *data,
                                   size_t size) {
     const VkPhysicalDeviceProperties *p = &d->adapter->properties;

@@ -258,8 +258,7 @@ void vk_full_barrier(struct dapt_device *d, VkCommandBuffer commands) {
                               stages, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
-// The command buffers that wait, and then this one if it is one, in that order.
-static enum dapt_status submit(struct dapt_device *d, VkCommandBuffer commands, const char *what) {
+enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, const char *what) {
     if (d->lost < 0)
         return backend_fail(d->host, d->lost, "vulkan: device %s was lost before",
                             d->adapter->info.name);
@@ -283,10 +282,6 @@ static enum dapt_status submit(struct dapt_device *d, VkCommandBuffer commands, 
     return DAPT_OK;
 }
 
-enum dapt_status vk_submit(struct dapt_device *d, VkCommandBuffer commands, const char *what) {
-    return submit(d, commands, what);
-}
-
 enum dapt_status vk_submit_later(struct dapt_device *d, VkCommandBuffer commands) {
     if (d->waiting_count + 1 == VK_WAITING) return vk_submit(d, commands, "uploads");
     d->waiting[d->waiting_count++] = commands;
@@ -294,7 +289,11 @@ enum dapt_status vk_submit_later(struct dapt_device *d, VkCommandBuffer commands
 }
 
 enum dapt_status vk_flush(struct dapt_device *d) {
-    return d->waiting_count > 0 ? submit(d, VK_NULL_HANDLE, "uploads") : DAPT_OK;
+    return d->waiting_count > 0 ? vk_submit(d, VK_NULL_HANDLE, "uploads") : DAPT_OK;
+}
+
+uint64_t vk_latest(const struct dapt_device *d) {
+    return d->submitted + (d->waiting_count > 0);
 }
 
 enum dapt_status vk_commands_finish(struct dapt_device *d, VkCommandBuffer commands,
@@ -309,7 +308,7 @@ enum dapt_status vk_commands_finish(struct dapt_device *d, VkCommandBuffer comma
 bool vk_idle(struct dapt_device *d) {
     uint64_t value = 0;
     return d->api.GetSemaphoreCounterValue(d->handle, d->timeline, &value) == VK_SUCCESS &&
-           value >= d->submitted && d->waiting_count == 0;
+           value >= vk_latest(d);
 }
 
 // Waits as long as the timeline moves; VK_TIMEOUT when it stood still.
@@ -356,6 +355,5 @@ enum dapt_status vk_wait(struct dapt_device *d, uint64_t value, double timeout) 
 }
 
 enum dapt_status vk_wait_all(struct dapt_device *d, double timeout) {
-    enum dapt_status status = vk_flush(d);
-    return status < 0 ? status : vk_wait(d, d->submitted, timeout);
+    return vk_wait(d, vk_latest(d), timeout);
 }

@@ -167,10 +167,15 @@ void vk_lower_attention(struct vk_lowering *l, const struct vk_unit *unit);
 void vk_lower_attention_grad(struct vk_lowering *l, const struct vk_unit *unit,
                              const struct vk_view *delta);
 bool vk_attention_fits(const struct vk_lowering *l, const struct vk_unit *unit);
-// attention_unit.c: the unit for attention in 16 bits whose heads have this size: that of matmuls,
-// where attention is right with it. Found out once a device. m 0: none.
-struct vk_unit vk_attention_unit(struct vk_lowering *l, enum dapt_dtype operands,
-                                 int64_t head_size);
+// attention_unit.c: whether attention in 16 bits whose heads have this size is right with the unit of
+// matmuls. Found out once a device.
+bool vk_attention_is_right(struct vk_lowering *l, enum dapt_dtype operands, int64_t head_size,
+                           const struct vk_unit *unit);
+// Numbers below 2^31 for what is compared: the same ones on every device. `state`: any to begin with.
+static inline uint32_t vk_next_number(uint64_t *state) {
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)(*state >> 33);
+}
 
 // What a tile is chosen for: `splits` times [m, k] by [k, n].
 struct vk_matmul_size {

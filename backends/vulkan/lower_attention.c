@@ -255,8 +255,9 @@ void vk_lower_attention_grad(struct vk_lowering *l, const struct vk_unit *unit,
 static struct vk_unit choose_unit(struct vk_lowering *l) {
     const struct vk_view *q = &l->in[l->op->opcode == DAPT_OP_ATTENTION_GRAD];
     struct vk_unit none = {0}, unit = vk_matrix_unit(l, q->dtype);
-    if (unit.m == 0 || !vk_attention_fits(l, &unit)) return none;
-    return vk_attention_unit(l, q->dtype, q->cols);
+    bool used = unit.m > 0 && vk_attention_fits(l, &unit) &&
+                vk_attention_is_right(l, q->dtype, q->cols, &unit);
+    return used ? unit : none;
 }
 
 void vk_op_attention(struct vk_lowering *l) {

@@ -12,7 +12,7 @@ void vk_op_dropout(struct vk_lowering *l) {
     vk_constant(p, vk_accumulates(l, 0));
     vk_reads(p, x);
     vk_reads(p, keys);
-    vk_writes(p, y);
+    vk_updates(p, y, vk_accumulates(l, 0));
     vk_word(p, y->rows);
     vk_word(p, y->cols);
     vk_word(p, x->stride);

@@ -103,7 +103,7 @@ static void adamw_8bit_pass(struct vk_lowering *l, const struct vk_view *grad,
     vk_reads(p, grad);
     vk_reads(p, &l->in[1]);
     vk_reads(p, &l->in[2]);
-    for (int i = 0; i < 3; i++) vk_writes(p, &state[i]);
+    for (int i = 0; i < 3; i++) vk_updates(p, &state[i], true);
     vk_again(p, grad);
     vk_again(p, &state[0]);
     vk_word(p, grad->rows);

@@ -41,8 +41,7 @@ static enum dapt_status fill(struct dapt_device *d, struct dapt_buffer *memory) 
     if (values == NULL)
         return backend_fail(d->host, DAPT_ERROR_MEMORY, "vulkan: no memory for a comparison");
     for (uint64_t i = 0; i < count; i++) {
-        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-        uint64_t bits = state >> 33;
+        uint64_t bits = vk_next_number(&state);
         values[i] = (float)((int)(bits % 17) - 8) *
                     (1.0f + (float)((int)(bits / 17 % 3) - 1) / 8192.0f);
     }
@@ -171,7 +170,7 @@ static uint64_t content_of(const struct dapt_device *d) {
                                d->limits.matrix};
     uint64_t hash = vk_hash(limits, sizeof limits);
     for (int i = SHADER_MATMUL_CM_F16; i <= SHADER_MATMUL_CM_BF16; i++)
-        hash = 31 * hash + vk_hash(vk_shader_rows[i].code, vk_shader_rows[i].size);
+        hash = vk_hash_shader(hash, (enum vk_shader)i);
     return hash;
 }
 

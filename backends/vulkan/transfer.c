@@ -51,20 +51,14 @@ static enum dapt_status slot_begin(struct dapt_device *d, bool staging, struct s
     return status;
 }
 
+// `what` NULL: with the run that reads it, one submission for both.
 static enum dapt_status slot_submit(struct dapt_device *d, struct slot *s, const char *what) {
     vk_full_barrier(d, s->commands);
     enum dapt_status status = vk_commands_end(d, s->commands);
-    if (status == DAPT_OK) status = vk_submit(d, s->commands, what);
-    s->value = d->submitted;
+    if (status == DAPT_OK)
+        status = what ? vk_submit(d, s->commands, what) : vk_submit_later(d, s->commands);
+    s->value = vk_latest(d);
     return status;
-}
-
-// With the run that reads it: one submission for both.
-static enum dapt_status slot_submit_later(struct dapt_device *d, struct slot *s) {
-    vk_full_barrier(d, s->commands);
-    enum dapt_status status = vk_commands_end(d, s->commands);
-    s->value = d->submitted + 1;
-    return status < 0 ? status : vk_submit_later(d, s->commands);
 }
 
 void vk_transfer_close(struct dapt_device *d) {
@@ -125,7 +119,7 @@ enum dapt_status vk_buffer_write(struct dapt_device *d, struct dapt_buffer *buff
         VkBufferCopy copy = {slot->memory->offset, buffer->offset + offset + at, length};
         d->api.CmdCopyBuffer(slot->commands, vk_buffer_handle(slot->memory),
                              vk_buffer_handle(buffer), 1, &copy);
-        status = size > SMALL_UPLOAD ? slot_submit(d, slot, "upload") : slot_submit_later(d, slot);
+        status = slot_submit(d, slot, size > SMALL_UPLOAD ? "upload" : NULL);
     }
     return status;
 }
@@ -159,22 +153,16 @@ static enum dapt_status read_staged(struct dapt_device *d, struct dapt_buffer *b
     return status;
 }
 
-// Reads of memory that is not cached are slow: there only small ones go directly.
-static bool reads_directly(const struct dapt_buffer *buffer, uint64_t size) {
-    return buffer->mapped != NULL && (buffer->cached || size <= 4096);
-}
-
 enum dapt_status vk_buffer_read(struct dapt_device *d, struct dapt_buffer *buffer, uint64_t offset,
                                 void *data, uint64_t size) {
-    if (!reads_directly(buffer, size)) return read_staged(d, buffer, offset, data, size);
-    enum dapt_status status = vk_wait_all(d, 0);
-    if (status == DAPT_OK) memcpy(data, (const uint8_t *)buffer->mapped + offset, size);
-    return status;
+    return vk_buffer_read_at(d, buffer, vk_latest(d), offset, data, size);
 }
 
 enum dapt_status vk_buffer_read_at(struct dapt_device *d, struct dapt_buffer *buffer,
                                    uint64_t value, uint64_t offset, void *data, uint64_t size) {
-    if (!reads_directly(buffer, size)) return read_staged(d, buffer, offset, data, size);
+    // Reads of memory that is not cached are slow: there only small ones go directly.
+    bool direct = buffer->mapped != NULL && (buffer->cached || size <= 4096);
+    if (!direct) return read_staged(d, buffer, offset, data, size);
     enum dapt_status status = vk_wait(d, value, 0);
     if (status == DAPT_OK) memcpy(data, (const uint8_t *)buffer->mapped + offset, size);
     return status;

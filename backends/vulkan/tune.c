@@ -55,8 +55,7 @@ static uint64_t content_of(const struct dapt_device *d) {
                          sizeof(struct entry)};
     uint64_t hash = vk_hash(limits, sizeof limits);
     for (size_t i = 0; i < sizeof shaders / sizeof *shaders; i++)
-        hash = 31 * hash +
-               vk_hash(vk_shader_rows[shaders[i]].code, vk_shader_rows[shaders[i]].size);
+        hash = vk_hash_shader(hash, shaders[i]);
     return hash;
 }
 

@@ -21,7 +21,7 @@ struct dapt_device;
 
 // ------------------------------------------------------------------------------------ the adapters
 
-// Whether matrix units are used: where they are faster than float32, always, never.
+// Whether matrix units are used: where they are right, or never.
 enum vk_matrix_limit { VK_MATRIX_USED, VK_MATRIX_NONE };
 
 // What kernels may rely on: the limits of the device, or lower ones from DAPT_VK_LIMITS
@@ -177,14 +177,17 @@ enum dapt_status vk_device_open(const struct dapt_host *host, uint32_t index,
                                 const struct dapt_device_options *options,
                                 struct dapt_device **device);
 void vk_device_close(struct dapt_device *device);
-// Submits one command buffer, behind those that wait; when it is done the timeline reads
+// Submits one command buffer, or none, behind those that wait; when it is done the timeline reads
 // device->submitted. `what` is named in messages.
 enum dapt_status vk_submit(struct dapt_device *device, VkCommandBuffer commands, const char *what);
-// As part of the next submission, whose value of the timeline is device->submitted + 1 now.
+// As part of the next submission.
 enum dapt_status vk_submit_later(struct dapt_device *device, VkCommandBuffer commands);
 // Submits those that wait.
 enum dapt_status vk_flush(struct dapt_device *device);
-// Waits until the timeline reads `value`; timeout in seconds, 0: as long as the timeline moves.
+// What the timeline reads when everything so far is done, what waits included.
+uint64_t vk_latest(const struct dapt_device *device);
+// Waits until the timeline reads `value`, and submits what waits where that takes it; timeout in
+// seconds, 0: as long as the timeline moves.
 enum dapt_status vk_wait(struct dapt_device *device, uint64_t value, double timeout);
 // Waits for everything so far.
 enum dapt_status vk_wait_all(struct dapt_device *device, double timeout);
@@ -195,6 +198,8 @@ bool vk_idle(struct dapt_device *device);
 enum dapt_status vk_fail_call(struct dapt_device *device, VkResult result, const char *what);
 const char *vk_result_name(VkResult result);
 uint64_t vk_hash(const void *data, size_t size);  // FNV-1a
+// A hash with that of a shader's code added: of what is kept about it.
+uint64_t vk_hash_shader(uint64_t hash, enum vk_shader shader);
 // Forgets the names of submissions that lie in these bytes: their memory will be freed.
 void vk_forget(struct dapt_device *device, const void *begin, size_t size);
 void vk_name(struct dapt_device *device, VkObjectType type, uint64_t handle, const char *name);

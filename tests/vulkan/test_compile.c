@@ -10,14 +10,13 @@
 
 #include <cmocka.h>
 
-#include "lower.h"
+#include "lowers.h"
 #include "engine/engine.h"
 
 #define SHARED_LIMIT 32768  // of the largest tiles, which only devices get that have as much
 #define MAX_KERNELS 512
 
 static const struct vk_instance *instance;
-static struct dapt_device device;  // without queue and memory
 static PFN_vkCreateShaderModule create_module;
 static PFN_vkCreateComputePipelines create_pipelines;
 static PFN_vkGetPipelineExecutableStatisticsKHR get_statistics;
@@ -35,17 +34,6 @@ uint32_t vk_fastest_tile(struct vk_lowering *l, const struct vk_matmul_size *siz
     static uint32_t turn;  // each has its turn
     (void)l, (void)size, (void)list;
     return turn++ % count;
-}
-
-struct vk_unit vk_matrix_unit(struct vk_lowering *l, enum dapt_dtype operands) {
-    (void)l, (void)operands;
-    return (struct vk_unit){0};
-}
-
-struct vk_unit vk_attention_unit(struct vk_lowering *l, enum dapt_dtype operands,
-                                 int64_t head_size) {
-    (void)l, (void)operands, (void)head_size;
-    return (struct vk_unit){0};
 }
 
 const char *vk_result_name(VkResult result) {
@@ -140,97 +128,10 @@ static void compile(const struct vk_pass *p) {
     check_statistics(what, pipeline);
 }
 
-// ------------------------------------------------------------------------ the backend that compiles
-
-static enum dapt_status device_count(const struct dapt_host *host, uint32_t *count) {
-    (void)host;
-    *count = 1;
-    return DAPT_OK;
+void lowered(const struct dapt_program *program, const struct vk_passes *passes) {
+    (void)program;
+    for (uint32_t i = 0; i < passes->count; i++) compile(&passes->at[i]);
 }
-static enum dapt_status device_info(const struct dapt_host *host, uint32_t index,
-                                    struct dapt_device_info *info) {
-    (void)host, (void)index;
-    *info = instance->adapters[0].info;
-    return DAPT_OK;
-}
-static enum dapt_status device_open(const struct dapt_host *host, uint32_t index,
-                                    const struct dapt_device_options *options,
-                                    struct dapt_device **opened) {
-    (void)host, (void)index, (void)options;
-    *opened = &device;
-    return DAPT_OK;
-}
-static void device_close(struct dapt_device *d) {
-    (void)d;
-}
-static enum dapt_status buffer_create(struct dapt_device *d, enum dapt_buffer_role role,
-                                      uint64_t size, struct dapt_buffer **buffer) {
-    static struct dapt_buffer any;
-    (void)d, (void)role, (void)size;
-    *buffer = &any;
-    return DAPT_OK;
-}
-static void buffer_destroy(struct dapt_device *d, struct dapt_buffer *buffer) {
-    (void)d, (void)buffer;
-}
-static enum dapt_status buffer_write(struct dapt_device *d, struct dapt_buffer *buffer,
-                                     uint64_t offset, const void *data, uint64_t size) {
-    (void)d, (void)buffer, (void)offset, (void)data, (void)size;
-    return DAPT_OK;
-}
-static enum dapt_status buffer_read(struct dapt_device *d, struct dapt_buffer *buffer,
-                                    uint64_t offset, void *data, uint64_t size) {
-    (void)d, (void)buffer, (void)offset;
-    memset(data, 0, size);
-    return DAPT_OK;
-}
-static bool supports(struct dapt_device *d, const struct dapt_program *program,
-                     const struct dapt_op *op) {
-    (void)d;
-    return op->opcode != DAPT_OP_MATMUL || !dtype_blocks(program->tensors[op->inputs[1]].dtype);
-}
-static enum dapt_status program_compile(struct dapt_device *d, const struct dapt_program *program,
-                                        struct dapt_buffer *const *buffers,
-                                        struct dapt_executable **executable) {
-    struct vk_passes passes = {0};
-    uint64_t scratch;
-    (void)buffers;
-    enum dapt_status status = vk_lower_program(d, program, NULL, &passes, &scratch);
-    for (uint32_t i = 0; i < passes.count && status == DAPT_OK; i++) compile(&passes.at[i]);
-    free(passes.at);
-    *executable = (struct dapt_executable *)(void *)&device;  // not NULL
-    return status;
-}
-static void program_destroy(struct dapt_device *d, struct dapt_executable *executable) {
-    (void)d, (void)executable;
-}
-static enum dapt_status program_run(struct dapt_device *d, struct dapt_executable *executable) {
-    (void)d, (void)executable;
-    return DAPT_OK;
-}
-static enum dapt_status device_wait(struct dapt_device *d, double timeout) {
-    (void)d, (void)timeout;
-    return DAPT_OK;
-}
-
-static const struct dapt_backend compiler = {
-    .struct_size = sizeof compiler,
-    .name = "compiler",
-    .summary = "lowers and compiles",
-    .device_count = device_count,
-    .device_info = device_info,
-    .device_open = device_open,
-    .device_close = device_close,
-    .buffer_create = buffer_create,
-    .buffer_destroy = buffer_destroy,
-    .buffer_write = buffer_write,
-    .buffer_read = buffer_read,
-    .supports = supports,
-    .program_compile = program_compile,
-    .program_destroy = program_destroy,
-    .program_run = program_run,
-    .device_wait = device_wait,
-};
 
 // -------------------------------------------------------------------------------------- the device
 
@@ -316,7 +217,7 @@ static void compile_model(const char *config, const struct dapt_lora *lora, uint
     MUST(dapt_json_parse("test", config, strlen(config), &json));
     MUST(dapt_model_from_json(json, &model));
     if (lora != NULL) MUST(dapt_model_adapt(model, lora, "test"));
-    MUST(dapt_device_open(dapt_host(), &compiler, 0, NULL, &handle));
+    MUST(dapt_device_open(dapt_host(), &lowers, 0, NULL, &handle));
     MUST(dapt_engine_create(model, handle, &options, &engine));
     MUST(dapt_batch_create(sequences, length, &batch));
     for (uint32_t i = 0; i < sequences * length; i++) {
