@@ -118,11 +118,7 @@ struct rows {
 static inline struct rows rows_of(const element *from, int64_t stride, int64_t count, int64_t D,
                                   float *scratch) {
     if (ELEMENT_IS_FLOAT) return (struct rows){(const float *)(const void *)from, stride};
-    for (int64_t i = 0; i < count; i++) {
-        int64_t d = 0;
-        for (; d + LANES <= D; d += LANES) store(scratch + i * D + d, load(from + i * stride + d));
-        if (d < D) store_part(scratch + i * D + d, load_part(from + i * stride + d, D - d), D - d);
-    }
+    for (int64_t i = 0; i < count; i++) convert(scratch + i * D, from + i * stride, D);
     return (struct rows){scratch, D};
 }
 // Floats of such scratch for the rows of a tile.

@@ -39,7 +39,7 @@ static void run_tasks(struct job *job,
     job_loop(job, job->tasks, work);
 }
 
-// ------------------------------------------------------------------------------- ------ add, scale
+// -------------------------------------------------------------------------------------- add, scale
 
 static inline struct values add(const struct job *job, const vf *in) {
     (void)job;

@@ -8,12 +8,6 @@ static void copy_elements(element *to, const element *from, int64_t count) {
     memcpy(to, from, (size_t)count * sizeof *to);
 }
 
-static void store_floats(element *to, const float *from, int64_t count) {
-    int64_t c = 0;
-    for (; c + LANES <= count; c += LANES) store(to + c, load(from + c));
-    if (c < count) store_part(to + c, load_part(from + c, count - c), count - c);
-}
-
 // ----------------------------------------------------------------------------- embed, scatter_rows
 
 static void embed_prepare(struct job *job) {
@@ -25,8 +19,8 @@ static void embed_task(struct job *job, int64_t task, unsigned thread) {
     const int32_t *rows = job->in[1].data.i;
     struct block b = grid_block(job, task, y->rows, y->cols);
     for (int64_t n = b.row; n < b.row_end; n++)
-        store_floats(elements(y) + n * y->stride + b.col,
-                     table->data.f + rows[n] * table->stride + b.col, b.col_end - b.col);
+        convert(elements(y) + n * y->stride + b.col,
+                table->data.f + rows[n] * table->stride + b.col, b.col_end - b.col);
 }
 static void embed_run(struct job *job) {
     job_loop(job, job->tasks, embed_task);

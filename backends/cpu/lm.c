@@ -256,10 +256,7 @@ static void gather_task(struct job *job, int64_t task, unsigned thread) {
                    (size_t)x->cols * sizeof *from);
             continue;
         }
-        float *to = chunk->lm.x + row * x->cols;
-        int64_t c = 0;
-        for (; c + LANES <= x->cols; c += LANES) store(to + c, load(from + c));
-        if (c < x->cols) store_part(to + c, load_part(from + c, x->cols - c), x->cols - c);
+        convert(chunk->lm.x + row * x->cols, from, x->cols);
     }
 }
 

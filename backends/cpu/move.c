@@ -20,26 +20,16 @@ static void copy_run(struct job *job) {
 }
 const struct op_row ISA(op_copy) = {prepare, copy_run};
 
-#define LOOP(to_type, from_type)                                      \
-    do {                                                              \
-        const from_type *x = from;                                    \
-        to_type *y = to;                                              \
-        int64_t i = 0;                                                \
-        for (; i + LANES <= n; i += LANES) store(y + i, load(x + i)); \
-        if (i < n) store_part(y + i, load_part(x + i, n - i), n - i); \
-        return;                                                       \
-    } while (0)
-
 // From one float type to another.
 static void cast_elements(enum dapt_dtype from_dtype, const void *from, enum dapt_dtype to_dtype,
                           void *to, int64_t n) {
     switch (from_dtype * DAPT_DTYPE_COUNT + to_dtype) {
-    case DAPT_F32 *DAPT_DTYPE_COUNT + DAPT_F16: LOOP(f16, float);
-    case DAPT_F32 *DAPT_DTYPE_COUNT + DAPT_BF16: LOOP(bf16, float);
-    case DAPT_F16 *DAPT_DTYPE_COUNT + DAPT_F32: LOOP(float, f16);
-    case DAPT_BF16 *DAPT_DTYPE_COUNT + DAPT_F32: LOOP(float, bf16);
-    case DAPT_F16 *DAPT_DTYPE_COUNT + DAPT_BF16: LOOP(bf16, f16);
-    default: LOOP(f16, bf16);
+    case DAPT_F32 *DAPT_DTYPE_COUNT + DAPT_F16: convert((f16 *)to, (const float *)from, n); break;
+    case DAPT_F32 *DAPT_DTYPE_COUNT + DAPT_BF16: convert((bf16 *)to, (const float *)from, n); break;
+    case DAPT_F16 *DAPT_DTYPE_COUNT + DAPT_F32: convert((float *)to, (const f16 *)from, n); break;
+    case DAPT_BF16 *DAPT_DTYPE_COUNT + DAPT_F32: convert((float *)to, (const bf16 *)from, n); break;
+    case DAPT_F16 *DAPT_DTYPE_COUNT + DAPT_BF16: convert((bf16 *)to, (const f16 *)from, n); break;
+    default: convert((f16 *)to, (const bf16 *)from, n); break;
     }
 }
 

@@ -204,6 +204,13 @@ static inline void put_f16(f16 *p, float x) {
 #define store_part(p, v, n) BY_TYPE(store_part, p)(p, v, n)
 #define get(p) BY_TYPE(get, p)(p)  // one number
 #define put(p, x) BY_TYPE(put, p)(p, x)
+// `count` numbers of one float type as another.
+#define convert(to, from, count)                                                         \
+    do {                                                                                 \
+        int64_t at_ = 0, rest_ = (count) % LANES;                                        \
+        for (; at_ < (count)-rest_; at_ += LANES) store((to) + at_, load((from) + at_)); \
+        if (rest_ > 0) store_part((to) + at_, load_part((from) + at_, rest_), rest_);    \
+    } while (0)
 
 static inline vf mask_zero(vi mask, vf a) {
     return (vf)(mask & (vi)a);
