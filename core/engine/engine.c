@@ -317,22 +317,15 @@ static enum dapt_status check_batch(const struct dapt_engine *e, const struct da
     return DAPT_OK;
 }
 
-// A number for each row: by its place in the batch of the whole step, not in the micro-batch.
-static enum dapt_status write_keys(struct dapt_engine *e, enum dapt_program_kind kind,
-                                   const struct dapt_batch *b) {
-    const struct dapt_model_io *io = dapt_programs_io(e->programs, kind);
-    uint64_t n = (uint64_t)b->sequences * b->length;
-    if (io->keys == DAPT_NONE) return DAPT_OK;
-    int32_t *keys = dapt_alloc(n, sizeof *keys);
-    if (!keys) return DAPT_ERROR_MEMORY;
-    for (uint64_t i = 0; i < n; i++)
+// A number for each of the next `count` rows: by its place in the batch of the whole step, not in the
+// micro-batch.
+static int32_t *draw_keys(struct dapt_engine *e, uint64_t count) {
+    int32_t *keys = dapt_alloc(count, sizeof *keys);
+    for (uint64_t i = 0; keys && i < count; i++)
         keys[i] = (int32_t)dapt_random_bits(e->step.seed, STREAM_DROPOUT,
                                             e->step.draw << 32 | (e->rows + i));
-    const struct dapt_program_input input = {io->keys, keys, n};
-    enum dapt_status status = dapt_programs_write(e->programs, kind, &input, 1);
-    free(keys);
-    e->rows += n;
-    return status;
+    e->rows += count;
+    return keys;
 }
 
 static enum dapt_status run_batch(struct dapt_engine *e, enum dapt_program_kind kind,
@@ -342,13 +335,14 @@ static enum dapt_status run_batch(struct dapt_engine *e, enum dapt_program_kind 
     if (status) return status;
     const struct dapt_model_io *io = dapt_programs_io(e->programs, kind);
     uint64_t n = (uint64_t)b->sequences * b->length;
-    const struct dapt_program_input inputs[] = {{io->ids, b->ids, n},
-                                                {io->targets, b->targets, n},
-                                                {io->positions, b->positions, n},
-                                                {io->first, b->first, n},
-                                                {io->last, b->last, n}};
-    status = dapt_programs_write(e->programs, kind, inputs, sizeof inputs / sizeof *inputs);
-    if (!status) status = write_keys(e, kind, b);
+    bool drops = io->keys != DAPT_NONE;
+    int32_t *keys = drops ? draw_keys(e, n) : NULL;
+    if (drops && !keys) return DAPT_ERROR_MEMORY;
+    const struct dapt_program_input inputs[] = {
+        {io->ids, b->ids, n},     {io->targets, b->targets, n}, {io->positions, b->positions, n},
+        {io->first, b->first, n}, {io->last, b->last, n},       {io->keys, keys, n}};
+    status = dapt_programs_write(e->programs, kind, inputs, drops ? 6 : 5);
+    free(keys);
     return status ? status : dapt_programs_run(e->programs, kind);
 }
 
@@ -396,18 +390,17 @@ enum dapt_status dapt_engine_update(struct dapt_engine *engine, uint64_t number)
 }
 
 enum dapt_status dapt_engine_result(struct dapt_engine *engine, struct dapt_engine_result *result) {
-    float scalars[DAPT_RESULT_COUNT] = {0};
-    for (int slot = DAPT_RESULT_NORM2; slot < DAPT_RESULT_COUNT; slot++) {
-        enum dapt_status status = dapt_programs_read(engine->programs, DAPT_PROGRAM_NORM,
-                                                     (uint64_t)slot * DAPT_RESULT_STRIDE,
-                                                     &scalars[slot], sizeof *scalars);
-        if (status) return status;
-    }
+    float scalars[(DAPT_RESULT_BYTES - DAPT_RESULT_STRIDE) / sizeof(float)];
+    enum dapt_status status = dapt_programs_read(engine->programs, DAPT_PROGRAM_NORM,
+                                                 DAPT_RESULT_STRIDE, scalars, sizeof scalars);
+    if (status) return status;
+    const size_t each = DAPT_RESULT_STRIDE / sizeof(float);
+    float norm2 = scalars[0], loss = scalars[(DAPT_RESULT_LOSS - DAPT_RESULT_NORM2) * each],
+          decides = scalars[(DAPT_RESULT_DECIDES - DAPT_RESULT_NORM2) * each];
     *result = (struct dapt_engine_result){
-        .loss = engine->updated.scored ? scalars[DAPT_RESULT_LOSS] / (double)engine->updated.scored
-                                       : 0,
-        .norm = sqrt(scalars[DAPT_RESULT_NORM2]) / engine->updated.scale,
-        .finite = isfinite(scalars[DAPT_RESULT_DECIDES])};
+        .loss = engine->updated.scored ? loss / (double)engine->updated.scored : 0,
+        .norm = sqrt(norm2) / engine->updated.scale,
+        .finite = isfinite(decides)};
     return DAPT_OK;
 }
 

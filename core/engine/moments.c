@@ -3,12 +3,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "graph/ops.h"
+
 #define ALIGN 64u                            // bytes of a range's offset
 #define BLOCK_BYTES (DAPT_MOMENT_WORDS * 4)  // of one block
-
-uint64_t dapt_moment_blocks(uint64_t count) {
-    return (count + DAPT_MOMENT_BLOCK - 1) / DAPT_MOMENT_BLOCK;
-}
 
 // Biases and norms are few, and their gradients differ the most within a block.
 static bool is_packed(const struct dapt_parameter_group *group, enum dapt_moments kind) {

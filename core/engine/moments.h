@@ -12,8 +12,6 @@ struct dapt_moment_range {
 // The ranges in the order of the groups, at most DAPT_GROUPS; returns how many. *bytes: of one buffer.
 size_t dapt_moment_ranges(const struct dapt_model *model, enum dapt_moments kind,
                           struct dapt_moment_range ranges[DAPT_GROUPS], uint64_t *bytes);
-// Blocks of so many numbers.
-uint64_t dapt_moment_blocks(uint64_t count);
 // Numbers [begin, begin + count) of those that blocks hold, DAPT_MOMENT_WORDS * 4 bytes each.
 // `second`: they are second moments, and given as such, not as their roots.
 void dapt_moments_decode(const uint8_t *blocks, bool second, uint64_t begin, uint64_t count,

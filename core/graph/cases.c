@@ -93,7 +93,7 @@ static void set_shape(struct dapt_tensor *t, const char *letters, const struct d
     } else if (strcmp(letters, "R") == 0) {  // rows of the "~C" beside it
         add_dimension(t, letter(c, 'N') * (heads ? heads : 1));
     } else if (strcmp(letters, "BW") == 0) {  // of moments in 8 bits
-        add_dimension(t, (letter(c, '#') + DAPT_MOMENT_BLOCK - 1) / DAPT_MOMENT_BLOCK);
+        add_dimension(t, (int64_t)dapt_moment_blocks((uint64_t)letter(c, '#')));
         add_dimension(t, DAPT_MOMENT_WORDS);
     } else if (letters[0] == '~') {
         add_dimension(t, letter(c, 'N'));

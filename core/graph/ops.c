@@ -137,6 +137,10 @@ uint64_t dapt_dtype_bytes(enum dapt_dtype dtype, uint64_t count) {
     return (count + DAPT_BLOCK - 1) / DAPT_BLOCK * (sizeof(float) + codes);
 }
 
+uint64_t dapt_moment_blocks(uint64_t count) {
+    return (count + DAPT_MOMENT_BLOCK - 1) / DAPT_MOMENT_BLOCK;
+}
+
 const char *dapt_dtype_name(enum dapt_dtype dtype) {
     static const char *const names[DAPT_DTYPE_COUNT] = {
         [DAPT_F32] = "f32", [DAPT_F16] = "f16",   [DAPT_BF16] = "bf16",
@@ -327,8 +331,7 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
             return fail_operand(op, &info->in[0], "would be rounded to what is no float type");
         break;
     case DAPT_OP_ADAMW_8BIT:
-        if (s['W'] != DAPT_MOMENT_WORDS ||
-            s['B'] != (s['#'] + DAPT_MOMENT_BLOCK - 1) / DAPT_MOMENT_BLOCK)
+        if (s['W'] != DAPT_MOMENT_WORDS || s['B'] != (int64_t)dapt_moment_blocks((uint64_t)s['#']))
             return fail_operand(op, &info->out[1], "must be the blocks of all numbers");
         // fall through
     case DAPT_OP_ADAMW:

@@ -72,6 +72,7 @@ bool dapt_tensor_overlap(const struct dapt_tensor *a, const struct dapt_tensor *
 size_t dapt_dtype_size(enum dapt_dtype dtype);
 bool dapt_dtype_blocks(enum dapt_dtype dtype);                     // whether it is a type of blocks
 uint64_t dapt_dtype_bytes(enum dapt_dtype dtype, uint64_t count);  // of so many elements
+uint64_t dapt_moment_blocks(uint64_t count);                       // of moments in 8 bits
 const char *dapt_dtype_name(enum dapt_dtype dtype);                // "f32"
 
 // Checks one op against the table. `tensors` are what its operands index. Errors name op, label and
