@@ -9,6 +9,7 @@
 #include "infer/cutting.h"
 #include "infer/pair.h"
 #include "infer/paired.h"
+#include "infer/worth.h"
 
 // A set as it is measured at each point.
 struct set {
@@ -33,7 +34,9 @@ struct sweep {
     struct set *sets;
     size_t count, deciding;
     uint64_t seed;
-    struct dapt_evaluation *evaluations;  // [count] of the point that was measured last
+    double alpha;                         // of the point that was scored last; NaN: none
+    struct dapt_evaluation *evaluations;  // [count] there
+    struct dapt_worth_set *worth;         // [count] there, once it was compared
 };
 
 // ------------------------------------------------------------------------------------------- sets
@@ -137,7 +140,8 @@ static enum dapt_status open_sets(struct sweep *s) {
     s->count = s->config ? s->config->data.eval_count : s->evaluate.data_count;
     s->sets = dapt_alloc(s->count, sizeof *s->sets);
     s->evaluations = dapt_alloc(s->count, sizeof *s->evaluations);
-    if (!s->sets || !s->evaluations) return DAPT_ERROR_MEMORY;
+    s->worth = dapt_alloc(s->count, sizeof *s->worth);
+    if (!s->sets || !s->evaluations || !s->worth) return DAPT_ERROR_MEMORY;
     name_sets(s);
     choose_deciding(s);
     enum dapt_status status = set_budgets(s);
@@ -158,28 +162,24 @@ static enum dapt_status open_sets(struct sweep *s) {
 
 // -------------------------------------------------------------------------------------- measuring
 
-static enum dapt_status score(struct sweep *s, size_t i) {
-    struct set *set = &s->sets[i];
-    struct dapt_evaluation *e = &s->evaluations[i];
-    struct dapt_interval interval;
-    enum dapt_status status = dapt_paired_score(s->pair.base.engine, set->corpus, s->batch,
-                                                set->name, set->units, set->count, e);
-    if (status) return status;
-    status = dapt_interval_change(set->units, set->count, s->seed, &interval);
-    e->role = set->role;
-    e->nats_before = set->nats_before;
-    e->bits_before = set->bits_before;
-    e->change_low = interval.low;
-    e->change_high = interval.high;
+// All sets, by the weights of this point; those of the point before are there still.
+static enum dapt_status score(struct sweep *s, double alpha) {
+    if (alpha == s->alpha) return DAPT_OK;
+    enum dapt_status status = dapt_pair_set(&s->pair, alpha);
+    for (size_t i = 0; !status && i < s->count; i++) {
+        struct set *set = &s->sets[i];
+        status = dapt_paired_score(s->pair.base.engine, set->corpus, s->batch, set->name,
+                                   set->units, set->count, &s->evaluations[i]);
+    }
+    s->alpha = status ? NAN : alpha;
     return status;
 }
 
 // The base, which all points are compared with.
 static enum dapt_status score_base(struct sweep *s) {
-    enum dapt_status status = dapt_pair_set(&s->pair, 0);
+    enum dapt_status status = score(s, 0);
     for (size_t i = 0; !status && i < s->count; i++) {
         struct set *set = &s->sets[i];
-        status = score(s, i);
         set->nats_before = s->evaluations[i].nats_per_token;
         set->bits_before = s->evaluations[i].bits_per_byte;
         for (size_t u = 0; u < set->count; u++) set->units[u].before = set->units[u].after;
@@ -187,37 +187,28 @@ static enum dapt_status score_base(struct sweep *s) {
     return status;
 }
 
-static double change_of(const struct dapt_evaluation *e) {
-    return e->bits_per_byte - e->bits_before;
-}
-
-static bool inside(const struct sweep *s) {
-    for (size_t i = 0; i < s->count; i++)
-        if (isfinite(s->sets[i].budget) && !(change_of(&s->evaluations[i]) <= s->sets[i].budget))
-            return false;
-    return true;
-}
-
-// What the choice goes by, the less the better: the domain, where a budget says what it may cost;
-// without one its change and the mean of those of general sets together.
-static double worth(const struct sweep *s) {
-    double general = 0;
-    size_t sets = 0;
-    for (size_t i = 0; i < s->count; i++) {
-        if (isfinite(s->sets[i].budget)) return change_of(&s->evaluations[s->deciding]);
-        if (i == s->deciding || strcmp(s->sets[i].role, "general") != 0) continue;
-        general += change_of(&s->evaluations[i]);
-        sets++;
-    }
-    return change_of(&s->evaluations[s->deciding]) + (sets ? general / (double)sets : 0);
+static enum dapt_status compare(struct sweep *s, size_t i) {
+    const struct set *set = &s->sets[i];
+    struct dapt_evaluation *e = &s->evaluations[i];
+    struct dapt_interval interval;
+    enum dapt_status status = dapt_interval_change(set->units, set->count, s->seed, &interval);
+    e->role = set->role;
+    e->nats_before = set->nats_before;
+    e->bits_before = set->bits_before;
+    e->change_low = interval.low;
+    e->change_high = interval.high;
+    s->worth[i] = (struct dapt_worth_set){.change = e->bits_per_byte - e->bits_before,
+                                          .budget = set->budget,
+                                          .general = strcmp(set->role, "general") == 0};
+    return status;
 }
 
 static enum dapt_status measure(struct sweep *s, double alpha, struct dapt_blended *result) {
-    enum dapt_status status = dapt_pair_set(&s->pair, alpha);
-    for (size_t i = 0; !status && i < s->count; i++) status = score(s, i);
+    enum dapt_status status = score(s, alpha);
+    for (size_t i = 0; !status && i < s->count; i++) status = compare(s, i);
     if (status) return status;
-    double value = worth(s);
-    bool holds = inside(s);
+    double value = dapt_worth(s->worth, s->count, s->deciding);
+    bool holds = dapt_worth_inside(s->worth, s->count);
     if (holds && isfinite(value) && (!result->chosen || value < result->worth)) {
         result->chosen = true;
         result->worth = value;
@@ -271,6 +262,7 @@ static void close_sweep(struct sweep *s) {
     }
     free(s->sets);
     free(s->evaluations);
+    free(s->worth);
     dapt_batch_destroy(&s->batch);
     dapt_objective_destroy(&s->objective);
     dapt_pair_close(&s->pair);
@@ -282,7 +274,7 @@ static void close_sweep(struct sweep *s) {
 enum dapt_status dapt_blend_models(const struct dapt_modules *modules,
                                    const struct dapt_blend_options *options,
                                    struct dapt_blended *result) {
-    struct sweep s = {.options = options, .evaluate = options->evaluate};
+    struct sweep s = {.options = options, .evaluate = options->evaluate, .alpha = NAN};
     const struct dapt_model_options *model = &options->evaluate.model;
     *result = (struct dapt_blended){.worth = NAN, .alpha = NAN};
     enum dapt_status status = check_options(options);

@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "base/statistics.h"
+#include "infer/worth.h"
 #include "train/pilot.h"
 
 #define ROUNDS DAPT_PILOT_ROUNDS
@@ -23,16 +24,12 @@
 #define STREAM_RESIDUALS 0x70696c6f74666974ull
 
 double dapt_pilot_value(const struct dapt_pilot *p, const double *changes) {
-    double general = 0;
-    size_t count = 0;
+    struct dapt_worth_set sets[DAPT_PILOT_SETS];
     for (size_t i = 0; i < p->set_count; i++)
-        if (isfinite(p->sets[i].budget) && !(changes[i] <= p->sets[i].budget)) return INFINITY;
-    for (size_t i = 1; i < p->set_count; i++) {
-        if (strcmp(p->sets[i].role, "general") != 0) continue;
-        general += changes[i];
-        count++;
-    }
-    return p->budgeted || !count ? changes[0] : changes[0] + general / (double)count;
+        sets[i] = (struct dapt_worth_set){.change = changes[i],
+                                          .budget = p->sets[i].budget,
+                                          .general = strcmp(p->sets[i].role, "general") == 0};
+    return dapt_worth_inside(sets, p->set_count) ? dapt_worth(sets, p->set_count, 0) : INFINITY;
 }
 
 bool dapt_pilot_counts(const struct dapt_pilot *p, const struct dapt_pilot_run *run) {
