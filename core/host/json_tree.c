@@ -12,6 +12,11 @@ void dapt_json_add_number(cJSON *object, const char *key, double value) {
         cJSON_AddNullToObject(object, key);
 }
 
+double dapt_json_value(const cJSON *object, const char *key) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+}
+
 bool dapt_json_has_text(const cJSON *object, const char *key, const char *text) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
     return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/statistics.h"
 #include "base/threads.h"
 #include "train/trainer.h"
 
@@ -12,11 +13,6 @@ static const double usual_shares[] = {0.02, 0.08, 0.2, 0.5};
 static const double usual_rates[] = {1.0 / 3, 1, 3};  // times the configured peak
 
 // --------------------------------------------------------------------------------------- arguments
-
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 // Sorted, each once, and each between `least` and `most`.
 static enum dapt_status take_numbers(const char *what, const double *values, size_t count,
@@ -31,7 +27,7 @@ static enum dapt_status take_numbers(const char *what, const double *values, siz
                              values[i], least, most);
         into[i] = dapt_json_round(values[i]);
     }
-    qsort(into, count, sizeof *into, ascending);
+    dapt_sort_numbers(into, count);
     *taken = count;
     for (size_t i = 1; i < count; i++)
         if (into[i] == into[i - 1])
@@ -139,15 +135,10 @@ static enum dapt_status hash_config(struct dapt_pilot *p) {
     return status;
 }
 
-static void ignore(void *user, const struct dapt_train_event *event) {
-    (void)user;
-    (void)event;
-}
-
 // Reads and tokenises all data, so that pilots find it in the cache; finds the rate that would be taken, and
 // how long the full run is.
 static enum dapt_status look(struct dapt_pilot *p) {
-    const struct dapt_reporter quiet = {ignore, NULL};
+    const struct dapt_reporter quiet = {dapt_report_nothing, NULL};
     struct dapt_setup setup = {0};
     double peak = 0;
     enum dapt_status status = dapt_setup_open_data(p->config, &quiet, &setup);

@@ -90,6 +90,8 @@ struct dapt_pilot {
 // arguments or another configuration, is an error that says what differs.
 enum dapt_status dapt_pilot_plan(struct dapt_pilot *pilot);
 size_t dapt_pilot_first_runs(const struct dapt_pilot *pilot);  // that the rate is chosen by
+size_t dapt_pilot_all_runs(const struct dapt_pilot *pilot);    // of both stages
+uint64_t dapt_pilot_units(const struct dapt_pilot *pilot);     // of steps that they take together
 // Lists the runs of the first stage, or with the rate chosen those of the second.
 enum dapt_status dapt_pilot_list(struct dapt_pilot *pilot, bool second);
 

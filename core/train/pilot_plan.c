@@ -19,24 +19,23 @@ size_t dapt_pilot_first_runs(const struct dapt_pilot *p) {
 }
 
 // Units of steps that all runs take: 2 for each share and rate; 1, 4 and 8 for each share.
-static uint64_t units_of(const struct dapt_pilot *p) {
+uint64_t dapt_pilot_units(const struct dapt_pilot *p) {
     return p->share_count * (2 * p->rate_count + 1 + 4 + 8);
 }
 
-static size_t runs_of(const struct dapt_pilot *p) {
+size_t dapt_pilot_all_runs(const struct dapt_pilot *p) {
     return dapt_pilot_first_runs(p) + p->share_count * (DAPT_PILOT_LENGTHS - 1);
 }
 
-static enum dapt_status add_run(struct dapt_pilot *p, double share, double rate, uint64_t steps) {
+static void add_run(struct dapt_pilot *p, double share, double rate, uint64_t steps) {
     struct dapt_pilot_run *run = &p->runs[p->run_count++];
     *run = (struct dapt_pilot_run){.share = share, .rate = rate, .steps = steps};
     snprintf(run->name, sizeof run->name, "share-%g-rate-%g-steps-%" PRIu64, share, rate, steps);
-    return DAPT_OK;
 }
 
 enum dapt_status dapt_pilot_list(struct dapt_pilot *p, bool second) {
     static const uint64_t lengths[] = {1, 4, 8};
-    if (!p->runs) p->runs = dapt_alloc(runs_of(p), sizeof *p->runs);
+    if (!p->runs) p->runs = dapt_alloc(dapt_pilot_all_runs(p), sizeof *p->runs);
     if (!p->runs) return DAPT_ERROR_MEMORY;
     for (size_t r = 0; !second && r < p->rate_count; r++)
         for (size_t s = 0; s < p->share_count; s++)
@@ -49,11 +48,6 @@ enum dapt_status dapt_pilot_list(struct dapt_pilot *p, bool second) {
 
 // ---------------------------------------------------------------------------------------- deciding
 
-static void ignore(void *user, const struct dapt_train_event *event) {
-    (void)user;
-    (void)event;
-}
-
 // As `dapt plan` measures: what a step takes here, and what a run takes besides its steps.
 static enum dapt_status measure(struct dapt_pilot *p) {
     const struct dapt_pilot_run run = {
@@ -65,7 +59,7 @@ static enum dapt_status measure(struct dapt_pilot *p) {
         &(struct dapt_train_options){.config = p->options->config,
                                      .sets = sets,
                                      .plan_only = true,
-                                     .callback = ignore,
+                                     .callback = dapt_report_nothing,
                                      .plan = &plan});
     p->step_seconds = dapt_json_round(plan.step_seconds);
     p->overhead_seconds = dapt_json_round(plan.prepare_seconds + plan.evaluate_seconds);
@@ -78,14 +72,15 @@ static double steps_allowed(const struct dapt_pilot *p) {
     if (o->steps) return (double)o->steps;
     if (o->tokens) return (double)(o->tokens / p->tokens_per_step);
     double seconds = o->seconds > 0 ? o->seconds : DAPT_PILOT_SECONDS;
-    return (seconds - p->overhead_seconds * (double)runs_of(p)) / p->step_seconds;
+    return (seconds - p->overhead_seconds * (double)dapt_pilot_all_runs(p)) / p->step_seconds;
 }
 
 // A unit, so that the runs use up the budget; none needs to be longer than the full run.
 static enum dapt_status decide(struct dapt_pilot *p) {
     struct dapt_small_text needed;
-    double unit = floor(fmin(steps_allowed(p) / (double)units_of(p), (double)p->full_steps / 8));
-    uint64_t least = units_of(p) * LEAST_UNIT;
+    double unit = floor(
+        fmin(steps_allowed(p) / (double)dapt_pilot_units(p), (double)p->full_steps / 8));
+    uint64_t least = dapt_pilot_units(p) * LEAST_UNIT;
     p->unit = unit > 0 ? (uint64_t)unit : 0;
     if (p->unit >= LEAST_UNIT) return DAPT_OK;
     if (p->full_steps < 8 * LEAST_UNIT)
@@ -97,9 +92,10 @@ static enum dapt_status decide(struct dapt_pilot *p) {
         DAPT_ERROR_INVALID,
         "the pilots' budget is too small: %zu runs, the shortest of %d steps, are %" PRIu64
         " steps, which take about %s here; allow more, or try fewer shares or rates",
-        runs_of(p), LEAST_UNIT, least,
+        dapt_pilot_all_runs(p), LEAST_UNIT, least,
         dapt_duration_text(
-            (double)least * p->step_seconds + p->overhead_seconds * (double)runs_of(p), &needed));
+            (double)least * p->step_seconds + p->overhead_seconds * (double)dapt_pilot_all_runs(p),
+            &needed));
 }
 
 // ---------------------------------------------------------------------------------------- recording

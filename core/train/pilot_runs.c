@@ -36,11 +36,6 @@ const char **dapt_pilot_sets(struct dapt_pilot *p, const struct dapt_pilot_run *
 
 // ----------------------------------------------------------------------------------------- reading
 
-static double number(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 static enum dapt_status read_units(const cJSON *set, struct dapt_pilot_figure *figure) {
     static const struct {
         const char *key;
@@ -73,11 +68,12 @@ static enum dapt_status read_set(struct dapt_pilot_set *set, const cJSON *ledger
     cJSON_ArrayForEach(item, sets) {
         if (dapt_json_has_text(item, "name", set->name)) found = item;
     }
-    double before = number(found, "nats_before"), bits = number(found, "bits_before") / before;
-    *figure = (struct dapt_pilot_figure){.nats = number(found, "nats_after"),
-                                         .change = number(found, "change"),
-                                         .low = number(found, "low"),
-                                         .high = number(found, "high")};
+    double before = dapt_json_value(found, "nats_before"),
+           bits = dapt_json_value(found, "bits_before") / before;
+    *figure = (struct dapt_pilot_figure){.nats = dapt_json_value(found, "nats_after"),
+                                         .change = dapt_json_value(found, "change"),
+                                         .low = dapt_json_value(found, "low"),
+                                         .high = dapt_json_value(found, "high")};
     if (!(before > 0) || !(bits > 0) || !(figure->nats > 0) || !isfinite(figure->change))
         return dapt_fail(DAPT_ERROR_INVALID, "says nothing of the set \"%s\"", set->name);
     if (isfinite(set->nats_before) && fabs(before / set->nats_before - 1) > 1e-4)
@@ -104,8 +100,9 @@ static enum dapt_status read_ledger(const char *path, uint64_t steps, cJSON **le
     if (!status) *ledger = cJSON_ParseWithLength(text.data, text.length);
     dapt_string_free(&text);
     if (status) return status;
-    if (*ledger && !dapt_record_check(*ledger, path) && number(*ledger, "step") == (double)steps &&
-        number(*ledger, "steps") == (double)steps)
+    if (*ledger && !dapt_record_check(*ledger, path) &&
+        dapt_json_value(*ledger, "step") == (double)steps &&
+        dapt_json_value(*ledger, "steps") == (double)steps)
         return DAPT_OK;
     cJSON_Delete(*ledger);
     *ledger = NULL;

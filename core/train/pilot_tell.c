@@ -25,14 +25,10 @@ static void list_numbers(char *text, size_t size, const double *values, size_t c
         used += (size_t)snprintf(text + used, size - used, "%s%g", i ? ", " : "", values[i]);
 }
 
-static size_t all_runs(const struct dapt_pilot *p) {
-    return dapt_pilot_first_runs(p) + p->share_count * (DAPT_PILOT_LENGTHS - 1);
-}
-
 void dapt_pilot_tell_plan(const struct dapt_pilot *p) {
     char shares[256], rates[256];
     struct dapt_small_text a, b, c, d;
-    uint64_t steps = p->unit * p->share_count * (2 * p->rate_count + 1 + 4 + 8);
+    uint64_t steps = p->unit * dapt_pilot_units(p);
     list_numbers(shares, sizeof shares, p->shares, p->share_count);
     list_numbers(rates, sizeof rates, p->rates, p->rate_count);
     dapt_pilot_tell(
@@ -40,15 +36,15 @@ void dapt_pilot_tell_plan(const struct dapt_pilot *p) {
         "pilots          %zu runs in %s: first %zu of %" PRIu64
         " steps over shares of replay %s and rates %s, then at the best rate each share "
         "for %" PRIu64 ", %" PRIu64 " and %" PRIu64 " steps",
-        all_runs(p), p->folder, dapt_pilot_first_runs(p), 2 * p->unit, shares, rates, p->unit,
-        4 * p->unit, 8 * p->unit);
+        dapt_pilot_all_runs(p), p->folder, dapt_pilot_first_runs(p), 2 * p->unit, shares, rates,
+        p->unit, 4 * p->unit, 8 * p->unit);
     if (isfinite(p->step_seconds))
-        dapt_pilot_tell(
-            p, "time            about %s: %s of %.3g s, and %s for each run besides",
-            dapt_duration_text(
-                (double)steps * p->step_seconds + p->overhead_seconds * (double)all_runs(p), &a),
-            dapt_counted_text(steps, "step", &b), p->step_seconds,
-            dapt_duration_text(p->overhead_seconds, &c));
+        dapt_pilot_tell(p, "time            about %s: %s of %.3g s, and %s for each run besides",
+                        dapt_duration_text((double)steps * p->step_seconds +
+                                               p->overhead_seconds * (double)dapt_pilot_all_runs(p),
+                                           &a),
+                        dapt_counted_text(steps, "step", &b), p->step_seconds,
+                        dapt_duration_text(p->overhead_seconds, &c));
     dapt_pilot_tell(p, "for             a full run of %s, %s tokens",
                     dapt_counted_text(p->full_steps, "step", &a),
                     dapt_count_text(p->full_steps * p->tokens_per_step, &d));
@@ -71,7 +67,7 @@ void dapt_pilot_tell_run(const struct dapt_pilot *p, size_t r, bool made, double
     add_figures(p, run, figures, sizeof figures);
     if (made) snprintf(time, sizeof time, "  %s", dapt_duration_text(seconds, &small));
     dapt_pilot_tell(p, "pilot %zu/%zu  share %g  rate %g  %" PRIu64 " steps%s%s", r + 1,
-                    all_runs(p), run->share, run->rate, run->steps, figures, time);
+                    dapt_pilot_all_runs(p), run->share, run->rate, run->steps, figures, time);
 }
 
 // ------------------------------------------------------------------------------------------ results
@@ -190,17 +186,14 @@ void dapt_pilot_tell_results(const struct dapt_pilot *p) {
 
 // ----------------------------------------------------------------------------------------- pilot.json
 
-static cJSON *number(double value) {
-    return isfinite(value) ? cJSON_CreateNumber(dapt_json_round(value)) : cJSON_CreateNull();
-}
-
 static void add(cJSON *object, const char *key, double value) {
-    cJSON_AddItemToObject(object, key, number(value));
+    dapt_json_add_number(object, key, dapt_json_round(value));
 }
 
 static cJSON *list_of(const double *values, size_t count) {
     cJSON *list = cJSON_CreateArray();
-    for (size_t i = 0; i < count; i++) cJSON_AddItemToArray(list, number(values[i]));
+    for (size_t i = 0; i < count; i++)
+        cJSON_AddItemToArray(list, cJSON_CreateNumber(dapt_json_round(values[i])));
     return list;
 }
 

@@ -24,11 +24,6 @@ struct preview {
     struct source_files domain, replay;
 };
 
-static void ignore(void *user, const struct dapt_train_event *event) {
-    (void)user;
-    (void)event;
-}
-
 // Of a file's name without the ending of a compression, but with that behind it: ".jsonl.zst".
 static const char *ending_of(struct dapt_arena *arena, const char *path) {
     const char *stem = dapt_input_stem(arena, path), *slash = strrchr(path, '/');
@@ -141,7 +136,7 @@ static enum dapt_status tell_sequences(struct preview *p) {
 
 enum dapt_status dapt_preview(const struct dapt_preview_options *options) {
     struct preview p = {.options = options};
-    const struct dapt_reporter reporter = {ignore, NULL};
+    const struct dapt_reporter reporter = {dapt_report_nothing, NULL};
     enum dapt_status status = dapt_config_read(options->config, options->sets, &p.config);
     if (!status) status = dapt_setup_open_data(p.config, &reporter, &p.setup);
     if (!status) status = tell_data(&p);

@@ -13,6 +13,8 @@ void dapt_report(const struct dapt_reporter *reporter, const struct dapt_train_e
 void dapt_report_note(const struct dapt_reporter *reporter, const char *format, ...)
     DAPT_PRINTF(2, 3);
 
+// A callback that tells nobody.
+void dapt_report_nothing(void *user, const struct dapt_train_event *event);
 // The default callback: stdout, `user` is a struct dapt_console. On a terminal the current step is
 // one line that is rewritten; elsewhere lines come at the first steps and then about every 10
 // seconds, and at every tenth of the run.

@@ -155,13 +155,8 @@ static enum dapt_status read_count(const cJSON *record, const char *key, uint64_
     return DAPT_OK;
 }
 
-static double read_value(const cJSON *object, const char *key) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
 static uint64_t read_step(const cJSON *record, const char *key) {
-    double value = read_value(record, key);
+    double value = dapt_json_value(record, key);
     return value >= 0 && value < 0x1p53 ? (uint64_t)value : DAPT_NEVER;
 }
 
@@ -192,13 +187,13 @@ static enum dapt_status read_evaluations(struct dapt_trainer *t, const cJSON *re
             if (e == decides) t->best = DAPT_NEVER;
             continue;
         }
-        e->nats_per_token = read_value(item, "nats_per_token");
-        e->bits_per_byte = read_value(item, "bits_per_byte");
+        e->nats_per_token = dapt_json_value(item, "nats_per_token");
+        e->bits_per_byte = dapt_json_value(item, "bits_per_byte");
         e->perplexity = exp(e->nats_per_token);
-        e->nats_before = read_value(item, "nats_before");
-        e->bits_before = read_value(item, "bits_before");
-        e->change_low = read_value(item, "change_low");
-        e->change_high = read_value(item, "change_high");
+        e->nats_before = dapt_json_value(item, "nats_before");
+        e->bits_before = dapt_json_value(item, "bits_before");
+        e->change_low = dapt_json_value(item, "change_low");
+        e->change_high = dapt_json_value(item, "change_high");
         status = dapt_ledger_restore(t, i, item);
     }
     // A budget may be another one now, and what the best checkpoint cost be unknown.
@@ -211,12 +206,12 @@ static enum dapt_status read_evaluations(struct dapt_trainer *t, const cJSON *re
 static void read_patience(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *patience = cJSON_GetObjectItemCaseSensitive(record, "patience");
     const struct dapt_evaluation *decides = dapt_trainer_deciding(t);
-    double stale = read_value(patience, "stale");
+    double stale = dapt_json_value(patience, "stale");
     if (!decides || !dapt_json_has_text(record, "best_set", decides->name) ||
         !isfinite(decides->nats_per_token))
         return;
     t->judged = read_step(patience, "step");
-    t->lowest = read_value(patience, "lowest");
+    t->lowest = dapt_json_value(patience, "lowest");
     t->stale = stale >= 0 && stale < 0x1p53 ? (uint64_t)stale : 0;
 }
 
@@ -242,7 +237,7 @@ static enum dapt_status read_scale(struct dapt_trainer *t, const cJSON *record) 
     if (t->scale.value == 0) return DAPT_OK;
     double *const values[] = {&t->scale.next, &t->scale.value};
     for (int i = 0; i < 2; i++) {
-        double value = read_value(scale, i ? "value" : "next");
+        double value = dapt_json_value(scale, i ? "value" : "next");
         int exponent;
         if (!(value >= 1 && value <= DAPT_LOSS_SCALE_MOST) || frexp(value, &exponent) != 0.5)
             return dapt_fail(DAPT_ERROR_INVALID,
@@ -343,7 +338,7 @@ static enum dapt_status read_record(struct dapt_trainer *t, const cJSON *record)
     if (status) return status;
     t->evaluated = read_step(record, "evaluated");
     t->best = read_step(record, "best");
-    t->best_value = read_value(record, "best_value");
+    t->best_value = dapt_json_value(record, "best_value");
     status = read_evaluations(t, record);
     read_patience(t, record);
     return status;
@@ -490,7 +485,7 @@ static enum dapt_status newest_record(const struct dapt_trainer *t, cJSON **reco
 
 static void read_fit(const struct dapt_trainer *t, const cJSON *record, struct dapt_fit *fit) {
     const cJSON *found = cJSON_GetObjectItemCaseSensitive(record, "fit");
-    double micro = read_value(found, "micro_batch");
+    double micro = dapt_json_value(found, "micro_batch");
     // A step of another size has other divisors.
     if (!(micro >= 1 && micro <= t->config->train.batch) || fmod(t->config->train.batch, micro))
         return;
@@ -503,7 +498,7 @@ static enum dapt_status read_peak(struct dapt_trainer *t, const cJSON *record) {
     const cJSON *course = cJSON_GetObjectItemCaseSensitive(record, "course");
     const cJSON *train = cJSON_GetObjectItemCaseSensitive(course, "train");
     const cJSON *schedule = cJSON_GetObjectItemCaseSensitive(train, "schedule");
-    double peak = read_value(schedule, "peak");
+    double peak = dapt_json_value(schedule, "peak");
     if (!isfinite(peak) ||
         !dapt_json_has_text(schedule, "plugin", t->config->train.schedule.plugin))
         return DAPT_OK;

@@ -65,8 +65,7 @@ static void tell(void *user, const char *line) {
 
 static bool emit(void *user, const char *text, size_t length) {
     const struct pilot_arguments *a = user;
-    bool good = !a->json || (tool_emit(NULL, text, length) && putchar('\n') != EOF);
-    return good;
+    return !a->json || (tool_emit(NULL, text, length) && putchar('\n') != EOF);
 }
 
 static enum dapt_status start(const struct pilot_arguments *a, double seconds, double *shares,
