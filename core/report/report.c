@@ -21,30 +21,39 @@ static bool apart(struct dapt_run *runs, size_t count, const char *name, size_t 
 }
 
 // Runs of one name get that of the nearest folders above them in which they differ: many
-// configurations say "run". Or else, such as one run twice, a number: "mine (2)".
+// configurations say "run".
+static void name_by_folder(struct dapt_run *runs, size_t count, const char *name) {
+    for (size_t above = 1; above < 16; above++) {
+        const char *parts[DAPT_REPORT_RUNS] = {0};
+        if (!apart(runs, count, name, above, parts)) continue;
+        for (size_t i = 0; i < count; i++)
+            if (parts[i]) runs[i].name = parts[i];
+        return;
+    }
+}
+
+// Those that are alike still, such as one run twice, get a number: "mine (2)".
+static enum dapt_status number_apart(struct dapt_run *runs, size_t last) {
+    const char *name = runs[last].name;
+    for (size_t i = 0, number = 2; i < last; i++) {
+        if (strcmp(runs[i].name, name) != 0) continue;
+        name = dapt_arena_format(&runs[last].arena, "%s (%zu)", runs[last].name, number++);
+        if (!name) return DAPT_ERROR_MEMORY;
+        i = (size_t)-1;  // from the beginning: the number may be taken too
+    }
+    runs[last].name = name;
+    return DAPT_OK;
+}
+
 static enum dapt_status name_apart(struct dapt_run *runs, size_t count) {
+    enum dapt_status status = DAPT_OK;
     for (size_t r = 0; r < count; r++) {
         size_t alike = 0;
         for (size_t i = 0; i < count; i++) alike += strcmp(runs[i].name, runs[r].name) == 0;
-        for (size_t above = 1; alike > 1 && above < 16; above++) {
-            const char *parts[DAPT_REPORT_RUNS] = {0};
-            if (!apart(runs, count, runs[r].name, above, parts)) continue;
-            for (size_t i = 0; i < count; i++)
-                if (parts[i]) runs[i].name = parts[i];
-            break;
-        }
+        if (alike > 1) name_by_folder(runs, count, runs[r].name);
     }
-    for (size_t last = 1; last < count; last++) {
-        const char *name = runs[last].name;
-        for (size_t i = 0, number = 2; i < last; i++) {
-            if (strcmp(runs[i].name, name) != 0) continue;
-            name = dapt_arena_format(&runs[last].arena, "%s (%zu)", runs[last].name, number++);
-            if (!name) return DAPT_ERROR_MEMORY;
-            i = (size_t)-1;  // from the beginning: the number may be taken too
-        }
-        runs[last].name = name;
-    }
-    return DAPT_OK;
+    for (size_t r = 1; !status && r < count; r++) status = number_apart(runs, r);
+    return status;
 }
 
 static enum dapt_status read_runs(const char *const *paths, struct dapt_run *runs, size_t *count) {
