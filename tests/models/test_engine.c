@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "model/families.h"
 #include "engine/engine.h"
+#include "part.h"
 
 #define SIZES                                                                                      \
     "\"hidden_size\":24,\"intermediate_size\":36,\"num_hidden_layers\":2,\"num_attention_heads\":" \
@@ -52,10 +53,13 @@ static const char *const configs[] = {
 };
 #define CONFIGS (sizeof configs / sizeof *configs)
 
+// `c` or the next that this run takes; CONFIGS: none.
+static size_t config_from(size_t c) {
+    while (c < CONFIGS && !is_in_part(c, CONFIGS)) c++;
+    return c;
+}
+
 static struct dapt_modules *modules;
-// From one configuration to the next: where making a program takes long, tests that make many of one
-// configuration take every fifth.
-static size_t stride;
 static enum dapt_precision precision;  // of the engines that make() makes
 static enum dapt_moments moments;      // likewise
 
@@ -64,6 +68,9 @@ struct fixture {
     struct dapt_device_handle *device;
     struct dapt_engine *engine;
 };
+
+// By the number of threads, where it makes a difference. A device keeps the kernels that it has made.
+static struct dapt_device_handle *devices[4];
 
 #define MUST(call)                                         \
     do {                                                   \
@@ -90,13 +97,22 @@ static void disturb(struct fixture *f) {
     }
 }
 
-static struct fixture make(const char *config, uint32_t sequences, enum dapt_recompute recompute,
-                           unsigned threads) {
-    struct fixture f = {0};
-    struct dapt_json *json;
+static struct dapt_device_handle *device_of(unsigned threads) {
     const char *name = getenv("DAPT_TEST_BACKEND");
     const struct dapt_backend *backend = dapt_modules_backend(modules, name ? name : "cpu");
     if (!backend) fail_msg("%s", dapt_error());
+    if (strcmp(backend->name, "cpu") != 0) threads = 0;
+    if (!devices[threads])
+        MUST(dapt_device_open(dapt_host(), backend, 0,
+                              &(struct dapt_device_options){.threads = threads},
+                              &devices[threads]));
+    return devices[threads];
+}
+
+static struct fixture make(const char *config, uint32_t sequences, enum dapt_recompute recompute,
+                           unsigned threads) {
+    struct fixture f = {.device = device_of(threads)};
+    struct dapt_json *json;
     MUST(dapt_json_parse("test", config, strlen(config), &json));
     MUST(dapt_model_from_json(json, &f.model));
     if (lora && dapt_model_adapt(f.model, lora, "test")) {  // another family's targets: all
@@ -105,8 +121,6 @@ static struct fixture make(const char *config, uint32_t sequences, enum dapt_rec
         MUST(dapt_model_adapt(f.model, &all, "test"));
     }
     for (int i = 0; i < 3 && frozen[i]; i++) dapt_model_freeze(f.model, &frozen[i], 1, "test");
-    MUST(dapt_device_open(dapt_host(), backend, 0,
-                          &(struct dapt_device_options){.threads = threads}, &f.device));
     struct dapt_engine_options options = {.train = true,
                                           .sequences = sequences,
                                           .length = LENGTH,
@@ -124,7 +138,6 @@ static struct fixture make(const char *config, uint32_t sequences, enum dapt_rec
 
 static void unmake(struct fixture *f) {
     dapt_engine_destroy(&f->engine);
-    dapt_device_close(&f->device);
     dapt_model_close(&f->model);
 }
 
@@ -177,7 +190,7 @@ static struct dapt_engine_result step(struct fixture *f, const struct dapt_batch
 // Along a random direction in each parameter, the loss must change as the gradient says.
 static void gradients_match_central_differences(void **state) {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = config_from(0); c < CONFIGS; c = config_from(c + 1)) {
         struct fixture f = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 0);
         const struct dapt_batch *b = random_batch(2, c);
         struct dapt_engine_result r = step(&f, &b, 1, false);
@@ -235,9 +248,8 @@ static void gradients_match_central_differences(void **state) {
 // What is told before anything is allocated is what is taken.
 static void memory_is_as_estimated(void **state) {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c += stride)
-        for (int variant = 0; variant < (stride > 1 && c ? 2 : 2 * DAPT_PRECISION_COUNT);
-             variant++) {
+    for (size_t c = config_from(0); c < CONFIGS; c = config_from(c + 1))
+        for (int variant = 0; variant < 2 * DAPT_PRECISION_COUNT; variant++) {
             precision = (enum dapt_precision)(variant / 2);
             moments = variant % 2 ? DAPT_MOMENTS_8BIT : DAPT_MOMENTS_FLOAT32;
             struct dapt_engine_options options = {
@@ -272,7 +284,7 @@ static void same_bits(const float *a, const float *b, uint64_t count, const char
 
 static void recompute_and_threads_change_no_bit(void **state) {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = config_from(0); c < CONFIGS; c = config_from(c + 1)) {
         const struct dapt_batch *b = random_batch(3, c);
         struct fixture one = make(configs[c], 3, DAPT_RECOMPUTE_NONE, 1);
         for (int i = 0; i < 3; i++) step(&one, &b, 1, true);
@@ -305,7 +317,7 @@ static double distance(const float *a, const float *b, uint64_t count) {
 
 static void micro_batches_add_up(void **state) {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = config_from(0); c < CONFIGS; c = config_from(c + 1)) {
         const struct dapt_batch *both = random_batch(4, c);
         const struct dapt_batch *halves[2];
         for (int h = 0; h < 2; h++) {
@@ -346,7 +358,7 @@ static void micro_batches_add_up(void **state) {
 
 static void generation_matches_the_full_pass(void **state) {
     (void)state;
-    for (size_t c = 0; c < CONFIGS; c++) {
+    for (size_t c = config_from(0); c < CONFIGS; c = config_from(c + 1)) {
         struct fixture f = make(configs[c], 1, DAPT_RECOMPUTE_NONE, 0);
         struct dapt_batch *b = random_batch(1, c);
         uint32_t ids[LENGTH];
@@ -400,7 +412,7 @@ static void sixteen_bits_are_near(void **state) {
     (void)state;
     static const double near[] = {
         [DAPT_PRECISION_BFLOAT16] = 1e-2, [DAPT_PRECISION_FLOAT16] = 2e-3};
-    for (size_t c = 0; c < CONFIGS; c += stride) {
+    for (size_t c = config_from(0); c < CONFIGS; c = config_from(c + 1)) {
         const struct dapt_batch *b = random_batch(2, c);
         struct fixture f = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 1);
         struct dapt_engine_result exact = step(&f, &b, 1, false);
@@ -448,7 +460,7 @@ static void frozen_parameters_cost_nothing(void **state) {
         {"layers.0-1.attention.k", "*.mlp.up", "*q_norm*"},  // parts of what lies together
         {"layers.1", "*.attention*"},
     };
-    for (size_t c = 0; c < CONFIGS; c += stride) {
+    for (size_t c = config_from(0); c < CONFIGS; c = config_from(c + 1)) {
         const struct dapt_batch *b = random_batch(2, c);
         struct fixture all = make(configs[c], 2, DAPT_RECOMPUTE_NONE, 1);
         step(&all, &b, 1, false);
@@ -529,7 +541,7 @@ static void adapters_cost_little(void **state) {
     (void)state;
     static const struct dapt_lora small = {.rank = 1, .alpha = 1};
     lora = &small;
-    for (size_t c = 0; c < CONFIGS; c += stride) {
+    for (size_t c = config_from(0); c < CONFIGS; c = config_from(c + 1)) {
         struct fixture f = make(configs[c], 1, DAPT_RECOMPUTE_NONE, 1);
         const struct dapt_model *m = f.model;
         uint64_t bytes[DAPT_BUFFER_ROLE_COUNT], own = 0;
@@ -590,7 +602,7 @@ static double moments_differ(struct fixture *exact, struct fixture *coded,
 static void eight_bit_moments(void **state) {
     (void)state;
     static const struct dapt_lora small = {.rank = 3, .alpha = 6, .embeddings = 0.5};
-    for (size_t c = 0; c < CONFIGS; c += stride)
+    for (size_t c = config_from(0); c < CONFIGS; c = config_from(c + 1))
         for (int kind = 0; kind < 3; kind++) {  // the whole model, a part of it, adapters
             const struct dapt_batch *b = random_batch(2, c);
             uint64_t bytes[DAPT_BUFFER_ROLE_COUNT];
@@ -776,13 +788,12 @@ int main(void) {
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
         cmocka_unit_test(an_infinite_loss_changes_nothing),
     };
-    const char *backend = getenv("DAPT_TEST_BACKEND");
-    stride = backend && strcmp(backend, "cpu") != 0 ? 5 : 1;
     if (dapt_modules_load(NULL, &modules)) {
         fprintf(stderr, "%s\n", dapt_error());
         return 1;
     }
     int failed = cmocka_run_group_tests_name("engine", tests, NULL, NULL);
+    for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) dapt_device_close(&devices[i]);
     dapt_modules_unload(&modules);
     return failed;
 }

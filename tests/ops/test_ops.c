@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "bed.h"
+#include "part.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
@@ -97,10 +98,15 @@ static bool is_left_out(const struct dapt_case *c) {
 
 static void test_opcode(void **state) {
     const enum dapt_opcode *opcode = *state;
-    size_t number = 0;
+    size_t count = 0, number = 0;
     for (struct dapt_case c = {0}; dapt_case_next(&c, DAPT_CASE_TEST);)
-        if (c.row->op.opcode == *opcode && !is_left_out(&c)) check_layouts(&c, number++);
-    if (number == 0) fail_msg("no case of the table is for tests");
+        count += c.row->op.opcode == *opcode && !is_left_out(&c);
+    if (count == 0) fail_msg("no case of the table is for tests");
+    for (struct dapt_case c = {0}; dapt_case_next(&c, DAPT_CASE_TEST);) {
+        if (c.row->op.opcode != *opcode || is_left_out(&c)) continue;
+        if (is_in_part(number, count)) check_layouts(&c, number);
+        number++;
+    }
 }
 
 // ----------------------------------------------------------------------------------- special values
