@@ -10,24 +10,26 @@ import sys
 # Each room of core, and the rooms it may use besides itself. The public headers stand under dapt/.
 ROOMS = {
     "base": {"dapt/plugin.h"},
-    "host": {"dapt/plugin.h", "dapt/backend.h", "base"},
+    "host": {"dapt/plugin.h", "dapt/backend.h", "dapt/comm.h", "base"},
     "report": {"dapt/plugin.h", "dapt/dapt.h", "base", "host"},
     "format": {"dapt/plugin.h", "dapt/backend.h", "base", "host"},
     "graph": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format"},
+    "comm": {"dapt/plugin.h", "dapt/backend.h", "dapt/comm.h", "base", "host", "format", "graph"},
     "model": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph"},
     "corpus": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph"},
-    "engine": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "model", "corpus"},
-    "checkpoint": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "model", "corpus", "engine"},
-    "device": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint"},
-    "infer": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device"},
-    "train": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device",
+    "engine": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "comm", "model", "corpus"},
+    "checkpoint": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine"},
+    "device": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine", "checkpoint"},
+    "infer": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine", "checkpoint", "device"},
+    "train": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine", "checkpoint", "device",
               "infer"},
-    "api": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device",
+    "api": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine", "checkpoint", "device",
             "infer", "train", "report"},
 }
 PUBLIC = {
     "dapt/plugin.h": set(),
     "dapt/backend.h": {"dapt/plugin.h"},
+    "dapt/comm.h": {"dapt/plugin.h"},
     "dapt/dapt.h": {"dapt/plugin.h", "dapt/backend.h"},
 }
 OUTSIDE = {  # what modules and programs may use of dapt; besides, files of their own folder
