@@ -46,10 +46,10 @@ static void test_machines(void **state) {
 
 static void leave_one_out(void *context) {
     (void)context;
-    struct dapt_ranks *ranks = opened(&(struct dapt_comm_options){.timeout = 0.3});
+    struct dapt_ranks *ranks = opened(&(struct dapt_comm_options){.timeout = 2});
     if (dapt_ranks_index(ranks) != 2) {
         assert_int_equal(dapt_ranks_barrier(ranks), DAPT_ERROR_IO);
-        assert_non_null(strstr(dapt_error(), "rank 2 has not come within 0.3 s"));
+        assert_non_null(strstr(dapt_error(), "rank 2 has not come within 2 s"));
     }
     dapt_ranks_close(&ranks);
 }

@@ -65,12 +65,14 @@ static enum dapt_status barrier(void *handle) {
     w->arrived[m->rank]++;
     pthread_cond_broadcast(&w->moved);
     uint32_t missing;
-    while (!status && !w->aborted && (missing = first_missing(m)) < w->size) {
-        if (pthread_cond_timedwait(&w->moved, &w->lock, &end) != ETIMEDOUT) continue;
-        snprintf(line, sizeof line, "rank %u has not come within %.3g s", missing, m->timeout);
-        status = fail(m, DAPT_ERROR_IO, line);
+    while (!status && (missing = first_missing(m)) < w->size) {
+        if (w->aborted) {
+            status = fail(m, DAPT_ERROR_IO, "another rank ended the run");
+        } else if (pthread_cond_timedwait(&w->moved, &w->lock, &end) == ETIMEDOUT) {
+            snprintf(line, sizeof line, "rank %u has not come within %.3g s", missing, m->timeout);
+            status = fail(m, DAPT_ERROR_IO, line);
+        }
     }
-    if (!status && w->aborted) status = fail(m, DAPT_ERROR_IO, "another rank ended the run");
     pthread_mutex_unlock(&w->lock);
     return status;
 }
