@@ -35,6 +35,7 @@ PUBLIC = {
 OUTSIDE = {  # what modules and programs may use of dapt; besides, files of their own folder
     "plugins": {"dapt/plugin.h"},
     "backends": {"dapt/plugin.h", "dapt/backend.h"},
+    "comms": {"dapt/plugin.h", "dapt/comm.h"},
     "tools": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h"},
     "examples": {"dapt/plugin.h", "dapt/dapt.h"},
 }
@@ -68,7 +69,7 @@ def allowed(path, quote, name, siblings):
 
 def problems(root):
     count = 0
-    for top in ("core", "plugins", "backends", "tools", "examples"):
+    for top in ("core", "plugins", "backends", "comms", "tools", "examples"):
         for path in sorted((root / top).rglob("*.[ch]")):
             count += 1
             siblings = {p.name for p in path.parent.iterdir()}

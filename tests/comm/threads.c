@@ -121,10 +121,6 @@ static void abort_all(void *handle, int exit_code) {
     pthread_mutex_unlock(&w->lock);
 }
 
-static uint32_t present(void) {
-    return self ? self->world->size : 0;
-}
-
 static enum dapt_status open_rank(const struct dapt_host *host,
                                   const struct dapt_comm_options *options,
                                   struct dapt_comm_world *world, void **handle) {
@@ -152,7 +148,6 @@ const struct dapt_comm threads_comm = {
     .id = "threads",
     .version = "1",
     .summary = "ranks that are threads of one process",
-    .present = present,
     .open = open_rank,
     .exchange = exchange,
     .gather = gather,

@@ -1,14 +1,15 @@
 // dapt/comm.h: what a module includes that moves bytes between the ranks of a run: processes that
 // compute one training step together, on one machine or on several.
 //
-// A module moves bytes and does no arithmetic: sums are the core's, in the order of ranks, so that
+// The core knows launchers (core/comm/launch.h): a module is opened where one has started several ranks.
+// It moves bytes and does no arithmetic: sums are the core's, in the order of ranks, so that
 // the same ranks give the same bits whatever carries them, and numbers may travel in 16 bits. All
 // that a run needs is made of one exchange in which every rank sends a range of bytes to every
 // other. It is built with the core: ABI versions must be equal.
 //
 // Arguments are checked once, in core/comm/ranks.c; a module may rely on valid ones.
 //
-// Collective calls (all but `present` and `abort`) are made by all ranks, in the same order, with
+// Collective calls (all but `abort`) are made by all ranks, in the same order, with
 // sizes that fit together; each returns when this rank's part is done: everything that it receives
 // is there, and what it sends may be overwritten. Threads: one call at a time for one handle, from
 // any thread. A process holds at most one open handle, except where ranks are threads.
@@ -50,10 +51,6 @@ struct dapt_comm {
     const char *id;  // "mpi"
     const char *version;
     const char *summary;  // one line
-
-    // How many ranks this process was started as one of, as its environment says it, which is all
-    // that is looked at; 0: it was started alone, or by something that this module does not know. [any]
-    uint32_t (*present)(void);
 
     // Joins the others. `host` is valid until close().
     enum dapt_status (*open)(const struct dapt_host *host, const struct dapt_comm_options *options,
