@@ -45,8 +45,8 @@ def end(process, limit=30):
         return "none: it did not end", process.stdout.read()
 
 
-def process_of(process, wanted, ranks):
-    """The process id of rank `wanted`, when all have said theirs."""
+def process_ids(process, ranks):
+    """Process ids by rank, when all have said theirs."""
     said, output = {}, ""
     while len(said) < ranks:
         line = process.stdout.readline()
@@ -55,7 +55,7 @@ def process_of(process, wanted, ranks):
             sys.exit(f"ranks ended before they began:\n{output}")
         if match := re.match(r"rank (\d+) is process (\d+)", line):
             said[int(match[1])] = int(match[2])
-    return said[wanted]
+    return said
 
 
 def test_checks():
@@ -77,7 +77,7 @@ def test_late():
 
 def test_killed():
     process = start(3, "wait")
-    os.kill(process_of(process, 1, 3), signal.SIGKILL)
+    os.kill(process_ids(process, 3)[1], signal.SIGKILL)
     code, output = end(process)
     expect(code not in (0, "none: it did not end"), f"a rank that is killed: exit {code}", output)
     expect("rank 1 " in output or "exit code: 9" in output.lower(), "the launcher names the rank that was killed", output)
@@ -85,7 +85,7 @@ def test_killed():
 
 def test_stopped():
     process = start(3, "wait")
-    stopped = process_of(process, 1, 3)
+    stopped = process_ids(process, 3)[1]
     os.kill(stopped, signal.SIGSTOP)
     code, output = end(process)
     said = re.findall(r"rank 1 \(on \S+\) has not shown for 3 s that its process runs", output)
@@ -99,9 +99,7 @@ def test_stopped():
 def test_all_stopped():
     """Nobody is missed where all are stopped for longer than one would be: a job that Slurm suspends, a laptop that sleeps."""
     process = start(2, "wait")
-    ids = [process_of(process, 0, 2)]
-    ids += [int(line.split()[0]) for line in
-            subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], stdout=subprocess.PIPE, text=True).stdout.splitlines()]
+    ids = process_ids(process, 2).values()
     for each in ids:
         os.kill(each, signal.SIGSTOP)
     time.sleep(4)
