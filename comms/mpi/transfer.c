@@ -21,6 +21,7 @@ struct transfer {
     MPI_Request *requests;
     int *peers;      // of each request that receives a first piece; else -1
     int *completed;  // what MPI_Testsome tells
+    MPI_Status *statuses;
     int count, pending;
     int absent;  // ranks of which nothing came yet
 };
@@ -72,7 +73,7 @@ static int post_all(struct transfer *t, const struct mpi_message *messages, int 
 static int test_some(struct transfer *t) {
     int done = 0;
     pthread_mutex_lock(&t->self->lock);
-    int code = MPI_Testsome(t->count, t->requests, &done, t->completed, MPI_STATUSES_IGNORE);
+    int code = MPI_Testsome(t->count, t->requests, &done, t->completed, t->statuses);
     pthread_mutex_unlock(&t->self->lock);
     if (code || done == MPI_UNDEFINED || done == 0) return code;
     for (int i = 0; i < done; i++) {
@@ -128,6 +129,12 @@ static enum dapt_status wait_all(struct transfer *t) {
     return DAPT_OK;
 }
 
+static void free_transfer(struct transfer *t) {
+    free(t->requests);
+    free(t->peers);
+    free(t->statuses);
+}
+
 enum dapt_status mpi_transfer(struct mpi_rank *self, const char *what,
                               const struct mpi_message *messages, int count) {
     struct transfer t = {.self = self, .what = what};
@@ -135,16 +142,15 @@ enum dapt_status mpi_transfer(struct mpi_rank *self, const char *what,
     for (int i = 0; i < count; i++) pieces += (size_t)piece_count(self, messages[i].size);
     t.requests = malloc(pieces * sizeof *t.requests);
     t.peers = malloc(2 * pieces * sizeof *t.peers);
-    if (!t.requests || !t.peers) {
-        free(t.requests);
-        free(t.peers);
+    t.statuses = malloc(pieces * sizeof *t.statuses);
+    if (!t.requests || !t.peers || !t.statuses) {
+        free_transfer(&t);
         return mpi_fail(self, DAPT_ERROR_MEMORY, "%s: no memory for %zu requests", what, pieces);
     }
     t.completed = t.peers + pieces;
     self->calls++;
     int code = post_all(&t, messages, count);
     enum dapt_status status = code ? mpi_fail_code(self, code, what) : wait_all(&t);
-    free(t.requests);
-    free(t.peers);
+    free_transfer(&t);
     return status;
 }

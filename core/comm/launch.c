@@ -46,11 +46,12 @@ enum dapt_status dapt_ranks_join(const struct dapt_modules *modules,
     if (!dapt_launched(&launch) || launch.size == 1) return DAPT_OK;
     const struct dapt_comm *comm = dapt_modules_comm(modules, &left_out);
     if (!comm)
-        return dapt_fail(DAPT_ERROR_UNSUPPORTED,
-                         "started %u times by %s, but this build of dapt has no module by which "
-                         "ranks talk (%s): install the development files of that MPI (Debian, "
-                         "Ubuntu: libopenmpi-dev) and build anew, or start one process",
-                         launch.size, launch.launcher, *left_out ? left_out : "comms/mpi");
+        return dapt_fail(
+            DAPT_ERROR_UNSUPPORTED,
+            "started %u times by %s, but this dapt has no module by which ranks talk%s%s: "
+            "install the development files of that MPI (Debian, Ubuntu: "
+            "libopenmpi-dev) and build anew, or start one process",
+            launch.size, launch.launcher, *left_out ? "; left out: " : "", left_out);
     enum dapt_status status = dapt_ranks_open(comm, options, ranks);
     if (status) return dapt_fail_in(status, "%s", comm->id);
     uint32_t size = dapt_ranks_count(*ranks);

@@ -1,6 +1,7 @@
 #include "comm/ranks.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@ struct dapt_ranks {
     const struct dapt_comm *comm;
     void *handle;
     struct dapt_comm_world world;
+    atomic_bool lost;                  // a call failed because a rank is gone
     char (*hosts)[DAPT_COMM_HOST];     // [size]
     uint64_t *out_bounds, *in_bounds;  // [size + 1] each: of the call that is under way
     struct memory {
@@ -83,6 +85,7 @@ enum dapt_status dapt_ranks_open(const struct dapt_comm *comm,
                                          &r->handle);
     if (!status) status = check_world(comm, &r->world);
     if (!status && r->world.size > 1) status = learn_hosts(r);
+    if (status) r->handle = NULL;  // it waits for the others, who may be gone
     if (status || r->world.size == 1) dapt_ranks_close(ranks);
     return status;
 }
@@ -100,7 +103,24 @@ void dapt_ranks_close(struct dapt_ranks **ranks) {
 }
 
 void dapt_ranks_abort(struct dapt_ranks *ranks, int exit_code) {
-    if (ranks) ranks->comm->abort(ranks->handle, exit_code);
+    if (!ranks) return;
+    ranks->comm->abort(ranks->handle, atomic_load(&ranks->lost) ? DAPT_COMM_LOST : exit_code);
+}
+
+// The ways to the module.
+
+static enum dapt_status noted(struct dapt_ranks *ranks, enum dapt_status status) {
+    if (status == DAPT_ERROR_IO) atomic_store(&ranks->lost, true);
+    return status;
+}
+
+static enum dapt_status exchange(struct dapt_ranks *ranks, const void *out,
+                                 const uint64_t *out_bounds, void *in, const uint64_t *in_bounds) {
+    return noted(ranks, ranks->comm->exchange(ranks->handle, out, out_bounds, in, in_bounds));
+}
+
+static enum dapt_status gather(struct dapt_ranks *ranks, void *all, const uint64_t *bounds) {
+    return noted(ranks, ranks->comm->gather(ranks->handle, all, bounds));
 }
 
 void dapt_ranks_shares(uint32_t ranks, uint64_t count, uint64_t unit, uint64_t *bounds) {
@@ -150,8 +170,7 @@ enum dapt_status dapt_ranks_reduce(struct dapt_ranks *ranks, const void *values,
         ranks->in_bounds[r] = r * mine * one;
     }
     if (!status)
-        status = ranks->comm->exchange(ranks->handle, sent, ranks->out_bounds, ranks->received.data,
-                                       ranks->in_bounds);
+        status = exchange(ranks, sent, ranks->out_bounds, ranks->received.data, ranks->in_bounds);
     for (uint32_t r = 0; !status && r < size; r++)
         add_floats((char *)ranks->received.data + r * mine * one, mine, wire, r == 0, sums);
     return status;
@@ -163,19 +182,18 @@ enum dapt_status dapt_ranks_gather(struct dapt_ranks *ranks, float *values, enum
     uint32_t size = ranks->world.size, rank = ranks->world.rank;
     uint64_t one = dapt_dtype_bytes(wire, 1), first = bounds[rank];
     for (uint32_t r = 0; r <= size; r++) ranks->in_bounds[r] = bounds[r] * one;
-    if (wire == DAPT_F32) return ranks->comm->gather(ranks->handle, values, ranks->in_bounds);
+    if (wire == DAPT_F32) return gather(ranks, values, ranks->in_bounds);
     enum dapt_status status = make_room(&ranks->received, bounds[size] * one);
     if (!status)
         status = dapt_floats_pack(values + first, bounds[rank + 1] - first, wire,
                                   (char *)ranks->received.data + first * one);
-    if (!status)
-        status = ranks->comm->gather(ranks->handle, ranks->received.data, ranks->in_bounds);
+    if (!status) status = gather(ranks, ranks->received.data, ranks->in_bounds);
     return status ? status : dapt_floats_unpack(ranks->received.data, bounds[size], wire, values);
 }
 
 enum dapt_status dapt_ranks_gather_bytes(struct dapt_ranks *ranks, void *bytes,
                                          const uint64_t *bounds) {
-    return ranks ? ranks->comm->gather(ranks->handle, bytes, bounds) : DAPT_OK;
+    return ranks ? gather(ranks, bytes, bounds) : DAPT_OK;
 }
 
 // As many bytes of each rank, which are put into `received` in the order of ranks.
@@ -185,7 +203,7 @@ static enum dapt_status gather_alike(struct dapt_ranks *ranks, const void *mine,
     if (status) return status;
     for (uint32_t r = 0; r <= count; r++) ranks->in_bounds[r] = r * size;
     if (size) memcpy((char *)ranks->received.data + ranks->world.rank * size, mine, size);
-    return ranks->comm->gather(ranks->handle, ranks->received.data, ranks->in_bounds);
+    return gather(ranks, ranks->received.data, ranks->in_bounds);
 }
 
 enum dapt_status dapt_ranks_sum(struct dapt_ranks *ranks, double *values, size_t count) {
@@ -201,17 +219,17 @@ enum dapt_status dapt_ranks_sum(struct dapt_ranks *ranks, double *values, size_t
 
 enum dapt_status dapt_ranks_broadcast(struct dapt_ranks *ranks, void *data, uint64_t size,
                                       uint32_t root) {
-    return ranks ? ranks->comm->broadcast(ranks->handle, data, size, root) : DAPT_OK;
+    return ranks ? noted(ranks, ranks->comm->broadcast(ranks->handle, data, size, root)) : DAPT_OK;
 }
 
 enum dapt_status dapt_ranks_barrier(struct dapt_ranks *ranks) {
-    return ranks ? ranks->comm->barrier(ranks->handle) : DAPT_OK;
+    return ranks ? noted(ranks, ranks->comm->barrier(ranks->handle)) : DAPT_OK;
 }
 
 enum dapt_status dapt_ranks_exchange(struct dapt_ranks *ranks, const void *out,
                                      const uint64_t *out_bounds, void *in,
                                      const uint64_t *in_bounds) {
-    if (ranks) return ranks->comm->exchange(ranks->handle, out, out_bounds, in, in_bounds);
+    if (ranks) return exchange(ranks, out, out_bounds, in, in_bounds);
     uint64_t size = out_bounds[1] - out_bounds[0];
     if (size != in_bounds[1] - in_bounds[0])
         return dapt_fail(DAPT_ERROR_INTERNAL, "ranges of an exchange do not fit together");

@@ -28,8 +28,8 @@ const struct dapt_comm_world *dapt_ranks_world(const struct dapt_ranks *ranks); 
 // The name of a rank's machine; of NULL this one's. Lives as long as the ranks.
 const char *dapt_ranks_host(const struct dapt_ranks *ranks, uint32_t rank);
 
-// Ends all ranks with `exit_code`, whatever they are doing; of processes it does not return. With NULL
-// nothing. Not collective, any thread.
+// Ends all ranks with `exit_code`, or with DAPT_COMM_LOST where a call failed because a rank is gone,
+// whatever they are doing; of processes it does not return. With NULL nothing. Not collective, any thread.
 void dapt_ranks_abort(struct dapt_ranks *ranks, int exit_code);
 
 // Bounds of shares: count of ranks + 1 ascending elements; what is rank r's lies from bounds[r] to

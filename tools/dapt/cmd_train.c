@@ -67,6 +67,7 @@ void tool_catch_signals(void) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);  // what launchers and job schedulers pass on
     if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)  // else: nohup
         sigaction(SIGHUP, &action, NULL);
 }

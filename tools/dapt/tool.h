@@ -13,6 +13,7 @@ enum tool_exit {
     TOOL_FAILURE = 1,
     TOOL_USAGE = 2,
     TOOL_DEVICE = 3,
+    TOOL_LOST = 4,
     TOOL_INTERRUPTED = 130
 };
 
@@ -135,7 +136,7 @@ void tool_sets_free(struct tool_sets *sets);
 // freed by the caller; NULL: no memory.
 const char **tool_all_sets(const struct tool_list *list, const char *backend, const char *device,
                            char words[2][320]);
-// Ctrl-C, SIGTERM and SIGHUP ask what is running to stop with a checkpoint; a second one ends it.
+// Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP ask what is running to stop with a checkpoint; a second one ends it.
 void tool_catch_signals(void);
 // Of the model that the first plain argument names.
 struct dapt_model_options tool_model(const struct tool_model_arguments *arguments);
