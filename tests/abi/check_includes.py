@@ -14,7 +14,7 @@ ROOMS = {
     "report": {"dapt/plugin.h", "dapt/dapt.h", "base", "host"},
     "format": {"dapt/plugin.h", "dapt/backend.h", "base", "host"},
     "graph": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format"},
-    "comm": {"dapt/plugin.h", "dapt/backend.h", "dapt/comm.h", "base", "host", "format", "graph"},
+    "comm": {"dapt/plugin.h", "dapt/backend.h", "dapt/comm.h", "dapt/dapt.h", "base", "host", "format", "graph"},
     "model": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph"},
     "corpus": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph"},
     "engine": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "comm", "model", "corpus"},

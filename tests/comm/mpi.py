@@ -2,7 +2,7 @@
 """Ranks that are processes: the checks of all collective calls, and what becomes of a run when one of them ends, is killed,
 is stopped or does not come.
 
-mpi.py MPIRUN RANK     RANK: the program of rank.c
+mpi.py MPIRUN RANK DAPT     RANK: the program of rank.c; DAPT: the command
 """
 import os
 import pathlib
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-mpirun, rank = sys.argv[1:]
+mpirun, rank, dapt = sys.argv[1:]
 LAUNCHERS = ("OMPI_", "PMI", "SLURM_", "PRTE_")
 environment = {key: value for key, value in os.environ.items() if not key.startswith(LAUNCHERS)}
 # As root, and more ranks than processors, which Open MPI wants to be asked for; leaks of MPI's own are not ours
@@ -136,6 +136,14 @@ def test_other_launcher():
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     expect(done.returncode == 1 and "srun of Slurm started 4 ranks, but" in done.stdout,
            f"another launcher: exit {done.returncode}", done.stdout)
+
+
+def test_commands():
+    """Most commands are one process: told once."""
+    done = subprocess.run([mpirun, "-n", "2", dapt, "plan", "nothing.json"], env=lenient, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = re.findall(r"plan: mpirun of (?:Open MPI|MPICH) started 2 processes, but this command is one", done.stdout)
+    expect(done.returncode == 2 and len(said) == 1, f"plan under mpirun: exit {done.returncode}", done.stdout)
 
 
 for name, test in list(globals().items()):

@@ -17,8 +17,10 @@ struct train_arguments {
 };
 
 static volatile sig_atomic_t asked;
+static bool silent;  // another process says what all of them do
 
 static void say(const char *text) {
+    if (silent) return;
     ssize_t written = write(STDERR_FILENO, text, strlen(text));
     (void)written;
 }
@@ -64,6 +66,7 @@ static void on_signal(int number) {
 
 void tool_catch_signals(void) {
     struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    silent = !tool_leads();
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -176,8 +179,12 @@ const struct tool_command tool_train = {
         "A resume must keep what decides the course of training (data, batch, sequence, seed, "
         "optimizer, schedule); how often to evaluate and to write checkpoints, the device and the "
         "run folder's place are free. Another number of steps is asked for by --set "
-        "train.steps=N.",
+        "train.steps=N.\n"
+        "Started several times by mpirun or srun (mpirun -n 4 dapt train my.json) it is one run of "
+        "so "
+        "many ranks.",
     .options = train_options,
+    .ranks = true,
     .size = sizeof(struct train_arguments),
     .plain_least = 1,
     .plain_most = 1,

@@ -53,6 +53,7 @@ struct tool_command {
     const struct tool_option *options, *shared[2];  // tables; NULL: none
     size_t size;                                    // of its arguments
     size_t plain_least, plain_most;
+    bool ranks;  // may be started several times by mpirun or srun
     enum tool_exit (*run)(void *arguments);
 };
 // All commands, in the order of the overview; NULL-terminated. Help, man pages and the completion
@@ -102,6 +103,10 @@ void tool_print_help(const struct tool_command *command);
 enum tool_exit tool_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // Says why the library failed (after an error status) and chooses the exit code.
 enum tool_exit tool_finish(enum dapt_status status);
+
+// Whether this process speaks for all that mpirun or srun started with it: the first of them, or one
+// that was started alone.
+bool tool_leads(void);
 
 // dapt_emit_text to a FILE *; NULL: to stdout.
 bool tool_emit(void *user, const char *text, size_t length);

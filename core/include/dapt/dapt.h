@@ -38,6 +38,14 @@ DAPT_EXPORT void dapt_interrupt_reset(void);
 // handler.
 DAPT_EXPORT uint64_t dapt_step_under_way(void);
 
+// Whether mpirun or srun started this process, as its environment says: then dapt_train() trains one model
+// with all that were started together, its ranks. False, and rank 0 of 1: nothing known did.
+struct dapt_launch {
+    const char *launcher;  // for people: "mpirun of Open MPI"
+    uint32_t rank, size;
+};
+DAPT_EXPORT bool dapt_launched(struct dapt_launch *launch);
+
 // ------------------------------------------------------------------------------- text for people
 
 // Characters a line of the terminal that the descriptor `fd` is; 0: it is no terminal.
