@@ -93,6 +93,20 @@ static const struct candidate *best(const struct choice *c, int64_t number, bool
     return found;
 }
 
+// The devices like `first` in their order, taken by the processes of this machine in turn.
+static const struct candidate *in_turn(const struct choice *c, const struct candidate *first,
+                                       const struct dapt_device_wish *wish) {
+    uint32_t count = 0, wanted;
+    for (size_t i = 0; i < c->count; i++) count += rank(&c->all[i]) == rank(first);
+    wanted = wish->local_rank % count;
+    if (wish->local_size > count && first->info.kind != DAPT_DEVICE_CPU)
+        dapt_log(DAPT_LOG_WARNING, "%" PRIu32 " ranks of this machine share %" PRIu32 " %s: %s",
+                 wish->local_size, count, count == 1 ? "device" : "devices", first->info.name);
+    for (size_t i = 0; i < c->count; i++)
+        if (rank(&c->all[i]) == rank(first) && wanted-- == 0) return &c->all[i];
+    return first;
+}
+
 static bool is_uuid(const struct candidate *c, const char *text) {
     return strcasecmp(c->info.uuid, text) == 0;
 }
@@ -232,6 +246,7 @@ enum dapt_status dapt_select_device(const struct dapt_modules *modules,
     }
     const char *text = wish->device && *wish->device ? wish->device : NULL;
     if (!c.status && !(found = choose(&c, text, any))) c.status = DAPT_ERROR_INVALID;
+    if (found && !text && wish->local_size > 1) found = in_turn(&c, found, wish);
     if (found) {
         if (any && !text && !wish->quiet && found->info.kind == DAPT_DEVICE_CPU) tell_fallback(&c);
         backend = dapt_modules_backend(modules, found->backend);

@@ -18,7 +18,10 @@ struct dapt_device_wish {
     const char *device;
     uint32_t threads;   // cpu; 0: one for each processor
     bool host_moments;  // see struct dapt_device_options
-    bool quiet;         // say nothing where the cpu is taken for want of something better
+    // Of processes that run alike on this machine, which this is, and how many: where no device is named,
+    // they take those of the best kind in order. 0 of 0: it runs alone.
+    uint32_t local_rank, local_size;
+    bool quiet;  // say nothing where the cpu is taken for want of something better
 };
 // Opens it. The best is a discrete GPU, then an integrated one, then a virtual one, then the cpu. A
 // device that only poses as a GPU is taken where its backend or itself was named. Where the cpu is

@@ -283,8 +283,9 @@ enum dapt_status dapt_engine_lead_end(struct dapt_engine *engine, enum dapt_stat
     return outcome ? outcome : status;
 }
 
-enum dapt_status dapt_engine_follow(struct dapt_engine *engine) {
-    return engine->shard ? dapt_shard_follow(engine->shard) : DAPT_OK;
+enum dapt_status dapt_engine_follow(struct dapt_engine *engine, enum dapt_status *outcome) {
+    *outcome = DAPT_OK;
+    return engine->shard ? dapt_shard_follow(engine->shard, outcome) : DAPT_OK;
 }
 
 // Frozen parameters are what will be written of them from the start.

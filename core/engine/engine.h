@@ -71,12 +71,12 @@ void dapt_engine_own(const struct dapt_engine *engine, uint64_t *begin, uint64_t
 const double *dapt_engine_busy(const struct dapt_engine *engine);
 // Loading, saving and whatever else moves weights and moments is done by rank 0, while all others are in
 // dapt_engine_follow(): from dapt_engine_lead() to dapt_engine_lead_end() what it writes is written on
-// all, and moments are read from the ranks that have them. `outcome` and its reason, the last one
-// recorded, are what dapt_engine_follow() returns. Without it moments are only read and written where
-// they are this rank's own.
+// all, and moments are read from the ranks that have them. `outcome` is how it went, its reason being the
+// last one recorded: what the followers get too, and what dapt_engine_lead_end() returns, if nothing else
+// failed. Without a leader moments are only read and written where they are this rank's own.
 void dapt_engine_lead(struct dapt_engine *engine);
 enum dapt_status dapt_engine_lead_end(struct dapt_engine *engine, enum dapt_status outcome);
-enum dapt_status dapt_engine_follow(struct dapt_engine *engine);
+enum dapt_status dapt_engine_follow(struct dapt_engine *engine, enum dapt_status *outcome);
 
 // Rounds the trained parameters to what dapt_engine_save() writes of them, so that what is then measured is
 // what the files hold; and puts the exact ones back, bit for bit, which lie in the place of the

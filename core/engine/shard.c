@@ -309,9 +309,9 @@ struct ending {
     char reason[REASON];
 };
 
-enum dapt_status dapt_shard_follow(struct dapt_shard *s) {
+enum dapt_status dapt_shard_follow(struct dapt_shard *s, enum dapt_status *outcome) {
     struct order order;
-    struct ending ending;
+    struct ending ending = {0};
     enum dapt_status status;
     for (;;) {
         status = dapt_ranks_broadcast(s->ranks, &order, sizeof order, 0);
@@ -319,9 +319,10 @@ enum dapt_status dapt_shard_follow(struct dapt_shard *s) {
         if ((status = obey(s, &order))) break;
     }
     if (!status) status = dapt_ranks_broadcast(s->ranks, &ending, sizeof ending, 0);
-    if (status || !ending.status) return status;
-    return dapt_fail((enum dapt_status)ending.status, "%.*s", (int)sizeof ending.reason - 1,
-                     ending.reason);
+    if (status) return status;
+    *outcome = (enum dapt_status)ending.status;
+    if (*outcome) dapt_fail(*outcome, "%.*s", (int)sizeof ending.reason - 1, ending.reason);
+    return DAPT_OK;
 }
 
 enum dapt_status dapt_shard_end(struct dapt_shard *s, enum dapt_status outcome) {

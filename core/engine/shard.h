@@ -32,9 +32,9 @@ const double *dapt_shard_busy(const struct dapt_shard *shard);
 // where they are.
 void dapt_shard_lead(struct dapt_shard *shard);
 bool dapt_shard_leads(const struct dapt_shard *shard);
-enum dapt_status dapt_shard_follow(struct dapt_shard *shard);
-// Ends it on all ranks: dapt_shard_follow() returns `status`, with the leader's last reason.
-enum dapt_status dapt_shard_end(struct dapt_shard *shard, enum dapt_status status);
+enum dapt_status dapt_shard_follow(struct dapt_shard *shard, enum dapt_status *outcome);
+// Ends it on all ranks: dapt_shard_follow() gives `outcome`, with the leader's last reason.
+enum dapt_status dapt_shard_end(struct dapt_shard *shard, enum dapt_status outcome);
 // Of the leader: writes to the buffer of a role on all ranks.
 enum dapt_status dapt_shard_write(struct dapt_shard *shard, enum dapt_buffer_role role,
                                   uint64_t offset, const void *bytes, uint64_t size);

@@ -169,7 +169,9 @@ static void body(void *context) {
     struct dapt_ranks_item same = {"weights", dapt_hash_bytes(weights, model->flat_count * 4)};
     MUST(dapt_ranks_agree(ranks, &same, 1));
     if (dapt_ranks_index(ranks)) {
-        MUST(dapt_engine_follow(engine));
+        enum dapt_status outcome;
+        MUST(dapt_engine_follow(engine, &outcome));
+        MUST(outcome);
         free(weights);
     } else {
         run->count = model->flat_count;
@@ -324,8 +326,11 @@ static void lead(void *context) {
                           &device));
     struct dapt_engine *engine = open_engine(run, model, device, ranks);
     if (dapt_ranks_index(ranks)) {
-        MUST(dapt_engine_follow(engine));
-        if (dapt_engine_follow(engine) != DAPT_ERROR_IO) abort();
+        enum dapt_status outcome;
+        MUST(dapt_engine_follow(engine, &outcome));
+        MUST(outcome);
+        MUST(dapt_engine_follow(engine, &outcome));
+        if (outcome != DAPT_ERROR_IO) abort();
         if (strcmp(dapt_error(), "the disk is full")) abort();
     } else {
         dapt_engine_lead(engine);
