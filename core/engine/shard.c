@@ -7,8 +7,8 @@
 #include "base/threads.h"
 #include "engine/moments.h"
 
-#define BUCKET ((uint64_t)1 << 21)  // elements that are in host memory at a time
-#define REASON 1024u                // bytes of a line that followers get
+#define BUCKET DAPT_SHARD_BUCKET
+#define REASON 1024u  // bytes of a line that followers get
 
 struct dapt_shard {
     const struct dapt_model *model;

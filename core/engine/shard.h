@@ -5,6 +5,9 @@
 #define DAPT_ENGINE_SHARD_H
 #include "engine/programs.h"
 
+// Elements that are in host memory at a time.
+#define DAPT_SHARD_BUCKET ((uint64_t)1 << 21)
+
 struct dapt_shard;
 // All outlive it. NULL where options->ranks is: an engine alone has none.
 enum dapt_status dapt_shard_create(const struct dapt_model *model,
