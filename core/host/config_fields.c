@@ -203,8 +203,9 @@ const struct dapt_field dapt_fields[] = {
     OTHER(STRING, FREE, "backend.name", backend.name, "\"auto\"",
           "backend, or auto (\"backend\": NAME is short for it); see dapt devices"),
     OTHER(DEVICES, FREE, "backend.device", backend.devices, NULL,
-          "which device: its number in the backend, its name or a part of it, or its UUID; an "
-          "array: of each rank on a machine (mpirun, srun), in turn; default: the best one, those "
+          "which device: its number in the backend, backend and number (\"vulkan 0\"), its name or "
+          "a part of it, or its UUID; an array: one for each rank of a machine (mpirun, srun), in "
+          "turn; default: the best one, those "
           "like it in turn for ranks; a software device only where it or its backend is named"),
     CHOICE(KEPT, "backend.precision", backend.precision, "\"float32\"", precisions,
            "float type of activations and of what products multiply; weights, gradients, optimizer "

@@ -2,7 +2,7 @@
 """Whole runs of several ranks under mpirun: they end as a run of one process does, resume on any number of
 ranks, stop together, and tell in one line what keeps them from it.
 
-together.py MPIRUN DAPT
+together.py MPIRUN DAPT FAKE     FAKE: the module of fake_backend.c
 """
 import json
 import os
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-MPIRUN, DAPT = sys.argv[1:3]
+MPIRUN, DAPT, FAKE = (os.path.abspath(word) for word in sys.argv[1:])
 LIMIT = 60  # seconds that a run may take
 # As root, and more ranks than processors, which Open MPI wants to be asked for; leaks of MPI's own are not ours.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("OMPI_", "PMI", "SLURM_", "PRTE_"))} | {
@@ -208,6 +208,33 @@ def refusals():
     check(missing.returncode != 0 and len(lines_of(missing)) == 1 and "holds a run already" in missing.stderr, f"a run that is there: {missing.stderr}")
 
 
+def of_devices(devices, *programs):
+    """Ranks on devices of the fake backend, each program a list of further words and environment."""
+    command = []
+    for more, settings in programs:
+        command += ([":"] if command else []) + ["-n", "1", "env", *settings, DAPT, "train", "config.json", "--set", "train.steps=3",
+                                                 "--set", "train.evaluate_every=0", *more]
+    return subprocess.run([MPIRUN, *command], capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL,
+                          env=ENVIRONMENT | {"DAPT_PLUGIN_PATH": FAKE, "DAPT_FAKE_DEVICES": devices, "XDG_CACHE_HOME": os.getcwd(),
+                                             "VK_DRIVER_FILES": "/nowhere.json", "VK_ICD_FILENAMES": "/nowhere.json"})
+
+
+def devices():
+    three = "integrated:Chip;discrete:Card A;discrete:Card B"
+    words = ["--set", "run=cards", "--backend", "auto"]
+    run = of_devices(three, (words, []), (words, []))
+    check(run.returncode == 0, f"two cards: {run.returncode} {run.stderr}")
+    flat = " ".join(run.stdout.split())
+    check("0 on " in flat and ": fake: Card A" in flat and "1 on " in flat and ": fake: Card B" in flat, f"two cards: {run.stdout}")
+    words = ["--set", "run=mixed", "--backend", "auto", "--set", 'backend.device=["cpu", "fake 0"]']
+    run = of_devices(three, (words, []), (words, []))
+    flat = " ".join(run.stdout.split())
+    check(run.returncode == 0 and ": cpu: " in flat and ": fake: Chip" in flat, f"a cpu and a chip: {run.returncode} {run.stdout} {run.stderr}")
+    words = ["--set", "run=lost", "--backend", "auto"]
+    run = of_devices(three, (words, []), (words, ["DAPT_FAKE_FAIL=20"]))
+    check(run.returncode == 3 and len(lines_of(run)) == 1 and "rank 1 (on " in run.stderr, f"a lost device: {run.returncode} {run.stderr}")
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="dapt-together-") as folder:
         os.chdir(folder)
@@ -215,7 +242,7 @@ def main():
         corpus("held.jsonl", 2, 20)
         with open("config.json", "w") as file:
             json.dump(CONFIG, file)
-        for part in (any_number_of_ranks, resumes, stops, is_killed, refusals):
+        for part in (any_number_of_ranks, resumes, stops, is_killed, refusals, devices):
             begin = time.monotonic()
             part()
             print(f"{part.__name__}: {time.monotonic() - begin:.1f} s")
