@@ -85,13 +85,14 @@ static int test_some(struct transfer *t) {
     return MPI_SUCCESS;
 }
 
-// A sleep of a sixteenth of the time that was waited, at most a millisecond.
+// Short waits only yield: sleeps are coarse. Longer ones sleep for a sixteenth of the time that was waited, at
+// most a millisecond.
 static void pause_for(const struct transfer *t, double waited) {
-    double seconds = waited / 16 < 1e-3 ? waited / 16 : 1e-3;
-    if (seconds < 20e-6 || (t->absent == 0 && waited < 5e-3)) {
+    if (waited < (t->absent ? 1e-3 : 5e-3)) {
         sched_yield();
         return;
     }
+    double seconds = waited / 16 < 1e-3 ? waited / 16 : 1e-3;
     struct timespec span = {.tv_nsec = (long)(seconds * 1e9)};
     nanosleep(&span, NULL);
 }

@@ -1,28 +1,13 @@
-#include "comm/ranks.h"
+#include "comm/internal.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/memory.h"
 #include "graph/blocks.h"
 #include "host/loader.h"
-
-struct dapt_ranks {
-    const struct dapt_comm *comm;
-    void *handle;
-    struct dapt_comm_world world;
-    atomic_bool lost;                  // a call failed because a rank is gone
-    char (*hosts)[DAPT_COMM_HOST];     // [size]
-    uint64_t *out_bounds, *in_bounds;  // [size + 1] each: of the call that is under way
-    struct memory {
-        void *data;
-        size_t capacity;
-    } packed, received;  // what is sent, where it is not the caller's; what came
-};
 
 uint32_t dapt_ranks_index(const struct dapt_ranks *ranks) {
     return ranks ? ranks->world.rank : 0;
@@ -48,7 +33,7 @@ const struct dapt_comm_world *dapt_ranks_world(const struct dapt_ranks *ranks) {
 }
 
 const char *dapt_ranks_host(const struct dapt_ranks *ranks, uint32_t rank) {
-    return ranks ? ranks->hosts[rank] : dapt_ranks_world(NULL)->host;
+    return ranks ? ranks->worlds[rank].host : dapt_ranks_world(NULL)->host;
 }
 
 // What a module says of the world is checked as what plugins say is.
@@ -63,15 +48,29 @@ static enum dapt_status check_world(const struct dapt_comm *comm,
                              world->rank, world->size, world->local_rank, world->local_size);
 }
 
-static enum dapt_status learn_hosts(struct dapt_ranks *ranks) {
+// A grid of machines and ranks, if they lie so.
+static void find_grid(struct dapt_ranks *ranks) {
+    uint32_t size = ranks->world.size, each = ranks->world.local_size;
+    bool grid = each > 1 && each < size && size % each == 0;
+    for (uint32_t r = 0; r < size; r++)
+        if (ranks->worlds[r].local_size != each || ranks->worlds[r].local_rank != r % each)
+            grid = false;
+    ranks->each = grid ? each : 0;
+    ranks->machines = grid ? size / each : 0;
+}
+
+static enum dapt_status learn_worlds(struct dapt_ranks *ranks) {
     const struct dapt_comm_world *w = &ranks->world;
-    ranks->hosts = dapt_alloc(w->size, sizeof *ranks->hosts);
-    ranks->out_bounds = dapt_alloc(2 * ((size_t)w->size + 1), sizeof *ranks->out_bounds);
-    if (!ranks->hosts || !ranks->out_bounds) return DAPT_ERROR_MEMORY;
+    ranks->worlds = dapt_alloc(w->size, sizeof *w);
+    ranks->bounds = dapt_alloc(3 * ((size_t)w->size + 1), sizeof *ranks->bounds);
+    if (!ranks->worlds || !ranks->bounds) return DAPT_ERROR_MEMORY;
+    ranks->out_bounds = ranks->bounds + w->size + 1;
     ranks->in_bounds = ranks->out_bounds + w->size + 1;
-    for (uint32_t r = 0; r <= w->size; r++) ranks->in_bounds[r] = r * sizeof *ranks->hosts;
-    memcpy(ranks->hosts[w->rank], w->host, sizeof w->host);
-    return ranks->comm->gather(ranks->handle, ranks->hosts, ranks->in_bounds);
+    for (uint32_t r = 0; r <= w->size; r++) ranks->bounds[r] = r * sizeof *w;
+    ranks->worlds[w->rank] = *w;
+    enum dapt_status status = ranks->comm->gather(ranks->handle, ranks->worlds, ranks->bounds);
+    if (!status) find_grid(ranks);
+    return status;
 }
 
 enum dapt_status dapt_ranks_open(const struct dapt_comm *comm,
@@ -84,7 +83,7 @@ enum dapt_status dapt_ranks_open(const struct dapt_comm *comm,
     enum dapt_status status = comm->open(dapt_host(), options ? options : &none, &r->world,
                                          &r->handle);
     if (!status) status = check_world(comm, &r->world);
-    if (!status && r->world.size > 1) status = learn_hosts(r);
+    if (!status && r->world.size > 1) status = learn_worlds(r);
     if (status) r->handle = NULL;  // it waits for the others, who may be gone
     if (status || r->world.size == 1) dapt_ranks_close(ranks);
     return status;
@@ -95,10 +94,12 @@ void dapt_ranks_close(struct dapt_ranks **ranks) {
     *ranks = NULL;
     if (!r) return;
     if (r->handle) r->comm->close(r->handle);
-    free(r->hosts);
-    free(r->out_bounds);
+    free(r->worlds);
+    free(r->bounds);
     free(r->packed.data);
     free(r->received.data);
+    free(r->column.data);
+    free(r->arrived.data);
     free(r);
 }
 
@@ -123,6 +124,11 @@ static enum dapt_status gather(struct dapt_ranks *ranks, void *all, const uint64
     return noted(ranks, ranks->comm->gather(ranks->handle, all, bounds));
 }
 
+// For much: where there is a grid, each byte goes to each machine once.
+static enum dapt_status spread(struct dapt_ranks *ranks, void *all, const uint64_t *bounds) {
+    return ranks->machines ? dapt_grid_gather(ranks, all, bounds) : gather(ranks, all, bounds);
+}
+
 void dapt_ranks_shares(uint32_t ranks, uint64_t count, uint64_t unit, uint64_t *bounds) {
     uint64_t units = count / unit + (count % unit != 0), each = units / ranks, more = units % ranks;
     bounds[0] = 0;
@@ -132,14 +138,13 @@ void dapt_ranks_shares(uint32_t ranks, uint64_t count, uint64_t unit, uint64_t *
     }
 }
 
-static enum dapt_status make_room(struct memory *memory, uint64_t size) {
+enum dapt_status dapt_ranks_room(struct dapt_ranks_memory *memory, uint64_t size) {
     return size <= memory->capacity ? DAPT_OK
                                     : dapt_grow(&memory->data, &memory->capacity, size, 1);
 }
 
-// Adds `count` numbers of `dtype` to `sums`, or, where `first` is set, puts them there.
-static void add_floats(const void *bytes, uint64_t count, enum dapt_dtype dtype, bool first,
-                       float *sums) {
+void dapt_ranks_add(const void *bytes, uint64_t count, enum dapt_dtype dtype, bool first,
+                    float *sums) {
     float values[2048];
     enum { MOST = sizeof values / sizeof *values };
     size_t size = dapt_dtype_bytes(dtype, 1);
@@ -150,18 +155,26 @@ static void add_floats(const void *bytes, uint64_t count, enum dapt_dtype dtype,
     }
 }
 
+enum dapt_status dapt_ranks_to_wire(const void *values, uint64_t count, enum dapt_dtype from,
+                                    enum dapt_dtype wire, void *bytes) {
+    if (from != wire) return dapt_floats_pack(values, count, wire, bytes);
+    if (count) memcpy(bytes, values, dapt_dtype_bytes(wire, count));
+    return DAPT_OK;
+}
+
 enum dapt_status dapt_ranks_reduce(struct dapt_ranks *ranks, const void *values,
                                    enum dapt_dtype from, enum dapt_dtype wire,
                                    const uint64_t *bounds, float *sums) {
     if (!ranks)
         return values == sums ? DAPT_OK
                               : dapt_floats_unpack(values, bounds[1] - bounds[0], from, sums);
+    if (ranks->machines) return dapt_grid_reduce(ranks, values, from, wire, bounds, sums);
     uint32_t size = ranks->world.size, rank = ranks->world.rank;
     uint64_t one = dapt_dtype_bytes(wire, 1), mine = bounds[rank + 1] - bounds[rank];
-    enum dapt_status status = make_room(&ranks->received, size * mine * one);
+    enum dapt_status status = dapt_ranks_room(&ranks->received, size * mine * one);
     const void *sent = values;
     if (!status && from != wire) {
-        status = make_room(&ranks->packed, bounds[size] * one);
+        status = dapt_ranks_room(&ranks->packed, bounds[size] * one);
         if (!status) status = dapt_floats_pack(values, bounds[size], wire, ranks->packed.data);
         sent = ranks->packed.data;
     }
@@ -172,7 +185,7 @@ enum dapt_status dapt_ranks_reduce(struct dapt_ranks *ranks, const void *values,
     if (!status)
         status = exchange(ranks, sent, ranks->out_bounds, ranks->received.data, ranks->in_bounds);
     for (uint32_t r = 0; !status && r < size; r++)
-        add_floats((char *)ranks->received.data + r * mine * one, mine, wire, r == 0, sums);
+        dapt_ranks_add((char *)ranks->received.data + r * mine * one, mine, wire, r == 0, sums);
     return status;
 }
 
@@ -181,29 +194,29 @@ enum dapt_status dapt_ranks_gather(struct dapt_ranks *ranks, float *values, enum
     if (!ranks) return DAPT_OK;
     uint32_t size = ranks->world.size, rank = ranks->world.rank;
     uint64_t one = dapt_dtype_bytes(wire, 1), first = bounds[rank];
-    for (uint32_t r = 0; r <= size; r++) ranks->in_bounds[r] = bounds[r] * one;
-    if (wire == DAPT_F32) return gather(ranks, values, ranks->in_bounds);
-    enum dapt_status status = make_room(&ranks->received, bounds[size] * one);
+    for (uint32_t r = 0; r <= size; r++) ranks->bounds[r] = bounds[r] * one;
+    if (wire == DAPT_F32) return spread(ranks, values, ranks->bounds);
+    enum dapt_status status = dapt_ranks_room(&ranks->received, bounds[size] * one);
     if (!status)
         status = dapt_floats_pack(values + first, bounds[rank + 1] - first, wire,
                                   (char *)ranks->received.data + first * one);
-    if (!status) status = gather(ranks, ranks->received.data, ranks->in_bounds);
+    if (!status) status = spread(ranks, ranks->received.data, ranks->bounds);
     return status ? status : dapt_floats_unpack(ranks->received.data, bounds[size], wire, values);
 }
 
 enum dapt_status dapt_ranks_gather_bytes(struct dapt_ranks *ranks, void *bytes,
                                          const uint64_t *bounds) {
-    return ranks ? gather(ranks, bytes, bounds) : DAPT_OK;
+    return ranks ? spread(ranks, bytes, bounds) : DAPT_OK;
 }
 
 // As many bytes of each rank, which are put into `received` in the order of ranks.
 static enum dapt_status gather_alike(struct dapt_ranks *ranks, const void *mine, size_t size) {
     uint32_t count = ranks->world.size;
-    enum dapt_status status = make_room(&ranks->received, count * size);
+    enum dapt_status status = dapt_ranks_room(&ranks->received, count * size);
     if (status) return status;
-    for (uint32_t r = 0; r <= count; r++) ranks->in_bounds[r] = r * size;
+    for (uint32_t r = 0; r <= count; r++) ranks->bounds[r] = r * size;
     if (size) memcpy((char *)ranks->received.data + ranks->world.rank * size, mine, size);
-    return gather(ranks, ranks->received.data, ranks->in_bounds);
+    return gather(ranks, ranks->received.data, ranks->bounds);
 }
 
 enum dapt_status dapt_ranks_sum(struct dapt_ranks *ranks, double *values, size_t count) {
@@ -252,6 +265,6 @@ enum dapt_status dapt_ranks_agree(struct dapt_ranks *ranks, const struct dapt_ra
                 status = dapt_fail(DAPT_ERROR_INVALID,
                                    "rank %u (on %s) has another %s than rank 0 (on %s); "
                                    "all ranks of a run need the same",
-                                   r, ranks->hosts[r], items[i].what, ranks->hosts[0]);
+                                   r, ranks->worlds[r].host, items[i].what, ranks->worlds[0].host);
     return status;
 }

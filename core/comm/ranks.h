@@ -5,7 +5,8 @@
 //
 // Collective unless said otherwise: all ranks make the same calls in the same order. One call at a
 // time, from any thread. Same ranks, same values: same bits, on every rank, as sums are made in the order of
-// ranks. After an error ranks can't go on together: whoever has one ends all by dapt_ranks_abort().
+// ranks; where several machines have as many ranks each, several of them, reductions first within
+// each machine. After an error ranks can't go on together: whoever has one ends all by dapt_ranks_abort().
 #ifndef DAPT_COMM_RANKS_H
 #define DAPT_COMM_RANKS_H
 #include "base/hash.h"
@@ -42,7 +43,7 @@ void dapt_ranks_shares(uint32_t ranks, uint64_t count, uint64_t unit, uint64_t *
 // Sums of elements over all ranks: each gets those of its own share. `values` has all elements, of dtype
 // `from`, unchanged; they travel as `wire` (float32, float16, bfloat16; `from` is float32, to be rounded to
 // the nearest, or the same), and are added in float32 in the order of ranks, one's own as rounded as
-// the others'. `sums`: as many as this rank's share has; may be that very place in float32 `values`.
+// the others' (a machine's sums once more, where they go on to others). `sums`: as many as this rank's share has; may be that very place in float32 `values`.
 // The memory in between (the values' size, once more if they are rounded) is kept for the next call.
 enum dapt_status dapt_ranks_reduce(struct dapt_ranks *ranks, const void *values,
                                    enum dapt_dtype from, enum dapt_dtype wire,

@@ -15,7 +15,7 @@ static double copied_bytes(const struct dapt_traffic_step *step, double ranks) {
 
 struct dapt_traffic dapt_traffic_of(const struct dapt_traffic_ranks *ranks,
                                     const struct dapt_traffic_step *step) {
-    double n = ranks->ranks, machines = ranks->machines ? ranks->machines : 1;
+    double n = ranks->ranks, machines = ranks->machines ? ranks->machines : 1, here = n / machines;
     uint32_t micros = (step->micros + ranks->ranks - 1) / ranks->ranks;
     double alone = step->micros * step->micro_seconds + step->update_seconds;
     struct dapt_traffic t = {
@@ -23,15 +23,14 @@ struct dapt_traffic dapt_traffic_of(const struct dapt_traffic_ranks *ranks,
         .efficiency = 1,
     };
     if (ranks->ranks > 1) {
-        double share = (double)step->trained * (step->wire + PARAM_BYTES) / n;
-        double here = n / machines, away = n - here;  // ranks on this machine, and elsewhere
+        double all = (double)step->trained * (step->wire + PARAM_BYTES);
+        double within = (here - 1) / here * all, between = (machines - 1) / machines * all;
         double buckets = (double)((step->trained + DAPT_SHARD_BUCKET - 1) / DAPT_SHARD_BUCKET);
-        t.sent = (uint64_t)(share * (n - 1));
+        t.sent = (uint64_t)(within + between / here);
         t.host_seconds = copied_bytes(step, n) / step->copied;
-        t.travel_seconds = share * (here - 1) / ranks->local;
-        if (away > 0)
-            t.travel_seconds += here * share * away / ranks->bandwidth +
-                                LATENCIES * buckets * ranks->latency;
+        t.travel_seconds = within / ranks->local;
+        if (machines > 1)
+            t.travel_seconds += between / ranks->bandwidth + LATENCIES * buckets * ranks->latency;
     }
     t.step_seconds = t.compute_seconds + t.host_seconds + t.travel_seconds;
     if (ranks->ranks > 1) t.efficiency = alone / (n * t.step_seconds);

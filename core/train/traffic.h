@@ -31,8 +31,8 @@ struct dapt_traffic {
     double efficiency;      // of the tokens a second that the ranks would make each alone
 };
 
-// (N - 1) / N of the parameters leave a rank as gradients and come back as parameters, in buckets; of that,
-// what goes to other machines shares the machine's link with that of the other ranks there.
+// Of n ranks of a machine each gives (n - 1) / n of all gradients, and later of all parameters, to the others
+// there; of m machines each gives (m - 1) / m of them to the others (comm/grid.c), in buckets.
 struct dapt_traffic dapt_traffic_of(const struct dapt_traffic_ranks *ranks,
                                     const struct dapt_traffic_step *step);
 #endif

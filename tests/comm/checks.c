@@ -87,11 +87,30 @@ static float rounded(float value, enum dapt_dtype dtype) {
     return value;
 }
 
-// Bit for bit the sums that one makes by hand in the order of ranks, for shares of many kinds.
+// The sum of element i over all ranks, by hand: in the order of ranks, or, where `each` ranks are on each of
+// several machines, first within these.
+static float sum_of(uint32_t size, uint32_t each, uint64_t i, enum dapt_dtype wire) {
+    float sum = 0;
+    for (uint32_t first = 0; first < size; first += each) {
+        float here = rounded(value_of(first, i), wire);
+        for (uint32_t r = first + 1; r < first + each; r++) here += rounded(value_of(r, i), wire);
+        if (each < size) here = rounded(here, wire);
+        sum = first ? sum + here : here;
+    }
+    return sum;
+}
+
+static uint32_t machine_size(struct dapt_ranks *ranks) {
+    uint32_t size = dapt_ranks_count(ranks), each = dapt_ranks_world(ranks)->local_size;
+    bool grid = each > 1 && each < size && size % each == 0;
+    return grid ? each : size;
+}
+
+// Bit for bit the sums that one makes by hand, for shares of many kinds.
 static void check_reduce(struct dapt_ranks *ranks) {
     static const enum dapt_dtype wires[] = {DAPT_F32, DAPT_F16, DAPT_BF16};
     static const uint64_t counts[] = {0, 1, 3, 4999, 20000};
-    uint32_t size = dapt_ranks_count(ranks), me = rank_of(ranks);
+    uint32_t size = dapt_ranks_count(ranks), me = rank_of(ranks), each = machine_size(ranks);
     for (size_t c = 0; c < 5 * 3; c++) {
         uint64_t count = counts[c % 5], bounds[RANKS + 1];
         enum dapt_dtype wire = wires[c / 5];
@@ -101,15 +120,12 @@ static void check_reduce(struct dapt_ranks *ranks) {
         if (size == 1) wire = DAPT_F32;  // nothing travels
         EXPECT(!dapt_ranks_reduce(ranks, values, DAPT_F32, wire, bounds, sums));
         for (uint64_t i = bounds[me]; i < bounds[me + 1]; i++) {
-            float sum = rounded(value_of(0, i), wire);
-            for (uint32_t r = 1; r < size; r++) sum += rounded(value_of(r, i), wire);
+            float sum = sum_of(size, each, i, wire);
             EXPECT(memcmp(&sum, &sums[i - bounds[me]], sizeof sum) == 0);
         }
         EXPECT(!dapt_ranks_gather(ranks, values, wire, bounds));
         for (uint64_t i = 0; i < count; i++) {
-            float sum = rounded(value_of(0, i), wire);
-            for (uint32_t r = 1; r < size; r++) sum += rounded(value_of(r, i), wire);
-            sum = rounded(sum, wire);
+            float sum = rounded(sum_of(size, each, i, wire), wire);
             EXPECT(memcmp(&sum, &values[i], sizeof sum) == 0);
         }
         free(values);

@@ -25,7 +25,10 @@ static void run_check(void *context) {
 }
 
 static void test_check(void **state) {
-    for (uint32_t size = 1; size <= 5; size++) threads_run(size, 2, run_check, *state);
+    for (uint32_t size = 1; size <= 6; size++)
+        threads_run(size, size == 5 ? 0 : 2, run_check, *state);
+    threads_run(6, 3, run_check, *state);
+    threads_run(7, 3, run_check, *state);  // machines that are not alike: no grid
     ((struct comm_check *)*state)->run(NULL);
 }
 
