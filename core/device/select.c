@@ -110,6 +110,12 @@ static const struct candidate *in_turn(const struct choice *c, const struct cand
 static bool is_uuid(const struct candidate *c, const char *text) {
     return strcasecmp(c->info.uuid, text) == 0;
 }
+// "vulkan 0", or "vulkan".
+static bool is_listed(const struct candidate *c, const char *text) {
+    char listed[64];
+    snprintf(listed, sizeof listed, "%.40s %" PRIu32, c->backend, c->index);
+    return strcasecmp(c->backend, text) == 0 || strcasecmp(listed, text) == 0;
+}
 static bool is_name(const struct candidate *c, const char *text) {
     return strcasecmp(c->info.name, text) == 0;
 }
@@ -156,8 +162,8 @@ static const char *guess_name(const struct choice *c, const char *text, struct d
 
 // By what its user calls it. NULL, and the reason recorded, unless exactly one is meant.
 static const struct candidate *called(const struct choice *c, const char *text) {
-    static bool (*const rules[])(const struct candidate *, const char *) = {is_uuid, is_name,
-                                                                            is_part};
+    static bool (*const rules[])(const struct candidate *, const char *) = {is_uuid, is_listed,
+                                                                            is_name, is_part};
     char what[320];
     for (size_t r = 0; r < sizeof rules / sizeof rules[0]; r++) {
         const struct candidate *found = NULL;

@@ -12,9 +12,9 @@ void dapt_list_devices(const struct dapt_modules *modules, dapt_each_device each
 struct dapt_device_wish {
     const char *backend;  // NULL or "auto": any
     // NULL or "": the best one. Else the first of these that fits: a number (of the backend's
-    // devices), a whole UUID, a whole name, a part of a name or the beginning of a UUID. Letters'
-    // case is the same. Several that fit are an error, but for a number without a backend: then the
-    // best of those with it.
+    // devices), a whole UUID, a backend, alone or with a number ("vulkan 0"), a whole name, a part of a
+    // name or the beginning of a UUID. Letters' case is the same. Several that fit are an error, but for
+    // a number without a backend: then the best of those with it.
     const char *device;
     uint32_t threads;   // cpu; 0: one for each processor
     bool host_moments;  // see struct dapt_device_options

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/threads.h"
 #include "checkpoint/checkpoint.h"
-#include "device/select.h"
 #include "model/slots.h"
 #include "train/fit.h"
 #include "train/precision.h"
@@ -387,32 +385,6 @@ static void tell_memory(const struct dapt_setup *setup, const struct dapt_report
         dapt_bytes_text(bytes[DAPT_BUFFER_WORK], &work), dapt_bytes_text(other, &rest));
 }
 
-static enum dapt_status open_device(struct dapt_setup *setup,
-                                    const struct dapt_reporter *reporter) {
-    const struct dapt_config *config = setup->config;
-    const struct dapt_comm_world *world = dapt_ranks_world(setup->ranks);
-    bool shared = world->local_size > 1 && !config->backend.threads;
-    struct dapt_device_wish wish = {
-        .backend = config->backend.name,
-        .device = config->backend.device,
-        .threads = shared ? dapt_processors_shared(world->local_size) : config->backend.threads,
-        .local_rank = world->local_rank,
-        .local_size = world->local_size,
-        .host_moments = config->backend.optimizer_memory == DAPT_OPTIMIZER_ON_HOST};
-    enum dapt_status status = dapt_select_device(setup->modules, &wish, &setup->device);
-    if (status) return status;
-    const struct dapt_device_info *info = dapt_device_info(setup->device);
-    char threads[48] = "";
-    if (info->threads) snprintf(threads, sizeof threads, ", %" PRIu32 " threads", info->threads);
-    dapt_report_note(reporter, "device          %s: %s%s", dapt_device_backend(setup->device)->name,
-                     info->name, threads);
-    if (wish.host_moments && info->host_memory)
-        dapt_report_note(reporter,
-                         "optimizer       backend.optimizer_memory \"host\" changes nothing: this "
-                         "device computes in the host's memory");
-    return DAPT_OK;
-}
-
 static struct dapt_engine_options engine_options(const struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
     return (struct dapt_engine_options){
@@ -519,7 +491,7 @@ static enum dapt_status open_all(struct dapt_config *config, const struct dapt_f
                                  struct dapt_setup *setup) {
     enum dapt_status status = open_model(setup, reporter);
     if (!status) status = open_schedule(setup, config, reporter);
-    if (!status && device) status = open_device(setup, reporter);
+    if (!status && device) status = dapt_setup_device(setup, reporter);
     if (!status && device) dapt_precision_choose(config, dapt_device_info(setup->device), reporter);
     if (!status) status = open_data(setup, reporter);
     if (!status && device) status = choose_fit(setup, fit, reporter);

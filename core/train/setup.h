@@ -63,6 +63,9 @@ enum dapt_status dapt_setup_raise(struct dapt_setup *setup, uint64_t step, doubl
                                   double *after);
 // What decides the schedule's course: its values over the whole run (of a long one, at 4096 steps).
 enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct dapt_hash *hash);
+// devices.c: opens the device that the configuration names, or the one that falls to this rank; tells it,
+// and which the other ranks have. Collective.
+enum dapt_status dapt_setup_device(struct dapt_setup *setup, const struct dapt_reporter *reporter);
 // rate.c: puts the peak that the number of trained parameters asks for into a configuration that gives
 // none, where the schedule's option "peak" has the default "0"; tells it with its reason.
 enum dapt_status dapt_rate_choose(struct dapt_config *config, const struct dapt_model *model,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/threads.h"
 #include "checkpoint/checkpoint.h"
@@ -191,18 +192,29 @@ void dapt_trainer_watch(struct dapt_trainer *t) {
 
 // ------------------------------------------------------------------------------------------ the end
 
+#define FIRST 3.0  // seconds in which a launcher has ended all ranks for the first that did
+
+// What all ranks see is told by the first of them, and as it then ends all, by no other. Signals of the
+// launcher's do not shorten that.
+static void wait_for_the_first(uint32_t rank) {
+    double until = dapt_seconds() + (rank ? FIRST + 0.1 * (rank % 16) : 0);
+    while (dapt_seconds() < until) nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+}
+
 void dapt_trainer_abort(struct dapt_trainer *t, enum dapt_status status) {
     struct dapt_ranks *ranks = t->setup.ranks;
-    bool device = status == DAPT_ERROR_DEVICE || status == DAPT_ERROR_MEMORY;
-    bool stopped = status == DAPT_ERROR_CANCELLED;
-    if (!ranks || status >= 0 || (stopped && t->asked)) return;
-    // Of what all see alike rank 0 tells, and ends the others, which wait for it.
-    if (t->alike && !dapt_trainer_leads(t)) dapt_ranks_barrier(ranks);
+    struct dapt_launch launch;
+    bool device = status == DAPT_ERROR_DEVICE || status == DAPT_ERROR_MEMORY,
+         stopped = status == DAPT_ERROR_CANCELLED;
+    if (status >= 0 || (stopped && t->asked) || !dapt_launched(&launch) || launch.size == 1) return;
+    wait_for_the_first(ranks ? dapt_ranks_index(ranks) : launch.rank);
+    if (!ranks) return;
     if (t->alike)
         dapt_log(DAPT_LOG_ERROR, "%s", dapt_error());
     else if (!stopped)
         dapt_log(DAPT_LOG_ERROR, "rank %" PRIu32 " (on %s): %s", dapt_ranks_index(ranks),
                  dapt_ranks_world(ranks)->host, dapt_error());
     fflush(stdout);
+    if (!t->accepted) dapt_run_folder_discard(&t->run);
     dapt_ranks_abort(ranks, stopped ? 130 : device ? 3 : 1);
 }

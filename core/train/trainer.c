@@ -497,6 +497,8 @@ static enum dapt_status load(struct dapt_trainer *t) {
 
 // Other ranks than the first keep no run folder, and are silent.
 static enum dapt_status join(struct dapt_trainer *t) {
+    struct dapt_launch launch;
+    if (dapt_launched(&launch) && launch.rank) dapt_log_level(DAPT_LOG_ERROR);
     enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
     if (!status) status = dapt_setup_join(t->config, &t->setup);
     if (!status) status = dapt_trainer_agree_config(t);
@@ -582,7 +584,7 @@ enum dapt_status dapt_trainer_run(const struct dapt_train_options *options) {
     dapt_step_note(0);
     if (status == DAPT_ERROR_DEVICE && t.metrics) status = dapt_trainer_lost(&t);
     if (!options->callback && console.terminal) dapt_log_status(NULL);
-    if (t.setup.ranks) dapt_trainer_abort(&t, status);
+    dapt_trainer_abort(&t, status);
     finish(&t);
     return status;
 }
