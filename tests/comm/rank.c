@@ -50,7 +50,10 @@ int main(int count, char **words) {
     struct dapt_modules *modules;
     struct dapt_ranks *ranks;
     if (dapt_modules_load(NULL, &modules)) return fail("modules");
-    if (dapt_ranks_join(modules, &options, &ranks)) return fail("join");
-    if (strcmp(what, "abort") == 0) return end_all(ranks, count > 2 ? atoi(words[2]) : 1);
-    return late || strcmp(what, "wait") == 0 ? wait_for_one(ranks) : run_checks(ranks);
+    int code = dapt_ranks_join(modules, &options, &ranks) ? fail("join")
+               : strcmp(what, "abort") == 0               ? end_all(ranks, atoi(words[2]))
+               : late || strcmp(what, "wait") == 0        ? wait_for_one(ranks)
+                                                          : run_checks(ranks);
+    dapt_modules_unload(&modules);
+    return code;
 }

@@ -1,6 +1,6 @@
 // What the files of this module share: this process as a rank of MPI's world.
-#ifndef DAPT_COMMS_MPI_RANK_H
-#define DAPT_COMMS_MPI_RANK_H
+#ifndef DAPT_PLUGINS_MPI_RANK_H
+#define DAPT_PLUGINS_MPI_RANK_H
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
