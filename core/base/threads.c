@@ -45,6 +45,15 @@ unsigned dapt_processors(void) {
     return count < MAX_THREADS ? count : MAX_THREADS;
 }
 
+unsigned dapt_processors_shared(unsigned processes) {
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned limit = quota(), all = online > 0 ? (unsigned)online : 1, usable = dapt_processors();
+    if (limit > 0 && limit < all) all = limit;
+    unsigned share = all / (processes ? processes : 1);
+    if (share == 0) share = 1;
+    return share < usable ? share : usable;
+}
+
 struct loop {
     enum dapt_status (*work)(void *context, size_t item, unsigned worker);
     void *context;

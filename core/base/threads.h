@@ -9,6 +9,9 @@
 double dapt_seconds(void);
 // Processors that this process may use, at least 1.
 unsigned dapt_processors(void);
+// Of these the part of one of `processes` alike on this machine, at least 1. A launcher may have dealt
+// them out already.
+unsigned dapt_processors_shared(unsigned processes);
 
 // Calls work(context, item, worker) for items 0 .. count-1 on up to `threads` threads (0:
 // dapt_processors()), in no order; `worker` < threads names the thread. The first failure stops

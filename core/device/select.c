@@ -93,8 +93,28 @@ static const struct candidate *best(const struct choice *c, int64_t number, bool
     return found;
 }
 
+// The devices like `first` in their order, taken by the processes of this machine in turn.
+static const struct candidate *in_turn(const struct choice *c, const struct candidate *first,
+                                       const struct dapt_device_wish *wish) {
+    uint32_t count = 0, wanted;
+    for (size_t i = 0; i < c->count; i++) count += rank(&c->all[i]) == rank(first);
+    wanted = wish->local_rank % count;
+    if (wish->local_size > count && first->info.kind != DAPT_DEVICE_CPU)
+        dapt_log(DAPT_LOG_WARNING, "%" PRIu32 " ranks of this machine share %" PRIu32 " %s: %s",
+                 wish->local_size, count, count == 1 ? "device" : "devices", first->info.name);
+    for (size_t i = 0; i < c->count; i++)
+        if (rank(&c->all[i]) == rank(first) && wanted-- == 0) return &c->all[i];
+    return first;
+}
+
 static bool is_uuid(const struct candidate *c, const char *text) {
     return strcasecmp(c->info.uuid, text) == 0;
+}
+// "vulkan 0", or "vulkan".
+static bool is_listed(const struct candidate *c, const char *text) {
+    char listed[64];
+    snprintf(listed, sizeof listed, "%.40s %" PRIu32, c->backend, c->index);
+    return strcasecmp(c->backend, text) == 0 || strcasecmp(listed, text) == 0;
 }
 static bool is_name(const struct candidate *c, const char *text) {
     return strcasecmp(c->info.name, text) == 0;
@@ -142,8 +162,8 @@ static const char *guess_name(const struct choice *c, const char *text, struct d
 
 // By what its user calls it. NULL, and the reason recorded, unless exactly one is meant.
 static const struct candidate *called(const struct choice *c, const char *text) {
-    static bool (*const rules[])(const struct candidate *, const char *) = {is_uuid, is_name,
-                                                                            is_part};
+    static bool (*const rules[])(const struct candidate *, const char *) = {is_uuid, is_listed,
+                                                                            is_name, is_part};
     char what[320];
     for (size_t r = 0; r < sizeof rules / sizeof rules[0]; r++) {
         const struct candidate *found = NULL;
@@ -232,6 +252,7 @@ enum dapt_status dapt_select_device(const struct dapt_modules *modules,
     }
     const char *text = wish->device && *wish->device ? wish->device : NULL;
     if (!c.status && !(found = choose(&c, text, any))) c.status = DAPT_ERROR_INVALID;
+    if (found && !text && wish->local_size > 1) found = in_turn(&c, found, wish);
     if (found) {
         if (any && !text && !wish->quiet && found->info.kind == DAPT_DEVICE_CPU) tell_fallback(&c);
         backend = dapt_modules_backend(modules, found->backend);

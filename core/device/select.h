@@ -12,13 +12,16 @@ void dapt_list_devices(const struct dapt_modules *modules, dapt_each_device each
 struct dapt_device_wish {
     const char *backend;  // NULL or "auto": any
     // NULL or "": the best one. Else the first of these that fits: a number (of the backend's
-    // devices), a whole UUID, a whole name, a part of a name or the beginning of a UUID. Letters'
-    // case is the same. Several that fit are an error, but for a number without a backend: then the
-    // best of those with it.
+    // devices), a whole UUID, a backend, alone or with a number ("vulkan 0"), a whole name, a part of a
+    // name or the beginning of a UUID. Letters' case is the same. Several that fit are an error, but for
+    // a number without a backend: then the best of those with it.
     const char *device;
     uint32_t threads;   // cpu; 0: one for each processor
     bool host_moments;  // see struct dapt_device_options
-    bool quiet;         // say nothing where the cpu is taken for want of something better
+    // Of processes that run alike on this machine, which this is, and how many: where no device is named,
+    // they take those of the best kind in order. 0 of 0: it runs alone.
+    uint32_t local_rank, local_size;
+    bool quiet;  // say nothing where the cpu is taken for want of something better
 };
 // Opens it. The best is a discrete GPU, then an integrated one, then a virtual one, then the cpu. A
 // device that only poses as a GPU is taken where its backend or itself was named. Where the cpu is

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "base/threads.h"
 #include "engine/decode.h"
 #include "engine/moments.h"
+#include "engine/shard.h"
 #include "graph/blocks.h"
 #include "host/config.h"
 
@@ -22,6 +24,8 @@ struct dapt_engine {
     bool first;                       // no micro-batch of this step has run
     uint64_t rows;                    // of the micro-batches of this step so far
     struct dapt_engine_step updated;  // the last one whose update was started
+    struct dapt_shard *shard;         // among ranks; NULL: alone
+    struct dapt_shard_result shared;  // of the last update, by all ranks
     uint32_t capacity;                // of the key/value cache
 };
 
@@ -46,6 +50,7 @@ enum dapt_status dapt_engine_create(const struct dapt_model *model,
     if (!e) return DAPT_ERROR_MEMORY;
     *e = (struct dapt_engine){.model = model, .device = device, .options = *options};
     enum dapt_status status = dapt_programs_create(model, device, &e->options, &e->programs);
+    if (!status) status = dapt_shard_create(model, &e->options, e->programs, &e->shard);
     if (status) dapt_engine_destroy(&e);
     *engine = e;
     return status;
@@ -53,6 +58,7 @@ enum dapt_status dapt_engine_create(const struct dapt_model *model,
 
 void dapt_engine_destroy(struct dapt_engine **engine) {
     if (!engine || !*engine) return;
+    dapt_shard_destroy(&(*engine)->shard);
     dapt_programs_destroy(&(*engine)->programs);
     free(*engine);
     *engine = NULL;
@@ -63,18 +69,15 @@ void dapt_engine_destroy(struct dapt_engine **engine) {
 // One run of elements in one buffer: of the parameters the trained ones lie in one, the frozen ones in
 // another, first those of the base that are stored in fewer bits.
 struct part {
+    enum dapt_buffer_role role;
     struct dapt_buffer_handle *buffer;
     uint64_t begin, count;  // elements of the flat buffer
     enum dapt_dtype dtype;
 };
 
-// The first part of [begin, begin + count).
+// The first part of [begin, begin + count), of parameters or gradients.
 static enum dapt_status first_part(const struct dapt_engine *e, enum dapt_engine_state state,
                                    uint64_t begin, uint64_t count, struct part *part) {
-    static const enum dapt_buffer_role roles[] = {[DAPT_STATE_PARAM] = DAPT_BUFFER_PARAM,
-                                                  [DAPT_STATE_GRAD] = DAPT_BUFFER_GRAD,
-                                                  [DAPT_STATE_MOMENT1] = DAPT_BUFFER_MOMENT1,
-                                                  [DAPT_STATE_MOMENT2] = DAPT_BUFFER_MOMENT2};
     const struct dapt_parameter_group *base = dapt_model_base_group(e->model);
     uint64_t trained = e->model->trained_count,
              end = state == DAPT_STATE_PARAM ? e->model->flat_count : trained;
@@ -82,14 +85,25 @@ static enum dapt_status first_part(const struct dapt_engine *e, enum dapt_engine
     uint64_t limit = !frozen ? trained : packed ? base->end : end;
     if (begin > end || count > end - begin)
         return dapt_fail(DAPT_ERROR_INTERNAL, "engine: state range outside");
-    *part = (struct part){
-        .buffer = dapt_programs_buffer(e->programs, frozen ? DAPT_BUFFER_FROZEN : roles[state]),
-        .begin = begin,
-        .count = count < limit - begin ? count : limit - begin,
-        .dtype = packed ? base->dtype : DAPT_F32};
+    enum dapt_buffer_role role = frozen                      ? DAPT_BUFFER_FROZEN
+                                 : state == DAPT_STATE_PARAM ? DAPT_BUFFER_PARAM
+                                                             : DAPT_BUFFER_GRAD;
+    *part = (struct part){.role = role,
+                          .buffer = dapt_programs_buffer(e->programs, role),
+                          .begin = begin,
+                          .count = count < limit - begin ? count : limit - begin,
+                          .dtype = packed ? base->dtype : DAPT_F32};
     return part->buffer
                ? DAPT_OK
                : dapt_fail(DAPT_ERROR_INTERNAL, "engine: this state is only kept for training");
+}
+
+// Bytes of a part to its buffer; where this rank leads, on all.
+static enum dapt_status put_bytes(const struct dapt_engine *e, const struct part *part,
+                                  const void *bytes, uint64_t size) {
+    uint64_t offset = dapt_model_byte(e->model, part->begin);
+    return dapt_shard_leads(e->shard) ? dapt_shard_write(e->shard, part->role, offset, bytes, size)
+                                      : dapt_buffer_write(part->buffer, offset, bytes, size);
 }
 
 // The moments [begin, begin + count) of a range in 8 bits, counted in it.
@@ -137,9 +151,7 @@ static enum dapt_status write_base(const struct dapt_engine *e, const struct par
     void *bytes = dapt_alloc(size, 1);
     if (!bytes) return DAPT_ERROR_MEMORY;
     enum dapt_status status = dapt_floats_pack(values, part->count, part->dtype, bytes);
-    if (!status)
-        status = dapt_buffer_write(part->buffer, dapt_model_byte(e->model, part->begin), bytes,
-                                   size);
+    if (!status) status = put_bytes(e, part, bytes, size);
     free(bytes);
     return status;
 }
@@ -148,10 +160,11 @@ static enum dapt_status read_ranges(struct dapt_engine *e, enum dapt_engine_stat
                                     uint64_t begin, uint64_t count, float *values) {
     struct dapt_moment_range ranges[DAPT_GROUPS];
     uint64_t bytes, end = begin + count;
-    size_t range_count = dapt_moment_ranges(e->model, e->options.moments, ranges, &bytes);
+    size_t range_count = dapt_moment_ranges(e->model, e->options.moments, 0,
+                                            e->model->trained_count, ranges, &bytes);
     enum dapt_status status = DAPT_OK;
     for (size_t i = 0; i < range_count && !status; i++) {
-        uint64_t from = ranges[i].group->begin, to = ranges[i].group->end;
+        uint64_t from = ranges[i].begin, to = ranges[i].end;
         uint64_t first = begin > from ? begin : from, last = end < to ? end : to;
         if (first >= last) continue;
         float *at = values + (first - begin);
@@ -164,15 +177,14 @@ static enum dapt_status read_ranges(struct dapt_engine *e, enum dapt_engine_stat
     return status;
 }
 
-static bool is_packed(const struct dapt_engine *e, enum dapt_engine_state state) {
-    return e->options.moments == DAPT_MOMENTS_8BIT &&
-           (state == DAPT_STATE_MOMENT1 || state == DAPT_STATE_MOMENT2);
+static bool is_moment(enum dapt_engine_state state) {
+    return state == DAPT_STATE_MOMENT1 || state == DAPT_STATE_MOMENT2;
 }
 
 enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_state state,
                                   uint64_t begin, uint64_t count, float *values) {
     enum dapt_status status = DAPT_OK;
-    if (is_packed(engine, state)) return read_ranges(engine, state, begin, count, values);
+    if (is_moment(state)) return read_ranges(engine, state, begin, count, values);
     for (struct part part = {0}; count && !status; begin += part.count, count -= part.count) {
         status = first_part(engine, state, begin, count, &part);
         if (!status && part.dtype != DAPT_F32)
@@ -185,38 +197,47 @@ enum dapt_status dapt_engine_read(struct dapt_engine *engine, enum dapt_engine_s
     return status;
 }
 
+// Of moments in float32, whose layout is that of the parameters.
+static enum dapt_status write_floats(struct dapt_engine *e, enum dapt_engine_state state,
+                                     uint64_t begin, uint64_t count, const float *values) {
+    if (e->options.moments == DAPT_MOMENTS_8BIT)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "engine: moments of 8 bits are written as bytes");
+    if (begin > e->model->trained_count || count > e->model->trained_count - begin)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "engine: state range outside");
+    return dapt_engine_write_moments(e, state, begin * sizeof *values, count * sizeof *values,
+                                     values);
+}
+
 enum dapt_status dapt_engine_write(struct dapt_engine *engine, enum dapt_engine_state state,
                                    uint64_t begin, uint64_t count, const float *values) {
     enum dapt_status status = DAPT_OK;
-    if (is_packed(engine, state))
-        return dapt_fail(DAPT_ERROR_INTERNAL, "engine: moments of 8 bits are written as bytes");
+    if (is_moment(state)) return write_floats(engine, state, begin, count, values);
     for (struct part part = {0}; count && !status; begin += part.count, count -= part.count) {
         status = first_part(engine, state, begin, count, &part);
         if (!status && part.dtype != DAPT_F32)
             status = write_base(engine, &part, values);
         else if (!status)
-            status = dapt_buffer_write(part.buffer, dapt_model_byte(engine->model, begin), values,
-                                       part.count * sizeof *values);
+            status = put_bytes(engine, &part, values, part.count * sizeof *values);
         values += part.count;
     }
     return status;
 }
 
 uint64_t dapt_engine_moment_bytes(const struct dapt_engine *engine) {
-    struct dapt_moment_range ranges[DAPT_GROUPS];
-    uint64_t bytes;
-    dapt_moment_ranges(engine->model, engine->options.moments, ranges, &bytes);
-    return bytes;
+    return dapt_moment_byte(engine->model, engine->options.moments, engine->model->trained_count);
 }
 
 enum dapt_moments dapt_engine_moments(const struct dapt_engine *engine) {
     return engine->options.moments;
 }
 
+static enum dapt_buffer_role moment_role(enum dapt_engine_state state) {
+    return state == DAPT_STATE_MOMENT1 ? DAPT_BUFFER_MOMENT1 : DAPT_BUFFER_MOMENT2;
+}
+
 static enum dapt_status find_moments(const struct dapt_engine *e, enum dapt_engine_state state,
                                      struct dapt_buffer_handle **buffer) {
-    *buffer = dapt_programs_buffer(
-        e->programs, state == DAPT_STATE_MOMENT1 ? DAPT_BUFFER_MOMENT1 : DAPT_BUFFER_MOMENT2);
+    *buffer = dapt_programs_buffer(e->programs, moment_role(state));
     return *buffer ? DAPT_OK
                    : dapt_fail(DAPT_ERROR_INTERNAL, "engine: this state is only kept for training");
 }
@@ -224,6 +245,8 @@ static enum dapt_status find_moments(const struct dapt_engine *e, enum dapt_engi
 enum dapt_status dapt_engine_read_moments(struct dapt_engine *engine, enum dapt_engine_state state,
                                           uint64_t offset, uint64_t size, void *bytes) {
     struct dapt_buffer_handle *buffer;
+    if (engine->shard)
+        return dapt_shard_read_moments(engine->shard, moment_role(state), offset, size, bytes);
     enum dapt_status status = find_moments(engine, state, &buffer);
     return status ? status : dapt_buffer_read(buffer, offset, bytes, size);
 }
@@ -231,8 +254,38 @@ enum dapt_status dapt_engine_read_moments(struct dapt_engine *engine, enum dapt_
 enum dapt_status dapt_engine_write_moments(struct dapt_engine *engine, enum dapt_engine_state state,
                                            uint64_t offset, uint64_t size, const void *bytes) {
     struct dapt_buffer_handle *buffer;
+    if (engine->shard)
+        return dapt_shard_write_moments(engine->shard, moment_role(state), offset, size, bytes);
     enum dapt_status status = find_moments(engine, state, &buffer);
     return status ? status : dapt_buffer_write(buffer, offset, bytes, size);
+}
+
+// ------------------------------------------------------------------------------------------- ranks
+
+struct dapt_ranks *dapt_engine_ranks(const struct dapt_engine *engine) {
+    return engine->options.ranks;
+}
+
+void dapt_engine_own(const struct dapt_engine *engine, uint64_t *begin, uint64_t *end) {
+    dapt_moment_own(engine->model, &engine->options, begin, end);
+}
+
+const double *dapt_engine_busy(const struct dapt_engine *engine) {
+    return engine->shard ? dapt_shard_busy(engine->shard) : NULL;
+}
+
+void dapt_engine_lead(struct dapt_engine *engine) {
+    if (engine->shard) dapt_shard_lead(engine->shard);
+}
+
+enum dapt_status dapt_engine_lead_end(struct dapt_engine *engine, enum dapt_status outcome) {
+    enum dapt_status status = engine->shard ? dapt_shard_end(engine->shard, outcome) : DAPT_OK;
+    return outcome ? outcome : status;
+}
+
+enum dapt_status dapt_engine_follow(struct dapt_engine *engine, enum dapt_status *outcome) {
+    *outcome = DAPT_OK;
+    return engine->shard ? dapt_shard_follow(engine->shard, outcome) : DAPT_OK;
 }
 
 // Frozen parameters are what will be written of them from the start.
@@ -368,7 +421,7 @@ enum dapt_status dapt_engine_begin(struct dapt_engine *engine,
     engine->step = *step;
     if (step->scale == 0) engine->step.scale = 1;
     engine->first = true;
-    engine->rows = 0;
+    engine->rows = step->rows;
     return write_step(engine, 0);
 }
 
@@ -384,12 +437,30 @@ enum dapt_status dapt_engine_update(struct dapt_engine *engine, uint64_t number)
         return dapt_fail(DAPT_ERROR_INTERNAL, "engine: a step without a micro-batch");
     engine->updated = engine->step;
     enum dapt_status status = number ? write_step(engine, number) : DAPT_OK;
+    if (!status && engine->shard)
+        return dapt_shard_update(engine->shard, number > 0, &engine->shared);
     if (!status) status = dapt_programs_run(engine->programs, DAPT_PROGRAM_NORM);
     if (!status && number) status = dapt_programs_run(engine->programs, DAPT_PROGRAM_UPDATE);
     return status;
 }
 
+// Of norm and loss as they are scaled.
+static struct dapt_engine_result result_of(const struct dapt_engine *e, double norm2, double loss,
+                                           double decides) {
+    return (struct dapt_engine_result){
+        .loss = e->updated.scored ? loss / (double)e->updated.scored : 0,
+        .norm = sqrt(norm2) / e->updated.scale,
+        .finite = isfinite(decides)};
+}
+
 enum dapt_status dapt_engine_result(struct dapt_engine *engine, struct dapt_engine_result *result) {
+    const struct dapt_shard_result *s = &engine->shared;
+    if (engine->shard) {
+        *result = result_of(engine, (double)(float)s->norm2, s->loss,
+                            (double)(float)(s->norm2 + 0 * s->loss));
+        result->cancelled = s->cancelled;
+        return DAPT_OK;
+    }
     float scalars[(DAPT_RESULT_BYTES - DAPT_RESULT_STRIDE) / sizeof(float)];
     enum dapt_status status = dapt_programs_read(engine->programs, DAPT_PROGRAM_NORM,
                                                  DAPT_RESULT_STRIDE, scalars, sizeof scalars);
@@ -397,10 +468,8 @@ enum dapt_status dapt_engine_result(struct dapt_engine *engine, struct dapt_engi
     const size_t each = DAPT_RESULT_STRIDE / sizeof(float);
     float norm2 = scalars[0], loss = scalars[(DAPT_RESULT_LOSS - DAPT_RESULT_NORM2) * each],
           decides = scalars[(DAPT_RESULT_DECIDES - DAPT_RESULT_NORM2) * each];
-    *result = (struct dapt_engine_result){
-        .loss = engine->updated.scored ? loss / (double)engine->updated.scored : 0,
-        .norm = sqrt(norm2) / engine->updated.scale,
-        .finite = isfinite(decides)};
+    *result = result_of(engine, (double)norm2, (double)loss, (double)decides);
+    result->cancelled = dapt_cancelled();
     return DAPT_OK;
 }
 

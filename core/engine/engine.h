@@ -2,6 +2,7 @@
 // trains, evaluates, verifies or generates goes through it. One thread at a time.
 #ifndef DAPT_ENGINE_ENGINE_H
 #define DAPT_ENGINE_ENGINE_H
+#include "comm/ranks.h"
 #include "corpus/corpus.h"
 #include "graph/device.h"
 #include "model/model.h"
@@ -14,6 +15,11 @@ struct dapt_engine_options {
     float beta1, beta2, eps;        // AdamW
     enum dapt_moments moments;      // how they are kept
     bool decay_all;                 // weight decay on every parameter; otherwise on matrices only
+    // Those that train together, each its part of a step's micro-batches: each keeps a shard of the
+    // optimizer's state, and updates those parameters. They outlive the engine. NULL: it trains alone.
+    struct dapt_ranks *ranks;
+    uint64_t bucket;  // elements that travel at a time, of all ranks; 0: as many as serve well
+    uint32_t shards;  // of estimates without ranks: as many are meant; 0: one
 };
 
 // The precision that a program was asked for by name, as backend.precision has it; NULL: float32. Not
@@ -58,6 +64,21 @@ enum dapt_status dapt_engine_read_moments(struct dapt_engine *engine, enum dapt_
 enum dapt_status dapt_engine_write_moments(struct dapt_engine *engine, enum dapt_engine_state state,
                                            uint64_t offset, uint64_t size, const void *bytes);
 
+// Among ranks. All of these do nothing, or give nothing, where the engine is alone.
+struct dapt_ranks *dapt_engine_ranks(const struct dapt_engine *engine);
+// The trained parameters [*begin, *end) that this rank updates: what it has moments of.
+void dapt_engine_own(const struct dapt_engine *engine, uint64_t *begin, uint64_t *end);
+// Seconds that each rank was at its own work in the last step, waiting for others aside; NULL: alone.
+const double *dapt_engine_busy(const struct dapt_engine *engine);
+// Loading, saving and whatever else moves weights and moments is done by rank 0, while all others are in
+// dapt_engine_follow(): from dapt_engine_lead() to dapt_engine_lead_end() what it writes is written on
+// all, and moments are read from the ranks that have them. `outcome` is how it went, its reason being the
+// last one recorded: what the followers get too, and what dapt_engine_lead_end() returns, if nothing else
+// failed. Without a leader moments are only read and written where they are this rank's own.
+void dapt_engine_lead(struct dapt_engine *engine);
+enum dapt_status dapt_engine_lead_end(struct dapt_engine *engine, enum dapt_status outcome);
+enum dapt_status dapt_engine_follow(struct dapt_engine *engine, enum dapt_status *outcome);
+
 // Rounds the trained parameters to what dapt_engine_save() writes of them, so that what is then measured is
 // what the files hold; and puts the exact ones back, bit for bit, which lie in the place of the
 // gradients meanwhile: no step may be under way. Without anything to round both do nothing. Frozen
@@ -69,24 +90,26 @@ enum dapt_status dapt_engine_unround(struct dapt_engine *engine);
 // update returns; the next step's micro-batches can be given before its result is asked for.
 struct dapt_engine_step {
     double learning_rate, weight_decay, clip;  // clip 0: none
-    uint64_t scored;                           // targets of all micro-batches together
+    uint64_t scored;                           // targets of all micro-batches of all ranks
     // The loss is multiplied by it where gradients begin, so that float16 holds them: a power of two, 0
     // for none. Nothing that is told or updated depends on it, but that gradients and their sum of
     // squares may overflow.
     double scale;
     // What dropout draws from, beside the place in the step's batch: no two steps of a run draw alike.
     uint64_t seed, draw;
+    uint64_t rows;  // of the step's batch that lie before this rank's: sequences * length
 };
 struct dapt_engine_result {
-    double loss;  // nats a token, mean over the step's scored tokens
-    double norm;  // of the whole gradient, before clipping
-    bool finite;  // false: the step changed nothing
+    double loss;     // nats a token, mean over the step's scored tokens
+    double norm;     // of the whole gradient, before clipping
+    bool finite;     // false: the step changed nothing
+    bool cancelled;  // dapt_cancel() was called, on any rank
 };
 enum dapt_status dapt_engine_begin(struct dapt_engine *engine, const struct dapt_engine_step *step);
 enum dapt_status dapt_engine_micro(struct dapt_engine *engine, const struct dapt_batch *batch);
 // Clips and updates. `number`: of this update, from 1, for AdamW's bias correction; non-finite ones don't
 // count. 0: only the norm is computed, and the gradients stay (dapt_engine_read). The step before must
-// have given its result.
+// have given its result. Among ranks collective: sums, and waits for all of them.
 enum dapt_status dapt_engine_update(struct dapt_engine *engine, uint64_t number);
 // Of the last update; waits for it, not for micro-batches since then.
 enum dapt_status dapt_engine_result(struct dapt_engine *engine, struct dapt_engine_result *result);

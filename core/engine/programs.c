@@ -33,13 +33,14 @@ struct dapt_programs {
 static uint64_t model_bytes(const struct dapt_programs *p, enum dapt_buffer_role role) {
     const struct dapt_model *m = p->model;
     struct dapt_moment_range ranges[DAPT_GROUPS];
-    uint64_t element = dapt_dtype_size(DAPT_F32), moments;
+    uint64_t element = dapt_dtype_size(DAPT_F32), moments, begin, end;
     switch (role) {
     case DAPT_BUFFER_PARAM:
     case DAPT_BUFFER_GRAD: return m->trained_count * element;
     case DAPT_BUFFER_MOMENT1:
     case DAPT_BUFFER_MOMENT2:
-        dapt_moment_ranges(m, p->options->moments, ranges, &moments);
+        dapt_moment_own(m, p->options, &begin, &end);
+        dapt_moment_ranges(m, p->options->moments, begin, end, ranges, &moments);
         return moments;
     case DAPT_BUFFER_FROZEN:
         return m->flat_count > m->trained_count ? dapt_model_byte(m, m->flat_count) : 0;
@@ -91,14 +92,20 @@ static dapt_value result(struct dapt_graph *g, enum dapt_result_slot slot) {
 
 // The optimizer looks at one scalar, and the gradient may be finite where the loss is not (a logit of
 // -infinity has none): 0 times the loss is added, which is NaN then and nothing otherwise.
-static void norm_graph(const struct dapt_model *m, uint64_t loss_offset, struct dapt_graph *g) {
+static void norm_graph(const struct dapt_model *m, const struct dapt_engine_options *options,
+                       uint64_t loss_offset, struct dapt_graph *g) {
+    uint64_t begin, end;
+    dapt_moment_own(m, options, &begin, &end);
     g->label = "gradient norm";
     dapt_value norm2 = result(g, DAPT_RESULT_NORM2), decides = result(g, DAPT_RESULT_DECIDES),
                sum = scalar(g, DAPT_BUFFER_RESULT, loss_offset, 1),
                loss = result(g, DAPT_RESULT_LOSS);
-    dapt_graph_op(g, &(struct dapt_op){.opcode = DAPT_OP_SUM_SQUARES,
-                                       .inputs = {flat(g, DAPT_BUFFER_GRAD, 0, m->trained_count)},
-                                       .outputs = {norm2}});
+    struct dapt_op squares = {.opcode = DAPT_OP_FILL, .outputs = {norm2}};  // of nothing: 0
+    if (begin < end)
+        squares = (struct dapt_op){.opcode = DAPT_OP_SUM_SQUARES,
+                                   .inputs = {flat(g, DAPT_BUFFER_GRAD, begin, end - begin)},
+                                   .outputs = {norm2}};
+    dapt_graph_op(g, &squares);
     dapt_graph_op(g, &(struct dapt_op){.opcode = DAPT_OP_COPY, .inputs = {sum}, .outputs = {loss}});
     struct dapt_op nothing = {.opcode = DAPT_OP_SCALE, .inputs = {sum}, .outputs = {decides}};
     dapt_graph_op(g, &nothing);  // by a factor of 0
@@ -110,7 +117,7 @@ static void norm_graph(const struct dapt_model *m, uint64_t loss_offset, struct 
 // The moments of a range, as the optimizer takes them.
 static dapt_value moments(struct dapt_graph *g, enum dapt_buffer_role role,
                           const struct dapt_moment_range *range) {
-    uint64_t count = range->group->end - range->group->begin;
+    uint64_t count = range->end - range->begin;
     int64_t blocks[] = {(int64_t)dapt_moment_blocks(count), DAPT_MOMENT_WORDS};
     return range->packed ? dapt_graph_input(g, role, range->offset, DAPT_I32, 2, blocks, "blocks")
                          : flat(g, role, range->offset / dapt_dtype_size(DAPT_F32), count);
@@ -122,11 +129,12 @@ static void update_graph(const struct dapt_model *m, const struct dapt_engine_op
     dapt_value norm2 = result(g, DAPT_RESULT_DECIDES),
                step = scalar(g, DAPT_BUFFER_STEP, 0, DAPT_STEP_COUNT);
     struct dapt_moment_range ranges[DAPT_GROUPS];
-    uint64_t bytes;
-    size_t range_count = dapt_moment_ranges(m, options->moments, ranges, &bytes);
+    uint64_t bytes, from, to;
+    dapt_moment_own(m, options, &from, &to);
+    size_t range_count = dapt_moment_ranges(m, options->moments, from, to, ranges, &bytes);
     for (size_t i = 0; i < range_count; i++) {
         const struct dapt_parameter_group *group = ranges[i].group;
-        uint64_t begin = group->begin, count = group->end - begin;
+        uint64_t begin = ranges[i].begin, count = ranges[i].end - begin;
         struct dapt_op op = {.opcode = ranges[i].packed ? DAPT_OP_ADAMW_8BIT : DAPT_OP_ADAMW,
                              .inputs = {flat(g, DAPT_BUFFER_GRAD, begin, count), step, norm2},
                              .outputs = {flat(g, DAPT_BUFFER_PARAM, begin, count),
@@ -215,7 +223,7 @@ static enum dapt_status build(struct dapt_programs *p, enum dapt_program_kind ki
     if (!(program->graph = dapt_graph_create())) return DAPT_ERROR_MEMORY;
     enum dapt_status status = DAPT_OK;
     if (kind == DAPT_PROGRAM_NORM)
-        norm_graph(p->model,
+        norm_graph(p->model, p->options,
                    dapt_programs_offset(p, DAPT_PROGRAM_TRAIN_FIRST,
                                         p->at[DAPT_PROGRAM_TRAIN_FIRST].io.loss_sum),
                    program->graph);
@@ -281,6 +289,13 @@ void dapt_programs_set_capacity(struct dapt_programs *programs, uint32_t capacit
     programs->capacity = capacity;
 }
 
+// Of a small model some ranks have no parameters to update.
+static bool has_shard(const struct dapt_programs *p) {
+    uint64_t begin, end;
+    dapt_moment_own(p->model, p->options, &begin, &end);
+    return begin < end;
+}
+
 enum dapt_status dapt_programs_create(const struct dapt_model *model,
                                       struct dapt_device_handle *device,
                                       const struct dapt_engine_options *options,
@@ -300,7 +315,8 @@ enum dapt_status dapt_programs_create(const struct dapt_model *model,
     if (!status && options->train)
         status = ensure_buffer(p, DAPT_BUFFER_STEP, DAPT_STEP_COUNT * sizeof(float), &ignored);
     for (int kind = 0; options->train && kind <= DAPT_PROGRAM_UPDATE && !status; kind++)
-        status = dapt_programs_need(p, (enum dapt_program_kind)kind);
+        if (kind != DAPT_PROGRAM_UPDATE || has_shard(p))
+            status = dapt_programs_need(p, (enum dapt_program_kind)kind);
     if (status) dapt_programs_destroy(&p);
     *programs = p;
     return status;
@@ -351,6 +367,7 @@ enum dapt_status dapt_programs_write(struct dapt_programs *programs, enum dapt_p
 }
 
 enum dapt_status dapt_programs_run(struct dapt_programs *programs, enum dapt_program_kind kind) {
+    if (kind == DAPT_PROGRAM_UPDATE && !programs->at[kind].executable) return DAPT_OK;
     return dapt_program_run(programs->at[kind].executable);
 }
 
@@ -364,6 +381,11 @@ enum dapt_status dapt_programs_read(struct dapt_programs *programs, enum dapt_pr
     const struct program *program = &programs->at[kind];
     return dapt_program_read(program->executable, program->buffers[DAPT_BUFFER_RESULT], offset,
                              data, size);
+}
+
+enum dapt_status dapt_programs_put(struct dapt_programs *programs, enum dapt_program_kind kind,
+                                   uint64_t offset, const void *data, uint64_t size) {
+    return dapt_buffer_write(programs->at[kind].buffers[DAPT_BUFFER_RESULT], offset, data, size);
 }
 
 enum dapt_status dapt_programs_profile(struct dapt_programs *programs, dapt_engine_op each,

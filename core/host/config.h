@@ -116,7 +116,8 @@ struct dapt_config {
 
     struct {
         const char *name;
-        const char *device;  // number, name or UUID; NULL: the best
+        // number, name or UUID, of each rank of a machine in turn, NULL-terminated; NULL: the best
+        const char *const *devices;
         enum dapt_precision precision;
         uint64_t memory;                              // bytes that "auto" may take; 0: what is free
         enum dapt_optimizer_memory optimizer_memory;  // where moments lie

@@ -202,10 +202,11 @@ const struct dapt_field dapt_fields[] = {
         "told and which checkpoint is the best go by what is written; a resume may change it"),
     OTHER(STRING, FREE, "backend.name", backend.name, "\"auto\"",
           "backend, or auto (\"backend\": NAME is short for it); see dapt devices"),
-    OTHER(DEVICE, FREE, "backend.device", backend.device, NULL,
-          "which device: its number in the backend, its name or a part of it, or its UUID; "
-          "default: the "
-          "best one, a software device only where it or its backend is named"),
+    OTHER(DEVICES, FREE, "backend.device", backend.devices, NULL,
+          "which device: its number in the backend, backend and number (\"vulkan 0\"), its name or "
+          "a part of it, or its UUID; an array: one for each rank of a machine (mpirun, srun), in "
+          "turn; default: the best one, those "
+          "like it in turn for ranks; a software device only where it or its backend is named"),
     CHOICE(KEPT, "backend.precision", backend.precision, "\"float32\"", precisions,
            "float type of activations and of what products multiply; weights, gradients, optimizer "
            "and sums stay float32. bfloat16 and float16 take about half the memory of activations, "

@@ -12,8 +12,8 @@ enum dapt_field_type {
     DAPT_FIELD_NUMBER,  // double
     DAPT_FIELD_BOOL,
     DAPT_FIELD_STRING,
-    DAPT_FIELD_CHOICE,  // an enum of host/choices.h
-    DAPT_FIELD_DEVICE,  // a string; a number is one too
+    DAPT_FIELD_CHOICE,   // an enum of host/choices.h
+    DAPT_FIELD_DEVICES,  // a string, a number is one too; or several
     DAPT_FIELD_PATH,
     DAPT_FIELD_PATHS,    // array of strings, NULL-terminated
     DAPT_FIELD_STRINGS,  // likewise

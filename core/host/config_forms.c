@@ -162,15 +162,19 @@ static enum dapt_status write_betas(const struct dapt_config *config,
 
 // ------------------------------------------------------------------------------------------------------------- strings
 
-static enum dapt_status read_string(struct dapt_config *config, const struct dapt_field *field,
-                                    const struct dapt_json *value) {
+static enum dapt_status read_text(struct dapt_config *config, const struct dapt_json *value,
+                                  const char **place) {
     const char *text;
     enum dapt_status status = dapt_json_string(value, &text);
     if (status) return status;
     if (!*text) return dapt_form_fail(value, "a string that is not empty");
-    const char **place = dapt_form_slot(config, field);
     *place = keep(config, text);
     return *place ? DAPT_OK : DAPT_ERROR_MEMORY;
+}
+
+static enum dapt_status read_string(struct dapt_config *config, const struct dapt_field *field,
+                                    const struct dapt_json *value) {
+    return read_text(config, value, dapt_form_slot(config, field));
 }
 
 static enum dapt_status write_string(const struct dapt_config *config,
@@ -180,19 +184,39 @@ static enum dapt_status write_string(const struct dapt_config *config,
 }
 
 // A device's number is kept as its digits.
-static enum dapt_status read_device(struct dapt_config *config, const struct dapt_field *field,
-                                    const struct dapt_json *value) {
+static enum dapt_status read_one_device(struct dapt_config *config, const struct dapt_json *value,
+                                        const char **device) {
+    char digits[24];
     int64_t number;
-    if (dapt_json_kind(value) == DAPT_JSON_STRING) return read_string(config, field, value);
+    if (dapt_json_kind(value) == DAPT_JSON_STRING) return read_text(config, value, device);
     if (dapt_json_kind(value) != DAPT_JSON_NUMBER)
-        return dapt_form_fail(value, "a device's number, name or UUID");
+        return dapt_form_fail(value, "a device's number, name or UUID, or an array of these");
     enum dapt_status status = dapt_json_integer(value, 0, 999999999, &number);
     if (status) return status;
-    char digits[24];
     snprintf(digits, sizeof digits, "%lld", (long long)number);
-    const char **place = dapt_form_slot(config, field);
-    *place = keep(config, digits);
-    return *place ? DAPT_OK : DAPT_ERROR_MEMORY;
+    *device = keep(config, digits);
+    return *device ? DAPT_OK : DAPT_ERROR_MEMORY;
+}
+
+static enum dapt_status read_devices(struct dapt_config *config, const struct dapt_field *field,
+                                     const struct dapt_json *value) {
+    bool many = dapt_json_kind(value) == DAPT_JSON_ARRAY;
+    size_t count = many ? dapt_json_count(value) : 1;
+    if (!count) return dapt_form_fail(value, "at least one device");
+    const char **devices = dapt_arena_alloc(&config->arena, (count + 1) * sizeof *devices);
+    enum dapt_status status = devices ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (size_t i = 0; !status && i < count; i++)
+        status = read_one_device(config, many ? dapt_json_at(value, i) : value, &devices[i]);
+    if (!status) *(const char *const **)dapt_form_slot(config, field) = devices;
+    return status;
+}
+
+static enum dapt_status write_devices(const struct dapt_config *config,
+                                      const struct dapt_field *field, struct dapt_string *out) {
+    const char *const *devices = *(const char *const **)dapt_form_slot(config, field);
+    if (!devices) return DAPT_OK;
+    return devices[1] ? dapt_form_write_texts(devices, out)
+                      : dapt_json_write_string(out, devices[0]);
 }
 
 // ------------------------------------------------------------------------------------------------------------- choices
@@ -472,8 +496,10 @@ const struct dapt_field_form dapt_field_forms[DAPT_FIELD_TYPE_COUNT] = {
     [DAPT_FIELD_BOOL] = {read_bool, write_bool, "true or false", "\"type\": \"boolean\""},
     [DAPT_FIELD_STRING] = {read_string, write_string, "string",
                            "\"type\": \"string\", \"minLength\": 1"},
-    [DAPT_FIELD_DEVICE] = {read_device, write_string, "number or string",
-                           "\"type\": [\"integer\", \"string\"], \"minLength\": 1"},
+    [DAPT_FIELD_DEVICES] = {read_devices, write_devices, "number, string or array of these",
+                            "\"type\": [\"integer\", \"string\", \"array\"], \"minLength\": 1, "
+                            "\"minItems\": 1, \"items\": {\"type\": [\"integer\", "
+                            "\"string\"], \"minLength\": 1}"},
     [DAPT_FIELD_CHOICE] = {read_choice, write_choice, "string", "\"type\": \"string\""},
     [DAPT_FIELD_PATH] = {read_path, write_string, "path", "\"type\": \"string\", \"minLength\": 1"},
     [DAPT_FIELD_PATHS] = {read_list_of_texts, write_list_of_texts, "an array of paths", TEXTS},

@@ -13,10 +13,12 @@
 #include "host/module.h"
 #include "host/module_dir.h"
 
-// One thing to be had: a backend, or one descriptor of a plugin.
+// One thing to be had: a backend, a comm, or one descriptor of a plugin.
 struct offer {
     const char *path;
+    const char *kind, *id, *version, *summary;
     const struct dapt_backend *backend;
+    const struct dapt_comm *comm;
     const struct dapt_plugin_descriptor *descriptor;
     struct dapt_hash content;  // of the file, for plugins
 };
@@ -32,29 +34,21 @@ struct dapt_modules {
 
 static const char module_anchor = 0;  // an address in this object
 
-static const char *offer_kind(const struct offer *offer) {
-    return offer->backend ? DAPT_BACKEND_KIND : offer->descriptor->kind;
-}
-
-static const char *offer_id(const struct offer *offer) {
-    return offer->backend ? offer->backend->name : offer->descriptor->id;
-}
-
 static const struct offer *find(const struct dapt_modules *modules, const char *kind,
                                 const char *id) {
     for (size_t i = 0; i < modules->offer_count; i++) {
         const struct offer *offer = &modules->offers[i];
-        if (strcmp(offer_kind(offer), kind) == 0 && strcmp(offer_id(offer), id) == 0) return offer;
+        if (strcmp(offer->kind, kind) == 0 && strcmp(offer->id, id) == 0) return offer;
     }
     return NULL;
 }
 
 static enum dapt_status add_offer(struct dapt_modules *modules, struct offer offer) {
-    const struct offer *first = find(modules, offer_kind(&offer), offer_id(&offer));
+    const struct offer *first = find(modules, offer.kind, offer.id);
     if (first) {
         dapt_log(DAPT_LOG_DEBUG,
                  "%s: its %s \"%s\" is hidden by %s, which comes first on the search path",
-                 offer.path, offer_kind(&offer), offer_id(&offer), first->path);
+                 offer.path, offer.kind, offer.id, first->path);
         return DAPT_OK;
     }
     enum dapt_status status = dapt_grow(&modules->offers, &modules->offer_capacity,
@@ -63,32 +57,55 @@ static enum dapt_status add_offer(struct dapt_modules *modules, struct offer off
     return status;
 }
 
-static enum dapt_status add_plugin(struct dapt_modules *modules, const char *path,
-                                   struct dapt_hash content,
-                                   const struct dapt_plugin_entry *entry) {
+static enum dapt_status add_plugin(struct dapt_modules *modules, struct offer offer,
+                                   const void *symbol) {
+    const struct dapt_plugin_entry *entry = symbol;
     enum dapt_status status = dapt_module_check_plugin(entry);
-    if (status) return dapt_fail_in(status, "%s", path);
     for (uint32_t i = 0; !status && i < entry->count; i++) {
         const struct dapt_plugin_descriptor *descriptor = &entry->descriptors[i];
+        offer.descriptor = descriptor;
+        offer.kind = descriptor->kind, offer.id = descriptor->id;
+        offer.version = descriptor->version, offer.summary = descriptor->summary;
         if (dapt_module_kind_known(descriptor->kind)) {
-            status = add_offer(
-                modules,
-                (struct offer){.path = path, .descriptor = descriptor, .content = content});
+            status = add_offer(modules, offer);
         } else {
             dapt_log(DAPT_LOG_INFO,
                      "%s: \"%s\" is ignored: its kind \"%s\" is not known to this version of dapt",
-                     path, descriptor->id, descriptor->kind);
+                     offer.path, descriptor->id, descriptor->kind);
         }
     }
     return status;
 }
 
-static enum dapt_status add_backend(struct dapt_modules *modules, const char *path,
-                                    const struct dapt_backend_entry *entry) {
+static enum dapt_status add_backend(struct dapt_modules *modules, struct offer offer,
+                                    const void *symbol) {
+    const struct dapt_backend_entry *entry = symbol;
     enum dapt_status status = dapt_module_check_backend(entry);
-    if (status) return dapt_fail_in(status, "%s", path);
-    return add_offer(modules, (struct offer){.path = path, .backend = entry->backend});
+    if (status) return status;
+    offer.backend = entry->backend;
+    offer.kind = DAPT_BACKEND_KIND, offer.id = offer.backend->name;
+    offer.version = DAPT_VERSION, offer.summary = offer.backend->summary;
+    return add_offer(modules, offer);
 }
+
+static enum dapt_status add_comm(struct dapt_modules *modules, struct offer offer,
+                                 const void *symbol) {
+    const struct dapt_comm_entry *entry = symbol;
+    enum dapt_status status = dapt_module_check_comm(entry);
+    if (status) return status;
+    offer.comm = entry->comm;
+    offer.kind = DAPT_COMM_KIND, offer.id = offer.comm->id;
+    offer.version = offer.comm->version, offer.summary = offer.comm->summary;
+    return add_offer(modules, offer);
+}
+
+static enum dapt_status (*const add_module[DAPT_MODULE_TYPE_COUNT])(struct dapt_modules *modules,
+                                                                    struct offer offer,
+                                                                    const void *symbol) = {
+    [DAPT_MODULE_PLUGIN] = add_plugin,
+    [DAPT_MODULE_BACKEND] = add_backend,
+    [DAPT_MODULE_COMM] = add_comm,
+};
 
 // OpenBLAS starts its threads when it is loaded, and where it gets no memory for them it waits for ever
 // when it is unloaded. Backends bring their own threads: it needs none.
@@ -142,25 +159,24 @@ static enum dapt_status load_file(struct dapt_modules *modules, const char *name
     uint32_t abi;
     enum dapt_status status = dapt_module_peek(path, &type, &abi);
     if (status) return status;
-    bool plugin = type == DAPT_MODULE_PLUGIN;
-    uint32_t ours = plugin ? DAPT_PLUGIN_ABI : DAPT_BACKEND_ABI;
-    if (abi != ours) {
+    const struct dapt_module_form *form = &dapt_module_forms[type];
+    if (abi != form->abi) {
         return dapt_fail(DAPT_ERROR_INVALID,
                          "%s: was built for version %u of the %s interface, this dapt speaks %u",
-                         path, abi, plugin ? "plugin" : "backend", ours);
+                         path, abi, form->name, form->abi);
     }
     const void *entry = NULL;
-    struct dapt_hash content = {0};
-    if (plugin) status = dapt_hash_file(path, &content);
+    struct offer offer = {.path = path};
+    if (type == DAPT_MODULE_PLUGIN) status = dapt_hash_file(path, &offer.content);
     if (status) return status;
-    status = open_module(modules, path, plugin ? "dapt_plugin_entry" : "dapt_backend_entry",
-                         &entry);
+    status = open_module(modules, path, form->symbol, &entry);
     if (status) return status;
     uint32_t loaded;  // the same file? It may have been replaced in between
     memcpy(&loaded, entry, sizeof loaded);
-    if (loaded != ours)
+    if (loaded != form->abi)
         return dapt_fail(DAPT_ERROR_INVALID, "%s: changed while it was being loaded", path);
-    return plugin ? add_plugin(modules, path, content, entry) : add_backend(modules, path, entry);
+    status = add_module[type](modules, offer, entry);
+    return status ? dapt_fail_in(status, "%s", path) : DAPT_OK;
 }
 
 static bool is_module(const char *name) {
@@ -309,12 +325,13 @@ void dapt_modules_at(const struct dapt_modules *modules, size_t index,
                      struct dapt_module_info *info) {
     const struct offer *offer = &modules->offers[index];
     *info = (struct dapt_module_info){
-        .path = offer->path, .kind = offer_kind(offer), .id = offer_id(offer)};
-    info->version = offer->backend
-                        ? DAPT_VERSION
-                        : offer->descriptor->version;  // backends are built with the core
-    info->summary = offer->backend ? offer->backend->summary : offer->descriptor->summary;
-    info->options = offer->backend ? NULL : offer->descriptor->options;
+        .path = offer->path,
+        .kind = offer->kind,
+        .id = offer->id,
+        .version = offer->version,
+        .summary = offer->summary,
+        .options = offer->descriptor ? offer->descriptor->options : NULL,
+    };
 }
 
 // "dapt.source/1" -> "source", for people.
@@ -324,9 +341,9 @@ static void fail_missing(const struct dapt_modules *modules, const char *kind, c
     struct dapt_string known = {0};
     for (size_t i = 0; i < modules->offer_count; i++) {
         const struct offer *offer = &modules->offers[i];
-        if (strcmp(offer_kind(offer), kind) != 0) continue;
-        dapt_string_format(&known, "%s%s", known.length ? ", " : "", offer_id(offer));
-        if (count + 1 < sizeof ids / sizeof ids[0]) ids[count++] = offer_id(offer);
+        if (strcmp(offer->kind, kind) != 0) continue;
+        dapt_string_format(&known, "%s%s", known.length ? ", " : "", offer->id);
+        if (count + 1 < sizeof ids / sizeof ids[0]) ids[count++] = offer->id;
     }
     nearest = dapt_nearest(id, ids);
     const char *noun = strncmp(kind, "dapt.", 5) == 0 ? kind + 5 : kind;
@@ -346,6 +363,14 @@ const struct dapt_backend *dapt_modules_backend(const struct dapt_modules *modul
     return offer ? offer->backend : NULL;
 }
 
+const struct dapt_comm *dapt_modules_comm(const struct dapt_modules *modules,
+                                          const char **left_out) {
+    if (left_out) *left_out = modules->left_out.length ? modules->left_out.data : "";
+    for (size_t i = 0; i < modules->offer_count; i++)
+        if (modules->offers[i].comm) return modules->offers[i].comm;
+    return NULL;
+}
+
 const struct dapt_plugin_descriptor *dapt_modules_plugin(const struct dapt_modules *modules,
                                                          const char *kind, const char *id) {
     const struct offer *offer = find(modules, kind, id);
@@ -357,7 +382,7 @@ const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules
                                                        const char *kind, size_t k) {
     for (size_t i = 0; i < modules->offer_count; i++) {
         const struct offer *offer = &modules->offers[i];
-        if (!offer->backend && strcmp(offer->descriptor->kind, kind) == 0 && k-- == 0)
+        if (offer->descriptor && strcmp(offer->kind, kind) == 0 && k-- == 0)
             return offer->descriptor;
     }
     return NULL;

@@ -1,4 +1,4 @@
-// Modules: finds, opens and checks backends and plugins.
+// Modules: finds, opens and checks backends, plugins and what moves bytes between ranks.
 //
 // Search path, in order: folders of the configuration's "plugins", DAPT_PLUGIN_PATH (':' between), the install folder (dapt/
 // beside libdapt.so, or ../lib/dapt from a program that holds the core itself), else, in a build tree, the build folder. Never
@@ -11,6 +11,7 @@
 #define DAPT_HOST_LOADER_H
 #include "base/hash.h"
 #include "dapt/backend.h"
+#include "dapt/comm.h"
 #include "host/config.h"
 
 struct dapt_modules;  // all that was found
@@ -26,7 +27,7 @@ struct dapt_module_info {
     const char *id, *version, *summary;
     const struct dapt_option *options;
 };
-// of backends and plugin descriptors, for `dapt plugins`
+// of backends, comms and plugin descriptors, for `dapt plugins`
 size_t dapt_modules_count(const struct dapt_modules *modules);
 void dapt_modules_at(const struct dapt_modules *modules, size_t index,
                      struct dapt_module_info *info);
@@ -36,6 +37,10 @@ const struct dapt_backend *dapt_modules_backend(const struct dapt_modules *modul
                                                 const char *name);
 const struct dapt_plugin_descriptor *dapt_modules_plugin(const struct dapt_modules *modules,
                                                          const char *kind, const char *id);
+// The first there is; NULL where there is none, nothing being recorded. `left_out` (may be NULL): why modules
+// were left out, of which one may have been it; "": none was. Lives as long as the modules.
+const struct dapt_comm *dapt_modules_comm(const struct dapt_modules *modules,
+                                          const char **left_out);
 // The k-th descriptor of a kind, or NULL.
 const struct dapt_plugin_descriptor *dapt_modules_each(const struct dapt_modules *modules,
                                                        const char *kind, size_t k);

@@ -153,24 +153,41 @@ enum dapt_status dapt_module_check_plugin(const struct dapt_plugin_entry *entry)
     return DAPT_OK;
 }
 
+// `functions` of them, from `first` on, must be there.
+static enum dapt_status check_table(uint32_t size, size_t expected, const char *name,
+                                    const char *summary, const void *first, size_t functions) {
+    if (size != expected)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "its table has %u bytes, expected %zu: it was built with another core",
+                         size, expected);
+    if (!name || !is_id(name))
+        return dapt_fail(DAPT_ERROR_INVALID, "its name is not of a-z, 0-9, '-', '_'");
+    if (!is_line(summary))
+        return dapt_fail(DAPT_ERROR_INVALID, "\"%s\": has no summary of one line", name);
+    size_t missing = missing_function(first, functions);
+    if (missing < functions)
+        return dapt_fail(DAPT_ERROR_INVALID, "\"%s\": function %zu of its table is NULL", name,
+                         missing + 1);
+    return DAPT_OK;
+}
+
 enum dapt_status dapt_module_check_backend(const struct dapt_backend_entry *entry) {
     const struct dapt_backend *b = entry->backend;
     if (!b) return dapt_fail(DAPT_ERROR_INVALID, "its backend is NULL");
-    if (b->struct_size != sizeof *b) {
-        return dapt_fail(DAPT_ERROR_INVALID,
-                         "its table has %u bytes, expected %zu: it was built with another core",
-                         b->struct_size, sizeof *b);
-    }
-    if (!b->name || !is_id(b->name))
-        return dapt_fail(DAPT_ERROR_INVALID, "its name is not of a-z, 0-9, '-', '_'");
-    if (!is_line(b->summary))
-        return dapt_fail(DAPT_ERROR_INVALID, "\"%s\": has no summary of one line", b->name);
     size_t first = offsetof(struct dapt_backend, device_count),
            end = offsetof(struct dapt_backend, program_read);
-    size_t count = (end - first) / sizeof(void (*)(void)),
-           missing = missing_function((const char *)b + first, count);
-    if (missing < count)
-        return dapt_fail(DAPT_ERROR_INVALID, "\"%s\": function %zu of its table is NULL", b->name,
-                         missing + 1);
-    return DAPT_OK;
+    return check_table(b->struct_size, sizeof *b, b->name, b->summary, (const char *)b + first,
+                       (end - first) / sizeof(void (*)(void)));
+}
+
+enum dapt_status dapt_module_check_comm(const struct dapt_comm_entry *entry) {
+    const struct dapt_comm *c = entry->comm;
+    if (!c) return dapt_fail(DAPT_ERROR_INVALID, "its comm is NULL");
+    size_t first = offsetof(struct dapt_comm, open);
+    enum dapt_status status = check_table(c->struct_size, sizeof *c, c->id, c->summary,
+                                          (const char *)c + first,
+                                          (sizeof *c - first) / sizeof(void (*)(void)));
+    if (!status && !is_line(c->version))
+        status = dapt_fail(DAPT_ERROR_INVALID, "\"%s\": has no version of one line", c->id);
+    return status;
 }

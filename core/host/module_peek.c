@@ -6,6 +6,14 @@
 #include "base/files.h"
 #include "host/module.h"
 
+const struct dapt_module_form dapt_module_forms[DAPT_MODULE_TYPE_COUNT] = {
+    [DAPT_MODULE_PLUGIN] = {"plugin", "dapt_plugin_entry", sizeof(struct dapt_plugin_entry),
+                            DAPT_PLUGIN_ABI},
+    [DAPT_MODULE_BACKEND] = {"backend", "dapt_backend_entry", sizeof(struct dapt_backend_entry),
+                             DAPT_BACKEND_ABI},
+    [DAPT_MODULE_COMM] = {"comm", "dapt_comm_entry", sizeof(struct dapt_comm_entry), DAPT_COMM_ABI},
+};
+
 struct image {
     const char *path;
     struct dapt_map map;
@@ -103,10 +111,6 @@ static const void *at_address(const struct image *image, uint64_t address, size_
 
 static enum dapt_status find_entry(const struct image *image, enum dapt_module_type *type,
                                    uint32_t *abi) {
-    static const char *const entries[] = {
-        [DAPT_MODULE_PLUGIN] = "dapt_plugin_entry",
-        [DAPT_MODULE_BACKEND] = "dapt_backend_entry",
-    };
     const ElfW(Sym) *symbols = NULL;
     const char *names = NULL;
     size_t count = 0, names_size = 0;
@@ -114,10 +118,9 @@ static enum dapt_status find_entry(const struct image *image, enum dapt_module_t
     if (status) return status;
     for (size_t i = 0; i < count; i++) {
         if (symbols[i].st_shndx == SHN_UNDEF || symbols[i].st_name >= names_size) continue;
-        for (int t = DAPT_MODULE_PLUGIN; t <= DAPT_MODULE_BACKEND; t++) {
-            if (strcmp(names + symbols[i].st_name, entries[t]) != 0) continue;
-            size_t size = t == DAPT_MODULE_PLUGIN ? sizeof(struct dapt_plugin_entry)
-                                                  : sizeof(struct dapt_backend_entry);
+        for (int t = 0; t < DAPT_MODULE_TYPE_COUNT; t++) {
+            if (strcmp(names + symbols[i].st_name, dapt_module_forms[t].symbol) != 0) continue;
+            size_t size = dapt_module_forms[t].entry_size;
             const void *bytes = at_address(image, symbols[i].st_value, size);
             bool object = (symbols[i].st_info & 0xf) == STT_OBJECT && symbols[i].st_size >= size;
             if (!object || !bytes)
@@ -127,9 +130,9 @@ static enum dapt_status find_entry(const struct image *image, enum dapt_module_t
             return DAPT_OK;
         }
     }
-    return refuse(
-        image,
-        "is not a module of dapt: it exports neither dapt_plugin_entry nor dapt_backend_entry");
+    return refuse(image,
+                  "is not a module of dapt: it exports none of dapt_plugin_entry, "
+                  "dapt_backend_entry, dapt_comm_entry");
 }
 
 enum dapt_status dapt_module_peek(const char *path, enum dapt_module_type *type, uint32_t *abi) {

@@ -38,6 +38,64 @@ static void add_documents(const struct dapt_batch *batch, const float *losses,
     }
 }
 
+// Losses of a round of batches, one of each rank: [ranks][places + 1], the last of each telling whether
+// that rank was asked to stop.
+struct round {
+    struct dapt_engine *engine;
+    struct dapt_ranks *ranks;
+    const struct dapt_corpus *corpus;
+    struct dapt_batch *batch;
+    uint32_t size;
+    size_t each;       // places + 1
+    float *losses;     // [size][each]
+    uint64_t *bounds;  // [size + 1]
+};
+
+static enum dapt_status open_round(struct round *r) {
+    r->ranks = dapt_engine_ranks(r->engine);
+    r->size = dapt_ranks_count(r->ranks);
+    r->each = (size_t)r->batch->sequences * r->batch->length + 1;
+    r->losses = dapt_alloc(r->size * r->each, sizeof *r->losses);
+    r->bounds = dapt_alloc(r->size + 1, sizeof *r->bounds);
+    if (!r->losses || !r->bounds) return DAPT_ERROR_MEMORY;
+    for (uint32_t i = 0; i <= r->size; i++) r->bounds[i] = i * r->each;
+    return DAPT_OK;
+}
+
+// The batches from sequence `index` on.
+static enum dapt_status run_round(struct round *r, const char *name, uint64_t index) {
+    uint32_t rank = dapt_ranks_index(r->ranks);
+    float *own = r->losses + rank * r->each;
+    bool cancelled = dapt_cancelled();
+    enum dapt_status status = DAPT_OK;
+    index += (uint64_t)rank * r->batch->sequences;
+    dapt_corpus_eval_batch(r->corpus, index, r->batch);
+    if (!cancelled && index < dapt_corpus_report(r->corpus)->sequences)
+        status = dapt_engine_losses(r->engine, r->batch, own);
+    own[r->each - 1] = cancelled;
+    if (!status) status = dapt_ranks_gather(r->ranks, r->losses, DAPT_F32, r->bounds);
+    if (status) return dapt_fail_in(status, "evaluation of %s", name);
+    for (uint32_t i = 0; i < r->size; i++)
+        if (r->losses[(i + 1) * r->each - 1] > 0)
+            return dapt_fail(DAPT_ERROR_CANCELLED, "evaluation of %s was stopped", name);
+    return DAPT_OK;
+}
+
+// All ranks add all batches, in the order of the file: the same bits on any number of them.
+static double add_round(struct round *r, uint64_t index, double nats,
+                        struct dapt_evaluation *result, struct dapt_document_loss *documents) {
+    struct dapt_batch *b = r->batch;
+    for (uint32_t i = 0; i < r->size; i++, index += b->sequences) {
+        const float *losses = r->losses + i * r->each;
+        if (r->size > 1) dapt_corpus_eval_batch(r->corpus, index, b);
+        for (size_t k = 0; k + 1 < r->each; k++)
+            nats += b->targets[k] >= 0 ? (double)losses[k] : 0.0;
+        if (documents) add_documents(b, losses, documents);
+        result->scored += b->scored;
+    }
+    return nats;
+}
+
 enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct dapt_corpus *corpus,
                                       struct dapt_batch *batch, const char *name,
                                       struct dapt_evaluation *result,
@@ -54,23 +112,15 @@ enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct d
         .bits_before = NAN,
         .change_low = NAN,
         .change_high = NAN};
-    size_t places = (size_t)batch->sequences * batch->length;
+    struct round round = {.engine = engine, .corpus = corpus, .batch = batch};
     double nats = 0, begin = dapt_seconds(), told = 0;
-    enum dapt_status status = DAPT_OK;
-    float *losses = dapt_alloc(places, sizeof *losses);
-    if (!losses) return DAPT_ERROR_MEMORY;
+    enum dapt_status status = open_round(&round);
+    uint64_t each = (uint64_t)round.size * batch->sequences;
     if (documents) memset(documents, 0, report->documents * sizeof *documents);
-    for (uint64_t index = 0; !status && index < report->sequences; index += batch->sequences) {
+    for (uint64_t index = 0; !status && index < report->sequences; index += each) {
         tell_progress(name, index, report->sequences, &told);
-        dapt_corpus_eval_batch(corpus, index, batch);
-        if (dapt_cancelled())
-            status = dapt_fail(DAPT_ERROR_CANCELLED, "evaluation of %s was stopped", name);
-        else if ((status = dapt_engine_losses(engine, batch, losses)))
-            dapt_fail_in(status, "evaluation of %s", name);
-        for (size_t i = 0; !status && i < places; i++)
-            nats += batch->targets[i] >= 0 ? (double)losses[i] : 0.0;
-        if (!status && documents) add_documents(batch, losses, documents);
-        result->scored += batch->scored;
+        status = run_round(&round, name, index);
+        if (!status) nats = add_round(&round, index, nats, result, documents);
     }
     if (!status && (result->scored == 0 || result->bytes == 0)) {
         status = dapt_fail(DAPT_ERROR_INVALID, "%s: holds no token that can be scored", name);
@@ -78,6 +128,7 @@ enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct d
     if (!status) fill_means(nats, result);
     dapt_log_status(NULL);
     result->seconds = dapt_seconds() - begin;
-    free(losses);
+    free(round.losses);
+    free(round.bounds);
     return status;
 }

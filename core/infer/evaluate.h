@@ -14,7 +14,8 @@ struct dapt_document_loss {
 // `batch` has the engine's shape and is overwritten. What a run adds (figures before, intervals, role)
 // becomes NaN and NULL. Sums run in double in file order, so the figures don't depend on the size of the
 // batch beyond the rounding of the device. `losses`: [documents of the corpus], filled; NULL: not wanted.
-// DAPT_ERROR_CANCELLED when dapt_cancelled() turns true.
+// Among the ranks of an engine batches are dealt out; collective, and all get the same figures.
+// DAPT_ERROR_CANCELLED when dapt_cancelled() turns true, on any rank.
 enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct dapt_corpus *corpus,
                                       struct dapt_batch *batch, const char *name,
                                       struct dapt_evaluation *result,

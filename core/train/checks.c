@@ -21,12 +21,13 @@ enum dapt_status dapt_trainer_first_loss(struct dapt_trainer *t, uint64_t step, 
     if (step > 0 || t->config->data.eval_count == 0 || drops) return DAPT_OK;
     float *losses = dapt_alloc(places, sizeof *losses);
     if (!losses) return DAPT_ERROR_MEMORY;
-    for (uint32_t m = 0; !status && m < t->setup.micros; m++) {
+    for (uint32_t m = 0; !status && m < t->setup.own; m++) {
         status = dapt_engine_losses(t->setup.engine, t->batches[m], losses);
         for (size_t i = 0; !status && i < places; i++)
             nats += t->batches[m]->targets[i] >= 0 ? (double)losses[i] : 0.0;
     }
     free(losses);
+    if (!status) status = dapt_ranks_sum(t->setup.ranks, &nats, 1);
     *loss = nats / (double)scored;
     return status;
 }
@@ -47,18 +48,23 @@ static void compare_losses(const struct dapt_trainer *t, double before, double l
 
 // --------------------------------------------------------------------------------------- the gradients
 
+// Of the part whose moments are this rank's.
 static enum dapt_status has_gradient(struct dapt_engine *engine, const struct dapt_parameter *p,
                                      bool *has) {
     float piece[PIECE];
+    uint64_t begin, end, last = p->offset + p->count;
     // A first moment of 8 bits may be 0 beside larger ones; a second one never is.
     enum dapt_engine_state state = dapt_engine_moments(engine) == DAPT_MOMENTS_8BIT
                                        ? DAPT_STATE_MOMENT2
                                        : DAPT_STATE_MOMENT1;
     enum dapt_status status = DAPT_OK;
     *has = false;
-    for (uint64_t at = 0; !status && !*has && at < p->count; at += PIECE) {
-        uint64_t count = p->count - at < PIECE ? p->count - at : PIECE;
-        status = dapt_engine_read(engine, state, p->offset + at, count, piece);
+    dapt_engine_own(engine, &begin, &end);
+    if (last > end) last = end;
+    for (uint64_t at = p->offset > begin ? p->offset : begin; !status && !*has && at < last;
+         at += PIECE) {
+        uint64_t count = last - at < PIECE ? last - at : PIECE;
+        status = dapt_engine_read(engine, state, at, count, piece);
         for (uint64_t i = 0; !status && i < count && !*has; i++) *has = piece[i] != 0;
     }
     return status;
@@ -72,19 +78,24 @@ static bool is_key_bias(const struct dapt_model *model, size_t parameter) {
     return false;
 }
 
-// A moment that is zero everywhere: no gradient so far. Of a tensor, not of its rows: tokens, types
-// and positions that the first batches lack are no error.
+// A moment that is zero everywhere, on all ranks: no gradient so far. Of a tensor, not of its rows:
+// tokens, types and positions that the first batches lack are no error.
 static enum dapt_status find_without(const struct dapt_trainer *t, const char **name) {
     const struct dapt_model *model = t->setup.model;
-    enum dapt_status status = DAPT_OK;
+    double *found = dapt_alloc(model->parameter_count, sizeof *found);
+    enum dapt_status status = found ? DAPT_OK : DAPT_ERROR_MEMORY;
     *name = NULL;
-    for (size_t i = 0; !status && !*name && i < model->parameter_count; i++) {
+    for (size_t i = 0; !status && i < model->parameter_count; i++) {
         const struct dapt_parameter *p = &model->parameters[i];
         bool has = true;
         if (p->trained && p->count && !is_key_bias(model, i))
             status = has_gradient(t->setup.engine, p, &has);
-        if (!has) *name = p->name;
+        found[i] = has;
     }
+    if (!status) status = dapt_ranks_sum(t->setup.ranks, found, model->parameter_count);
+    for (size_t i = 0; !status && !*name && i < model->parameter_count; i++)
+        if (found[i] == 0) *name = model->parameters[i].name;
+    free(found);
     return status;
 }
 

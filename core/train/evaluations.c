@@ -72,7 +72,8 @@ enum dapt_status dapt_trainer_evaluate(struct dapt_trainer *t) {
         status = tell_rounding(t);
         if (!status) status = dapt_trainer_judge(t);
         // Told, as a checkpoint that can't be written is: training goes on.
-        if (!status && dapt_ledger_write(t)) dapt_trainer_trouble(t, dapt_error());
+        if (!status && dapt_trainer_leads(t) && dapt_ledger_write(t))
+            dapt_trainer_trouble(t, dapt_error());
     }
     free(fresh);
     return status;

@@ -10,6 +10,7 @@
 
 enum value {
     COUNT,         // uint64_t
+    RANKS,         // uint32_t; left out when there is one
     NUMBER,        // double; null when it is not finite
     TEXT,          // const char *
     FLAG,          // bool
@@ -17,6 +18,7 @@ enum value {
     MAYBE_NUMBER,  // left out when 0
     MAYBE_FINITE,  // left out when it is not finite
     MAYBE_TEXT,    // left out when NULL
+    WAITS,         // seconds - busy, of each of ranks; left out where there is one
     PASSES,        // passes, pass_count
     CORPORA        // of a setup
 };
@@ -66,6 +68,7 @@ static const struct field {
     {"backend", TEXT, AT(backend), START},
     {"device", TEXT, AT(device), START},
     {"threads", COUNT, AT(threads), START},
+    {"ranks", RANKS, AT(ranks), START},
     {"precision", TEXT, AT(precision), START},
     {"family", TEXT, AT(family), START},
     {"objective", TEXT, AT(objective), START},
@@ -112,6 +115,7 @@ static const struct field {
     {"name", TEXT, AT(told.text), CHECKPOINT},
     {"best", FLAG, AT(best), CHECKPOINT},
     {"seconds", NUMBER, AT(seconds), STEP | CHECKPOINT | END},
+    {"waits", WAITS, AT(busy), STEP},
     {"since_start", MAYBE_NUMBER, AT(since_start), STEP},
     {"passes", PASSES, AT(passes), END},
     {"ended", MAYBE_TEXT, AT(ended), END},
@@ -158,11 +162,20 @@ static void add_passes(cJSON *line, const char *key, const struct dapt_event *ev
     }
 }
 
+// A rank that waits little is one that the others wait for.
+static void add_waits(cJSON *line, const char *key, const struct dapt_event *event) {
+    cJSON *list = cJSON_AddArrayToObject(line, key);
+    for (uint32_t r = 0; r < event->ranks; r++)
+        cJSON_AddItemToArray(list, cJSON_CreateNumber(fmax(event->seconds - event->busy[r], 0)));
+}
+
 // Of the fields that an event may have or not.
 static bool is_absent(const struct field *field, const void *at) {
     return (field->value == MAYBE_STEP && *(const uint64_t *)at == DAPT_NEVER) ||
            (field->value == MAYBE_NUMBER && *(const double *)at == 0) ||
            (field->value == MAYBE_FINITE && !isfinite(*(const double *)at)) ||
+           (field->value == RANKS && *(const uint32_t *)at <= 1) ||
+           (field->value == WAITS && !*(const double *const *)at) ||
            (field->value == MAYBE_TEXT && !*(const char *const *)at);
 }
 
@@ -178,6 +191,8 @@ static void add_field(cJSON *line, const struct field *field, const struct dapt_
     case MAYBE_NUMBER: dapt_json_add_number(line, key, *(const double *)at); break;
     case MAYBE_TEXT:
     case TEXT: cJSON_AddStringToObject(line, key, *(const char *const *)at); break;
+    case RANKS: cJSON_AddNumberToObject(line, key, *(const uint32_t *)at); break;
+    case WAITS: add_waits(line, key, event); break;
     case FLAG: cJSON_AddBoolToObject(line, key, *(const bool *)at); break;
     case PASSES: add_passes(line, key, event); break;
     case CORPORA: add_corpora(line, key, event->setup); break;
@@ -197,6 +212,7 @@ static cJSON *event_line(enum dapt_event_kind kind, const struct dapt_event *eve
 // A failure to write is told once and does not stop training.
 static void log_line(struct dapt_trainer *t, enum dapt_event_kind kind,
                      const struct dapt_event *event) {
+    if (!t->metrics) return;  // not rank 0
     enum dapt_status status = dapt_run_folder_check(&t->run);
     if (!status) status = dapt_metrics_add(t->metrics, event_line(kind, event));
     if (!status || t->metrics_failed) return;
@@ -224,7 +240,8 @@ void dapt_trainer_tell(struct dapt_trainer *t, enum dapt_event_kind kind,
         log_sets(t, event);
     else
         log_line(t, kind, event);
-    if (kind == DAPT_EVENT_END || kind == DAPT_EVENT_FAILURE) dapt_metrics_sync(t->metrics);
+    if (t->metrics && (kind == DAPT_EVENT_END || kind == DAPT_EVENT_FAILURE))
+        dapt_metrics_sync(t->metrics);
     if (kind > DAPT_EVENT_END) return;
     event->told.kind = (enum dapt_train_event_kind)kind;
     dapt_report(&t->reporter, &event->told);

@@ -35,6 +35,8 @@ struct dapt_event {
     double weight_decay, since_start;  // since_start 0: not the first step of this process
     double loss_scale;                 // also of one that was skipped for it; 0: none
     uint64_t scored;
+    const double *busy;  // [ranks] seconds that each was at its own work; NULL: one process
+    uint32_t ranks;      // also of the start
     // A checkpoint: whether it is the best so far.
     bool best;
     // An evaluation (set by who tells it: each of told.evaluations in turn) or what rounding costs.

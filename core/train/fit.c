@@ -1,6 +1,7 @@
 #include "train/fit.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 // What backends take for their own scratch, drivers for pipelines, and the estimate leaves out.
 #define MARGIN 0.92
@@ -10,6 +11,12 @@
 
 bool dapt_fit_asked(const struct dapt_config *config) {
     return config->train.micro_batch == DAPT_AUTO || config->train.recompute == DAPT_RECOMPUTE_AUTO;
+}
+
+uint32_t dapt_fit_most(uint32_t batch, uint32_t ranks) {
+    uint32_t most = batch / ranks ? batch / ranks : 1;
+    while (batch % most) most--;
+    return most;
 }
 
 uint64_t dapt_fit_host_bytes(const struct dapt_setup *setup,
@@ -41,7 +48,8 @@ static enum dapt_status largest(const struct dapt_setup *setup, struct dapt_engi
                                 uint64_t memory, uint32_t *micro, uint64_t *least) {
     const struct dapt_config *config = setup->config;
     bool free = config->train.micro_batch == DAPT_AUTO;
-    uint32_t batch = config->train.batch, most = free ? batch : setup->micro;
+    uint32_t batch = config->train.batch,
+             most = free ? dapt_fit_most(batch, dapt_ranks_count(setup->ranks)) : setup->micro;
     enum dapt_status status = DAPT_OK;
     *micro = 0;
     for (uint32_t n = most; n >= (free ? 1 : most) && !*micro && !status; n--) {
@@ -50,6 +58,23 @@ static enum dapt_status largest(const struct dapt_setup *setup, struct dapt_engi
         status = bytes_of(setup, options, least);
         if (!status && (double)*least <= MARGIN * (double)memory) *micro = n;
     }
+    return status;
+}
+
+// Devices differ, and micro-batches are the same on all ranks: what fits everywhere. Of two divisors of the
+// batch the smaller one is one.
+static enum dapt_status take_least(struct dapt_setup *setup) {
+    uint32_t size = dapt_ranks_count(setup->ranks), rank = dapt_ranks_index(setup->ranks);
+    uint32_t *micros = dapt_alloc(size, sizeof *micros);
+    uint64_t *bounds = dapt_alloc(size + 1, sizeof *bounds);
+    enum dapt_status status = micros && bounds ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (uint32_t r = 0; !status && r <= size; r++) bounds[r] = r * sizeof *micros;
+    if (!status) micros[rank] = setup->micro;
+    if (!status) status = dapt_ranks_gather_bytes(setup->ranks, micros, bounds);
+    for (uint32_t r = 0; !status && r < size; r++)
+        if (micros[r] < setup->micro) setup->micro = micros[r];
+    free(micros);
+    free(bounds);
     return status;
 }
 
@@ -77,19 +102,22 @@ enum dapt_status dapt_fit_choose(struct dapt_setup *setup, struct dapt_engine_op
     uint32_t micro[2] = {0};
     uint64_t bytes[2] = {0};
     enum dapt_recompute wanted = config->train.recompute, last = DAPT_RECOMPUTE_BLOCK;
+    uint32_t most = dapt_fit_most(config->train.batch, dapt_ranks_count(setup->ranks));
     enum dapt_status status = DAPT_OK;
     for (int r = DAPT_RECOMPUTE_NONE; r <= (int)last && !status; r++) {
         if (wanted != DAPT_RECOMPUTE_AUTO && (int)wanted != r) continue;
         engine.recompute = (enum dapt_recompute)r;
         status = largest(setup, &engine, memory, &micro[r], &bytes[r]);
         uint64_t tokens = (uint64_t)micro[r] * config->data.sequence;
-        if (micro[r] == config->train.batch || tokens >= TOKENS_ENOUGH) last = engine.recompute;
+        if (micro[r] == most || tokens >= TOKENS_ENOUGH) last = engine.recompute;
     }
     if (status) return status;
     bool block = micro[DAPT_RECOMPUTE_BLOCK] > micro[DAPT_RECOMPUTE_NONE];
     setup->recompute = block ? DAPT_RECOMPUTE_BLOCK : DAPT_RECOMPUTE_NONE;
     setup->micro = micro[setup->recompute];
     if (!setup->micro) return too_large(setup, memory, bytes[last]);
+    status = take_least(setup);
+    if (status) return status;
     struct dapt_small_text a, b;
     dapt_report_note(reporter, "fits            micro-batches of %" PRIu32 "%s: about %s of %s%s",
                      setup->micro, block ? ", blocks recomputed" : "",

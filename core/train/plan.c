@@ -2,12 +2,15 @@
 // size of a checkpoint.
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
 #include "base/threads.h"
+#include "engine/shard.h"
 #include "train/fit.h"
+#include "train/traffic.h"
 #include "train/trainer.h"
 
 #define ENOUGH_SECONDS 3  // a measurement that took longer is not made again
@@ -28,9 +31,9 @@ static enum dapt_status time_step(struct dapt_trainer *t, uint32_t micros, doubl
 }
 
 // The first step warms up. A step of two micro-batches tells what each further one takes.
-static enum dapt_status measure_step(struct dapt_trainer *t, double *seconds) {
+static enum dapt_status measure_step(struct dapt_trainer *t, struct dapt_traffic_step *step) {
     double one, two;
-    uint32_t further = t->setup.micros - 1;
+    bool further = t->setup.micros > 1 || t->options->plan_ranks.ranks > 1;
     enum dapt_status status = dapt_mix_seek(t->setup.mix, 0);
     if (status) return status;
     dapt_mix_batch(t->setup.mix, 0, t->batches[0]);
@@ -38,7 +41,8 @@ static enum dapt_status measure_step(struct dapt_trainer *t, double *seconds) {
     if (!status && one < ENOUGH_SECONDS) status = time_step(t, 1, &one);
     two = 2 * one;
     if (!status && further && one < ENOUGH_SECONDS) status = time_step(t, 2, &two);
-    *seconds = one + further * fmax(two - one, 0);
+    step->micro_seconds = fmin(fmax(two - one, 0), one);
+    step->update_seconds = one - step->micro_seconds;
     return status;
 }
 
@@ -135,7 +139,76 @@ static void tell(const struct dapt_trainer *t, const struct dapt_plan *plan) {
         plan->free_bytes && plan->free_bytes < plan->disk_bytes ? ", NOT ENOUGH" : "");
 }
 
+// Bytes a second from the device into host memory: a bucket of gradients, as ranks would read it.
+static enum dapt_status measure_copy(struct dapt_trainer *t, double *rate) {
+    uint64_t count = t->setup.model->trained_count;
+    if (count > DAPT_SHARD_BUCKET) count = DAPT_SHARD_BUCKET;
+    float *values = dapt_alloc(count ? count : 1, sizeof *values);
+    enum dapt_status status = values ? DAPT_OK : DAPT_ERROR_MEMORY;
+    for (int i = 0; !status && i < 2; i++) {
+        double begin = dapt_seconds();
+        status = dapt_engine_read(t->setup.engine, DAPT_STATE_GRAD, 0, count, values);
+        *rate = (double)count * sizeof *values / fmax(dapt_seconds() - begin, 1e-6);
+    }
+    free(values);
+    return status;
+}
+
+static void tell_ranks(const struct dapt_trainer *t, const struct dapt_plan *plan,
+                       const struct dapt_traffic_ranks *ranks, const struct dapt_traffic *traffic) {
+    struct dapt_small_text a, b, c;
+    char between[64] = "";
+    if (ranks->machines > 1)
+        snprintf(between, sizeof between, "%.3g Gbit/s between machines, ",
+                 ranks->bandwidth * 8e-9);
+    dapt_report_note(&t->reporter,
+                     "ranks           %" PRIu32
+                     " on %s, each with a device like this one: about %s of its "
+                     "memory; a rank sends %s a step",
+                     ranks->ranks, dapt_counted_text(ranks->machines, "machine", &a),
+                     dapt_bytes_text(plan->rank_memory, &b), dapt_bytes_text(plan->rank_sent, &c));
+    dapt_report_note(
+        &t->reporter,
+        "                a step takes about %.3g s: %.3g computing, %.3g to and from the device, "
+        "%.3g between ranks (%s%.3g Gbit/s within one); %.3g times the tokens/s of one rank, efficiency "
+        "%.0f %%%s",
+        traffic->step_seconds, traffic->compute_seconds, traffic->host_seconds,
+        traffic->travel_seconds, between, ranks->local * 8e-9, traffic->efficiency * ranks->ranks,
+        100 * traffic->efficiency,
+        t->setup.micros % ranks->ranks ? "; micro-batches are no multiple of the ranks: some wait"
+                                       : "");
+}
+
+static enum dapt_status plan_ranks(struct dapt_trainer *t, struct dapt_traffic_step *step,
+                                   struct dapt_plan *plan) {
+    const struct dapt_plan_ranks *asked = &t->options->plan_ranks;
+    uint64_t bytes[DAPT_BUFFER_ROLE_COUNT];
+    dapt_engine_memory(t->setup.engine, bytes);
+    enum dapt_status status = measure_copy(t, &step->copied);
+    if (status) return status;
+    step->trained = t->setup.model->trained_count;
+    step->micros = t->setup.micros;
+    step->wire = t->config->backend.precision == DAPT_PRECISION_FLOAT32 ? 4 : 2;
+    struct dapt_traffic_ranks ranks = {
+        .ranks = asked->ranks,
+        .machines = asked->machines ? asked->machines : 1,
+        .bandwidth = (asked->bandwidth > 0 ? asked->bandwidth : 10e9) / 8,
+        .local = step->copied,
+        .latency = asked->latency > 0 ? asked->latency : 50e-6,
+    };
+    struct dapt_traffic traffic = dapt_traffic_of(&ranks, step);
+    uint64_t moments = bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2];
+    if (plan->host_memory == 0) plan->rank_memory = moments / ranks.ranks + plan->memory - moments;
+    if (plan->host_memory > 0) plan->rank_memory = plan->memory;  // moments are not on the device
+    plan->rank_sent = traffic.sent;
+    plan->rank_step_seconds = traffic.step_seconds;
+    plan->rank_efficiency = traffic.efficiency;
+    tell_ranks(t, plan, &ranks, &traffic);
+    return DAPT_OK;
+}
+
 enum dapt_status dapt_trainer_plan(struct dapt_trainer *t) {
+    struct dapt_traffic_step step = {0};
     struct dapt_plan plan = {.steps = t->setup.steps};
     dapt_log_status("reading the model");
     enum dapt_status status = dapt_setup_weights(&t->setup);
@@ -144,13 +217,16 @@ enum dapt_status dapt_trainer_plan(struct dapt_trainer *t) {
     plan.passes = dapt_setup_passes(&t->setup);
     plan.memory = dapt_fit_memory(&t->setup, &plan.host_memory);
     dapt_log_status("timing a step");
-    if (!status) status = measure_step(t, &plan.step_seconds);
+    if (!status) status = measure_step(t, &step);
+    plan.step_seconds = step.update_seconds + t->setup.micros * step.micro_seconds;
     plan.train_seconds = plan.step_seconds * (double)plan.steps;
     if (!status) status = plan_evaluations(t, &plan);
     dapt_log_status(NULL);
     if (status) return status;
     plan_checkpoints(t, &plan);
     tell(t, &plan);
+    if (t->options->plan_ranks.ranks > 1) status = plan_ranks(t, &step, &plan);
+    if (status) return status;
     if (t->options->plan) *t->options->plan = plan;
     return DAPT_OK;
 }

@@ -71,7 +71,7 @@ static void tell_failed(struct dapt_trainer *t, const struct dapt_parity *parity
     if (!status)
         status = dapt_string_format(
             &text, "; training goes on, but see %s/device.json before you trust its result",
-            t->run.path);
+            t->config->run);
     if (!status) dapt_trainer_trouble(t, text.data);
     dapt_string_free(&text);
 }
@@ -117,7 +117,9 @@ enum dapt_status dapt_trainer_certify(struct dapt_trainer *t) {
         status = make(t, &certificate);
         dapt_log_status(NULL);
     }
-    char *path = certificate ? dapt_path_join(&arena, t->run.path, "device.json") : NULL;
+    char *path = certificate && dapt_trainer_leads(t)
+                     ? dapt_path_join(&arena, t->run.path, "device.json")
+                     : NULL;
     if (path && dapt_certificate_write(certificate, path)) dapt_trainer_trouble(t, dapt_error());
     cJSON_Delete(certificate);
     dapt_arena_free(&arena);

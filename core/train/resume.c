@@ -415,7 +415,8 @@ static enum dapt_status restore_newest(struct dapt_trainer *t, struct dapt_arena
         if (!status && !record) return DAPT_END;
         if (!status && (status = read_record(t, record)))
             dapt_fail_in(status, "resume from %s", *folder);
-        cJSON_Delete(record);
+        cJSON_Delete(t->restored);
+        t->restored = record;
         if (status) return status;
         status = dapt_checkpoint_restore(*folder, t->setup.engine, t->setup.model);
         // Numbers that are not finite, say: as bad as damage.
@@ -464,6 +465,17 @@ enum dapt_status dapt_trainer_resume(struct dapt_trainer *t) {
     return status;
 }
 
+enum dapt_status dapt_trainer_resume_others(struct dapt_trainer *t) {
+    enum dapt_status status = dapt_trainer_share_record(t, &t->restored);
+    if (!status && t->restored && !dapt_trainer_leads(t)) {
+        status = read_record(t, t->restored);
+        t->checkpointed = t->step;
+    }
+    cJSON_Delete(t->restored);
+    t->restored = NULL;
+    return status;
+}
+
 // --------------------------------------------------------------------------------- what was chosen
 
 // Of the newest checkpoint that has one to be read: what is damaged is told later. NULL inside: none.
@@ -472,6 +484,7 @@ static enum dapt_status newest_record(const struct dapt_trainer *t, cJSON **reco
     uint64_t *steps;
     size_t count;
     *record = NULL;
+    if (!dapt_trainer_leads(t)) return DAPT_OK;
     enum dapt_status status = dapt_run_folder_steps(&t->run, &steps, &count);
     if (status) return status;
     for (size_t left = count; !*record && left > 0; left--) {
@@ -526,6 +539,7 @@ enum dapt_status dapt_trainer_recall(struct dapt_trainer *t, struct dapt_fit *fi
     *fit = (struct dapt_fit){0};
     if (given && precision && !dapt_fit_asked(t->config)) return DAPT_OK;
     enum dapt_status status = newest_record(t, &record);
+    if (!status) status = dapt_trainer_share_record(t, &record);
     if (status) return status;
     read_fit(t, record, fit);
     if (!precision) read_precision(t, record);

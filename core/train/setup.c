@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "checkpoint/checkpoint.h"
-#include "device/select.h"
 #include "model/slots.h"
 #include "train/fit.h"
 #include "train/precision.h"
@@ -198,9 +197,40 @@ static enum dapt_status open_objective(struct dapt_setup *setup,
     return dapt_objective_create(&options, setup->tokenizer, &setup->objective);
 }
 
-static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_reporter *reporter) {
+static enum dapt_status open_corpora(struct dapt_setup *setup,
+                                     const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     char name[128];
+    enum dapt_status status = open_corpus(setup, reporter, "domain", &config->data.domain, 0,
+                                          &setup->domain);
+    if (!status && config->data.replay.from.count > 0)
+        status = open_corpus(setup, reporter, "replay", &config->data.replay.from, 0,
+                             &setup->replay);
+    if (!status && config->data.eval_count > 0) {
+        setup->evals = dapt_alloc(config->data.eval_count, sizeof *setup->evals);
+        if (!setup->evals) return DAPT_ERROR_MEMORY;
+    }
+    for (size_t i = 0; !status && i < config->data.eval_count; i++) {
+        const struct dapt_eval_set *set = &config->data.eval[i];
+        snprintf(name, sizeof name, "eval %s", set->name);
+        status = open_corpus(setup, reporter, name, &set->data, config->data.eval_tokens,
+                             &setup->evals[i]);
+    }
+    if (!status) tell_cache(config, reporter);
+    return status;
+}
+
+// One rank of each machine tokenises what is not in its cache; the others find it there.
+static enum dapt_status open_in_turn(struct dapt_setup *setup,
+                                     const struct dapt_reporter *reporter) {
+    bool waits = dapt_ranks_world(setup->ranks)->local_rank > 0;
+    enum dapt_status status = waits ? dapt_ranks_barrier(setup->ranks) : DAPT_OK;
+    if (!status) status = open_corpora(setup, reporter);
+    return status || waits ? status : dapt_ranks_barrier(setup->ranks);
+}
+
+static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_reporter *reporter) {
+    const struct dapt_config *config = setup->config;
     enum dapt_status status = dapt_tokenizer_open(setup->modules, config->tokenizer.plugin,
                                                   config->tokenizer.options, setup->tokenizer_path,
                                                   &setup->tokenizer);
@@ -219,23 +249,7 @@ static enum dapt_status open_data(struct dapt_setup *setup, const struct dapt_re
                  vocab, setup->model->vocab);
     }
     if (!status) status = open_objective(setup, reporter);
-    if (!status)
-        status = open_corpus(setup, reporter, "domain", &config->data.domain, 0, &setup->domain);
-    if (!status && config->data.replay.from.count > 0)
-        status = open_corpus(setup, reporter, "replay", &config->data.replay.from, 0,
-                             &setup->replay);
-    if (!status && config->data.eval_count > 0) {
-        setup->evals = dapt_alloc(config->data.eval_count, sizeof *setup->evals);
-        if (!setup->evals) return DAPT_ERROR_MEMORY;
-    }
-    for (size_t i = 0; !status && i < config->data.eval_count; i++) {
-        const struct dapt_eval_set *set = &config->data.eval[i];
-        snprintf(name, sizeof name, "eval %s", set->name);
-        status = open_corpus(setup, reporter, name, &set->data, config->data.eval_tokens,
-                             &setup->evals[i]);
-    }
-    if (!status) tell_cache(config, reporter);
-    return status;
+    return status ? status : open_in_turn(setup, reporter);
 }
 
 // ------------------------------------------------------------------------------------------- plan
@@ -244,6 +258,7 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
     uint64_t sequences = dapt_corpus_report(setup->domain)->sequences;
     uint64_t step_tokens = (uint64_t)config->train.batch * config->data.sequence;
+    uint32_t ranks = dapt_ranks_count(setup->ranks), rank = dapt_ranks_index(setup->ranks);
     double steps = 0;
     if (setup->micro == 0 || config->train.batch % setup->micro != 0) {
         return dapt_fail(DAPT_ERROR_INVALID,
@@ -252,6 +267,15 @@ static enum dapt_status plan_steps(struct dapt_setup *setup) {
                          setup->micro, config->train.batch);
     }
     setup->micros = config->train.batch / setup->micro;
+    if (setup->micros < ranks)
+        return dapt_fail(DAPT_ERROR_INVALID,
+                         "train.batch of %" PRIu32 " in micro-batches of %" PRIu32 " is %" PRIu32
+                         " for %" PRIu32
+                         " ranks, and each needs one: a larger train.batch, a smaller "
+                         "train.micro_batch, or fewer ranks",
+                         config->train.batch, setup->micro, setup->micros, ranks);
+    setup->first = (uint32_t)((uint64_t)setup->micros * rank / ranks);
+    setup->own = (uint32_t)((uint64_t)setup->micros * (rank + 1) / ranks) - setup->first;
     if (config->train.steps)
         setup->steps = config->train.steps;
     else if (config->train.tokens)
@@ -319,9 +343,13 @@ static void tell_plan(const struct dapt_setup *setup, const struct dapt_reporter
     uint64_t step_tokens = (uint64_t)config->train.batch * config->data.sequence;
     double passes = dapt_setup_passes(setup);
     struct dapt_small_text a, b, c;
-    char micro[64] = "";
-    if (setup->micros > 1)
-        snprintf(micro, sizeof micro, " in %" PRIu32 " micro-batches", setup->micros);
+    char micro[96] = "";
+    int used = setup->micros > 1
+                   ? snprintf(micro, sizeof micro, " in %" PRIu32 " micro-batches", setup->micros)
+                   : 0;
+    if (setup->ranks)
+        snprintf(micro + used, sizeof micro - (size_t)used, " on %" PRIu32 " ranks",
+                 dapt_ranks_count(setup->ranks));
     dapt_report_note(reporter,
                      "plan            %s of %s tokens (%" PRIu32 " x %" PRIu32
                      "%s): %s tokens, %.3g passes over the domain",
@@ -357,28 +385,6 @@ static void tell_memory(const struct dapt_setup *setup, const struct dapt_report
         dapt_bytes_text(bytes[DAPT_BUFFER_WORK], &work), dapt_bytes_text(other, &rest));
 }
 
-static enum dapt_status open_device(struct dapt_setup *setup,
-                                    const struct dapt_reporter *reporter) {
-    const struct dapt_config *config = setup->config;
-    struct dapt_device_wish wish = {
-        .backend = config->backend.name,
-        .device = config->backend.device,
-        .threads = config->backend.threads,
-        .host_moments = config->backend.optimizer_memory == DAPT_OPTIMIZER_ON_HOST};
-    enum dapt_status status = dapt_select_device(setup->modules, &wish, &setup->device);
-    if (status) return status;
-    const struct dapt_device_info *info = dapt_device_info(setup->device);
-    char threads[48] = "";
-    if (info->threads) snprintf(threads, sizeof threads, ", %" PRIu32 " threads", info->threads);
-    dapt_report_note(reporter, "device          %s: %s%s", dapt_device_backend(setup->device)->name,
-                     info->name, threads);
-    if (wish.host_moments && info->host_memory)
-        dapt_report_note(reporter,
-                         "optimizer       backend.optimizer_memory \"host\" changes nothing: this "
-                         "device computes in the host's memory");
-    return DAPT_OK;
-}
-
 static struct dapt_engine_options engine_options(const struct dapt_setup *setup) {
     const struct dapt_config *config = setup->config;
     return (struct dapt_engine_options){
@@ -391,7 +397,8 @@ static struct dapt_engine_options engine_options(const struct dapt_setup *setup)
         .beta2 = (float)config->train.optimizer.beta2,
         .eps = (float)config->train.optimizer.eps,
         .moments = config->train.optimizer.moments,
-        .decay_all = config->train.optimizer.decay == DAPT_DECAY_ALL};
+        .decay_all = config->train.optimizer.decay == DAPT_DECAY_ALL,
+        .ranks = setup->ranks};
 }
 
 // Micro-batch and recomputation: as configured, as before in this run, or what the memory takes.
@@ -399,10 +406,12 @@ static enum dapt_status choose_fit(struct dapt_setup *setup, const struct dapt_f
                                    const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     uint32_t micro = config->train.micro_batch;
-    setup->micro = micro && micro != DAPT_AUTO ? micro : config->train.batch;
+    uint32_t most = dapt_fit_most(config->train.batch, dapt_ranks_count(setup->ranks));
+    setup->micro = micro && micro != DAPT_AUTO ? micro : most;
     setup->recompute = config->train.recompute;
     if (!dapt_fit_asked(config)) return DAPT_OK;
-    if (!fit || !fit->micro) return dapt_fit_choose(setup, engine_options(setup), reporter);
+    if (!fit || !fit->micro || (micro == DAPT_AUTO && fit->micro > most))
+        return dapt_fit_choose(setup, engine_options(setup), reporter);
     if (micro == DAPT_AUTO) setup->micro = fit->micro;
     if (config->train.recompute == DAPT_RECOMPUTE_AUTO) setup->recompute = fit->recompute;
     return DAPT_OK;
@@ -480,11 +489,9 @@ enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct
 static enum dapt_status open_all(struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, bool device,
                                  struct dapt_setup *setup) {
-    *setup = (struct dapt_setup){.config = config};
-    enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
-    if (!status) status = open_model(setup, reporter);
+    enum dapt_status status = open_model(setup, reporter);
     if (!status) status = open_schedule(setup, config, reporter);
-    if (!status && device) status = open_device(setup, reporter);
+    if (!status && device) status = dapt_setup_device(setup, reporter);
     if (!status && device) dapt_precision_choose(config, dapt_device_info(setup->device), reporter);
     if (!status) status = open_data(setup, reporter);
     if (!status && device) status = choose_fit(setup, fit, reporter);
@@ -493,10 +500,18 @@ static enum dapt_status open_all(struct dapt_config *config, const struct dapt_f
     return status ? status : open_mix(setup);
 }
 
+enum dapt_status dapt_setup_join(const struct dapt_config *config, struct dapt_setup *setup) {
+    *setup = (struct dapt_setup){.config = config};
+    enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
+    return status ? status : dapt_ranks_join(setup->modules, NULL, &setup->ranks);
+}
+
 enum dapt_status dapt_setup_open_data(struct dapt_config *config,
                                       const struct dapt_reporter *reporter,
                                       struct dapt_setup *setup) {
-    return open_all(config, NULL, reporter, false, setup);
+    *setup = (struct dapt_setup){.config = config};
+    enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
+    return status ? status : open_all(config, NULL, reporter, false, setup);
 }
 
 enum dapt_status dapt_setup_open(struct dapt_config *config, const struct dapt_fit *fit,
@@ -522,6 +537,7 @@ void dapt_setup_close(struct dapt_setup *setup) {
     dapt_objective_destroy(&setup->objective);
     dapt_tokenizer_close(&setup->tokenizer);
     dapt_model_close(&setup->model);
+    dapt_ranks_close(&setup->ranks);
     dapt_modules_unload(&setup->modules);
     *setup = (struct dapt_setup){0};
 }

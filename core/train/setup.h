@@ -2,6 +2,7 @@
 #ifndef DAPT_TRAIN_SETUP_H
 #define DAPT_TRAIN_SETUP_H
 #include "base/crash.h"
+#include "comm/launch.h"
 #include "corpus/mix.h"
 #include "corpus/objective.h"
 #include "engine/engine.h"
@@ -10,6 +11,7 @@
 struct dapt_setup {
     const struct dapt_config *config;  // outlives the setup
     struct dapt_modules *modules;
+    struct dapt_ranks *ranks;  // NULL: one process
     struct dapt_model *model;
     const char *tokenizer_path;  // as configured; NULL: none is needed
     struct dapt_tokenizer *tokenizer;
@@ -25,8 +27,9 @@ struct dapt_setup {
     struct dapt_mix *mix;  // of domain and replay, over the whole run
     uint32_t micro;        // sequences of a micro-batch
     enum dapt_recompute recompute;
-    uint32_t micros;  // micro-batches of a step
-    uint64_t steps;   // of the whole run
+    uint32_t micros;      // micro-batches of a step, of all ranks
+    uint32_t first, own;  // of these this rank's: from `first` on, `own` of them
+    uint64_t steps;       // of the whole run
     // [raise_count] steps, ascending, from which on replay's share is a raise higher
     uint64_t *raises;
     size_t raise_count, raise_capacity;
@@ -36,16 +39,19 @@ struct dapt_fit {
     uint32_t micro;  // 0: nothing is known
     enum dapt_recompute recompute;
 };
+// The first part of dapt_setup_open(): loads the modules and joins the other ranks, where there are some.
+enum dapt_status dapt_setup_join(const struct dapt_config *config, struct dapt_setup *setup);
 // Opens all of it, telling what was found. A half-open setup is closed by dapt_setup_close too.
+// Collective, with what the ranks of a machine share (text that is tokenised) made by one of them.
 // What the configuration leaves to the model (the learning rate's peak) and to the device (the
 // precision) is put into it.
 enum dapt_status dapt_setup_open(struct dapt_config *config, const struct dapt_fit *fit,
                                  const struct dapt_reporter *reporter, struct dapt_setup *setup);
-// All but device and engine.
+// All but device and engine; for a setup of one process, which nothing was done with before.
 enum dapt_status dapt_setup_open_data(struct dapt_config *config,
                                       const struct dapt_reporter *reporter,
                                       struct dapt_setup *setup);
-void dapt_setup_close(struct dapt_setup *setup);  // a zeroed struct is fine
+void dapt_setup_close(struct dapt_setup *setup);  // a zeroed struct is fine; collective
 // The model's own weights, or new ones.
 enum dapt_status dapt_setup_weights(struct dapt_setup *setup);
 // What the schedule says for step `step` (0-based).
@@ -57,6 +63,9 @@ enum dapt_status dapt_setup_raise(struct dapt_setup *setup, uint64_t step, doubl
                                   double *after);
 // What decides the schedule's course: its values over the whole run (of a long one, at 4096 steps).
 enum dapt_status dapt_setup_schedule_hash(const struct dapt_setup *setup, struct dapt_hash *hash);
+// devices.c: opens the device that the configuration names, or the one that falls to this rank; tells it,
+// and which the other ranks have. Collective.
+enum dapt_status dapt_setup_device(struct dapt_setup *setup, const struct dapt_reporter *reporter);
 // rate.c: puts the peak that the number of trained parameters asks for into a configuration that gives
 // none, where the schedule's option "peak" has the default "0"; tells it with its reason.
 enum dapt_status dapt_rate_choose(struct dapt_config *config, const struct dapt_model *model,

@@ -25,6 +25,12 @@ static bool checkpoint_is_due(const struct dapt_trainer *t) {
     return t->retry_checkpoint > 0 && dapt_seconds() >= t->retry_checkpoint;
 }
 
+// By rank 0's clock, where it is a matter of time.
+static enum dapt_status decide_checkpoint(struct dapt_trainer *t, bool *due) {
+    *due = checkpoint_is_due(t);
+    return t->retry_checkpoint > 0 ? dapt_trainer_decide(t, due) : DAPT_OK;
+}
+
 const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *t) {
     size_t i = dapt_config_deciding(t->config);
     return i < t->config->data.eval_count ? &t->evaluations[i] : NULL;
@@ -45,7 +51,7 @@ static bool take_best(struct dapt_trainer *t) {
 // The evaluation of a step whose checkpoint is there already: it was stopped before, or its sets
 // are others now.
 static void judge_checkpoint(struct dapt_trainer *t) {
-    if (t->checkpointed != t->step || !take_best(t)) return;
+    if (t->checkpointed != t->step || !take_best(t) || !dapt_trainer_leads(t)) return;
     if (dapt_run_folder_mark(&t->run, "best", t->step))
         dapt_log(DAPT_LOG_WARNING, "%s", dapt_error());
 }
@@ -53,6 +59,7 @@ static void judge_checkpoint(struct dapt_trainer *t) {
 // The checkpoint itself is there: that a mark could not be moved or an old one not be removed is told,
 // and an error only where nothing comes after that could put it right.
 static enum dapt_status mark_checkpoint(struct dapt_trainer *t, const char *name, bool better) {
+    if (!dapt_trainer_leads(t)) return DAPT_OK;
     enum dapt_status status = dapt_run_folder_mark(&t->run, "latest", t->step);
     if (!status && better) status = dapt_run_folder_mark(&t->run, "best", t->step);
     if (!status) status = dapt_checkpoint_prune(&t->run, t->config->train.keep);
@@ -70,17 +77,23 @@ static void tell_writing(const char *name) {
     dapt_log_status(line);
 }
 
+static enum dapt_status write_checkpoint(struct dapt_trainer *t) {
+    return dapt_checkpoint_write(&t->run, t->step, t->setup.engine, t->setup.model,
+                                 dapt_trainer_record(t));
+}
+
 static enum dapt_status checkpoint(struct dapt_trainer *t) {
     char name[32];
     double begin = dapt_seconds();
     uint64_t best = t->best;
     double best_value = t->best_value;
+    enum dapt_status status = dapt_trainer_agree_weights(t);
+    if (status) return status;
     bool better = take_best(t);  // in the record of this very checkpoint
-    dapt_metrics_sync(t->metrics);
+    if (t->metrics) dapt_metrics_sync(t->metrics);
     dapt_run_folder_name(t->step, name);
     tell_writing(name);
-    enum dapt_status status = dapt_checkpoint_write(&t->run, t->step, t->setup.engine,
-                                                    t->setup.model, dapt_trainer_record(t));
+    status = dapt_trainer_together(t, write_checkpoint);
     dapt_log_status(NULL);
     if (status) {
         t->best = best;
@@ -101,8 +114,9 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
 // it is told, and tried again. From a device that failed nothing can be read any more.
 static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
     enum dapt_status status = checkpoint(t);
-    if (!status || status == DAPT_ERROR_DEVICE) return status;
-    if (dapt_run_folder_check(&t->run)) return status;  // no more of this run can be kept there
+    if (!status || status == DAPT_ERROR_DEVICE || t->alike) return status;
+    if (dapt_trainer_leads(t) && dapt_run_folder_check(&t->run))
+        return status;  // no more of this run can be kept there
     if (status == DAPT_ERROR_INVALID) return dapt_trainer_ruined(t);
     if (t->checkpointed == t->step) return status;  // only its marks are missing
     if (dapt_trainer_finished(t))
@@ -128,7 +142,7 @@ static void tell_micro(const struct dapt_trainer *t, uint64_t step, uint32_t mic
     char line[128];
     if (step != t->started && dapt_seconds() - start < 1) return;
     snprintf(line, sizeof line, "step %" PRIu64 "/%" PRIu64 "  micro-batch %" PRIu32 " of %" PRIu32,
-             step + 1, t->setup.steps, micro + 1, t->setup.micros);
+             step + 1, t->setup.steps, micro + 1, t->setup.own);
     dapt_log_status(line);
 }
 
@@ -141,6 +155,19 @@ struct flight {
 };
 
 // Gives the device the micro-batches of the step after `step`. That one may still be under way.
+// This rank's micro-batches of a step, and what all of them score.
+static uint64_t fill_batches(struct dapt_trainer *t) {
+    const struct dapt_setup *s = &t->setup;
+    uint64_t scored = 0;
+    for (uint32_t i = 0; i < s->micros; i++) {
+        bool own = i >= s->first && i < s->first + s->own;
+        struct dapt_batch *batch = own ? t->batches[i - s->first] : t->spare;
+        dapt_mix_batch(s->mix, i * s->micro, batch);
+        scored += batch->scored;
+    }
+    return scored;
+}
+
 static enum dapt_status launch(struct dapt_trainer *t, uint64_t step, struct flight *flight) {
     double start = dapt_seconds();
     // Of a step under way the scale is not known yet that follows from it: the same steps later, waited
@@ -151,21 +178,20 @@ static enum dapt_status launch(struct dapt_trainer *t, uint64_t step, struct fli
     enum dapt_status status = dapt_setup_point(&t->setup, step, &flight->point);
     if (!status) status = dapt_mix_seek(t->setup.mix, step);
     if (status) return status;
-    for (uint32_t i = 0; i < t->setup.micros; i++) {
-        dapt_mix_batch(t->setup.mix, i * t->setup.micro, t->batches[i]);
-        flight->scored += t->batches[i]->scored;
-    }
+    flight->scored = fill_batches(t);
     if (flight->scored == 0) return DAPT_OK;
     status = dapt_trainer_first_loss(t, step, flight->scored, &flight->before);
-    struct dapt_engine_step begun = {.learning_rate = flight->point.learning_rate,
-                                     .weight_decay = flight->point.weight_decay,
-                                     .clip = t->config->train.clip,
-                                     .scored = flight->scored,
-                                     .scale = flight->scale,
-                                     .seed = t->config->train.seed,
-                                     .draw = step};
+    struct dapt_engine_step begun = {
+        .learning_rate = flight->point.learning_rate,
+        .weight_decay = flight->point.weight_decay,
+        .clip = t->config->train.clip,
+        .scored = flight->scored,
+        .scale = flight->scale,
+        .seed = t->config->train.seed,
+        .draw = step,
+        .rows = (uint64_t)t->setup.first * t->setup.micro * t->config->data.sequence};
     if (!status) status = dapt_engine_begin(t->setup.engine, &begun);
-    for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
+    for (uint32_t i = 0; !status && i < t->setup.own; i++) {
         tell_micro(t, step, i, start);
         status = dapt_engine_micro(t->setup.engine, t->batches[i]);
     }
@@ -228,6 +254,8 @@ static void tell_step(struct dapt_trainer *t, const struct dapt_engine_result *r
                                                     .seconds_left = seconds_left(t)},
                                            .weight_decay = flight->point.weight_decay,
                                            .loss_scale = flight->scale,
+                                           .busy = dapt_engine_busy(t->setup.engine),
+                                           .ranks = dapt_ranks_count(t->setup.ranks),
                                            .scored = flight->scored,
                                            .seconds = seconds,
                                            .since_start = first ? dapt_seconds() - t->begin : 0});
@@ -255,6 +283,7 @@ static enum dapt_status land(struct dapt_trainer *t, const struct flight *flight
     t->bad_in_row = 0;
     t->tokens += flight->scored;
     tell_step(t, &result, flight, seconds);
+    dapt_trainer_watch(t);
     return DAPT_OK;
 }
 
@@ -263,7 +292,8 @@ static bool pauses_at(const struct dapt_trainer *t, uint64_t step) {
     uint64_t evaluate = t->config->train.evaluate_every,
              checkpoint = t->config->train.checkpoint_every;
     return step == t->setup.steps || (evaluate && step % evaluate == 0) ||
-           (checkpoint && step % checkpoint == 0) || t->retry_checkpoint > 0 || dapt_cancelled();
+           (checkpoint && step % checkpoint == 0) || t->retry_checkpoint > 0 ||
+           dapt_trainer_asked(t);
 }
 
 // Trains as far as pauses_at() allows. The device is given the micro-batches of the next step before the
@@ -276,6 +306,7 @@ static enum dapt_status train(struct dapt_trainer *t) {
     enum dapt_status status = launch(t, t->step, &flight);
     for (bool more = true; !status && more; flight = next) {
         if (flight.scored > 0) status = dapt_engine_update(t->setup.engine, t->updates + 1);
+        if (!status && flight.scored > 0) status = dapt_trainer_hear(t);
         more = !pauses_at(t, t->step + 1);
         if (!status && more) status = launch(t, t->step + 1, &next);
         if (!status) status = land(t, &flight);
@@ -295,6 +326,7 @@ static void tell_start(struct dapt_trainer *t) {
             .backend = dapt_device_backend(t->setup.device)->name,
             .device = info->name,
             .threads = info->threads,
+            .ranks = dapt_ranks_count(t->setup.ranks),
             .precision = dapt_precision_name(t->config->backend.precision),
             .family = dapt_setup_family(t->setup.model),
             .objective = dapt_objective_name(dapt_objective_kind(t->setup.objective)),
@@ -333,12 +365,15 @@ static enum dapt_status stop(struct dapt_trainer *t) {
 
 static enum dapt_status loop(struct dapt_trainer *t) {
     enum dapt_status status = DAPT_OK;
+    bool due = false;
     for (;;) {
         if (dapt_trainer_evaluation_due(t)) status = dapt_trainer_evaluate(t);
         if (!status) judge_checkpoint(t);
-        if (!status && checkpoint_is_due(t)) status = checkpoint_on_the_way(t);
+        if (!status) status = decide_checkpoint(t, &due);
+        if (!status && due) status = checkpoint_on_the_way(t);
+        if (status == DAPT_ERROR_CANCELLED) t->asked = true;  // an evaluation: on all ranks
         if (status == DAPT_ERROR_CANCELLED ||
-            (!status && !dapt_trainer_finished(t) && dapt_cancelled()))
+            (!status && !dapt_trainer_finished(t) && dapt_trainer_asked(t)))
             return stop(t);
         if (status || dapt_trainer_finished(t)) break;
         status = train(t);
@@ -402,7 +437,7 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
     size_t evals = t->config->data.eval_count;
     bool masked = dapt_objective_kind(t->setup.objective) == DAPT_OBJECTIVE_MASKED;
     enum dapt_status status = DAPT_OK;
-    t->batches = dapt_alloc(t->setup.micros, sizeof *t->batches);
+    t->batches = dapt_alloc(t->setup.own, sizeof *t->batches);
     t->evaluations = dapt_alloc(evals ? evals : 1, sizeof *t->evaluations);
     if (!t->batches || !t->evaluations) return DAPT_ERROR_MEMORY;
     for (size_t i = 0; i < evals; i++)
@@ -416,8 +451,13 @@ static enum dapt_status make_batches(struct dapt_trainer *t) {
                                                      .role = t->config->data.eval[i].role,
                                                      .change_low = NAN,
                                                      .change_high = NAN};
-    for (uint32_t i = 0; !status && i < t->setup.micros; i++) {
+    for (uint32_t i = 0; !status && i < t->setup.own; i++) {
         status = dapt_batch_create(t->setup.micro, t->config->data.sequence, &t->batches[i]);
+    }
+    if (!status && t->setup.ranks) {
+        status = dapt_batch_create(t->setup.micro, t->config->data.sequence, &t->spare);
+        t->busy = dapt_alloc(dapt_ranks_count(t->setup.ranks), sizeof *t->busy);
+        if (!status && !t->busy) status = DAPT_ERROR_MEMORY;
     }
     return status;
 }
@@ -443,10 +483,45 @@ static enum dapt_status identify(struct dapt_trainer *t) {
     return status ? status : dapt_fingerprint_tokenizer(t->config, &t->tokenizer);
 }
 
+// Weights and where the run stands: from files that rank 0 reads, to all.
+static enum dapt_status read_weights(struct dapt_trainer *t) {
+    return t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);
+}
+
+static enum dapt_status load(struct dapt_trainer *t) {
+    enum dapt_status status = dapt_trainer_together(t, read_weights);
+    t->alike = status && !dapt_trainer_leads(t);  // rank 0's error
+    if (!status && t->options->resume) status = dapt_trainer_resume_others(t);
+    return status ? status : dapt_trainer_agree_weights(t);
+}
+
+// Other ranks than the first keep no run folder, and are silent.
+static enum dapt_status join(struct dapt_trainer *t) {
+    struct dapt_launch launch;
+    if (dapt_launched(&launch) && launch.rank) dapt_log_level(DAPT_LOG_ERROR);
+    enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
+    if (!status) status = dapt_setup_join(t->config, &t->setup);
+    if (!status) status = dapt_trainer_agree_config(t);
+    if (status || dapt_trainer_leads(t)) return status;
+    dapt_log_level(DAPT_LOG_ERROR);
+    t->reporter = (struct dapt_reporter){dapt_report_nothing, NULL};
+    return DAPT_OK;
+}
+
+static enum dapt_status open_files(struct dapt_trainer *t) {
+    if (!dapt_trainer_leads(t)) return DAPT_OK;
+    t->accepted = true;
+    enum dapt_status status = write_config(t);
+    return status ? status : open_metrics(t);
+}
+
 static enum dapt_status begin(struct dapt_trainer *t) {
     bool plan_only = t->options->plan_only;
-    enum dapt_status status = dapt_config_read(t->options->config, t->options->sets, &t->config);
-    if (!status) status = plan_only ? look_at_run(t) : open_run(t);
+    enum dapt_status status = join(t);
+    if (!status && plan_only)
+        status = look_at_run(t);
+    else if (!status && dapt_trainer_leads(t))
+        status = open_run(t);
     struct dapt_fit fit = {0};
     if (!status && t->options->resume && !plan_only) status = dapt_trainer_recall(t, &fit);
     if (!status) status = dapt_setup_open(t->config, &fit, &t->reporter, &t->setup);
@@ -458,19 +533,19 @@ static enum dapt_status begin(struct dapt_trainer *t) {
     if (status || plan_only) return status ? status : dapt_trainer_plan(t);
     dapt_log_status("reading the model");
     status = identify(t);
-    if (!status)
-        status = t->options->resume ? dapt_trainer_resume(t) : dapt_setup_weights(&t->setup);
+    if (!status) status = dapt_trainer_agree_data(t);
+    if (!status) status = load(t);
     dapt_log_status(NULL);
-    t->accepted = !status;
-    if (!status) status = write_config(t);
-    if (!status) status = open_metrics(t);
+    if (!status) status = open_files(t);
     if (!status) tell_start(t);
     return status ? status : dapt_trainer_certify(t);
 }
 
 static void finish(struct dapt_trainer *t) {
-    for (uint32_t i = 0; t->batches && i < t->setup.micros; i++) dapt_batch_destroy(&t->batches[i]);
+    for (uint32_t i = 0; t->batches && i < t->setup.own; i++) dapt_batch_destroy(&t->batches[i]);
     free(t->batches);
+    dapt_batch_destroy(&t->spare);
+    free(t->busy);
     free(t->evaluations);
     if (t->config) dapt_ledger_free(t);
     dapt_metrics_close(&t->metrics);
@@ -478,6 +553,7 @@ static void finish(struct dapt_trainer *t) {
     if (!t->accepted) dapt_run_folder_discard(&t->run);
     dapt_run_folder_close(&t->run);
     cJSON_Delete(t->fingerprint);
+    cJSON_Delete(t->restored);
     cJSON_Delete(t->tokenizer);
     dapt_config_free(&t->config);
 }
@@ -508,6 +584,7 @@ enum dapt_status dapt_trainer_run(const struct dapt_train_options *options) {
     dapt_step_note(0);
     if (status == DAPT_ERROR_DEVICE && t.metrics) status = dapt_trainer_lost(&t);
     if (!options->callback && console.terminal) dapt_log_status(NULL);
+    dapt_trainer_abort(&t, status);
     finish(&t);
     return status;
 }

@@ -20,10 +20,12 @@ struct dapt_trainer {
     struct dapt_run_folder run;
     struct dapt_metrics *metrics;
     cJSON *fingerprint, *tokenizer;  // see fingerprint.h
+    cJSON *restored;  // the record that a resume goes on from, until all ranks have it
     char fingerprint_hash[33], data_hash[33], model_hash[33], schedule_hash[33];
     char replay_hash[33];                 // "": no replay
     char base_hash[33];                   // of the model under adapters; "": there are none
-    struct dapt_batch **batches;          // [setup.micros] of one step
+    struct dapt_batch **batches;          // [setup.own] of one step: this rank's
+    struct dapt_batch *spare;             // of others, to count what they score; NULL: one process
     struct dapt_evaluation *evaluations;  // [config->data.eval_count], the last ones
     struct dapt_ledger_set *ledger;       // [config->data.eval_count]
 
@@ -46,7 +48,11 @@ struct dapt_trainer {
     bool metrics_failed;
     bool rounding_told;  // what it costs to write another dtype than is trained
     bool reached;        // every trained tensor has had a gradient
-    bool accepted;       // nothing speaks against training: the run folder stays
+    // Among ranks: some were asked to stop; an error is seen by all alike; seconds that each is at its own
+    // work in a step [ranks]; a slow one was told of.
+    bool asked, alike, slow_told;
+    double *busy;
+    bool accepted;  // nothing speaks against training: the run folder stays
 };
 
 enum dapt_status dapt_trainer_run(const struct dapt_train_options *options);
@@ -87,6 +93,8 @@ enum dapt_status dapt_trainer_recall(struct dapt_trainer *trainer, struct dapt_f
 // RUN/latest and RUN/best as it says. Leaves the trainer at step 0 with the model's own weights when
 // there is none.
 enum dapt_status dapt_trainer_resume(struct dapt_trainer *trainer);
+// After it on rank 0: the other ranks stand where that one does. Collective.
+enum dapt_status dapt_trainer_resume_others(struct dapt_trainer *trainer);
 // plan.c: tells how long the run would take and what its checkpoints need, by timing one micro-batch,
 // an update and one batch of an evaluation; fills options->plan. The weights stay what they were.
 enum dapt_status dapt_trainer_plan(struct dapt_trainer *trainer);
@@ -99,6 +107,29 @@ void dapt_trainer_tell(struct dapt_trainer *trainer, enum dapt_event_kind kind,
                        struct dapt_event *event);
 // Tells what failed without ending the run. `text` may be dapt_error(), which telling may replace.
 void dapt_trainer_trouble(struct dapt_trainer *trainer, const char *text);
+// together.c: the ranks of a run. In one process all of it does nothing, or what rank 0 does. Rank 0
+// reads and writes the run folder, and tells what happens.
+bool dapt_trainer_leads(const struct dapt_trainer *trainer);
+// That all are in the same run: before anything is opened, when all is, and of the weights at any time.
+// Collective; the error names what differs, and a rank.
+enum dapt_status dapt_trainer_agree_config(struct dapt_trainer *trainer);
+enum dapt_status dapt_trainer_agree_data(struct dapt_trainer *trainer);
+enum dapt_status dapt_trainer_agree_weights(struct dapt_trainer *trainer);
+// Rank 0's to all; a record may be NULL.
+enum dapt_status dapt_trainer_share_text(struct dapt_trainer *trainer, struct dapt_string *text);
+enum dapt_status dapt_trainer_share_record(struct dapt_trainer *trainer, cJSON **record);
+enum dapt_status dapt_trainer_decide(struct dapt_trainer *trainer, bool *decision);
+// Rank 0 does `work`, which may move weights and moments, the others lend it theirs; all get its outcome.
+enum dapt_status dapt_trainer_together(struct dapt_trainer *trainer,
+                                       enum dapt_status (*work)(struct dapt_trainer *trainer));
+// Whether the run was asked to stop, as all ranks know it; hears of it after each update.
+bool dapt_trainer_asked(const struct dapt_trainer *trainer);
+enum dapt_status dapt_trainer_hear(struct dapt_trainer *trainer);
+// After a step: tells of a rank that all others wait for.
+void dapt_trainer_watch(struct dapt_trainer *trainer);
+// Tells the last reason, with rank and machine, and ends all ranks, this process too; returns where
+// there is no other rank, no error, or all stop alike.
+void dapt_trainer_abort(struct dapt_trainer *trainer, enum dapt_status status);
 // recovery.c: appends the command that goes on with this run: with the same --set, else it could mean
 // another one.
 enum dapt_status dapt_trainer_command(const struct dapt_trainer *trainer, struct dapt_string *text);

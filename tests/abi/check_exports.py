@@ -23,7 +23,8 @@ modules = sorted(build.glob("backends/*/*.so")) + sorted(build.glob("plugins/*/*
 if not modules:
     problems.append(f"no modules were found below {build}")
 for module in modules:
-    entry = "dapt_backend_entry" if module.parts[-3] == "backends" else "dapt_plugin_entry"
+    kind = "backend" if module.parts[-3] == "backends" else "comm" if module.stem == "mpi" else "plugin"
+    entry = f"dapt_{kind}_entry"
     if exports(module) != {entry}:
         problems.append(f"{module.name}: exports {sorted(exports(module))}, expected {entry} alone")
 

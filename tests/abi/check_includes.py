@@ -10,29 +10,32 @@ import sys
 # Each room of core, and the rooms it may use besides itself. The public headers stand under dapt/.
 ROOMS = {
     "base": {"dapt/plugin.h"},
-    "host": {"dapt/plugin.h", "dapt/backend.h", "base"},
+    "host": {"dapt/plugin.h", "dapt/backend.h", "dapt/comm.h", "base"},
     "report": {"dapt/plugin.h", "dapt/dapt.h", "base", "host"},
     "format": {"dapt/plugin.h", "dapt/backend.h", "base", "host"},
     "graph": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format"},
+    "comm": {"dapt/plugin.h", "dapt/backend.h", "dapt/comm.h", "dapt/dapt.h", "base", "host", "format", "graph"},
     "model": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph"},
     "corpus": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph"},
-    "engine": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "model", "corpus"},
-    "checkpoint": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "model", "corpus", "engine"},
-    "device": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint"},
-    "infer": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device"},
-    "train": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device",
+    "engine": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "comm", "model", "corpus"},
+    "checkpoint": {"dapt/plugin.h", "dapt/backend.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine"},
+    "device": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine", "checkpoint"},
+    "infer": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine", "checkpoint", "device"},
+    "train": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine", "checkpoint", "device",
               "infer"},
-    "api": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "model", "corpus", "engine", "checkpoint", "device",
+    "api": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h", "base", "host", "format", "graph", "comm", "model", "corpus", "engine", "checkpoint", "device",
             "infer", "train", "report"},
 }
 PUBLIC = {
     "dapt/plugin.h": set(),
     "dapt/backend.h": {"dapt/plugin.h"},
+    "dapt/comm.h": {"dapt/plugin.h"},
     "dapt/dapt.h": {"dapt/plugin.h", "dapt/backend.h"},
 }
 OUTSIDE = {  # what modules and programs may use of dapt; besides, files of their own folder
     "plugins": {"dapt/plugin.h"},
     "backends": {"dapt/plugin.h", "dapt/backend.h"},
+    "plugins/mpi": {"dapt/plugin.h", "dapt/comm.h"},
     "tools": {"dapt/plugin.h", "dapt/backend.h", "dapt/dapt.h"},
     "examples": {"dapt/plugin.h", "dapt/dapt.h"},
 }
@@ -61,7 +64,8 @@ def allowed(path, quote, name, siblings):
         room = path.parts[1]
         return name in ROOMS[room] or name.split("/")[0] in ROOMS[room] | {room}
     besides = BESIDES.get("/".join(path.parts[:2]), set())
-    return name in OUTSIDE[top] or (not ours and name in siblings | besides)
+    outside = OUTSIDE.get("/".join(path.parts[:2]), OUTSIDE[top])
+    return name in outside or (not ours and name in siblings | besides)
 
 
 def problems(root):

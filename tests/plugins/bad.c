@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "dapt/backend.h"
+#include "dapt/comm.h"
 
 #if defined(BAD_NO_ENTRY)
 
@@ -41,6 +42,23 @@ const struct dapt_backend_entry dapt_backend_entry = {
 #else
     &backend,
 #endif
+};
+
+#elif defined(BAD_COMM_ABI) || defined(BAD_COMM_NULL)
+
+static const struct dapt_comm comm = {
+    .struct_size = sizeof(struct dapt_comm),
+    .id = "bad",
+    .version = "1",
+    .summary = "a comm without functions",
+};
+const struct dapt_comm_entry dapt_comm_entry = {
+#if defined(BAD_COMM_ABI)
+    DAPT_COMM_ABI + 1,
+#else
+    DAPT_COMM_ABI,
+#endif
+    &comm,
 };
 
 #else  // plugins: one schedule that is well but for one thing

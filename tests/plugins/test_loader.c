@@ -61,7 +61,10 @@ static void test_bad_modules_are_refused(void **state) {
         {"bad_backend_size.so", "it was built with another core"},
         {"bad_backend_null.so", "\"bad\": function 1 of its table is NULL"},
         {"bad_backend_nothing.so", "its backend is NULL"},
-        {"bad_no_entry.so", "exports neither dapt_plugin_entry nor dapt_backend_entry"},
+        {"bad_comm_abi.so", "was built for version 2 of the comm interface, this dapt speaks 1"},
+        {"bad_comm_null.so", "\"bad\": function 1 of its table is NULL"},
+        {"bad_no_entry.so",
+         "exports none of dapt_plugin_entry, dapt_backend_entry, dapt_comm_entry"},
         {"bad_function_entry.so", "its entry symbol is not a table in the file"},
         {"bad_undefined.so", "cannot be loaded: undefined symbol: what_nobody_has"},
         {"bad_null_function.so", "\"test\": function 2 of its dapt.schedule/1 is NULL"},
@@ -94,7 +97,7 @@ static void test_files_that_are_no_modules(void **state) {
     refused("/nowhere/plugins", "cannot be read");
     char program[4096] = {0};
     assert_true(readlink("/proc/self/exe", program, sizeof program - 1) > 0);
-    refused(program, "exports neither");  // an executable, or one that is position-independent
+    refused(program, "exports none of");  // an executable, or one that is position-independent
 }
 
 // In a folder they are left out, and whoever misses what they may have offered hears of them.

@@ -267,8 +267,10 @@ static void test_cache(void **state) {
     expect(&o, 0, NULL);
     assert_non_null(strstr(o.out, "0 texts, 0 B, in "));
     write_config(s, "kept", "{\"train\": {\"steps\": 1}}");
-    run_dapt(s, &o, "plan", s->config, NULL);
+    run_dapt(s, &o, "plan", s->config, "--ranks", "4", "--machines", "2", NULL);
     expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "ranks           4 on 2 machines, each with a device like this"));
+    assert_non_null(strstr(o.out, "between ranks (10 Gbit/s between machines, "));
     const char *kept = strstr(o.out, "tokenised text is kept in ");
     assert_non_null(kept);
     kept += strlen("tokenised text is kept in ");

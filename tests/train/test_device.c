@@ -49,6 +49,10 @@ static void test_choice(void **state) {
         {three, {"--device", "FA5E0000-0000-0000-0000-000000000002"}, 0, "fake: Alpha Chip"},
         {three, {"--set", "backend.device=alpha card"}, 0, "fake: Alpha Card"},
         {three, {"--set", "backend.device=2"}, 0, "fake: Alpha Chip"},
+        {three, {"--set", "backend.device=[2, 1]"}, 0, "fake: Alpha Chip"},  // of ranks: the first
+        {three, {"--device", "fake 2"}, 0, "fake: Alpha Chip"},
+        {three, {"--device", "cpu"}, 0, "cpu: "},
+        {three, {"--device", "fake"}, 1, "fits several"},
         {three,
          {"--device", "alpha"},
          1,

@@ -365,12 +365,12 @@ static void test_interrupt(void **state) {
     struct outcome o;
     static const char more[] =
         "{\"data\": {\"eval\": null}, \"train\": {\"steps\": 600, \"checkpoint_every\": 0}}";
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
     signal(SIGHUP, SIG_DFL);  // under nohup it is ignored, by what is started too
     write_config(s, "long", more);
     run_dapt(s, &o, "train", s->config, NULL);
     expect(&o, 0, NULL);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         char *run = dapt_arena_format(&s->arena, "interrupted%zu", i);
         write_config(s, run, more);
         pid_t child = start_dapt(s, "train", s->config, "--set", "train.clip=1.0", "--set",

@@ -101,7 +101,7 @@ static void test_defaults(void **state) {
     assert_int_equal(config->train.objective.kind, DAPT_OBJECTIVE_AUTO);
     assert_int_equal(config->checkpoint.dtype, DAPT_SAVE_MODEL);
     assert_string_equal(config->backend.name, "auto");
-    assert_null(config->backend.device);
+    assert_null(config->backend.devices);
     assert_non_null(config->plugins);
     assert_null(config->plugins[0]);
     in_folder(config->run, "run");
@@ -196,7 +196,8 @@ static void test_every_key(void **state) {
     assert_null(config->train.lora->targets[2]);
     assert_int_equal(config->checkpoint.dtype, DAPT_SAVE_BF16);
     assert_string_equal(config->backend.name, "cpu");
-    assert_string_equal(config->backend.device, "1");
+    assert_string_equal(config->backend.devices[0], "1");
+    assert_null(config->backend.devices[1]);
     assert_int_equal(config->backend.threads, 2);
     in_folder(config->plugins[0], "p");
     assert_string_equal(config->plugins[1], "/q");
@@ -324,8 +325,11 @@ static void test_errors_name_their_place(void **state) {
         {WITH("\"backend\": 3"), "c.json:2:13: backend: expected an object, got 3"},
         {WITH("\"backend\": {\"device\": -1}"),
          "c.json:2:24: backend.device: expected an integer from 0 to 999999999, got -1"},
-        {WITH("\"backend\": {\"device\": [0]}"),
-         "c.json:2:24: backend.device: expected a device's number, name or UUID, got an array"},
+        {WITH("\"backend\": {\"device\": [0, []]}"),
+         "c.json:2:28: backend.device[1]: expected a device's number, name or UUID, or an array of "
+         "these, got an array"},
+        {WITH("\"backend\": {\"device\": []}"),
+         "c.json:2:24: backend.device: expected at least one device, got an array"},
         {WITH("\"backend\": \"\""),
          "c.json:1:10: backend.name: expected a string that is not empty, got \"\""},
         {WITH("\"plugins\": \"p\""), "c.json:2:13: plugins: expected an array of paths, got \"p\""},

@@ -288,6 +288,7 @@ const struct tool_command tool_devices = {
         "UUID. Unnamed, a discrete GPU comes before an integrated one, that before a virtual one "
         "and the cpu; a software device is taken only where it or its backend is named.",
     .options = list_options,
+    .ranks = true,
     .size = sizeof(struct list_arguments),
     .run = run_devices,
 };
@@ -299,6 +300,7 @@ const struct tool_command tool_plugins = {
         "Searched: the configuration's \"plugins\", DAPT_PLUGIN_PATH, the installation (lib/dapt "
         "beside bin), the build folder.",
     .options = list_options,
+    .ranks = true,
     .size = sizeof(struct list_arguments),
     .run = run_plugins,
 };

@@ -14,11 +14,15 @@ struct train_arguments {
     struct tool_list sets;
     const char *backend, *device;  // short for --set backend.name=..., backend.device=...
     bool resume, help_config, schema, json;
+    uint64_t ranks, machines;  // plan
+    double bandwidth, latency;
 };
 
 static volatile sig_atomic_t asked;
+static bool silent;  // another process says what all of them do
 
 static void say(const char *text) {
+    if (silent) return;
     ssize_t written = write(STDERR_FILENO, text, strlen(text));
     (void)written;
 }
@@ -64,9 +68,11 @@ static void on_signal(int number) {
 
 void tool_catch_signals(void) {
     struct sigaction before, action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    silent = !tool_leads();
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);  // what launchers and job schedulers pass on
     if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)  // else: nohup
         sigaction(SIGHUP, &action, NULL);
 }
@@ -109,6 +115,10 @@ static enum dapt_status print_plan(const struct dapt_plan *plan) {
         {"step_seconds", plan->step_seconds},
         {"train_seconds", plan->train_seconds},
         {"evaluate_seconds", plan->evaluate_seconds},
+        {"rank_memory", (double)plan->rank_memory},
+        {"rank_sent", (double)plan->rank_sent},
+        {"rank_step_seconds", plan->rank_step_seconds},
+        {"rank_efficiency", plan->rank_efficiency},
     };
     cJSON *root = cJSON_CreateObject();
     for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
@@ -122,6 +132,10 @@ static enum tool_exit train(const struct train_arguments *a, bool plan_only) {
     if (!sets) return tool_usage("no memory for the arguments");
     struct dapt_train_options options = {
         .config = a->plain.plain[0], .sets = sets, .resume = a->resume, .plan_only = plan_only};
+    options.plan_ranks = (struct dapt_plan_ranks){.ranks = (uint32_t)a->ranks,
+                                                  .machines = (uint32_t)a->machines,
+                                                  .bandwidth = 1e9 * a->bandwidth,
+                                                  .latency = 1e-3 * a->latency};
     struct dapt_plan plan;
     if (a->json) {
         options.plan = &plan;
@@ -175,8 +189,12 @@ const struct tool_command tool_train = {
         "A resume must keep what decides the course of training (data, batch, sequence, seed, "
         "optimizer, schedule); how often to evaluate and to write checkpoints, the device and the "
         "run folder's place are free. Another number of steps is asked for by --set "
-        "train.steps=N.",
+        "train.steps=N.\n"
+        "Started several times by mpirun or srun (mpirun -n 4 dapt train my.json) it is one run of "
+        "so "
+        "many ranks.",
     .options = train_options,
+    .ranks = true,
     .size = sizeof(struct train_arguments),
     .plain_least = 1,
     .plain_most = 1,
@@ -196,6 +214,14 @@ static const struct tool_option plan_options[] = {
      offsetof(struct train_arguments, backend), 0, 0, false},
     {"--device", "WHICH", "short for --set backend.device=WHICH; see dapt devices", TOOL_TEXT,
      offsetof(struct train_arguments, device), 0, 0, false},
+    {"--ranks", "N", "also what a step takes on N devices like this one; see dapt help train",
+     TOOL_COUNT, offsetof(struct train_arguments, ranks), 1, 65536, false},
+    {"--machines", "N", "that the ranks are on, evenly; default: 1", TOOL_COUNT,
+     offsetof(struct train_arguments, machines), 1, 65536, false},
+    {"--bandwidth", "GBITS", "gigabits a second between a machine and the others; default: 10",
+     TOOL_REAL, offsetof(struct train_arguments, bandwidth), 1e-3, 1e6, false},
+    {"--latency", "MS", "milliseconds that a message between machines takes; default: 0.05",
+     TOOL_REAL, offsetof(struct train_arguments, latency), 1e-4, 1e4, false},
     {"--json", NULL, "prints one JSON object: steps, bytes and seconds", TOOL_FLAG,
      offsetof(struct train_arguments, json), 0, 0, false},
     {0},

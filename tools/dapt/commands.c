@@ -21,8 +21,12 @@ const struct tool_code tool_codes[] = {
     {TOOL_DEVICE,
      "the device failed: it was lost, hangs, or has too little memory; training goes "
      "on from its last checkpoint with --resume, on this device or another"},
+    {TOOL_LOST,
+     "a rank of a run of several is gone or does not answer; the others ended, and training goes "
+     "on from its "
+     "last checkpoint with --resume, on as many ranks or another number"},
     {TOOL_INTERRUPTED,
-     "stopped by Ctrl-C, SIGTERM or SIGHUP; training wrote a checkpoint and goes "
+     "stopped by Ctrl-C, SIGTERM, SIGUSR1 or SIGHUP; training wrote a checkpoint and goes "
      "on with --resume"},
     {0, NULL},
 };

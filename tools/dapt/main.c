@@ -17,8 +17,18 @@ static enum tool_exit unknown_command(const char *name) {
                : tool_usage("there is no command \"%s\"; `dapt help` lists those there are", name);
 }
 
+// As a launcher ends all when one ends, those that say nothing wait until the first has said why.
+static enum tool_exit refuse_ranks(const char *name, const struct dapt_launch *launch) {
+    if (tool_leads())
+        return tool_usage("%s: %s started %u processes, but this command is one: start it without",
+                          name, launch->launcher, launch->size);
+    sleep(2);
+    return TOOL_USAGE;
+}
+
 static enum tool_exit run_command(const struct tool_command *command, int count, char **words) {
     bool help;
+    struct dapt_launch launch;
     enum tool_exit result = TOOL_USAGE;
     void *arguments = calloc(1, command->size);
     if (!arguments) return tool_usage("no memory for the arguments");
@@ -26,6 +36,8 @@ static enum tool_exit run_command(const struct tool_command *command, int count,
         if (help) {
             tool_print_help(command);
             result = tool_finish(DAPT_OK);
+        } else if (!command->ranks && dapt_launched(&launch) && launch.size > 1) {
+            result = refuse_ranks(command->name, &launch);
         } else {
             result = command->run(arguments);
         }

@@ -27,6 +27,12 @@ enum tool_exit tool_usage(const char *format, ...) {
     return TOOL_USAGE;
 }
 
+bool tool_leads(void) {
+    struct dapt_launch launch;
+    dapt_launched(&launch);
+    return launch.rank == 0;
+}
+
 enum tool_exit tool_finish(enum dapt_status status) {
     errno = 0;
     bool failed = fflush(stdout) != 0;

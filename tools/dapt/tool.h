@@ -13,6 +13,7 @@ enum tool_exit {
     TOOL_FAILURE = 1,
     TOOL_USAGE = 2,
     TOOL_DEVICE = 3,
+    TOOL_LOST = 4,
     TOOL_INTERRUPTED = 130
 };
 
@@ -52,6 +53,7 @@ struct tool_command {
     const struct tool_option *options, *shared[2];  // tables; NULL: none
     size_t size;                                    // of its arguments
     size_t plain_least, plain_most;
+    bool ranks;  // may be started several times by mpirun or srun
     enum tool_exit (*run)(void *arguments);
 };
 // All commands, in the order of the overview; NULL-terminated. Help, man pages and the completion
@@ -102,6 +104,10 @@ enum tool_exit tool_usage(const char *format, ...) __attribute__((format(printf,
 // Says why the library failed (after an error status) and chooses the exit code.
 enum tool_exit tool_finish(enum dapt_status status);
 
+// Whether this process speaks for all that mpirun or srun started with it: the first of them, or one
+// that was started alone.
+bool tool_leads(void);
+
 // dapt_emit_text to a FILE *; NULL: to stdout.
 bool tool_emit(void *user, const char *text, size_t length);
 // Prints a JSON value on stdout; frees it.
@@ -135,7 +141,7 @@ void tool_sets_free(struct tool_sets *sets);
 // freed by the caller; NULL: no memory.
 const char **tool_all_sets(const struct tool_list *list, const char *backend, const char *device,
                            char words[2][320]);
-// Ctrl-C, SIGTERM and SIGHUP ask what is running to stop with a checkpoint; a second one ends it.
+// Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP ask what is running to stop with a checkpoint; a second one ends it.
 void tool_catch_signals(void);
 // Of the model that the first plain argument names.
 struct dapt_model_options tool_model(const struct tool_model_arguments *arguments);

@@ -38,6 +38,14 @@ DAPT_EXPORT void dapt_interrupt_reset(void);
 // handler.
 DAPT_EXPORT uint64_t dapt_step_under_way(void);
 
+// Whether mpirun or srun started this process, as its environment says: then dapt_train() trains one model
+// with all that were started together, its ranks. False, and rank 0 of 1: nothing known did.
+struct dapt_launch {
+    const char *launcher;  // for people: "mpirun of Open MPI"
+    uint32_t rank, size;
+};
+DAPT_EXPORT bool dapt_launched(struct dapt_launch *launch);
+
 // ------------------------------------------------------------------------------- text for people
 
 // Characters a line of the terminal that the descriptor `fd` is; 0: it is no terminal.
@@ -158,6 +166,16 @@ struct dapt_plan {
     uint64_t memory, checkpoint_bytes, disk_bytes;  // disk: at most, with the one being written
     uint64_t free_bytes;                            // where the run goes; 0: not known
     uint64_t host_memory;  // bytes of the host's memory, beside `memory` of the device
+    // On as many ranks as were asked for; 0: none were
+    uint64_t rank_memory, rank_sent;  // bytes of a rank's device; that a rank sends in a step
+    double rank_step_seconds, rank_efficiency;
+};
+
+// How many ranks a plan is for, each with a device like this one; zeros: a usual value.
+struct dapt_plan_ranks {
+    uint32_t ranks, machines;  // evenly on so many; 0: one
+    double bandwidth;          // bits a second between a machine and the others; 0: 10e9
+    double latency;            // seconds of a message between machines; 0: 50e-6
 };
 
 struct dapt_train_options {
@@ -168,7 +186,8 @@ struct dapt_train_options {
     dapt_train_callback
         callback;  // NULL: reports on stdout, with a progress line when that is a terminal
     void *user;
-    struct dapt_plan *plan;  // plan_only: filled; NULL: not wanted
+    struct dapt_plan *plan;             // plan_only: filled; NULL: not wanted
+    struct dapt_plan_ranks plan_ranks;  // plan_only
 };
 // Trains as the configuration says. DAPT_ERROR_CANCELLED after dapt_interrupt(): a checkpoint was
 // written if training had begun, and the error text says how to go on. DAPT_ERROR_DEVICE: the device
