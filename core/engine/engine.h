@@ -18,6 +18,7 @@ struct dapt_engine_options {
     // Those that train together, each its part of a step's micro-batches: each keeps a shard of the
     // optimizer's state, and updates those parameters. They outlive the engine. NULL: it trains alone.
     struct dapt_ranks *ranks;
+    uint64_t bucket;  // elements that travel at a time, of all ranks; 0: as many as serve well
     uint32_t shards;  // of estimates without ranks: as many are meant; 0: one
 };
 

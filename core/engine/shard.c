@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/helper.h"
 #include "base/threads.h"
 #include "engine/moments.h"
 
-#define BUCKET DAPT_SHARD_BUCKET
 #define REASON 1024u  // bytes of a line that followers get
 
 struct dapt_shard {
@@ -18,11 +18,16 @@ struct dapt_shard {
     enum dapt_dtype wire;  // what gradients travel in
     uint64_t *bounds;      // [size + 1] elements: whose parameters which are
     uint64_t *bytes;       // [size + 1] of the moments, likewise
-    uint64_t *part;        // [size + 1] of what is under way
+    uint64_t *part;        // [size + 1] of moments that are collected
     uint64_t bucket;       // elements of one rank in a bucket
-    float *values;         // [size * bucket]
-    double *busy;          // [size] of the last step
-    double *told;          // [TOLD + size]
+    struct bucket {
+        const struct dapt_shard *shard;
+        uint64_t at, *part;  // where it begins in each shard; [size + 1] bounds of its pieces
+        float *values;       // [size * bucket]
+    } buckets[2];
+    struct dapt_helper *helper;
+    double *busy;  // [size] of the last step
+    double *told;  // [TOLD + size]
     double begun,
         waited;  // when this step began, and seconds of it in which others were waited for
     bool leads;
@@ -37,6 +42,13 @@ static uint64_t longest(const struct dapt_shard *s) {
     for (uint32_t r = 0; r < s->size; r++)
         if (s->bounds[r + 1] - s->bounds[r] > most) most = s->bounds[r + 1] - s->bounds[r];
     return most;
+}
+
+static enum dapt_status make_bucket(const struct dapt_shard *s, struct bucket *b) {
+    b->shard = s;
+    b->part = dapt_alloc(s->size + 1, sizeof *b->part);
+    b->values = dapt_alloc_aligned(s->size * s->bucket, sizeof *b->values);
+    return b->part && b->values ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
 enum dapt_status dapt_shard_create(const struct dapt_model *model,
@@ -65,10 +77,11 @@ enum dapt_status dapt_shard_create(const struct dapt_model *model,
         s->bounds[r] = dapt_moment_bound(model, s->size, r);
         s->bytes[r] = dapt_moment_byte(model, options->moments, s->bounds[r]);
     }
-    s->bucket = status || longest(s) < BUCKET / s->size ? 0 : BUCKET / s->size;
-    if (!status && !s->bucket) s->bucket = longest(s) ? longest(s) : 1;
-    if (!status && !(s->values = dapt_alloc_aligned(s->size * s->bucket, sizeof *s->values)))
-        status = DAPT_ERROR_MEMORY;
+    uint64_t bucket = (options->bucket ? options->bucket : DAPT_SHARD_BUCKET) / s->size;
+    if (!status && bucket > longest(s)) bucket = longest(s);
+    s->bucket = bucket ? bucket : 1;
+    for (int i = 0; i < 2 && !status; i++) status = make_bucket(s, &s->buckets[i]);
+    if (!status) status = dapt_helper_create(&s->helper);
     if (status) dapt_shard_destroy(shard);
     return status;
 }
@@ -77,12 +90,16 @@ void dapt_shard_destroy(struct dapt_shard **shard) {
     struct dapt_shard *s = *shard;
     *shard = NULL;
     if (!s) return;
+    dapt_helper_destroy(&s->helper);
+    for (int i = 0; i < 2; i++) {
+        free(s->buckets[i].part);
+        free(s->buckets[i].values);
+    }
     free(s->bounds);
     free(s->bytes);
     free(s->part);
     free(s->busy);
     free(s->told);
-    free(s->values);
     free(s->received);
     free(s);
 }
@@ -98,57 +115,94 @@ static void count_wait(struct dapt_shard *s, double begin) {
     s->waited += dapt_seconds() - begin;
 }
 
-// The bucket that begins `at` elements behind the beginning of each shard: s->part says where in
-// s->values each rank's piece of it lies.
-static void lay_out(struct dapt_shard *s, uint64_t at) {
-    s->part[0] = 0;
+// The bucket that begins `at` elements behind the beginning of each shard: where in its values each rank's
+// piece of it lies.
+static void lay_out(const struct dapt_shard *s, struct bucket *b, uint64_t at) {
+    b->at = at;
+    b->part[0] = 0;
     for (uint32_t r = 0; r < s->size; r++) {
         uint64_t count = s->bounds[r + 1] - s->bounds[r], rest = count > at ? count - at : 0;
-        s->part[r + 1] = s->part[r] + (rest < s->bucket ? rest : s->bucket);
+        b->part[r + 1] = b->part[r] + (rest < s->bucket ? rest : s->bucket);
     }
 }
 
-// Moves rank r's piece of the bucket between the device and s->values.
-static enum dapt_status move(struct dapt_shard *s, enum dapt_buffer_role role, uint64_t at,
-                             uint32_t r, bool read) {
-    uint64_t count = s->part[r + 1] - s->part[r], one = sizeof *s->values;
-    float *values = s->values + s->part[r];
+// Moves rank r's piece of the bucket between the device and its values.
+static enum dapt_status move(const struct dapt_shard *s, const struct bucket *b,
+                             enum dapt_buffer_role role, uint32_t r, bool read) {
+    uint64_t count = b->part[r + 1] - b->part[r], one = sizeof *b->values;
+    float *values = b->values + b->part[r];
     if (!count) return DAPT_OK;
-    uint64_t offset = (s->bounds[r] + at) * one;
+    uint64_t offset = (s->bounds[r] + b->at) * one;
     return read ? dapt_buffer_read(buffer(s, role), offset, values, count * one)
                 : dapt_buffer_write(buffer(s, role), offset, values, count * one);
 }
 
-static enum dapt_status sum_bucket(struct dapt_shard *s, uint64_t at) {
-    enum dapt_status status = DAPT_OK;
-    lay_out(s, at);
-    for (uint32_t r = 0; r < s->size && !status; r++)
-        status = move(s, DAPT_BUFFER_GRAD, at, r, true);
-    double begin = dapt_seconds();
-    if (!status)
-        status = dapt_ranks_reduce(s->ranks, s->values, DAPT_F32, s->wire, s->part,
-                                   s->values + s->part[s->rank]);
-    count_wait(s, begin);
-    return status ? status : move(s, DAPT_BUFFER_GRAD, at, s->rank, false);
-}
+// What travels: a bucket is read from the device, exchanged, and what came of it written. The exchange is a
+// helper's, during which the bucket before is written and the next one read.
+struct travel {
+    enum dapt_status (*read)(const struct dapt_shard *s, const struct bucket *b);
+    enum dapt_status (*exchange)(void *bucket);
+    enum dapt_status (*write)(const struct dapt_shard *s, const struct bucket *b);
+};
 
-static enum dapt_status spread_bucket(struct dapt_shard *s, uint64_t at) {
-    lay_out(s, at);
-    enum dapt_status status = move(s, DAPT_BUFFER_PARAM, at, s->rank, true);
-    double begin = dapt_seconds();
-    if (!status) status = dapt_ranks_gather(s->ranks, s->values, DAPT_F32, s->part);
-    count_wait(s, begin);
+static enum dapt_status read_gradients(const struct dapt_shard *s, const struct bucket *b) {
+    enum dapt_status status = DAPT_OK;
     for (uint32_t r = 0; r < s->size && !status; r++)
-        if (r != s->rank) status = move(s, DAPT_BUFFER_PARAM, at, r, false);
+        status = move(s, b, DAPT_BUFFER_GRAD, r, true);
     return status;
 }
 
-static enum dapt_status each_bucket(struct dapt_shard *s,
-                                    enum dapt_status (*work)(struct dapt_shard *, uint64_t)) {
+static enum dapt_status sum_gradients(void *bucket) {
+    const struct bucket *b = bucket;
+    return dapt_ranks_reduce(b->shard->ranks, b->values, DAPT_F32, b->shard->wire, b->part,
+                             b->values + b->part[b->shard->rank]);
+}
+
+static enum dapt_status write_gradients(const struct dapt_shard *s, const struct bucket *b) {
+    return move(s, b, DAPT_BUFFER_GRAD, s->rank, false);
+}
+
+static enum dapt_status read_parameters(const struct dapt_shard *s, const struct bucket *b) {
+    return move(s, b, DAPT_BUFFER_PARAM, s->rank, true);
+}
+
+static enum dapt_status spread_parameters(void *bucket) {
+    const struct bucket *b = bucket;
+    return dapt_ranks_gather(b->shard->ranks, b->values, DAPT_F32, b->part);
+}
+
+static enum dapt_status write_parameters(const struct dapt_shard *s, const struct bucket *b) {
     enum dapt_status status = DAPT_OK;
-    for (uint64_t at = 0, end = longest(s); !status && at < end; at += s->bucket)
-        status = work(s, at);
+    for (uint32_t r = 0; r < s->size && !status; r++)
+        if (r != s->rank) status = move(s, b, DAPT_BUFFER_PARAM, r, false);
     return status;
+}
+
+static const struct travel gradients = {read_gradients, sum_gradients, write_gradients},
+                           parameters = {read_parameters, spread_parameters, write_parameters};
+
+static enum dapt_status wait_for_exchange(struct dapt_shard *s) {
+    double begin = dapt_seconds();
+    enum dapt_status status = dapt_helper_wait(s->helper);
+    count_wait(s, begin);
+    return status;
+}
+
+static enum dapt_status carry(struct dapt_shard *s, const struct travel *travel) {
+    enum dapt_status status = DAPT_OK;
+    struct bucket *before = NULL;
+    for (uint64_t at = 0, end = longest(s), k = 0; !status && at < end; at += s->bucket, k++) {
+        struct bucket *b = &s->buckets[k % 2];
+        lay_out(s, b, at);
+        status = travel->read(s, b);
+        if (!status) status = wait_for_exchange(s);
+        if (status) break;
+        dapt_helper_start(s->helper, travel->exchange, b);
+        if (before) status = travel->write(s, before);
+        before = b;
+    }
+    if (!status) status = wait_for_exchange(s);
+    return status || !before ? status : travel->write(s, before);
 }
 
 // What each rank adds to the sums: the norm of its shard, the loss of its micro-batches, whether it was
@@ -184,11 +238,11 @@ static enum dapt_status share_scalars(struct dapt_shard *s, struct dapt_shard_re
 
 enum dapt_status dapt_shard_update(struct dapt_shard *shard, bool update,
                                    struct dapt_shard_result *result) {
-    enum dapt_status status = each_bucket(shard, sum_bucket);
+    enum dapt_status status = carry(shard, &gradients);
     if (!status) status = dapt_programs_run(shard->programs, DAPT_PROGRAM_NORM);
     if (!status) status = share_scalars(shard, result);
     if (!status && update) status = dapt_programs_run(shard->programs, DAPT_PROGRAM_UPDATE);
-    if (!status && update) status = each_bucket(shard, spread_bucket);
+    if (!status && update) status = carry(shard, &parameters);
     shard->begun = dapt_seconds();
     shard->waited = 0;
     return status;

@@ -192,13 +192,14 @@ void dapt_trainer_watch(struct dapt_trainer *t) {
 
 // ------------------------------------------------------------------------------------------ the end
 
-#define FIRST 3.0  // seconds in which a launcher has ended all ranks for the first that did
+#define FIRST 3.0  // seconds in which a launcher has begun to end all ranks for the first that did
 
-// What all ranks see is told by the first of them, and as it then ends all, by no other. Signals of the
-// launcher's do not shorten that.
-static void wait_for_the_first(uint32_t rank) {
+// What all ranks see is told by the first of them, and as it then ends all, by no other. False: this one
+// is being ended, which launchers begin by asking it to stop.
+static bool is_to_tell(uint32_t rank, bool asked) {
     double until = dapt_seconds() + (rank ? FIRST + 0.1 * (rank % 16) : 0);
     while (dapt_seconds() < until) nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    return asked || !rank || !dapt_cancelled();
 }
 
 void dapt_trainer_abort(struct dapt_trainer *t, enum dapt_status status) {
@@ -207,11 +208,11 @@ void dapt_trainer_abort(struct dapt_trainer *t, enum dapt_status status) {
     bool device = status == DAPT_ERROR_DEVICE || status == DAPT_ERROR_MEMORY,
          stopped = status == DAPT_ERROR_CANCELLED;
     if (status >= 0 || (stopped && t->asked) || !dapt_launched(&launch) || launch.size == 1) return;
-    wait_for_the_first(ranks ? dapt_ranks_index(ranks) : launch.rank);
+    bool tells = is_to_tell(ranks ? dapt_ranks_index(ranks) : launch.rank, dapt_cancelled());
     if (!ranks) return;
-    if (t->alike)
+    if (t->alike && dapt_trainer_leads(t))
         dapt_log(DAPT_LOG_ERROR, "%s", dapt_error());
-    else if (!stopped)
+    else if (!t->alike && !stopped && tells)
         dapt_log(DAPT_LOG_ERROR, "rank %" PRIu32 " (on %s): %s", dapt_ranks_index(ranks),
                  dapt_ranks_world(ranks)->host, dapt_error());
     fflush(stdout);
