@@ -1,4 +1,4 @@
-// One rank of several processes, as mpi.py has them started: it joins the others as the command does.
+// One rank of several processes, as mpi.py starts them: it joins the others as the command does.
 //
 // rank checks        all checks
 // rank pieces        the same in messages of 333 bytes, as if they were larger than MPI can count
