@@ -145,7 +145,7 @@ def wait_for(path):
 
 def stops():
     child = start(2, "stopped")
-    wait_for("stopped/checkpoints/step-000003")
+    wait_for("stopped/latest")
     child.send_signal(signal.SIGUSR1)
     out, err = child.communicate(timeout=LIMIT)
     name = end("stopped")[0]
@@ -180,7 +180,7 @@ def ranks_of(parent):
 
 def is_killed():
     child = start(2, "killed")
-    wait_for("killed/checkpoints/step-000003")
+    wait_for("killed/latest")
     victims = ranks_of(child.pid)
     check(len(victims) == 2, f"ranks under the launcher: {victims}")
     begin = time.monotonic()
