@@ -97,7 +97,8 @@ enum dapt_opcode {
     //      sum_a [M] (+=) [x] = sum over k of op(a)[m,k], where a is transposed, or
     //      sum_b [N] (+=) [x] = sum over k of op(b)[k,n], where b is not
     // With 16-bit operands a and b are rounded first, as DAPT_OP_CAST does, so that matrix units can
-    // multiply them; sums stay in float32 (what sum_a and sum_b add may be rounded so, too). b may be of blocks: as DAPT_OP_DEQUANTIZE reads them.
+    // multiply them; sums stay in float32 (what sum_a and sum_b add may be rounded so, too). b may be
+    // of blocks: as DAPT_OP_DEQUANTIZE reads them.
     DAPT_OP_MATMUL,
     // in: x [N,C] (strided), bias [C]
     // out: y [N,C] (strided, in place: x) = x + bias
