@@ -102,6 +102,8 @@ void main() {
     uint k_stop = k_begin + (k_end - k_begin + 15) / 16 * 16;
     vec4 acc[TM * TN4], a_frag[TM4], b_frag[TN4];
     uvec4 prefetch_a[LOADS_A], prefetch_b[LOADS_B];
+    vec4 sums = vec4(0.0);   // of four rows of op(a), or columns of op(b)
+    bool adds = makes_sums() && tid < (SUMS == 1 ? BM : BN) / 4;
     [[unroll]] for (uint i = 0; i < TM * TN4; i++) acc[i] = vec4(0.0);
     [[unroll]] for (uint i = 0; i < LOADS_A; i++) prefetch_a[i] = load_a(tid + i * WIDTH, row, k_begin, k_end);
     [[unroll]] for (uint i = 0; i < LOADS_B; i++) prefetch_b[i] = load_b(tid + i * WIDTH, col, k_begin, k_end);
@@ -119,6 +121,8 @@ void main() {
                 [[unroll]] for (uint j = 0; j < TN4; j++)
                     acc[i * TN4 + j] = fma(vec4(a_frag[i / 4][i % 4]), b_frag[j], acc[i * TN4 + j]);
         }
+        if (adds)
+            [[unroll]] for (uint kk = 0; kk < BK; kk++) sums += SUMS == 1 ? tile_a[kk * PITCH_A + tid] : tile_b[kk * PITCH_B + tid];
         barrier();
         [[unroll]] for (uint i = 0; i < LOADS_A; i++) stage_a(tid + i * WIDTH, prefetch_a[i]);   // 3
         [[unroll]] for (uint i = 0; i < LOADS_B; i++) stage_b(tid + i * WIDTH, prefetch_b[i]);
@@ -127,4 +131,6 @@ void main() {
     [[unroll]] for (uint i = 0; i < TM; i++)
         [[unroll]] for (uint j = 0; j < TN4; j++)
             store4(row + (y + i / 4 * THREADS_Y) * 4 + i % 4, col + (x + j * THREADS_X) * 4, acc[i * TN4 + j]);
+    if (adds)
+        [[unroll]] for (uint j = 0; j < 4; j++) store_factor_sum((SUMS == 1 ? row : col) + 4 * tid + j, sums[j]);
 }

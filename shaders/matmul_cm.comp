@@ -59,11 +59,12 @@ const uint LINE = BK / 4 + 2;                                          // uvec2s
 const uint TILES_M = TM / MM, TILES_N = TN / MN;                       // accumulators of a subgroup
 const uint ACROSS = BN / TN, SUBGROUPS = BM / TM * ACROSS;
 const uint SUM_LINE = TN / 2 + 2;                                      // uvec2s of a row of sums
-const uint STAGED = (BM + BN) * LINE, SUMS = SUBGROUPS * MM * SUM_LINE;
+const uint STAGED = (BM + BN) * LINE, RESULTS = SUBGROUPS * MM * SUM_LINE;
 const uint LINES = WIDTH / SUBGROUPS / (TN / 4);                       // rows of sums that a subgroup stores at once
+const uint SUMMED = SUMS == 1 ? BM : BN, SUMS_EACH = (SUMMED + WIDTH - 1) / WIDTH;   // of a factor; an invocation's
 
 // Rows of op(a), then columns of op(b); at the end sums.
-shared uvec2 tile[STAGED > SUMS ? STAGED : SUMS];
+shared uvec2 tile[STAGED > RESULTS ? STAGED : RESULTS];
 
 struct operand {
     uint64_t base;   // of the workgroup's first row, or column, and of K
@@ -114,6 +115,14 @@ void stage_block(uvec4 raw[4], uint type, bool mn_major, uint at) {
     }
 }
 
+// sum += what a step has of a row of op(a), or a column of op(b), in order.
+void add_line(inout float sum, uint i) {
+    [[unroll]] for (uint q = 0; q < QUADS; q++) {
+        vec4 v = unpack(tile[((SUMS == 1 ? 0 : BM) + i) * LINE + q]);
+        sum = sum + v.x + v.y + v.z + v.w;
+    }
+}
+
 void main() {
     uint tid = gl_LocalInvocationID.x, quad = tid % QUADS, first = tid / QUADS * 4;
     uint row = gl_WorkGroupID.y * BM, col = gl_WorkGroupID.x * BN;
@@ -122,6 +131,8 @@ void main() {
     uint k_stop = k_begin + (k_end - k_begin + BK - 1) / BK * BK;
     const uint PITCH = WIDTH / QUADS * 4;   // rows between blocks of an invocation
     uvec4 next_a[BLOCKS_A][4], next_b[BLOCKS_B][4];
+    float sums_of_factor[SUMS_EACH];
+    [[unroll]] for (uint i = 0; i < SUMS_EACH; i++) sums_of_factor[i] = 0.0;
     coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator> acc[TILES_M * TILES_N];
     [[unroll]] for (uint i = 0; i < TILES_M * TILES_N; i++)
         acc[i] = coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>(0.0);
@@ -157,6 +168,10 @@ void main() {
                     acc[i * TILES_N + j] = coopMatMulAdd(a_frag[i], b_frag, acc[i * TILES_N + j]);
             }
         }
+        if (makes_sums()) {
+            [[unroll]] for (uint i = 0; i < SUMS_EACH; i++)
+                if (tid + i * WIDTH < SUMMED) add_line(sums_of_factor[i], tid + i * WIDTH);
+        }
         barrier();
         STAGE;   // 3
         barrier();
@@ -173,5 +188,9 @@ void main() {
         }
         subgroupMemoryBarrierShared();
         subgroupBarrier();
+    }
+    if (makes_sums()) {
+        [[unroll]] for (uint i = 0; i < SUMS_EACH; i++)
+            if (tid + i * WIDTH < SUMMED) store_factor_sum((SUMS == 1 ? row : col) + tid + i * WIDTH, sums_of_factor[i]);
     }
 }

@@ -1,4 +1,5 @@
-// Matmul: c [M,N] = act(op(a) [M,K] op(b) [K,N] + bias [N]) + residual [M,N] [+ c].
+// Matmul: c [M,N] = act(op(a) [M,K] op(b) [K,N] + bias [N]) + residual [M,N] [+ c], or with the
+// derivative at the residual; and sums over the rows of one factor.
 //
 // Three algorithms, chosen by shape alone:
 //   tiles    c is divided into tiles; each is one GEMM, and its epilogue while it is in cache
@@ -19,20 +20,22 @@
 enum algo { ALGO_TILES, ALGO_SPLIT_K, ALGO_SKINNY };
 
 enum operand { OPERAND_A, OPERAND_B, OPERAND_BIAS, OPERAND_RESIDUAL };
+enum result { RESULT_C, RESULT_SUM_A, RESULT_SUM_B };
 
 // How bias, residual and the old c are fused with the GEMM.
 struct fusion {
     bool accumulate;     // c is added to
     bool residual_here;  // residual is c itself
-    bool activation;
-    bool narrow;     // c is in 16 bits
-    bool after;      // the epilogue adds residual and old c; else they are in c before the GEMM
-    bool temporary;  // the GEMM needs a place of its own
+    bool activation;     // or its derivative
+    bool narrow;         // c is in 16 bits
+    bool after;          // the epilogue adds residual and old c; else they are in c before the GEMM
+    bool temporary;      // the GEMM needs a place of its own
 };
 
 static struct fusion fusion_of(const struct job *job) {
-    struct fusion fusion = {.accumulate = (job->op.accumulate & 1) != 0,
-                            .activation = job->op.u.matmul.activation != DAPT_ACT_NONE};
+    struct fusion fusion = {
+        .accumulate = (job->op.accumulate & 1) != 0,
+        .activation = job->op.u.matmul.activation != DAPT_ACT_NONE || job->op.u.matmul.derivative};
     const void *residual = job->in[OPERAND_RESIDUAL].data.p;
     fusion.residual_here = residual != NULL && residual == job->out[0].data.p;
     fusion.narrow = job->out[0].dtype != DAPT_F32;
@@ -173,11 +176,26 @@ static void copy_factors(struct job *job) {
     if (rows > 0) job_loop(job, rows, copy_task);
 }
 
+static size_t scratch_floats(const struct job *job) {
+    return partial_sums(job) + copied_floats(job, OPERAND_A) + copied_floats(job, OPERAND_B);
+}
+
+// Sums over the rows of a factor, as gradients of biases are: what column_sum does, in scratch behind the
+// rest. Here, unlike on a GPU, nothing is gained within the product: its tiles read a factor in pieces.
+static void sum_factors(struct job *job) {
+    float *parts = (float *)job_shared(job) + scratch_floats(job);
+    for (enum result r = RESULT_SUM_A; r <= RESULT_SUM_B; r++)
+        if (job->out[r].data.p != NULL) ISA(sum_rows)
+    (job, &job->in[r - RESULT_SUM_A], parts, job->out[r].data.f,
+     (job->op.accumulate >> r & 1) != 0);
+}
+
 static void matmul_prepare(struct job *job) {
     choose_grid(job);
-    size_t floats = partial_sums(job) + copied_floats(job, OPERAND_A) +
-                    copied_floats(job, OPERAND_B);
-    job->shared = floats * sizeof(float);
+    job->shared = scratch_floats(job) * sizeof(float);
+    for (enum result r = RESULT_SUM_A; r <= RESULT_SUM_B; r++)
+        if (job->out[r].data.p != NULL)
+            job->shared += ISA(sum_rows_scratch)(&job->in[r - RESULT_SUM_A]);
 }
 
 // ---------------------------------------------------------------------------------------- epilogue
@@ -202,12 +220,13 @@ static inline void store_c(void *row, int64_t i, vf v, int64_t rest, bool narrow
         store(wide, v);
 }
 
-// c = act(t + bias) + residual [+ c] for one block of c; t may be c, and may hold the bias already.
+// c = act(t + bias) + residual [+ c], or (t + bias) * act'(residual) with `derivative`, for one block
+// of c; t may be c, and may hold the bias already.
 static inline __attribute__((always_inline)) void epilogue_block(const struct job *job,
                                                                  enum dapt_activation kind,
-                                                                 bool narrow, const float *bias,
-                                                                 struct block b, const float *t,
-                                                                 int64_t t_stride) {
+                                                                 bool derivative, bool narrow,
+                                                                 const float *bias, struct block b,
+                                                                 const float *t, int64_t t_stride) {
     const struct view *c = &job->out[0], *residual = &job->in[OPERAND_RESIDUAL];
     bool accumulate = (job->op.accumulate & 1) != 0;
     int64_t length = b.col_end - b.col;
@@ -221,8 +240,11 @@ static inline __attribute__((always_inline)) void epilogue_block(const struct jo
             int64_t rest = length - i;
             vf v = load_c(from, i, rest, false);
             if (bias != NULL) v += load_c(bias + b.col, i, rest, false);
-            v = activate(kind, v);
-            if (add != NULL) v += load_c(add, i, rest, true);
+            if (derivative)
+                v *= activate_grad(kind, load_c(add, i, rest, true));
+            else
+                v = activate(kind, v);
+            if (add != NULL && !derivative) v += load_c(add, i, rest, true);
             if (accumulate) v += load_c(to, i, rest, narrow);
             store_c(to, i, v, rest, narrow);
         }
@@ -233,10 +255,15 @@ static inline __attribute__((always_inline)) void epilogue_kind(const struct job
                                                                 enum dapt_activation kind,
                                                                 const float *bias, struct block b,
                                                                 const float *t, int64_t t_stride) {
-    if (ELEMENT_IS_FLOAT || job->out[0].dtype == DAPT_F32)
-        epilogue_block(job, kind, false, bias, b, t, t_stride);
+    bool narrow = !ELEMENT_IS_FLOAT && job->out[0].dtype != DAPT_F32;
+    if (job->op.u.matmul.derivative && narrow)
+        epilogue_block(job, kind, true, true, bias, b, t, t_stride);
+    else if (job->op.u.matmul.derivative)
+        epilogue_block(job, kind, true, false, bias, b, t, t_stride);
+    else if (narrow)
+        epilogue_block(job, kind, false, true, bias, b, t, t_stride);
     else
-        epilogue_block(job, kind, true, bias, b, t, t_stride);
+        epilogue_block(job, kind, false, false, bias, b, t, t_stride);
 }
 
 static void epilogue(const struct job *job, const float *bias, struct block b, const float *t,
@@ -408,6 +435,7 @@ static void skinny_task(struct job *job, int64_t task, unsigned thread) {
 
 static void matmul_run(struct job *job) {
     const struct view *c = &job->out[0];
+    sum_factors(job);
     copy_factors(job);
     switch ((enum algo)job->at) {
     case ALGO_SKINNY: job_loop(job, job->tasks, skinny_task); break;

@@ -57,30 +57,45 @@ void ISA(reduce_parts)(struct job *job, const float *parts, int64_t count, int64
     job->extra = NULL;
 }
 
-static void column_sum_prepare(struct job *job) {
-    const struct view *x = &job->in[0];
-    grid_whole_rows(job, x->rows, x->cols, true);
-    job->shared = (size_t)(job->count[0] * x->cols) * sizeof(float);
+static int64_t rows_of_part(const struct view *x) {
+    return max_i64(max_i64(1, BLOCK / max_i64(x->cols, 1)), ceil_div(x->rows, MAX_PARTS));
 }
-static void column_sum_task(struct job *job, int64_t task, unsigned thread) {
+size_t ISA(sum_rows_scratch)(const struct view *x) {
+    return (size_t)(ceil_div(x->rows, rows_of_part(x)) * x->cols) * sizeof(float);
+}
+
+struct row_sum {
+    const struct view *x;
+    float *parts;
+};
+static void sum_rows_task(struct job *job, int64_t task, unsigned thread) {
     (void)thread;
-    const struct view *x = &job->in[0];
-    float *part = (float *)job_shared(job) + task * x->cols;
+    const struct row_sum *sum = job->extra;
+    const struct view *x = sum->x;
+    float *part = sum->parts + task * x->cols;
     memset(part, 0, (size_t)x->cols * sizeof *part);
-    int64_t end = min_i64(x->rows, (task + 1) * job->step[0]);
-    for (int64_t n = task * job->step[0]; n < end; n++) {
+    int64_t step = rows_of_part(x), end = min_i64(x->rows, (task + 1) * step);
+    for (int64_t n = task * step; n < end; n++) {
         const element *row = elements(x) + n * x->stride;
         int64_t c = 0;
         for (; c + LANES <= x->cols; c += LANES) store(part + c, load(part + c) + load(row + c));
         for (; c < x->cols; c++) part[c] += get(row + c);
     }
 }
+void ISA(sum_rows)(struct job *job, const struct view *x, float *parts, float *y, bool accumulate) {
+    struct row_sum sum = {x, parts};
+    int64_t count = ceil_div(x->rows, rows_of_part(x));
+    job->extra = &sum;
+    job_loop(job, count, sum_rows_task);
+    ISA(reduce_parts)(job, parts, count, x->cols, y, x->cols, accumulate);
+}
+
+static void column_sum_prepare(struct job *job) {
+    job->shared = ISA(sum_rows_scratch)(&job->in[0]);
+}
 static void column_sum_run(struct job *job) {
-    const struct view *x = &job->in[0];
-    job_loop(job, job->tasks, column_sum_task);
-    ISA(reduce_parts)
-    (job, job_shared(job), job->count[0], x->cols, job->out[0].data.f, x->cols,
-     (job->op.accumulate & 1) != 0);
+    ISA(sum_rows)
+    (job, &job->in[0], job_shared(job), job->out[0].data.f, (job->op.accumulate & 1) != 0);
 }
 const struct op_row ISA(op_column_sum) = {column_sum_prepare, column_sum_run};
 

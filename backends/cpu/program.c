@@ -57,6 +57,10 @@ const struct op_row *cpu_op_row(const struct dapt_device *device,
                                          input ? op->inputs[i] : op->outputs[i - DAPT_OP_INPUTS]);
         if (dtype != DAPT_F32 && dtype != DAPT_I32 && (weight || dtype != element)) return NULL;
     }
+    // What is summed is of the type of activations.
+    if (op->opcode == DAPT_OP_MATMUL && op->outputs[2] < program->tensor_count &&
+        dtype_of(program, op->inputs[1]) != element)
+        return NULL;
     return (*device->ops[element])[op->opcode];
 }
 

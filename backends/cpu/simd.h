@@ -445,4 +445,7 @@ OP_ROW(op_dequantize);
 // it): the second stage of every sum over rows.
 void ISA(reduce_parts)(struct job *job, const float *parts, int64_t count, int64_t stride, float *y,
                        int64_t length, bool accumulate);
+// y [C] (+)= the sum over the rows of x [N,C], of elements, with so many bytes of scratch.
+size_t ISA(sum_rows_scratch)(const struct view *x);
+void ISA(sum_rows)(struct job *job, const struct view *x, float *parts, float *y, bool accumulate);
 #endif

@@ -130,12 +130,20 @@ int64_t vk_next_power_of_two(int64_t value);  // the smallest that is not below 
 void vk_lower_column_sum(struct vk_lowering *l, const struct vk_view *x, const struct vk_view *y,
                          bool accumulate);
 
-// c = act(op(a) op(b) + bias) + residual, c += where accumulate.
+// Of which factor of a matmul the sums over K are made.
+enum vk_sums { VK_SUMS_NONE, VK_SUMS_A, VK_SUMS_B };
+
+// c = act(op(a) op(b) + bias) + residual, or with the activation's derivative at the residual; c += where
+// accumulate; sums += where add_sums.
 struct vk_matmul {
     struct vk_view a, b, bias, residual, c;  // bias, residual: address 0 where absent
     bool transpose_a, transpose_b, accumulate;
     enum dapt_activation activation;
+    bool derivative;
     enum dapt_dtype operands;  // a and b are rounded to it
+    enum vk_sums of;           // a transposed, or b not: of their rows in memory
+    struct vk_view sums;
+    bool add_sums;
 };
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m);
 

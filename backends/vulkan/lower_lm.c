@@ -9,10 +9,10 @@
 enum { X, W, BIAS, TARGETS, SEED };
 enum { LOSS, DX, DW, DBIAS };
 
-// Bytes of logits of a chunk: the larger they are, the less often dw is added to.
+// Bytes of logits of a chunk: the larger they are, the less often w is read and dw added to.
 #define MIN_CHUNK_BYTES (INT64_C(64) << 20)
 #define MAX_CHUNK_BYTES (INT64_C(512) << 20)
-#define CHUNK_SHARE 64  // of the device's memory
+#define CHUNK_SHARE 48  // of the device's memory
 #define MIN_ROWS 16
 
 static int64_t chunk_bytes(const struct vk_lowering *l) {

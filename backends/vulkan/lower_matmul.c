@@ -134,6 +134,11 @@ static bool vec4_aligned(const struct vk_view *v) {
     return vk_vec4(v, v->rows) && v->stride % 4 == 0 && (v->cols % 4 == 0 || v->padded);
 }
 
+// c can be stored, and the residual loaded, by vec4.
+static bool vec4_results(const struct vk_matmul *m, const struct vk_view *c) {
+    return vec4_aligned(c) && (m->residual.address == 0 || vec4_aligned(&m->residual));
+}
+
 // No tile has an edge, also along K: there are no loads to guard (matmul.comp).
 static bool whole_tiles(const struct vk_tile *t, int64_t m, int64_t n, int64_t k) {
     return m % t->bm == 0 && n % t->bn == 0 && k % max_i64(K_CHUNK_UNIT, t->bk) == 0;
@@ -186,7 +191,7 @@ static struct vk_tile choose_tile(struct vk_lowering *l, const struct vk_matmul 
     }
     struct vk_tile list[VK_MAX_TILES];
     bool near = max_i64(m->a.stride, m->b.stride) < MAX_STRIDE,
-         whole_words = dtype_size(m->c.dtype) == 4 || vec4_aligned(&m->c);
+         whole_words = dtype_size(m->c.dtype) == 4 || vec4_results(m, &m->c);
     enum dapt_dtype operands = near && whole_words ? m->operands : DAPT_F32;
     uint32_t count = candidate_tiles(l, rows, cols, operands, list), asked = l->device->limits.tile;
     if (asked > 0) return list[(asked - 1) % count];
@@ -218,6 +223,8 @@ struct constants {
     uint32_t operands;                                // 17: the float type they are rounded to
     struct vk_unit unit;                              // 18 .. 20, and its subgroups
     uint32_t dtype_a, dtype_b, dtype_c;               // 22 .. 24: in memory
+    uint32_t derivative;                              // 25: of the activation
+    uint32_t sums, add_sums;                          // 26, 27: of a factor
 };
 
 void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
@@ -242,13 +249,16 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
                                         .activation = fused ? m->activation : DAPT_ACT_NONE,
                                         .aligned_a = vec4_aligned(&m->a),
                                         .aligned_b = vec4_aligned(&m->b),
-                                        .aligned_c = vec4_aligned(c),
+                                        .aligned_c = fused ? vec4_results(m, c) : vec4_aligned(c),
                                         .whole = whole_tiles(t, rows, cols, k),
                                         .operands = m->operands,
                                         .unit = t->unit,
                                         .dtype_a = m->a.dtype,
                                         .dtype_b = m->b.dtype,
-                                        .dtype_c = c->dtype};
+                                        .dtype_c = c->dtype,
+                                        .derivative = fused && m->derivative,
+                                        .sums = m->of,
+                                        .add_sums = m->add_sums};
     p->subgroup = t->unit.subgroup;
     vk_constants(p, &constants, sizeof constants);
     vk_reads(p, &m->a);
@@ -261,6 +271,7 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
         vk_again(p, &m->b);
         vk_again(p, c);
     }
+    vk_updates(p, &m->sums, m->add_sums);
     vk_word(p, rows);
     vk_word(p, cols);
     vk_word(p, k);
@@ -293,6 +304,7 @@ static void split_k_reduce(struct vk_lowering *l, const struct vk_matmul *m,
     vk_constant(p, m->residual.dtype);
     vk_constant(p, m->c.dtype);
     vk_constant(p, paired);
+    vk_constant(p, m->derivative);
     vk_reads(p, splits);
     vk_reads(p, &m->bias);
     vk_reads(p, &m->residual);
@@ -305,21 +317,43 @@ static void split_k_reduce(struct vk_lowering *l, const struct vk_matmul *m,
     vk_element_groups(l, p, shape, m->c.rows, units);
 }
 
+// The product as its shader makes it: those without tiles in shared memory leave sums of a factor to a
+// pass of its own.
+static struct vk_matmul sums_apart(struct vk_lowering *l, const struct vk_matmul *m,
+                                   const struct vk_tile *t) {
+    struct vk_matmul product = *m;
+    bool skinny = t->shader == SHADER_MATMUL_SKINNY,
+         unshared = t->shader == SHADER_MATMUL_NO_SHARED;
+    if (m->of == VK_SUMS_NONE || !(skinny || unshared)) return product;
+    vk_lower_column_sum(l, m->of == VK_SUMS_A ? &m->a : &m->b, &m->sums, m->add_sums);
+    product.of = VK_SUMS_NONE;
+    product.sums.address = 0;
+    return product;
+}
+
 void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m) {
     int64_t k = m->transpose_a ? m->a.rows : m->a.cols;
     int64_t k_chunk = choose_k_chunk(l, m->c.rows, m->c.cols, k, m->operands),
             splits = ceil_div(k, k_chunk);
     struct vk_tile tile = choose_tile(l, m, k_chunk, splits);
+    struct vk_matmul product = sums_apart(l, m, &tile);
     if (splits == 1) {
-        vk_matmul_pass(l, m, &tile, k, k_chunk, &m->c);
+        vk_matmul_pass(l, &product, &tile, k, k_chunk, &m->c);
         return;
     }
-    struct vk_view sums = vk_scratch(l, splits * m->c.rows, m->c.cols);
-    vk_matmul_pass(l, m, &tile, k, k_chunk, &sums);
-    split_k_reduce(l, m, &sums, splits);
+    struct vk_view parts = vk_scratch(l, splits * m->c.rows, m->c.cols), sums = product.sums;
+    bool add_sums = product.add_sums;
+    if (product.of != VK_SUMS_NONE) product.sums = vk_scratch(l, splits, sums.rows);
+    product.add_sums = false;
+    vk_matmul_pass(l, &product, &tile, k, k_chunk, &parts);
+    split_k_reduce(l, m, &parts, splits);
+    if (product.of != VK_SUMS_NONE) vk_lower_column_sum(l, &product.sums, &sums, add_sums);
 }
 
 void vk_op_matmul(struct vk_lowering *l) {
+    enum vk_sums of = l->out[1].address != 0   ? VK_SUMS_A
+                      : l->out[2].address != 0 ? VK_SUMS_B
+                                               : VK_SUMS_NONE;
     struct vk_matmul m = {.a = l->in[0],
                           .b = l->in[1],
                           .bias = l->in[2],
@@ -329,6 +363,9 @@ void vk_op_matmul(struct vk_lowering *l) {
                           .transpose_b = l->op->u.matmul.transpose_b,
                           .accumulate = vk_accumulates(l, 0),
                           .activation = l->op->u.matmul.activation,
-                          .operands = l->op->u.matmul.operands};
+                          .derivative = l->op->u.matmul.derivative,
+                          .operands = l->op->u.matmul.operands,
+                          .of = of};
+    if (of != VK_SUMS_NONE) m.sums = l->out[of], m.add_sums = vk_accumulates(l, (int)of);
     vk_lower_matmul(l, &m);
 }

@@ -101,14 +101,29 @@ void vk_op_norm(struct vk_lowering *l) {
     norm_groups(l, p, shape, norm_rows(x));
 }
 
+// Partial sums of dweight and dbias, each [parts, C].
+struct norm_parts {
+    struct vk_view weight, bias;  // bias: of layer norms alone
+};
+
+static struct norm_parts norm_parts(struct vk_lowering *l, int64_t parts) {
+    bool layer = l->op->opcode == DAPT_OP_LAYER_NORM_GRAD;
+    struct norm_parts p = {.weight = vk_scratch(l, parts, l->in[1].cols)};
+    if (layer) p.bias = vk_scratch(l, parts, l->in[1].cols);
+    return p;
+}
+static void add_norm_parts(struct vk_lowering *l, const struct norm_parts *p) {
+    int64_t parts = p->weight.rows;
+    if (l->out[1].address != 0) sum_rows(l, &p->weight, &l->out[1], parts, vk_accumulates(l, 1));
+    if (l->out[2].address != 0) sum_rows(l, &p->bias, &l->out[2], parts, vk_accumulates(l, 2));
+}
+
 // dweight and dbias in two passes: the sum of each chunk of rows, then their sum in order.
 static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_view *mean,
                              const struct vk_view *rstd) {
     const struct vk_view *dy = &l->in[0], *x = &l->in[1];
     int64_t rows = norm_rows(x), chunk = chunk_rows(l, rows), chunks = ceil_div(rows, chunk);
-    if (l->out[1].address == 0 && l->out[2].address == 0) return;
-    struct vk_view weight = vk_scratch(l, chunks, x->cols), bias = {0};
-    if (layer) bias = vk_scratch(l, chunks, x->cols);
+    struct norm_parts parts = norm_parts(l, chunks);
     struct vk_pass *p = vk_pass(l, layer ? SHADER_LAYER_NORM_WEIGHT : SHADER_RMS_NORM_WEIGHT);
     int64_t paired = vk_paired(x) && vk_paired(dy);
     vk_shape_constants(p, sum_shape(l));
@@ -119,8 +134,8 @@ static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_
     vk_reads(p, dy);
     vk_reads(p, rstd);
     vk_reads(p, mean);
-    vk_writes(p, &weight);
-    vk_writes(p, &bias);
+    vk_writes(p, &parts.weight);
+    vk_writes(p, &parts.bias);
     vk_word(p, rows);
     vk_word(p, x->cols);
     vk_word(p, chunk);
@@ -128,21 +143,39 @@ static void norm_weight_grad(struct vk_lowering *l, bool layer, const struct vk_
     vk_word(p, dy->stride);
     vk_word(p, x->inner);
     vk_groups(p, ceil_div(x->cols, SUM_COLUMNS << paired), chunks, 1);
-    if (l->out[1].address != 0) sum_rows(l, &weight, &l->out[1], chunks, vk_accumulates(l, 1));
-    if (layer && l->out[2].address != 0)
-        sum_rows(l, &bias, &l->out[2], chunks, vk_accumulates(l, 2));
+    add_norm_parts(l, &parts);
+}
+
+// All gradients in one pass (norm_grad_sums.comp): by so many workgroups, each with some rounds of rows; an
+// invocation has at most so many columns, whose sums are in registers.
+#define SUMS_GROUPS 256
+#define SUMS_ROUNDS 4
+#define SUMS_COLUMNS 16
+
+static int64_t sums_chunk(struct vk_shape shape, int64_t rows) {
+    int64_t rounds = ceil_div(ceil_div(rows, SUMS_GROUPS), shape.height);
+    return max_i64(rounds, SUMS_ROUNDS) * shape.height;
 }
 
 void vk_op_norm_grad(struct vk_lowering *l) {
     bool layer = l->op->opcode == DAPT_OP_LAYER_NORM_GRAD;
     const struct vk_view *dy = &l->in[0], *x = &l->in[1], *dx = &l->out[0], none = {0};
     const struct vk_view *mean = layer ? &l->in[3] : &none, *rstd = &l->in[layer ? 4 : 3];
-    struct vk_pass *p = vk_pass(l, layer ? SHADER_LAYER_NORM_GRAD : SHADER_RMS_NORM_GRAD);
     int64_t paired = vk_paired(dy) && vk_paired(x) && vk_paired(dx), units = x->cols >> paired;
     struct vk_shape shape = norm_shape(l, units);
+    int64_t rows = norm_rows(x), share = ceil_div(units, shape.width);
+    bool sums = l->out[1].address != 0 || l->out[2].address != 0,
+         once = sums && !l->device->limits.software && share << paired <= SUMS_COLUMNS;
+    int64_t chunk = once ? sums_chunk(shape, rows) : 0;
+    struct norm_parts parts = {0};
+    if (once) parts = norm_parts(l, ceil_div(rows, chunk));
+    struct vk_pass *p = vk_pass(
+        l, once    ? layer ? SHADER_LAYER_NORM_GRAD_SUMS : SHADER_RMS_NORM_GRAD_SUMS
+           : layer ? SHADER_LAYER_NORM_GRAD
+                   : SHADER_RMS_NORM_GRAD);
     vk_shape_constants(p, shape);
     vk_constant(p, vk_accumulates(l, 0));
-    vk_constant(p, norm_unroll(shape, units));
+    vk_constant(p, once ? share : norm_unroll(shape, units));
     vk_constant(p, l->op->u.norm.weight_offset != 0);
     vk_constant(p, x->dtype);
     vk_constant(p, paired);
@@ -152,13 +185,20 @@ void vk_op_norm_grad(struct vk_lowering *l) {
     vk_reads(p, mean);
     vk_reads(p, rstd);
     vk_updates(p, dx, vk_accumulates(l, 0));
-    vk_word(p, norm_rows(x));
+    if (once) vk_writes(p, &parts.weight), vk_writes(p, &parts.bias);
+    vk_word(p, rows);
     vk_word(p, x->cols);
     vk_word(p, x->inner);
     vk_word(p, dy->stride);
     vk_word(p, x->stride);
     vk_word(p, dx->stride);
     vk_float(p, l->op->u.norm.weight_offset);
-    norm_groups(l, p, shape, norm_rows(x));
-    norm_weight_grad(l, layer, mean, rstd);
+    if (once) {
+        vk_word(p, chunk);
+        vk_groups(p, parts.weight.rows, 1, 1);
+        add_norm_parts(l, &parts);
+        return;
+    }
+    norm_groups(l, p, shape, rows);
+    if (sums) norm_weight_grad(l, layer, mean, rstd);
 }

@@ -243,7 +243,7 @@ void vk_transfer_close(struct dapt_device *device);
 
 // --------------------------------------------------------------------------------------- pipelines
 
-#define VK_MAX_CONSTANTS 25
+#define VK_MAX_CONSTANTS 28
 
 // A shader with its specialization constants; made once, kept for the device's life.
 // `dispatch_base`: for vkCmdDispatchBase, which runs some of the workgroups. `subgroup`: the size that

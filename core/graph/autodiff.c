@@ -193,6 +193,7 @@ static void matmul(struct state *s, const struct dapt_op *op, dapt_value dy) {
     if (s->g->values[b].gradient) {  // b [K,N]: a^T dy;  b [N,K]: dy^T a
         struct dapt_op d = {.opcode = DAPT_OP_MATMUL,
                             .inputs = {tb ? dy : a, tb ? a : dy, DAPT_NONE, DAPT_NONE},
+                            .outputs = {0, DAPT_NONE, DAPT_NONE},
                             .u.matmul = {.transpose_a = true, .operands = operands}};
         d.outputs[0] = target(s, b, 0, &d.accumulate);
         dapt_graph_op(s->g, &d);
@@ -200,6 +201,7 @@ static void matmul(struct state *s, const struct dapt_op *op, dapt_value dy) {
     if (s->g->values[a].gradient) {
         struct dapt_op d = {.opcode = DAPT_OP_MATMUL,
                             .inputs = {dy, b, DAPT_NONE, DAPT_NONE},
+                            .outputs = {0, DAPT_NONE, DAPT_NONE},
                             .u.matmul = {.transpose_b = !tb, .operands = operands}};
         d.outputs[0] = target(s, a, 0, &d.accumulate);
         dapt_graph_op(s->g, &d);

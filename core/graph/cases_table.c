@@ -71,7 +71,7 @@ static const struct dapt_case_shape matmul_shapes[] = {
     PRODUCT(in, add, act, false, false, __VA_ARGS__), PRODUCT(in, add, act, true, false, __VA_ARGS__), \
     PRODUCT(in, add, act, false, true, __VA_ARGS__), PRODUCT(in, add, act, true, true, __VA_ARGS__)
 #define PRODUCT(in, add, act, ta, tb, ...) \
-    {.op = {.opcode = DAPT_OP_MATMUL, .accumulate = add, .u.matmul = {ta, tb, act, DAPT_F32}}, .shapes = LIST(__VA_ARGS__), \
+    {.op = {.opcode = DAPT_OP_MATMUL, .accumulate = add, .u.matmul = {ta, tb, act, DAPT_F32, false}}, .shapes = LIST(__VA_ARGS__), \
      .uses = TEST, .absent = in}
 // The same with operands rounded to 16-bit floats.
 #define HALF_PRODUCTS(in, act, ...) \
@@ -80,12 +80,22 @@ static const struct dapt_case_shape matmul_shapes[] = {
     HALF_PRODUCT(in, act, false, false, BF16, __VA_ARGS__), HALF_PRODUCT(in, act, true, false, BF16, __VA_ARGS__), \
     HALF_PRODUCT(in, act, false, true, BF16, __VA_ARGS__), HALF_PRODUCT(in, act, true, true, BF16, __VA_ARGS__)
 #define HALF_PRODUCT(in, act, ta, tb, half, ...) \
-    {.op = {.opcode = DAPT_OP_MATMUL, .u.matmul = {ta, tb, act, DAPT_##half}}, .shapes = LIST(__VA_ARGS__), \
+    {.op = {.opcode = DAPT_OP_MATMUL, .u.matmul = {ta, tb, act, DAPT_##half, false}}, .shapes = LIST(__VA_ARGS__), \
      .uses = TEST, .absent = in}
-#define PLAIN (NO_INPUT(2) | NO_INPUT(3))
-#define BIAS NO_INPUT(3)
-#define RESIDUAL NO_INPUT(2)
-#define BOTH 0
+#define DERIVATIVE(act, half, tb, when, ...) \
+    {.op = {.opcode = DAPT_OP_MATMUL, .u.matmul = {false, tb, DAPT_ACT_##act, DAPT_##half, true}}, .shapes = LIST(__VA_ARGS__), \
+     .uses = when, .absent = RESIDUAL}
+#define WEIGHT_GRADIENT(sum, add, half, when, ...) \
+    {.op = {.opcode = DAPT_OP_MATMUL, .accumulate = add, .u.matmul = {true, false, DAPT_ACT_NONE, DAPT_##half, false}}, \
+     .shapes = LIST(__VA_ARGS__), .uses = when, .absent = sum}
+#define NO_SUMS (NO_OUTPUT(1) | NO_OUTPUT(2))
+#define PLAIN (NO_INPUT(2) | NO_INPUT(3) | NO_SUMS)
+#define BIAS (NO_INPUT(3) | NO_SUMS)
+#define RESIDUAL (NO_INPUT(2) | NO_SUMS)
+#define BOTH NO_SUMS
+// With sums of one factor; as gradients of weights and biases are made.
+#define SUM_A (NO_INPUT(2) | NO_INPUT(3) | NO_OUTPUT(2))
+#define SUM_B (NO_INPUT(2) | NO_INPUT(3) | NO_OUTPUT(1))
 
 #define HEADS_OF(n, h, d, r, p, u) {.size = {['N'] = n, ['H'] = h, ['D'] = d, ['R'] = r, ['P'] = p}, .uses = u}
 static const struct dapt_case_shape rope_shapes[] = {
@@ -196,7 +206,7 @@ static const struct dapt_case_row rows[] = {
     {.op = {.opcode = DAPT_OP_MATMUL}, .shapes = matmul_shapes, .uses = TEST | CERTIFY, .absent = PLAIN},
     {.op = {.opcode = DAPT_OP_MATMUL, .accumulate = 1, .u.matmul = {.transpose_a = true}}, .shapes = matmul_shapes, .uses = TEST | CERTIFY, .absent = PLAIN, .gaps = true},
     {.op = {.opcode = DAPT_OP_MATMUL, .u.matmul = {.transpose_b = true, .activation = DAPT_ACT_GELU_TANH}}, .shapes = matmul_shapes, .uses = TEST | CERTIFY, .absent = BIAS},
-    {.op = {.opcode = DAPT_OP_MATMUL, .u.matmul = {.transpose_b = true}}, .shapes = matmul_shapes, .uses = TEST | CERTIFY, .gaps = true},
+    {.op = {.opcode = DAPT_OP_MATMUL, .u.matmul = {.transpose_b = true}}, .shapes = matmul_shapes, .uses = TEST | CERTIFY, .absent = BOTH, .gaps = true},
     PRODUCTS(PLAIN, 0, DAPT_ACT_NONE, MNK(1, 1, 1, TEST), MNK(64, 64, 1030, TEST), MNK(33, 172, 64, TEST), MNK(300, 600, 20, TEST)),
     PRODUCTS(BIAS, 0, DAPT_ACT_NONE, MNK(20, 1100, 130, TEST)),
     PRODUCTS(BIAS, 0, DAPT_ACT_SILU, MNK(1, 300, 64, TEST)),
@@ -206,10 +216,10 @@ static const struct dapt_case_row rows[] = {
     PRODUCTS(BOTH, 0, DAPT_ACT_SILU, MNK(200, 96, 33, TEST)),
     PRODUCTS(BOTH, 0, DAPT_ACT_GELU_TANH, MNK(64, 64, 1030, TEST), MNK(130, 70, 50, TEST)),
     // More than the op table allows; backends do it all the same.
-    PRODUCTS(PLAIN, 1, DAPT_ACT_GELU, MNK(3, 129, 45, TEST)),
-    PRODUCTS(RESIDUAL, 1, DAPT_ACT_NONE, MNK(130, 70, 50, TEST)),
-    PRODUCTS(BOTH, 1, DAPT_ACT_NONE, MNK(5, 7, 3, TEST)),
-    PRODUCTS(BOTH, 1, DAPT_ACT_RELU, MNK(4, 31, 200, TEST)),
+    PRODUCT(PLAIN, 1, DAPT_ACT_GELU, false, false, MNK(3, 129, 45, TEST)),
+    PRODUCT(RESIDUAL, 1, DAPT_ACT_NONE, true, false, MNK(130, 70, 50, TEST)),
+    PRODUCT(BOTH, 1, DAPT_ACT_NONE, false, true, MNK(5, 7, 3, TEST)),
+    PRODUCT(BOTH, 1, DAPT_ACT_RELU, true, true, MNK(4, 31, 200, TEST)),
     HALF_PRODUCTS(PLAIN, DAPT_ACT_NONE, MNK(1, 130, 67, TEST), MNK(33, 65, 190, TEST), MNK(64, 64, 1030, TEST), MNK(128, 128, 64, TEST)),
     HALF_PRODUCTS(BOTH, DAPT_ACT_SILU, MNK(3, 31, 40, TEST), MNK(130, 70, 50, TEST)),
     {.op = {.opcode = DAPT_OP_MATMUL}, .shapes = LIST(MNK(6, 4, 5, GRADIENT)), .uses = GRADIENT, .absent = PLAIN},
@@ -366,6 +376,14 @@ static const struct dapt_case_row rows[] = {
     {.op = {.opcode = DAPT_OP_DROPOUT}, .shapes = row_shapes, .uses = TEST},
     {.op = {.opcode = DAPT_OP_DEQUANTIZE}, .shapes = block_shapes, .uses = TEST | CERTIFY, .mixed = DAPT_NF4, .tolerance = 1e-7},
     {.op = {.opcode = DAPT_OP_DEQUANTIZE}, .shapes = block_shapes, .uses = TEST | CERTIFY, .mixed = DAPT_INT8, .tolerance = 1e-7},
+
+    // Products as backward passes have them: times an activation's derivative; with sums of a factor.
+    DERIVATIVE(GELU_TANH, F32, false, TEST | CERTIFY, MNK(33, 64, 40, TEST | CERTIFY), MNK(64, 64, 1030, TEST), MNK(1, 300, 64, TEST)),
+    DERIVATIVE(SILU, F16, true, TEST, MNK(128, 72, 50, TEST)),
+    WEIGHT_GRADIENT(SUM_A, 0, F32, TEST | CERTIFY, MNK(65, 33, 50, TEST | CERTIFY), MNK(64, 64, 1030, TEST), MNK(2, 30, 40, TEST)),
+    WEIGHT_GRADIENT(SUM_B, 5, F32, TEST | CERTIFY, MNK(65, 33, 50, TEST | CERTIFY), MNK(64, 64, 1030, TEST), MNK(2, 30, 40, TEST)),
+    WEIGHT_GRADIENT(SUM_A, 0, F16, TEST, MNK(128, 132, 70, TEST)),
+    WEIGHT_GRADIENT(SUM_B, 0, BF16, TEST, MNK(132, 128, 1030, TEST)),
 };
 // clang-format on
 

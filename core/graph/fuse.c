@@ -1,6 +1,7 @@
 // Fusion: matmul, then bias, then activation, then residual become one op, as far as the backend
-// runs it so. A result that somebody else reads (a pre-activation that the gradient needs) stays,
-// and what follows it is not merged.
+// runs it so; and matmul, then the gradient of an activation. A result that somebody else reads (a
+// pre-activation that the gradient needs) stays, and what follows it is not merged. The sum over the
+// rows of a gradient goes into the matmul that multiplies it for the gradient of a weight.
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,8 +99,15 @@ static bool merged(const struct dapt_graph *g, size_t k, const struct dapt_op *n
         out->u.matmul.activation = next->u.activation.kind;
         return true;
     }
+    dapt_value c = g->ops[k].outputs[0];
+    if (next->opcode == DAPT_OP_ACTIVATE_GRAD && plain && out->inputs[2] == DAPT_NONE) {
+        out->u.matmul.activation = next->u.activation.kind;
+        out->u.matmul.derivative = true;
+        out->inputs[3] = next->inputs[1];
+        return next->inputs[0] == c && g->values[out->inputs[3]].tensor.rank == 2;
+    }
     if (next->opcode != DAPT_OP_ADD || out->inputs[3] != DAPT_NONE) return false;
-    dapt_value c = g->ops[k].outputs[0], other = next->inputs[next->inputs[0] == c ? 1 : 0];
+    dapt_value other = next->inputs[next->inputs[0] == c ? 1 : 0];
     if (g->values[other].tensor.rank != 2) return false;
     out->inputs[3] = other;
     return true;
@@ -118,6 +126,61 @@ static void replace(struct dapt_graph *g, struct uses *u, size_t k, const struct
     u->maker[g->values[fused->outputs[0]].tensor.buffer] = (uint32_t)k;
     u->merged[gone] = true;
 }
+
+// ------------------------------------------------------------------------------- sums over rows
+
+// The matmul with the sum over rows of its factor; false when it has none such.
+static bool with_sum(const struct dapt_graph *g, const struct dapt_op *matmul,
+                     const struct dapt_op *sum, struct dapt_op *out) {
+    const struct dapt_tensor *x = &g->values[sum->inputs[0]].tensor;
+    *out = *matmul;
+    if (matmul->opcode != DAPT_OP_MATMUL || !matmul->u.matmul.transpose_a ||
+        matmul->u.matmul.transpose_b || matmul->outputs[1] != DAPT_NONE ||
+        matmul->outputs[2] != DAPT_NONE)
+        return false;
+    for (int factor = 0; factor < 2; factor++) {
+        if (!dapt_tensor_same(&g->values[matmul->inputs[factor]].tensor, x)) continue;
+        out->outputs[1 + factor] = sum->outputs[0];
+        out->accumulate |= (sum->accumulate & 1) << (1 + factor);
+        return true;
+    }
+    return false;
+}
+
+// Whether the sum may be done behind `op`: that does not write what it reads, nor touch what it writes.
+static bool passes(const struct dapt_graph *g, const struct dapt_op *sum,
+                   const struct dapt_op *op) {
+    uint32_t from = g->values[sum->inputs[0]].tensor.buffer,
+             to = g->values[sum->outputs[0]].tensor.buffer;
+    for (int i = 0; i < DAPT_OP_INPUTS; i++)
+        if (op->inputs[i] != DAPT_NONE && g->values[op->inputs[i]].tensor.buffer == to)
+            return false;
+    for (int o = 0; o < DAPT_OP_OUTPUTS; o++) {
+        if (op->outputs[o] == DAPT_NONE) continue;
+        uint32_t written = g->values[op->outputs[o]].tensor.buffer;
+        if (written == from || written == to) return false;
+    }
+    return true;
+}
+
+// Puts sum k into the next matmul that takes it. Whether one did.
+static bool merge_sum(struct dapt_graph *g, size_t k, const bool *merged,
+                      dapt_graph_supports supports, void *context) {
+    const struct dapt_op *sum = &g->ops[k];
+    struct dapt_op fused;
+    for (size_t j = k + 1; j < g->op_count; j++) {
+        if (merged[j]) continue;
+        if (with_sum(g, &g->ops[j], sum, &fused) && passes(g, sum, &g->ops[j]) &&
+            dapt_graph_runs(g, &fused, supports, context)) {
+            g->ops[j] = fused;
+            return true;
+        }
+        if (!passes(g, sum, &g->ops[j])) return false;
+    }
+    return false;
+}
+
+// -------------------------------------------------------------------------------------- the pass
 
 static void drop_merged(struct dapt_graph *g, const struct uses *u) {
     size_t n = 0, forward = g->forward_count;
@@ -143,6 +206,9 @@ enum dapt_status dapt_graph_fuse(struct dapt_graph *graph, dapt_graph_supports s
             replace(graph, &u, k, next, &fused);
         }
     }
+    for (size_t k = 0; k < graph->op_count && !graph->status; k++)
+        if (!u.merged[k] && graph->ops[k].opcode == DAPT_OP_COLUMN_SUM)
+            u.merged[k] = merge_sum(graph, k, u.merged, supports, context);
     if (!graph->status) drop_merged(graph, &u);
     free(u.readers);
     free(u.maker);

@@ -28,7 +28,8 @@ static const struct dapt_op_info table[DAPT_OP_COUNT] = {
     [DAPT_OP_MATMUL] = {"matmul",
         {{"a", "MK", STR, ACT}, {"b", "KN", STR | BLK, WEI}, {"bias", "N", OPT, WEI},
          {"residual", "MN", OPT | STR, ACT}},
-        {{"c", "MN", STR | MIX | ADD, ACT}}, 1u << 3, 0},
+        {{"c", "MN", STR | MIX | ADD, ACT}, {"sum_a", "M", OPT | ADD, GRA},
+         {"sum_b", "N", OPT | ADD, GRA}}, 1u << 3, 0},
     [DAPT_OP_ADD_BIAS] = {"add_bias",
         {{"x", "NC", STR, ACT}, {"bias", "C", 0, WEI}}, {{"y", "NC", STR, ACT}}, 1, 1},
     [DAPT_OP_COLUMN_SUM] = {"column_sum", {{"x", "NC", STR, ACT}}, {{"y", "C", ADD, GRA}}, 0, 1},
@@ -329,6 +330,13 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
                                 "accumulates, so it takes no residual or activation");
         if (!is_float(op->u.matmul.operands))
             return fail_operand(op, &info->in[0], "would be rounded to what is no float type");
+        if (op->u.matmul.derivative && op->inputs[3] == DAPT_NONE)
+            return fail_operand(op, &info->in[3], "is missing, where the derivative is taken");
+        if (op->outputs[1] != DAPT_NONE &&
+            (!op->u.matmul.transpose_a || op->outputs[2] != DAPT_NONE))
+            return fail_operand(op, &info->out[1], "is of a transposed a, and without sum_b");
+        if (op->outputs[2] != DAPT_NONE && op->u.matmul.transpose_b)
+            return fail_operand(op, &info->out[2], "is of a b that is not transposed");
         break;
     case DAPT_OP_ADAMW_8BIT:
         if (s['W'] != DAPT_MOMENT_WORDS || s['B'] != (int64_t)dapt_moment_blocks((uint64_t)s['#']))

@@ -259,6 +259,9 @@ static void fusion_leaves_no_separate_op(void **state) {
     assert_int_equal(count_ops(train, DAPT_OP_ACTIVATE),
                      3);  // the gradient needs what comes before it
     assert_int_equal(count_ops(train, DAPT_OP_ADD_BIAS), 0);
+    // Gradients of activations and of biases are made by products.
+    assert_int_equal(count_ops(train, DAPT_OP_ACTIVATE_GRAD), 0);
+    assert_int_equal(count_ops(train, DAPT_OP_COLUMN_SUM), 0);
     assert_int_equal(count_ops(train, DAPT_OP_COPY),
                      0);  // residual gradients are passed on, not copied
     assert_int_equal(count_ops(train, DAPT_OP_ADD), 1);
@@ -274,7 +277,9 @@ static dapt_value work(struct dapt_graph *g) {
 
 static dapt_value apply(struct dapt_graph *g, enum dapt_opcode opcode, dapt_value a, dapt_value b,
                         dapt_value y) {
-    struct dapt_op op = {.opcode = opcode, .inputs = {a, b, DAPT_NONE, DAPT_NONE}, .outputs = {y}};
+    struct dapt_op op = {.opcode = opcode,
+                         .inputs = {a, b, DAPT_NONE, DAPT_NONE},
+                         .outputs = {y, DAPT_NONE, DAPT_NONE}};
     if (opcode == DAPT_OP_SCALE) op.u.scale.factor = 2;
     dapt_graph_op(g, &op);
     return y;
@@ -300,6 +305,68 @@ static void a_sum_is_not_moved_over_what_it_touches(void **state) {
         assert_int_equal(g->status, DAPT_OK);
         assert_int_equal(dapt_graph_fuse(g, fuse_all, NULL), DAPT_OK);
         assert_int_equal(count_ops(g, DAPT_OP_ADD), variant == 0 ? 0 : 1);
+        dapt_graph_destroy(&g);
+    }
+}
+
+// The sum over the rows of dy is the product's that has dy as a factor over those rows, but not behind
+// what changes dy, nor what reads or changes the sum; nor that of a product over columns.
+static void a_sum_of_rows_is_made_by_a_product(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 6; variant++) {
+        struct dapt_graph *g = dapt_graph_create();
+        dapt_value x = dapt_graph_input(g, DAPT_BUFFER_CACHE, DAPT_GRAPH_NEXT, DAPT_F32, 2,
+                                        (int64_t[]){4, 4}, "x");
+        dapt_value dy = apply(g, DAPT_OP_SCALE, x, DAPT_NONE, work(g)),
+                   bias = dapt_graph_new(g, DAPT_BUFFER_GRAD, DAPT_F32, 1, (int64_t[]){4}),
+                   row = dapt_graph_new(g, DAPT_BUFFER_RESULT, DAPT_F32, 1, (int64_t[]){4});
+        struct dapt_op sum = {.opcode = DAPT_OP_COLUMN_SUM,
+                              .accumulate = variant == 1,
+                              .inputs = {dy},
+                              .outputs = {bias}},
+                       product = {.opcode = DAPT_OP_MATMUL,
+                                  .inputs = {variant == 1 ? dy : x, variant == 1 ? x : dy,
+                                             DAPT_NONE, DAPT_NONE},
+                                  .outputs = {dapt_graph_new(g, DAPT_BUFFER_RESULT, DAPT_F32, 2,
+                                                             (int64_t[]){4, 4}),
+                                              DAPT_NONE, DAPT_NONE},
+                                  .u.matmul.transpose_a = variant != 5},
+                       copy = {.opcode = DAPT_OP_COPY, .inputs = {bias}, .outputs = {row}};
+        dapt_graph_op(g, &sum);
+        if (variant == 2) apply(g, DAPT_OP_SCALE, dy, DAPT_NONE, dapt_graph_alias(g, dy));
+        if (variant == 3) dapt_graph_op(g, &copy);
+        if (variant == 4) dapt_graph_op(g, &sum);
+        dapt_graph_op(g, &product);
+        assert_int_equal(g->status, DAPT_OK);
+        assert_int_equal(dapt_graph_fuse(g, fuse_all, NULL), DAPT_OK);
+        const struct dapt_op *last = &g->ops[g->op_count - 1];
+        assert_int_equal(count_ops(g, DAPT_OP_COLUMN_SUM), variant < 2 ? 0 : 1);
+        assert_int_equal(last->outputs[1], variant == 1 ? bias : DAPT_NONE);
+        assert_int_equal(last->outputs[2], variant == 0 || variant == 4 ? bias : DAPT_NONE);
+        assert_int_equal(last->accumulate, variant == 1 ? 2 : 0);
+        dapt_graph_destroy(&g);
+    }
+}
+
+// dy act'(x) is the product's that makes dy, but not where something else is made of dy, too.
+static void a_derivative_is_taken_by_a_product(void **state) {
+    (void)state;
+    for (int variant = 0; variant < 3; variant++) {
+        struct dapt_graph *g = dapt_graph_create();
+        dapt_value x = dapt_graph_input(g, DAPT_BUFFER_CACHE, DAPT_GRAPH_NEXT, DAPT_F32, 2,
+                                        (int64_t[]){4, 4}, "x");
+        dapt_value dy = apply(g, DAPT_OP_MATMUL, x, x, work(g));
+        struct dapt_op grad = {.opcode = DAPT_OP_ACTIVATE_GRAD,
+                               .inputs = {variant == 2 ? x : dy, variant == 2 ? dy : x},
+                               .outputs = {work(g)},
+                               .u.activation.kind = DAPT_ACT_SILU};
+        if (variant == 1) apply(g, DAPT_OP_SCALE, dy, DAPT_NONE, work(g));
+        dapt_graph_op(g, &grad);
+        assert_int_equal(g->status, DAPT_OK);
+        assert_int_equal(dapt_graph_fuse(g, fuse_all, NULL), DAPT_OK);
+        assert_int_equal(count_ops(g, DAPT_OP_ACTIVATE_GRAD), variant == 0 ? 0 : 1);
+        assert_int_equal(g->ops[0].u.matmul.derivative, variant == 0);
+        assert_int_equal(g->ops[0].inputs[3], variant == 0 ? x : DAPT_NONE);
         dapt_graph_destroy(&g);
     }
 }
@@ -453,6 +520,8 @@ int main(void) {
         cmocka_unit_test(recompute_saves_memory),
         cmocka_unit_test(time_follows_the_layers),
         cmocka_unit_test(fusion_leaves_no_separate_op),
+        cmocka_unit_test(a_sum_of_rows_is_made_by_a_product),
+        cmocka_unit_test(a_derivative_is_taken_by_a_product),
         cmocka_unit_test(a_sum_is_not_moved_over_what_it_touches),
         cmocka_unit_test(a_cap_is_not_differentiated),
         cmocka_unit_test(a_parameter_that_nothing_uses_is_named),

@@ -99,9 +99,19 @@ static void matmul(const struct dapt_op *op, tensor *in, tensor *out) {
             for (int64_t r = 0; r < k; r++)
                 sum += round_to(in[0].v[ta ? r * m + i : i * k + r], operands) *
                        round_to(in[1].v[tb ? j * k + r : r * n + j], operands);
-            sum = activate(op->u.matmul.activation, sum);
-            if (in[3].v != NULL) sum += in[3].v[i * n + j];
+            if (op->u.matmul.derivative) {
+                sum *= activate_slope(op->u.matmul.activation, in[3].v[i * n + j]);
+            } else {
+                sum = activate(op->u.matmul.activation, sum);
+                if (in[3].v != NULL) sum += in[3].v[i * n + j];
+            }
             put(op, 0, &out[0].v[i * n + j], sum);
+        }
+    for (int o = 1; o < 3; o++)  // a is [K,M] here, b [K,N]
+        for (int64_t i = 0; out[o].v != NULL && i < out[o].shape[0]; i++) {
+            double sum = 0;
+            for (int64_t r = 0; r < k; r++) sum += in[o - 1].v[r * out[o].shape[0] + i];
+            put(op, o, &out[o].v[i], sum);
         }
 }
 

@@ -311,9 +311,10 @@ static void check_product(const struct vk_tile *tile, const struct vk_matmul *m)
     struct vk_lowering l = {.device = &device, .passes = &passes};
     char kernel[100];
     vk_matmul_pass(&l, m, tile, m->c.rows, m->c.rows, &m->c);
-    snprintf(kernel, sizeof kernel, "%s %ux%ux%u by %ux%u%s%s", vk_shader_rows[tile->shader].name,
-             tile->bm, tile->bn, tile->bk, tile->tm, tile->tn, m->transpose_a ? " ta" : "",
-             m->transpose_b ? " tb" : "");
+    snprintf(kernel, sizeof kernel, "%s %ux%ux%u by %ux%u%s%s%s%s",
+             vk_shader_rows[tile->shader].name, tile->bm, tile->bn, tile->bk, tile->tm, tile->tn,
+             m->transpose_a ? " ta" : "", m->transpose_b ? " tb" : "", m->of ? " sums" : "",
+             m->derivative ? " derivative" : "");
     check_figure(passes.at, kernel);
     free(passes.at);
 }
@@ -344,6 +345,7 @@ static void test_figures(void **unused) {
     (void)unused;
     const struct vk_view square = {
         .address = 4096, .rows = 1024, .inner = 1, .cols = 1024, .stride = 1024};
+    const struct vk_view row = {.address = 4096, .rows = 1024, .inner = 1, .cols = 1, .stride = 1};
     const struct vk_unit unit = {16, 16, 16, device.adapter->subgroup_max};
     const struct vk_tile tiles[] = {
         {SHADER_MATMUL, 128, 128, 8, 8, 8, {0}},
@@ -360,7 +362,13 @@ static void test_figures(void **unused) {
                                   .transpose_a = transposes & 1,
                                   .transpose_b = transposes & 2,
                                   .operands = operands[t]};
-            if (is_made(&tiles[t], operands[t])) check_product(&tiles[t], &m);
+            if (!is_made(&tiles[t], operands[t])) continue;
+            check_product(&tiles[t], &m);
+            // As backward passes have them: with the gradient of a bias, or of an activation.
+            if (transposes == 1) m.of = VK_SUMS_B, m.sums = row;
+            if (transposes == 2)
+                m.derivative = true, m.residual = square, m.activation = DAPT_ACT_GELU_TANH;
+            if (transposes == 1 || transposes == 2) check_product(&tiles[t], &m);
         }
     check_blocks(DAPT_NF4, &square, "dequantize nf4");
     check_blocks(DAPT_INT8, &square, "dequantize int8");

@@ -39,7 +39,8 @@ static int setup(void **unused) {
 }
 
 // A product whose rows begin `gap` numbers apart, and what comes of it on a device opened anew. a, c and,
-// where `both` holds, b are of `memory`.
+// where `both` holds, b are of `memory`. Where a is transposed, the sums of a factor are made too: of b, or
+// if that is transposed of a.
 struct product {
     int64_t m, n, k, gap;
     bool transpose_a, transpose_b;
@@ -76,7 +77,7 @@ static void fill(struct dapt_device *device, struct dapt_buffer *buffer,
 }
 
 static uint32_t *multiply(const struct product *p, uint64_t *bytes) {
-    struct dapt_tensor tensors[3] = {
+    struct dapt_tensor tensors[4] = {
         matrix(p->memory, p->transpose_a ? p->k : p->m, p->transpose_a ? p->m : p->k, p->gap, 0),
         matrix(p->both ? p->memory : DAPT_F32, p->transpose_b ? p->n : p->k,
                p->transpose_b ? p->k : p->n, p->gap, 1),
@@ -89,15 +90,19 @@ static uint32_t *multiply(const struct product *p, uint64_t *bytes) {
     MUST(be->device_open(&host, 0, &(struct dapt_device_options){0}, &device));
     for (int i = 0; i < DAPT_OP_INPUTS; i++) op.inputs[i] = i < 2 ? (uint32_t)i : DAPT_NONE;
     for (int i = 0; i < DAPT_OP_OUTPUTS; i++) op.outputs[i] = i == 0 ? 2 : DAPT_NONE;
+    int64_t summed = p->transpose_b ? p->m : p->n;
+    tensors[3] = (struct dapt_tensor){DAPT_F32, 1, {summed, 1, 1, 1}, 1, 2, size_of(&tensors[2])};
+    if (p->transpose_a) op.outputs[p->transpose_b ? 1 : 2] = 3;
     op.u.matmul.transpose_a = p->transpose_a;
     op.u.matmul.transpose_b = p->transpose_b;
     op.u.matmul.operands = p->operands;
     for (uint32_t i = 0; i < 3; i++) {
         infos[i] = (struct dapt_buffer_info){DAPT_BUFFER_WORK, size_of(&tensors[i])};
+        if (i == 2 && p->transpose_a) infos[i].size += size_of(&tensors[3]);
         MUST(be->buffer_create(device, infos[i].role, infos[i].size, &buffers[i]));
         fill(device, buffers[i], &tensors[i], 7 + i);
     }
-    struct dapt_program program = {3, 3, 1, infos, tensors, &op};
+    struct dapt_program program = {3, 4, 1, infos, tensors, &op};
     MUST(be->program_compile(device, &program, buffers, &run));
     MUST(be->program_run(device, run));
     MUST(be->device_wait(device, 0));

@@ -79,9 +79,9 @@ static void test_bytes(void **unused) {
     (void)unused;
     device.adapter = &adapter;
     device.limits = (struct vk_limits){.invocations = 256, .shared_memory = 32768, .groups = 65535};
-    assert_true(step_bytes(DAPT_PRECISION_FLOAT32) < 52e9);
-    assert_true(step_bytes(DAPT_PRECISION_BFLOAT16) < 29e9);
-    assert_true(step_bytes(DAPT_PRECISION_FLOAT16) < 29e9);
+    assert_true(step_bytes(DAPT_PRECISION_FLOAT32) < 44.2e9);
+    assert_true(step_bytes(DAPT_PRECISION_BFLOAT16) < 24.9e9);
+    assert_true(step_bytes(DAPT_PRECISION_FLOAT16) < 24.9e9);
 }
 
 int main(void) {

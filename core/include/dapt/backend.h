@@ -93,8 +93,12 @@ enum dapt_opcode {
     // in: a [M,K] or, transpose_a, [K,M] (strided), b [K,N] or, transpose_b, [N,K] (strided),
     //     bias [N] [x], residual [M,N] (strided) [x]
     // out: c [M,N] (strided, +=, in place: residual) = act(op(a) op(b) + bias) + residual
+    //      or, derivative, (op(a) op(b) + bias) * act'(residual),
+    //      sum_a [M] (+=) [x] = sum over k of op(a)[m,k], where a is transposed, or
+    //      sum_b [N] (+=) [x] = sum over k of op(b)[k,n], where b is not
     // With 16-bit operands a and b are rounded first, as DAPT_OP_CAST does, so that matrix units can
-    // multiply them; sums stay in float32. b may be of blocks: as DAPT_OP_DEQUANTIZE reads them.
+    // multiply them; sums stay in float32 (what sum_a and sum_b add may be rounded so, too). b may be
+    // of blocks: as DAPT_OP_DEQUANTIZE reads them.
     DAPT_OP_MATMUL,
     // in: x [N,C] (strided), bias [C]
     // out: y [N,C] (strided, in place: x) = x + bias
@@ -278,6 +282,7 @@ struct dapt_op {
             bool transpose_a, transpose_b;
             enum dapt_activation activation;
             enum dapt_dtype operands;  // DAPT_F32, or the 16-bit float type of both factors
+            bool derivative;           // multiplied by that of the activation, at the residual
         } matmul;
         // the four norm ops; weight_offset is 0 in layer norms
         struct {
