@@ -22,15 +22,20 @@
 #define TILE 16    // rows, and columns of 32 bits, of one tile
 #define TILE_K 32  // bfloat16 in a row of a tile: its elements of K
 #define TILE_VALUES (TILE * TILE_K)
-// A block of op(a) and one of op(b) stay in the L2 cache, 32 rows and 32 columns of them in the L1.
-#define BLOCK_M 512
-#define BLOCK_N 256
-#define BLOCK_K 384  // of one part; of several parts by as many less
+// A block of op(a) and one of op(b) stay in the L2 cache, 32 columns of op(b) partly in the
+// L1. They are long along K: c is read and written once for each block, and seldom lies in a cache.
+#define BLOCK_K 576
+#define ONE_PART_M 512
+#define ONE_PART_N 128
+#define PARTS_M 256  // of two or three parts
+#define PARTS_N 64
+#define MAX_PARTS 3
+#define BLOCK_VALUES(one, parts) ((one) > MAX_PARTS * (parts) ? (one) : MAX_PARTS * (parts))
 
 // Packed blocks: [row of op(a) or column of op(b) / 16][k / 32][part][tile].
 struct workspace {
-    _Alignas(64) uint16_t a[BLOCK_M * BLOCK_K];
-    _Alignas(64) uint16_t b[BLOCK_N * BLOCK_K];
+    _Alignas(64) uint16_t a[BLOCK_VALUES(ONE_PART_M, PARTS_M) * BLOCK_K];
+    _Alignas(64) uint16_t b[BLOCK_VALUES(ONE_PART_N, PARTS_N) * BLOCK_K];
     _Alignas(64) float edge[2 * TILE * 2 * TILE];
 };
 
@@ -314,8 +319,7 @@ static inline __attribute__((always_inline)) void kernel_32(const int parts, con
         _tile_zero(3);
     }
     for (int64_t i = 0; i < steps; i++, a += parts * TILE_VALUES, b += parts * TILE_VALUES) {
-        // b is in the L1 cache; the next tiles of a, then of the 32 rows below, are prefetched
-        // while the unit works.
+        // The next tiles of a, then of the 32 rows below, are prefetched while the unit works.
         const uint16_t *next = i + 1 < steps ? a + parts * TILE_VALUES : below;
         // From the smallest product to the largest, with one operand changed at a time.
         if (parts == 1) {
@@ -436,16 +440,17 @@ static struct blas_matrix slice(struct blas_matrix x, int64_t row, int64_t col) 
 static inline __attribute__((always_inline)) void multiply(
     const int parts, kernel run, struct workspace *w, int64_t m, int64_t n, int64_t k,
     struct blas_matrix a, struct blas_matrix b, float beta, float *c, int64_t c_stride) {
+    const int64_t block_m = parts == 1 ? ONE_PART_M : PARTS_M,
+                  block_n = parts == 1 ? ONE_PART_N : PARTS_N;
     // Equal steps: every block along K reads and writes c once, so a short last one would cost as
     // much.
-    const int64_t block = BLOCK_K / parts;
-    int64_t step = ceil_div(ceil_div(k, ceil_div(k, block)), TILE_K) * TILE_K;
-    for (int64_t row = 0; row < m; row += BLOCK_M)
+    int64_t step = ceil_div(ceil_div(k, ceil_div(k, BLOCK_K)), TILE_K) * TILE_K;
+    for (int64_t row = 0; row < m; row += block_m)
         for (int64_t k0 = 0; k0 < k; k0 += step) {
-            int64_t rows = min_i64(BLOCK_M, m - row), k_size = min_i64(step, k - k0);
+            int64_t rows = min_i64(block_m, m - row), k_size = min_i64(step, k - k0);
             pack_a(parts, slice(a, row, k0), rows, k_size, w->a);
-            for (int64_t col = 0; col < n; col += BLOCK_N) {
-                int64_t cols = min_i64(BLOCK_N, n - col);
+            for (int64_t col = 0; col < n; col += block_n) {
+                int64_t cols = min_i64(block_n, n - col);
                 pack_b(parts, slice(b, k0, col), k_size, cols, w->b);
                 macrokernel(run, parts, w, rows, cols, k_size, k0 > 0 || beta != 0.0f,
                             c + row * c_stride + col, c_stride);
