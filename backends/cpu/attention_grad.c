@@ -4,9 +4,10 @@
 //   2. dp = dy v^T, ds = p (dp - delta), delta = rowsum(dy y), times the derivative of the cap
 //   3. dv += p^T dy, dk += ds^T (scale q)
 //   4. dq += scale ds k
-// With many pairs of a sequence and a key head, one task does all of a pair (fused_task). With few,
-// one loop has a task for each tile of keys (dkv_task), a second one for each tile of queries
-// (dq_task). Either way each sum has one owner and one order.
+// Where pairs of a sequence and a key head keep all threads busy, one task does all of a pair
+// (fused_task). Else one loop has a task for each tile of keys (dkv_task), a second one for each
+// tile of queries (dq_task), and both do steps 1 and 2. Either way each sum has one owner and one
+// order, so that the number of threads may choose and changes no bit.
 #include "attention.h"
 
 // dy, q [N,H,D], k, v [M,G,D], y [N,H,D], lse [N,H], first, last [N] -> dq [N,H,D], dk, dv [M,G,D]
@@ -22,7 +23,8 @@ enum operand {
 };
 enum result { RESULT_DQ, RESULT_DK, RESULT_DV };
 
-#define MIN_FUSED_TASKS 16
+#define FUSED_PRODUCTS 5  // of a pair of tiles
+#define SPLIT_PRODUCTS 7
 #define MAX_FUSED_FLOATS (INT64_C(1) << 20)  // of dk and dv in the scratch of a thread
 
 // A thread's scratch. padded: D rounded up to whole vectors.
@@ -61,11 +63,18 @@ static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t
     return w;
 }
 
+// Whether one task for each pair of a sequence and a key head is the faster way.
+static bool is_fused(const struct job *job, const struct attention *at, int64_t padded) {
+    int64_t pairs = at->sequences * at->kv_heads, threads = job->device->threads;
+    int64_t turns = ceil_div(pairs, threads);  // the last one with threads that are idle
+    return turns * threads * FUSED_PRODUCTS < pairs * SPLIT_PRODUCTS &&
+           2 * at->key_rows * padded <= MAX_FUSED_FLOATS;
+}
+
 static void attention_grad_prepare(struct job *job) {
     struct attention at = attention_of(job, &job->in[OPERAND_Q], &job->in[OPERAND_K]);
     int64_t padded = ceil_div(at.D, MAX_LANES) * MAX_LANES;
-    job->flag = at.sequences * at.kv_heads >= MIN_FUSED_TASKS &&
-                2 * at.key_rows * padded <= MAX_FUSED_FLOATS;
+    job->flag = is_fused(job, &at, padded);
     job->count[0] = ceil_div(at.query_rows, BR);
     job->count[1] = ceil_div(at.key_rows, BC);
     job->private = scratch_floats(at.D, job->flag ? at.key_rows : BC) * sizeof(float);

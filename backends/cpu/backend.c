@@ -14,6 +14,25 @@
 
 #define HUGE_PAGE (UINT64_C(2) << 20)
 
+// A hint; nothing depends on it.
+static void advise_huge(void *data, uint64_t size) {
+#if defined(MADV_HUGEPAGE)
+    madvise(data, size, MADV_HUGEPAGE);
+#else
+    (void)data, (void)size;
+#endif
+}
+
+// For what kernels pack and tile: 64-byte aligned, in huge pages where it fills most of one, as
+// each miss of the TLB costs a packed row. NULL: no memory; free() it.
+static void *scratch_alloc(size_t size) {
+    if (size < HUGE_PAGE / 2 || size > PTRDIFF_MAX) return aligned_alloc(64, size);
+    size = (size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *data = aligned_alloc(HUGE_PAGE, size);
+    if (data != NULL) advise_huge(data, size);
+    return data;
+}
+
 // -------------------------------------------------------------------------------------- the device
 
 static enum dapt_status device_count(const struct dapt_host *host, uint32_t *count) {
@@ -190,7 +209,7 @@ static enum dapt_status device_open(const struct dapt_host *host, uint32_t index
     device->unit = isa.unit;
 #if defined(DAPT_CPU_UNIT)
     if (status >= 0 && isa.unit) {
-        device->unit_workspace = aligned_alloc(64, unit_workspace() * device->threads);
+        device->unit_workspace = scratch_alloc(unit_workspace() * device->threads);
         if (device->unit_workspace == NULL)
             status = backend_fail(host, DAPT_ERROR_MEMORY,
                                   "cpu: no memory for the workspaces of %u threads",
@@ -218,9 +237,7 @@ void *cpu_map(uint64_t size, uint64_t *mapped) {
     *mapped = (size + unit - 1) / unit * unit;
     void *data = mmap(NULL, *mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) return NULL;
-#if defined(MADV_HUGEPAGE)
-    if (unit == HUGE_PAGE) madvise(data, *mapped, MADV_HUGEPAGE);  // a hint; nothing depends on it
-#endif
+    if (unit == HUGE_PAGE) advise_huge(data, *mapped);
     return data;
 }
 
@@ -238,7 +255,7 @@ enum dapt_status cpu_scratch(struct dapt_device *device, size_t shared, size_t p
     uint8_t *scratch = NULL;
     if (!__builtin_mul_overflow(private, (size_t)device->threads, &size) &&
         !__builtin_add_overflow(size, shared, &size))
-        scratch = aligned_alloc(64, size);
+        scratch = scratch_alloc(size);
     if (scratch == NULL)
         return backend_fail(
             device->host, DAPT_ERROR_MEMORY,

@@ -2,8 +2,8 @@
 //
 // A program becomes an array of jobs, one for each op, in order. A job holds resolved pointers, its
 // grid of tasks and its sizes of scratch; to run it is one or more parallel loops over tasks.
-// Task grids and the order of every sum follow from shapes alone, never from the number of threads:
-// any thread count gives the same bits.
+// The order of every sum follows from shapes alone, never from the number of threads: any thread
+// count gives the same bits. So do task grids, but where several have the same order of sums.
 //
 // The files of kernels (the ops) are compiled once for each instruction set and each dtype of
 // activations, with one table of ops each; the best instruction set for the processor is chosen

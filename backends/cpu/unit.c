@@ -22,15 +22,17 @@
 #define TILE 16    // rows, and columns of 32 bits, of one tile
 #define TILE_K 32  // bfloat16 in a row of a tile: its elements of K
 #define TILE_VALUES (TILE * TILE_K)
-// A block of op(a) and one of op(b) stay in the L2 cache, 32 rows and 32 columns of them in the L1.
+// A block of op(b) and 32 rows of one of op(a) stay in the L2 cache. They are long along K: c is
+// read and written once for each block, and seldom lies in a cache.
 #define BLOCK_M 512
 #define BLOCK_N 256
-#define BLOCK_K 384  // of one part; of several parts by as many less
+#define BLOCK_K 576
+#define MAX_PARTS 3
 
 // Packed blocks: [row of op(a) or column of op(b) / 16][k / 32][part][tile].
 struct workspace {
-    _Alignas(64) uint16_t a[BLOCK_M * BLOCK_K];
-    _Alignas(64) uint16_t b[BLOCK_N * BLOCK_K];
+    _Alignas(64) uint16_t a[BLOCK_M * BLOCK_K * MAX_PARTS];
+    _Alignas(64) uint16_t b[BLOCK_N * BLOCK_K * MAX_PARTS];
     _Alignas(64) float edge[2 * TILE * 2 * TILE];
 };
 
@@ -301,7 +303,7 @@ static inline __attribute__((always_inline)) void kernel_32(const int parts, con
                                                             int64_t row_step, bool add, float *c,
                                                             int64_t stride) {
     size_t bytes = (size_t)stride * sizeof *c;
-    const uint16_t *below = a + 2 * row_step;
+    const uint16_t *beside = b + 2 * row_step;
     if (add) {
         _tile_loadd(0, c, bytes);
         _tile_loadd(1, c + TILE, bytes);
@@ -314,9 +316,8 @@ static inline __attribute__((always_inline)) void kernel_32(const int parts, con
         _tile_zero(3);
     }
     for (int64_t i = 0; i < steps; i++, a += parts * TILE_VALUES, b += parts * TILE_VALUES) {
-        // b is in the L1 cache; the next tiles of a, then of the 32 rows below, are prefetched
-        // while the unit works.
-        const uint16_t *next = i + 1 < steps ? a + parts * TILE_VALUES : below;
+        // The next tiles of b, then of the 32 columns beside, are prefetched while the unit works.
+        const uint16_t *next = i + 1 < steps ? b + parts * TILE_VALUES : beside;
         // From the smallest product to the largest, with one operand changed at a time.
         if (parts == 1) {
             LOAD_A(0);
@@ -414,8 +415,8 @@ static void kernel_edge(kernel run, const uint16_t *a, const uint16_t *b, int64_
 static void macrokernel(kernel run, int parts, struct workspace *w, int64_t rows, int64_t cols,
                         int64_t k, bool add, float *c, int64_t stride) {
     int64_t steps = ceil_div(k, TILE_K), row_step = steps * parts * TILE_VALUES;
-    for (int64_t j = 0; j < cols; j += 2 * TILE)
-        for (int64_t i = 0; i < rows; i += 2 * TILE) {
+    for (int64_t i = 0; i < rows; i += 2 * TILE)
+        for (int64_t j = 0; j < cols; j += 2 * TILE) {
             const uint16_t *a = w->a + i / TILE * row_step, *b = w->b + j / TILE * row_step;
             float *to = c + i * stride + j;
             if (rows - i >= 2 * TILE && cols - j >= 2 * TILE)
@@ -438,8 +439,7 @@ static inline __attribute__((always_inline)) void multiply(
     struct blas_matrix a, struct blas_matrix b, float beta, float *c, int64_t c_stride) {
     // Equal steps: every block along K reads and writes c once, so a short last one would cost as
     // much.
-    const int64_t block = BLOCK_K / parts;
-    int64_t step = ceil_div(ceil_div(k, ceil_div(k, block)), TILE_K) * TILE_K;
+    int64_t step = ceil_div(ceil_div(k, ceil_div(k, BLOCK_K)), TILE_K) * TILE_K;
     for (int64_t row = 0; row < m; row += BLOCK_M)
         for (int64_t k0 = 0; k0 < k; k0 += step) {
             int64_t rows = min_i64(BLOCK_M, m - row), k_size = min_i64(step, k - k0);

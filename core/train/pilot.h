@@ -1,7 +1,8 @@
 // Short runs over the share of replay and the learning rate, and what follows from them for the full one.
 //
 //   RUN-pilot/plan.json    what was decided at the start: shares, rates, steps; with a checksum
-//   RUN-pilot/share-0.08-rate-0.001-steps-160/   an ordinary run, one a pilot
+//   RUN-pilot/share-0.08-rate-0.001-steps-160/   an ordinary run, one a pilot; diverged.json in it: the
+//                          rate was too high for it, at which step and how that showed
 //   RUN-pilot/pilot.json   the table, the fits, the recommendation; no times, so that it is the same
 //                          however often the pilots were stopped
 //
@@ -49,6 +50,9 @@ struct dapt_pilot_run {
     uint64_t steps;
     char name[96];
     struct dapt_pilot_figure *figures;  // [set_count]; NULL: not made yet
+    // The step at which its numbers were no numbers any more; 0: it went well. Figures are infinite then,
+    // with no documents.
+    uint64_t diverged;
 };
 
 // A number with its 95 % interval.
@@ -78,7 +82,7 @@ struct dapt_pilot {
     size_t run_count;
 
     // what came of it
-    size_t rate;                     // the one that won
+    size_t rate;                     // the one that won; not one of which a run diverged
     double votes[DAPT_PILOT_RATES];  // share of the draws that each rate wins
     struct dapt_pilot_estimate share, tokens;
     struct dapt_pilot_estimate *changes;  // [set_count] predicted there, bits/byte
@@ -105,7 +109,7 @@ const char **dapt_pilot_sets(struct dapt_pilot *pilot, const struct dapt_pilot_r
 // pilot_choice.c
 enum dapt_status dapt_pilot_choose_rate(struct dapt_pilot *pilot);
 enum dapt_status dapt_pilot_fit(struct dapt_pilot *pilot);
-// Whether a run counts for the fits: of the rate that won.
+// Whether a run counts for the fits: of the rate that won, and not diverged.
 bool dapt_pilot_counts(const struct dapt_pilot *pilot, const struct dapt_pilot_run *run);
 // What decides, the less the better: the domain's change, infinite outside the budgets; without budgets its
 // change and the mean of the general sets' together. changes [set_count].

@@ -33,7 +33,7 @@ double dapt_pilot_value(const struct dapt_pilot *p, const double *changes) {
 }
 
 bool dapt_pilot_counts(const struct dapt_pilot *p, const struct dapt_pilot_run *run) {
-    return run->rate == p->rates[p->rate];
+    return run->rate == p->rates[p->rate] && !run->diverged;
 }
 
 static double value_of_run(const struct dapt_pilot *p, const struct dapt_pilot_run *run) {
@@ -81,10 +81,17 @@ static void cost_of(const struct dapt_pilot_figure *figure, const double *times,
     *after = any ? sum[1] / sum[2] : figure->nats;
 }
 
+// Of a set: the same ones in every run, but none where it diverged.
+static size_t documents_of(const struct dapt_pilot *p, size_t set) {
+    size_t count = 0;
+    for (size_t r = 0; r < p->run_count && count == 0; r++) count = p->runs[r].figures[set].count;
+    return count;
+}
+
 static size_t most_documents(const struct dapt_pilot *p) {
     size_t most = 1;
     for (size_t i = 0; i < p->set_count; i++)
-        if (p->runs[0].figures[i].count > most) most = p->runs[0].figures[i].count;
+        if (documents_of(p, i) > most) most = documents_of(p, i);
     return most;
 }
 
@@ -99,11 +106,20 @@ static struct dapt_pilot_estimate estimate(double value, double *draws, size_t c
 
 // -------------------------------------------------------------------------------------------- rates
 
-// The rate whose best share is the best; changes [first runs][set_count].
+static bool any_diverged(const struct dapt_pilot *p, double rate) {
+    for (size_t r = 0; r < p->run_count; r++)
+        if (p->runs[r].rate == rate && p->runs[r].diverged) return true;
+    return false;
+}
+
+// The rate whose best share is the best, among those of which no run diverged; changes [first
+// runs][set_count].
 static size_t winner(const struct dapt_pilot *p, const double *changes) {
-    size_t won = 0;
+    size_t won = p->rate_count;
     double best = INFINITY, over = INFINITY;
     for (size_t r = 0; r < dapt_pilot_first_runs(p); r++) {
+        if (any_diverged(p, p->runs[r].rate)) continue;
+        if (won == p->rate_count) won = r / p->share_count;
         const double *row = changes + r * p->set_count;
         double value = dapt_pilot_value(p, row), sum = 0;
         for (size_t i = 0; i < p->set_count; i++)
@@ -119,7 +135,7 @@ static size_t winner(const struct dapt_pilot *p, const double *changes) {
 static void draw_changes(const struct dapt_pilot *p, uint64_t round, double *times,
                          double *changes) {
     for (size_t i = 0; i < p->set_count; i++) {
-        draw_documents(p, i, p->runs[0].figures[i].count, round, times);
+        draw_documents(p, i, documents_of(p, i), round, times);
         for (size_t r = 0; r < dapt_pilot_first_runs(p); r++) {
             double before, after;
             cost_of(&p->runs[r].figures[i], times, p->sets[i].nats_before, &before, &after);
@@ -128,11 +144,22 @@ static void draw_changes(const struct dapt_pilot *p, uint64_t round, double *tim
     }
 }
 
+static enum dapt_status check_rates(const struct dapt_pilot *p) {
+    for (size_t k = 0; k < p->rate_count; k++)
+        if (!any_diverged(p, p->rates[k])) return DAPT_OK;
+    return dapt_fail(DAPT_ERROR_INVALID,
+                     "pilots diverged at every rate, from %g to %g: try lower ones (--rates) in "
+                     "another folder (\"run\")",
+                     p->rates[0], p->rates[p->rate_count - 1]);
+}
+
 enum dapt_status dapt_pilot_choose_rate(struct dapt_pilot *p) {
+    enum dapt_status status = check_rates(p);
+    if (status) return status;
     size_t first = dapt_pilot_first_runs(p);
     double *changes = dapt_alloc(first * p->set_count, sizeof *changes);
     double *times = dapt_alloc(most_documents(p), sizeof *times);
-    enum dapt_status status = changes && times ? DAPT_OK : DAPT_ERROR_MEMORY;
+    status = changes && times ? DAPT_OK : DAPT_ERROR_MEMORY;
     for (size_t r = 0; !status && r < first; r++)
         for (size_t i = 0; i < p->set_count; i++)
             changes[r * p->set_count + i] = p->runs[r].figures[i].change;
@@ -255,7 +282,7 @@ static enum dapt_status draw_law(const struct dapt_pilot *p, size_t i, uint64_t 
     size_t n = list_points(p, i, points), k = 0;
     size_t fitted = DAPT_LAW_PARAMETERS - (set->form == DAPT_LAW_PLAIN);
     double wider = sqrt((double)n / fmax((double)n - (double)fitted, 1)), error;
-    draw_documents(p, i, p->runs[0].figures[i].count, round, times);
+    draw_documents(p, i, documents_of(p, i), round, times);
     for (size_t r = 0; r < p->run_count; r++) {
         if (!dapt_pilot_counts(p, &p->runs[r])) continue;
         double after;
@@ -311,6 +338,20 @@ static enum dapt_status estimate_all(struct dapt_pilot *p, const struct guess *g
 
 // ------------------------------------------------------------------------------------------- reasons
 
+static enum dapt_status doubt_rate(struct dapt_pilot *p) {
+    for (size_t r = 0; r < p->run_count && !p->reason.length; r++) {
+        const struct dapt_pilot_run *run = &p->runs[r];
+        if (!run->diverged || run->rate != p->rates[p->rate]) continue;
+        enum dapt_status status = dapt_string_format(
+            &p->reason,
+            "at the rate %g the pilot of share %g and %" PRIu64 " steps diverged at step %" PRIu64
+            ": too high for the full run; try lower ones (--rates)",
+            run->rate, run->share, run->steps, run->diverged);
+        if (status) return status;
+    }
+    return DAPT_OK;
+}
+
 // The first reason not to go beyond what was measured.
 static enum dapt_status doubt_fits(struct dapt_pilot *p) {
     double reach = p->options->reach > 0 ? p->options->reach : DAPT_PILOT_REACH,
@@ -352,8 +393,10 @@ enum dapt_status dapt_pilot_fit(struct dapt_pilot *p) {
                                   "%zu pilots of one rate are too few for a law of %d numbers; at "
                                   "least 3 shares are needed (--shares)",
                                   points, DAPT_LAW_PARAMETERS);
+    enum dapt_status status = doubt_rate(p);
+    if (status || p->reason.length) return status;
     for (size_t i = 0; i < p->set_count; i++) {
-        enum dapt_status status = fit_set(p, i);
+        status = fit_set(p, i);
         if (status) return status;
         g.laws[i] = p->sets[i].law;
         g.before[i] = p->sets[i].nats_before;
@@ -362,7 +405,7 @@ enum dapt_status dapt_pilot_fit(struct dapt_pilot *p) {
     struct pick pick = best_pick(p, &g);
     p->share = (struct dapt_pilot_estimate){pick.share, NAN, NAN};
     p->tokens = (struct dapt_pilot_estimate){pick.tokens, NAN, NAN};
-    enum dapt_status status = doubt_fits(p);
+    status = doubt_fits(p);
     if (status || p->reason.length) return status;
     if (!isfinite(pick.value))
         return dapt_string_format(

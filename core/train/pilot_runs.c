@@ -11,6 +11,7 @@
 #include "train/trainer.h"
 
 #define LEDGER_LIMIT ((size_t)1 << 28)
+#define DIVERGED "diverged.json"
 
 // What a run is beside what the configuration and --set say. Between its ends nothing is evaluated, so that
 // no budget and no patience changes its course. `full`: the run that is recommended, which keeps all that.
@@ -91,6 +92,27 @@ static enum dapt_status read_set(struct dapt_pilot_set *set, const cJSON *ledger
                : status;
 }
 
+// A run that diverged. DAPT_END: it did not, as far as is known.
+static enum dapt_status read_diverged(struct dapt_pilot *p, struct dapt_pilot_run *run) {
+    struct dapt_string text = {0};
+    char *path = dapt_arena_format(&p->arena, "%s/%s/" DIVERGED, p->folder, run->name);
+    if (!path) return DAPT_ERROR_MEMORY;
+    if (!dapt_is_file(path)) return DAPT_END;
+    enum dapt_status status = dapt_file_read(path, 1 << 16, &text);
+    cJSON *record = status ? NULL : cJSON_ParseWithLength(text.data, text.length);
+    if (record && !dapt_record_check(record, path))
+        run->diverged = (uint64_t)fmax(dapt_json_value(record, "step"), 0);
+    cJSON_Delete(record);
+    dapt_string_free(&text);
+    if (status || run->diverged == 0) return status ? status : DAPT_END;
+    run->figures = dapt_alloc(p->set_count, sizeof *run->figures);
+    if (!run->figures) return DAPT_ERROR_MEMORY;
+    for (size_t i = 0; i < p->set_count; i++)
+        run->figures[i] = (struct dapt_pilot_figure){INFINITY, INFINITY, INFINITY,
+                                                     INFINITY, NULL,     0};
+    return DAPT_OK;
+}
+
 // DAPT_END: the run has no whole ledger of its last step: it is to be made.
 static enum dapt_status read_ledger(const char *path, uint64_t steps, cJSON **ledger) {
     struct dapt_string text = {0};
@@ -111,6 +133,8 @@ static enum dapt_status read_ledger(const char *path, uint64_t steps, cJSON **le
 
 static enum dapt_status read_run(struct dapt_pilot *p, struct dapt_pilot_run *run) {
     cJSON *ledger;
+    enum dapt_status known = read_diverged(p, run);
+    if (known != DAPT_END) return known;
     char *path = dapt_arena_format(&p->arena, "%s/%s/ledger.json", p->folder, run->name);
     enum dapt_status status = path ? read_ledger(path, run->steps, &ledger) : DAPT_ERROR_MEMORY;
     if (status) return status;
@@ -139,11 +163,30 @@ void dapt_pilot_free_runs(struct dapt_pilot *p) {
 struct listener {
     const struct dapt_pilot *pilot;
     size_t run;
+    // The step at which the run could not go on, or a set's loss was no number; 0: it was not so.
+    uint64_t diverged;
+    char text[192];
 };
 
+// A batch without a token to score, whose loss is 0, is no fault of the rate's.
+static void note_divergence(struct listener *l, const struct dapt_train_event *event) {
+    if (event->kind == DAPT_TRAIN_SKIP && !isfinite(event->loss + event->norm) &&
+        event->bad_in_row >= l->pilot->config->train.max_bad_steps) {
+        l->diverged = event->step + 1;
+        snprintf(l->text, sizeof l->text, "%s", event->text);
+    }
+    for (size_t i = 0; event->kind == DAPT_TRAIN_EVALUATION && i < event->evaluation_count; i++) {
+        const struct dapt_evaluation *set = &event->evaluations[i];
+        if (event->step == 0 || l->diverged || isfinite(set->nats_per_token)) continue;
+        l->diverged = event->step;
+        snprintf(l->text, sizeof l->text, "the loss of %.64s is %g", set->name, set->nats_per_token);
+    }
+}
+
 static void listen(void *user, const struct dapt_train_event *event) {
-    const struct listener *l = user;
+    struct listener *l = user;
     char line[160];
+    note_divergence(l, event);
     if (event->kind == DAPT_TRAIN_TROUBLE) dapt_log(DAPT_LOG_WARNING, "%s", event->text);
     if (event->kind != DAPT_TRAIN_STEP) return;
     snprintf(line, sizeof line, "pilot %zu  step %" PRIu64 "/%" PRIu64 "  loss %.4f", l->run + 1,
@@ -162,9 +205,25 @@ static enum dapt_status clear(struct dapt_pilot *p, const struct dapt_pilot_run 
     return status;
 }
 
+// Keeps that a run diverged, so that it is not made again.
+static enum dapt_status write_diverged(struct dapt_pilot *p, const struct listener *l) {
+    char *folder = dapt_path_join(&p->arena, p->folder, p->runs[l->run].name),
+         *path = folder ? dapt_path_join(&p->arena, folder, DIVERGED) : NULL;
+    cJSON *record = cJSON_CreateObject();
+    cJSON_AddNumberToObject(record, "step", (double)l->diverged);
+    cJSON_AddStringToObject(record, "text", l->text);
+    enum dapt_status status = path ? dapt_record_seal(record) : DAPT_ERROR_MEMORY;
+    char *text = status ? NULL : cJSON_Print(record);
+    if (!status) status = text ? dapt_mkdirs(folder) : DAPT_ERROR_MEMORY;
+    if (!status) status = dapt_file_write(path, text, strlen(text));
+    cJSON_free(text);
+    cJSON_Delete(record);
+    return status;
+}
+
 static enum dapt_status train(struct dapt_pilot *p, size_t r) {
     const char **sets = dapt_pilot_sets(p, &p->runs[r], false);
-    struct listener listener = {p, r};
+    struct listener listener = {.pilot = p, .run = r};
     if (!sets) return DAPT_ERROR_MEMORY;
     enum dapt_status status = dapt_trainer_run(
         &(struct dapt_train_options){.config = p->options->config,
@@ -173,6 +232,8 @@ static enum dapt_status train(struct dapt_pilot *p, size_t r) {
                                      .callback = listen,
                                      .user = &listener});
     dapt_log_status(NULL);
+    if (listener.diverged && (!status || status == DAPT_ERROR_INVALID))
+        return write_diverged(p, &listener);
     return status ? dapt_fail_in(status, "pilot %s", p->runs[r].name) : DAPT_OK;
 }
 

@@ -55,7 +55,9 @@ static void add_figures(const struct dapt_pilot *p, const struct dapt_pilot_run 
                         size_t size) {
     size_t used = 0;
     text[0] = '\0';
-    for (size_t i = 0; i < p->set_count && used + 64 < size; i++)
+    if (run->diverged)
+        snprintf(text, size, "  diverged at step %" PRIu64 ": the rate is too high", run->diverged);
+    for (size_t i = 0; !run->diverged && i < p->set_count && used + 64 < size; i++)
         used += (size_t)snprintf(text + used, size - used, "  %.24s %.4f nats (%+.4f bits/byte)",
                                  p->sets[i].name, run->figures[i].nats, run->figures[i].change);
 }
@@ -80,7 +82,9 @@ static void tell_table(const struct dapt_pilot *p) {
         const struct dapt_pilot_run *run = &p->runs[r];
         char text[512];
         size_t used = 0;
-        for (size_t i = 0; i < p->set_count && used + 80 < sizeof text; i++) {
+        if (run->diverged)
+            snprintf(text, sizeof text, "  diverged at step %" PRIu64, run->diverged);
+        for (size_t i = 0; !run->diverged && i < p->set_count && used + 80 < sizeof text; i++) {
             const struct dapt_pilot_figure *f = &run->figures[i];
             used += (size_t)snprintf(text + used, sizeof text - used, "  %.24s %+.4f (%+.4f %+.4f)",
                                      p->sets[i].name, f->change, f->low, f->high);
@@ -212,8 +216,9 @@ static void add_run(const struct dapt_pilot *p, const struct dapt_pilot_run *run
     add(item, "steps", (double)run->steps);
     add(item, "tokens", (double)(run->steps * p->tokens_per_step));
     cJSON_AddBoolToObject(item, "fitted", dapt_pilot_counts(p, run));
+    if (run->diverged) add(item, "diverged", (double)run->diverged);
     cJSON *sets = cJSON_AddObjectToObject(item, "sets");
-    for (size_t i = 0; i < p->set_count; i++) {
+    for (size_t i = 0; !run->diverged && i < p->set_count; i++) {
         const struct dapt_pilot_figure *f = &run->figures[i];
         cJSON *set = cJSON_AddObjectToObject(sets, p->sets[i].name);
         add(set, "nats_per_token", f->nats);

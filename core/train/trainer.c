@@ -208,7 +208,10 @@ static enum dapt_status skip(struct dapt_trainer *t, const struct dapt_engine_re
     else
         snprintf(text, sizeof text, "loss %g, gradient norm %g", result->loss, result->norm);
     dapt_trainer_tell(t, DAPT_EVENT_SKIP,
-                      &(struct dapt_event){.told = {.text = text, .bad_in_row = t->bad_in_row}});
+                      &(struct dapt_event){.told = {.text = text,
+                                                    .bad_in_row = t->bad_in_row,
+                                                    .loss = scored ? result->loss : 0,
+                                                    .norm = scored ? result->norm : 0}});
     if (t->bad_in_row < t->config->train.max_bad_steps) return DAPT_OK;
     struct dapt_small_text count;
     return dapt_fail(DAPT_ERROR_INVALID,

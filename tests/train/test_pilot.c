@@ -205,6 +205,47 @@ static void refuse(struct scratch *s, const char *option, const char *value, int
     if (strchr(o.err, '\n') != o.err + strlen(o.err) - 1) fail_msg("not one line: %s", o.err);
 }
 
+// The rate at which pilots diverge is a result: told, chosen by nobody, not fitted, and known when the same
+// command goes on. Weights that decay too fast are what makes them diverge here.
+static void test_diverged(void **state) {
+    struct scratch *s = *state;
+    struct outcome o;
+    write_config(s, "wild", WITH(", \"max_bad_steps\": 2, \"optimizer\": {\"weight_decay\": 500}"));
+#define WILD "pilot", s->config, "--shares", "0.05,0.2,0.5", "--rates", "0.001,1", "--steps", "204"
+    finish_dapt(s, start_dapt(s, WILD, NULL), 0.6, SIGKILL, &o);
+    run_dapt(s, &o, WILD, NULL);
+    expect(&o, 0, NULL);
+    assert_non_null(strstr(o.out, "rate 1  8 steps  diverged at step "));
+    assert_non_null(strstr(o.out, "\nrate            0.001 (95 % interval 0.001 to 0.001"));
+    cJSON *root = read_json(s, "wild-pilot/pilot.json");
+    const cJSON *pilot;
+    int diverged = 0;
+    cJSON_ArrayForEach(pilot, cJSON_GetObjectItem(root, "pilots")) {
+        bool wild = figure(pilot, "rate") == 1;
+        assert_int_equal(cJSON_IsTrue(cJSON_GetObjectItem(pilot, "fitted")), !wild);
+        assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(pilot, "sets")), wild ? 0 : 2);
+        if (wild) assert_in_range((uint64_t)figure(pilot, "diverged"), 1, 8);
+        diverged += wild;
+    }
+    assert_int_equal(diverged, 3);
+    cJSON_Delete(root);
+    keep(s, "wild-pilot/pilot.json", "whole-wild.json");
+    run_dapt(s, &o, WILD, NULL);
+    expect(&o, 0, NULL);
+    if (strstr(o.out, " s\n")) fail_msg("a pilot was made again: %s", o.out);
+    assert_true(
+        same_file(in_scratch(s, "wild-pilot/pilot.json"), in_scratch(s, "whole-wild.json")));
+    assert_ok(dapt_remove_tree(in_scratch(s, "wild-pilot")));
+    run_dapt(s, &o, WILD, NULL);
+    expect(&o, 0, NULL);
+    assert_true(
+        same_file(in_scratch(s, "wild-pilot/pilot.json"), in_scratch(s, "whole-wild.json")));
+#undef WILD
+    run_dapt(s, &o, "pilot", s->config, "--set", "run=wilder", "--shares", "0.05,0.2,0.5",
+             "--rates", "0.9,1", "--steps", "204", NULL);
+    expect(&o, 1, "pilots diverged at every rate, from 0.9 to 1: try lower ones (--rates)");
+}
+
 static void test_refusals(void **state) {
     struct scratch *s = *state;
     refuse(s, "--steps", "300", 1, "planned with another value of --shares");
@@ -227,9 +268,10 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),   cmocka_unit_test(test_written),
-        cmocka_unit_test(test_killed),  cmocka_unit_test(test_time),
-        cmocka_unit_test(test_damaged), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_whole),    cmocka_unit_test(test_written),
+        cmocka_unit_test(test_killed),   cmocka_unit_test(test_time),
+        cmocka_unit_test(test_damaged),  cmocka_unit_test(test_diverged),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests_name("pilot", tests, setup, scratch_teardown);
 }

@@ -135,7 +135,7 @@ enum dapt_train_event_kind {
     DAPT_TRAIN_NOTE,  // text: a line on what was found or is about to happen
     DAPT_TRAIN_STEP,  // step, loss, norm, learning_rate, tokens_per_second, seconds_left
     // a step that was not finite and changed nothing: step, bad_in_row (0: its gradient was too large
-    // for float16's loss scale, which is halved), text
+    // for float16's loss scale, which is halved), loss and norm (0: nothing in its batch was scored), text
     DAPT_TRAIN_SKIP,
     DAPT_TRAIN_EVALUATION,  // evaluations of every set
     DAPT_TRAIN_CHECKPOINT,  // text: its name, "step-000500": a folder in RUN/checkpoints
