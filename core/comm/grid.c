@@ -1,6 +1,7 @@
-// Several machines with several ranks each. What goes between machines shares one link, so that each byte should
-// go there once: ranks are a grid, a row a machine, and first those of a row talk, then those of a column (of
-// gradients; of parameters the other way round). A column's share is that of all its ranks.
+// Several machines with several ranks each. What goes between machines shares one link, so that
+// each byte should go there once: ranks are a grid, a row a machine, and first those of a row talk,
+// then those of a column (of gradients; of parameters the other way round). A column's share is
+// that of all its ranks.
 #include <stdlib.h>
 #include <string.h>
 

@@ -15,8 +15,8 @@ struct dapt_ranks {
     const struct dapt_comm *comm;
     void *handle;
     struct dapt_comm_world world, *worlds;  // of this rank; [size] of each
-    // Where several machines have as many ranks each, several of them, one machine's after another's: so
-    // many machines, with so many each. Else 0.
+    // Where several machines have as many ranks each, several of them, one machine's after
+    // another's: so many machines, with so many each. Else 0.
     uint32_t machines, each;
     atomic_bool lost;                           // a call failed because a rank is gone
     uint64_t *bounds, *out_bounds, *in_bounds;  // [size + 1] each: of the call that is under way

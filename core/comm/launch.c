@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-// What launchers set for each process. A shell within one launch may start another (mpirun in a job of
-// Slurm's): the nearer ones first.
+// What launchers set for each process. A shell within one launch may start another (mpirun in a job
+// of Slurm's): the nearer ones first.
 static const struct {
     const char *launcher, *rank, *size;
 } launchers[] = {

@@ -4,9 +4,10 @@
 // sum over one rank is the value itself.
 //
 // Collective unless said otherwise: all ranks make the same calls in the same order. One call at a
-// time, from any thread. Same ranks, same values: same bits, on every rank, as sums are made in the order of
-// ranks; where several machines have as many ranks each, several of them, reductions first within
-// each machine. After an error ranks can't go on together: whoever has one ends all by dapt_ranks_abort().
+// time, from any thread. Same ranks, same values: same bits, on every rank, as sums are made in the
+// order of ranks; where several machines have as many ranks each, several of them, reductions first
+// within each machine. After an error ranks can't go on together: whoever has one ends all by
+// dapt_ranks_abort().
 #ifndef DAPT_COMM_RANKS_H
 #define DAPT_COMM_RANKS_H
 #include "base/hash.h"
@@ -29,8 +30,9 @@ const struct dapt_comm_world *dapt_ranks_world(const struct dapt_ranks *ranks); 
 // The name of a rank's machine; of NULL this one's. Lives as long as the ranks.
 const char *dapt_ranks_host(const struct dapt_ranks *ranks, uint32_t rank);
 
-// Ends all ranks with `exit_code`, or with DAPT_COMM_LOST where a call failed because a rank is gone,
-// whatever they are doing; of processes it does not return. With NULL nothing. Not collective, any thread.
+// Ends all ranks with `exit_code`, or with DAPT_COMM_LOST where a call failed because a rank is
+// gone, whatever they are doing; of processes it does not return. With NULL nothing. Not
+// collective, any thread.
 void dapt_ranks_abort(struct dapt_ranks *ranks, int exit_code);
 
 // Bounds of shares: count of ranks + 1 ascending elements; what is rank r's lies from bounds[r] to
@@ -40,16 +42,18 @@ void dapt_ranks_abort(struct dapt_ranks *ranks, int exit_code);
 // cut short), the larger ones first. Not collective.
 void dapt_ranks_shares(uint32_t ranks, uint64_t count, uint64_t unit, uint64_t *bounds);
 
-// Sums of elements over all ranks: each gets those of its own share. `values` has all elements, of dtype
-// `from`, unchanged; they travel as `wire` (float32, float16, bfloat16; `from` is float32, to be rounded to
-// the nearest, or the same), and are added in float32 in the order of ranks, one's own as rounded as
-// the others' (a machine's sums once more, where they go on to others). `sums`: as many as this rank's share has; may be that very place in float32 `values`.
-// The memory in between (the values' size, once more if they are rounded) is kept for the next call.
+// Sums of elements over all ranks: each gets those of its own share. `values` has all elements, of
+// dtype `from`, unchanged; they travel as `wire` (float32, float16, bfloat16; `from` is float32, to
+// be rounded to the nearest, or the same), and are added in float32 in the order of ranks, one's
+// own as rounded as the others' (a machine's sums once more, where they go on to others). `sums`:
+// as many as this rank's share has; may be that very place in float32 `values`. The memory in
+// between (the values' size, once more if they are rounded) is kept for the next call.
 enum dapt_status dapt_ranks_reduce(struct dapt_ranks *ranks, const void *values,
                                    enum dapt_dtype from, enum dapt_dtype wire,
                                    const uint64_t *bounds, float *sums);
-// Everybody's share of `values` to everybody: this rank's own is in its place before. They travel as
-// `wire`; the own share, too, is what it is rounded to afterwards, so that all ranks hold the same numbers.
+// Everybody's share of `values` to everybody: this rank's own is in its place before. They travel
+// as `wire`; the own share, too, is what it is rounded to afterwards, so that all ranks hold the
+// same numbers.
 enum dapt_status dapt_ranks_gather(struct dapt_ranks *ranks, float *values, enum dapt_dtype wire,
                                    const uint64_t *bounds);
 // The same with bytes, which travel as they are.
@@ -73,8 +77,8 @@ struct dapt_ranks_item {
     const char *what;
     struct dapt_hash hash;
 };
-// If any is not, an error on every rank, the same one: it names the first item that differs, the first
-// rank that has another than rank 0 has, and their machines.
+// If any is not, an error on every rank, the same one: it names the first item that differs, the
+// first rank that has another than rank 0 has, and their machines.
 enum dapt_status dapt_ranks_agree(struct dapt_ranks *ranks, const struct dapt_ranks_item *items,
                                   size_t count);
 #endif

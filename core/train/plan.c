@@ -170,7 +170,8 @@ static void tell_ranks(const struct dapt_trainer *t, const struct dapt_plan *pla
     dapt_report_note(
         &t->reporter,
         "                a step takes about %.3g s: %.3g computing, %.3g to and from the device, "
-        "%.3g between ranks (%s%.3g Gbit/s within one); %.3g times the tokens/s of one rank, efficiency "
+        "%.3g between ranks (%s%.3g Gbit/s within one); %.3g times the tokens/s of one rank, "
+        "efficiency "
         "%.0f %%%s",
         traffic->step_seconds, traffic->compute_seconds, traffic->host_seconds,
         traffic->travel_seconds, between, ranks->local * 8e-9, traffic->efficiency * ranks->ranks,

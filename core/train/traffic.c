@@ -3,11 +3,12 @@
 #include "engine/shard.h"
 
 #define PARAM_BYTES 4.0
-// A message of a bucket is announced, asked for and sent; each bucket is exchanged, and gathered later.
+// A message of a bucket is announced, asked for and sent; each bucket is exchanged, and gathered
+// later.
 #define LATENCIES (2 * 3.0)
 
-// What a rank copies: it reads all gradients, adds those of its share up (as much memory again), writes that,
-// reads its parameters, and writes those of the others.
+// What a rank copies: it reads all gradients, adds those of its share up (as much memory again),
+// writes that, reads its parameters, and writes those of the others.
 static double copied_bytes(const struct dapt_traffic_step *step, double ranks) {
     double all = PARAM_BYTES * (double)step->trained;
     return all * (2 + 1 / ranks + 1 / ranks + (ranks - 1) / ranks);

@@ -6,10 +6,9 @@
 // The ranks, evenly on the machines, each with a device like the one that was measured.
 struct dapt_traffic_ranks {
     uint32_t ranks, machines;
-    double
-        bandwidth;  // bytes a second that leave a machine, and as many that come in, at the same time
-    double local;    // bytes a second that a rank gives to others on its machine
-    double latency;  // seconds that a message takes from one machine to another
+    double bandwidth;  // bytes a second that leave a machine, and as many that come in meanwhile
+    double local;      // bytes a second that a rank gives to others on its machine
+    double latency;    // seconds that a message takes from one machine to another
 };
 
 // A step of one rank alone.
@@ -22,17 +21,17 @@ struct dapt_traffic_step {
 };
 
 struct dapt_traffic {
-    uint64_t sent;  // bytes that a rank sends in a step
-    double
-        compute_seconds;  // of the rank with the most micro-batches, its share of the update included
-    double host_seconds;    // gradients and parameters between device and host memory
-    double travel_seconds;  // between ranks
-    double step_seconds;    // the sum: nothing of it overlaps
-    double efficiency;      // of the tokens a second that the ranks would make each alone
+    uint64_t sent;           // bytes that a rank sends in a step
+    double compute_seconds;  // of the rank with the most micro-batches, and its part of the update
+    double host_seconds;     // gradients and parameters between device and host memory
+    double travel_seconds;   // between ranks
+    double step_seconds;     // the sum, though copies overlap in part with what travels
+    double efficiency;       // of the tokens a second that the ranks would make each alone
 };
 
-// Of n ranks of a machine each gives (n - 1) / n of all gradients, and later of all parameters, to the others
-// there; of m machines each gives (m - 1) / m of them to the others (comm/grid.c), in buckets.
+// Of n ranks of a machine each gives (n - 1) / n of all gradients, and later of all parameters, to
+// the others there; of m machines each gives (m - 1) / m of them to the others (comm/grid.c), in
+// buckets.
 struct dapt_traffic dapt_traffic_of(const struct dapt_traffic_ranks *ranks,
                                     const struct dapt_traffic_step *step);
 #endif

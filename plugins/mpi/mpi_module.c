@@ -54,8 +54,8 @@ static struct mpi_message *new_messages(const struct mpi_rank *self, const char 
     return messages;
 }
 
-// Rank r is sent range r of `out`, and sends range r of `in`. Each begins with the rank after it, so that not all
-// send to the same one at once.
+// Rank r is sent range r of `out`, and sends range r of `in`. Each begins with the rank after it,
+// so that not all send to the same one at once.
 static enum dapt_status move(struct mpi_rank *self, const char *what, const char *out,
                              const uint64_t *out_bounds, bool same, char *in,
                              const uint64_t *in_bounds) {

@@ -1,8 +1,8 @@
 // Messages of any size in pieces that MPI can count, and how this module waits.
 //
-// The first piece of a message is small, so that MPI sends it at once, and it is sent even where the message is
-// empty: it shows that its sender has come. Until all have, waiting may take long (they compute), and
-// sleeps; from then on bytes move, and it only yields.
+// The first piece of a message is small, so that MPI sends it at once, and it is sent even where
+// the message is empty: it shows that its sender has come. Until all have, waiting may take long
+// (they compute), and sleeps; from then on bytes move, and it only yields.
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,8 +85,8 @@ static int test_some(struct transfer *t) {
     return MPI_SUCCESS;
 }
 
-// Short waits only yield: sleeps are coarse. Longer ones sleep for a sixteenth of the time that was waited, at
-// most a millisecond.
+// Short waits only yield: sleeps are coarse. Longer ones sleep for a sixteenth of the time that was
+// waited, at most a millisecond.
 static void pause_for(const struct transfer *t, double waited) {
     if (waited < (t->absent ? 1e-3 : 5e-3)) {
         sched_yield();

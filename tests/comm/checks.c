@@ -87,8 +87,8 @@ static float rounded(float value, enum dapt_dtype dtype) {
     return value;
 }
 
-// The sum of element i over all ranks, by hand: in the order of ranks, or, where `each` ranks are on each of
-// several machines, first within these.
+// The sum of element i over all ranks, by hand: in the order of ranks, or, where `each` ranks are
+// on each of several machines, first within these.
 static float sum_of(uint32_t size, uint32_t each, uint64_t i, enum dapt_dtype wire) {
     float sum = 0;
     for (uint32_t first = 0; first < size; first += each) {

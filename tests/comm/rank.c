@@ -1,10 +1,10 @@
-// One rank of several processes, as test_mpi.c has them started: it joins the others as the command does.
+// One rank of several processes, as mpi.py starts them: it joins the others as the command does.
 //
-// rank checks              all checks
-// rank pieces              the same with messages of 333 bytes, as if they were larger than MPI can count
-// rank abort CODE          rank 1 ends all with CODE, while the others wait for it
-// rank wait                every rank says its process id, and waits for a rank 1 that never comes
-// rank late                the same, all processes running: until the time is over
+// rank checks        all checks
+// rank pieces        the same in messages of 333 bytes, as if they were larger than MPI can count
+// rank abort CODE    rank 1 ends all with CODE, while the others wait for it
+// rank wait          every rank says its process id, and waits for a rank 1 that never comes
+// rank late          the same, for a short time
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 // open() works on threads of threads_run() only.
 extern const struct dapt_comm threads_comm;
 
-// Calls body(context) on `size` threads at once, the ranks of one world, and returns when all of them
-// have. Every `per_machine` of them count as one machine, "machine-0" and on; 0: all.
+// Calls body(context) on `size` threads at once, the ranks of one world, and returns when all of
+// them have. Every `per_machine` of them count as one machine, "machine-0" and on; 0: all.
 void threads_run(uint32_t size, uint32_t per_machine, void (*body)(void *context), void *context);
 #endif

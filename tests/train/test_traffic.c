@@ -31,7 +31,8 @@ static void test_alone(void **state) {
     near(t.efficiency, 1);
 }
 
-// Four ranks of one machine each: 3/4 of 8 MB leave each, at 1 MB/s; one bucket, six messages on the way.
+// Four ranks of one machine each: 3/4 of 8 MB leave each, at 1 MB/s; one bucket, six messages on
+// the way.
 static void test_machines(void **state) {
     (void)state;
     struct dapt_traffic t = dapt_traffic_of(
@@ -46,7 +47,8 @@ static void test_machines(void **state) {
     near(t.efficiency, 0.84 / 4 / t.step_seconds);
 }
 
-// Two on each of two machines: half of 8 MB to the neighbour, half of them over the link that both share.
+// Two on each of two machines: half of 8 MB to the neighbour, half of them over the link that both
+// share.
 static void test_shared_link(void **state) {
     (void)state;
     struct dapt_traffic t = dapt_traffic_of(
@@ -61,7 +63,8 @@ static void test_shared_link(void **state) {
     near(t.travel_seconds, 6e-3);
 }
 
-// Three ranks of eight micro-batches: one has three. Gradients in 16 bits: three quarters of the bytes.
+// Three ranks of eight micro-batches: one has three. Gradients in 16 bits: three quarters of the
+// bytes.
 static void test_uneven(void **state) {
     (void)state;
     struct dapt_traffic_step half = step;
