@@ -214,6 +214,8 @@ static enum dapt_status device_open(const struct dapt_host *host, uint32_t index
             status = backend_fail(host, DAPT_ERROR_MEMORY,
                                   "cpu: no memory for the workspaces of %u threads",
                                   device->threads);
+        for (unsigned i = 0; status >= 0 && i < device->threads; i++)
+            unit_workspace_open(device->unit_workspace + i * unit_workspace());
     }
 #endif
     if (status < 0) {

@@ -110,6 +110,7 @@ struct dapt_device {
     size_t shared, private;
     enum unit unit;
     uint8_t *unit_workspace;  // for each thread; NULL: no unit
+    uint64_t loops;           // run so far
 };
 
 // Zeroed pages; NULL when there are none.
@@ -129,18 +130,21 @@ void blas_multiply(int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct
                    float beta, float *c, int64_t c_stride);
 // The same on a unit of x86 that multiplies bfloat16, with a and b rounded to `operands`, where
 // unit_takes() these dtypes. `workspace`: unit_workspace() bytes, 64-byte aligned, one for each
-// thread.
+// thread, opened once. `loop`: a number above 0, the same one only while no a changes: what was
+// packed of it is used again.
 enum unit unit_available(void);
 size_t unit_workspace(void);
+void unit_workspace_open(void *workspace);
 bool unit_takes(enum unit unit, enum dapt_dtype operands, enum dapt_dtype a, enum dapt_dtype b);
-void unit_multiply(enum unit unit, void *workspace, enum dapt_dtype operands, int64_t m, int64_t n,
-                   int64_t k, struct blas_matrix a, struct blas_matrix b, float beta, float *c,
-                   int64_t c_stride);
+void unit_multiply(enum unit unit, void *workspace, uint64_t loop, enum dapt_dtype operands,
+                   int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b,
+                   float beta, float *c, int64_t c_stride);
 // Whether job_multiply() takes a and b of these dtypes and rounds them to `operands`; float32
 // always.
 bool job_takes(const struct job *job, enum dapt_dtype operands, enum dapt_dtype a,
                enum dapt_dtype b);
-// The better of the two on this device, chosen by dtypes and shape.
+// The better of the two on this device, chosen by dtypes and shape. What a loop's tasks multiply
+// with as a, none of them changes after that.
 void job_multiply(const struct job *job, unsigned thread, enum dapt_dtype operands, int64_t m,
                   int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b, float beta,
                   float *c, int64_t c_stride);

@@ -166,6 +166,7 @@ static void loop_task(void *context, int64_t task, unsigned thread) {
 void job_loop(struct job *job, int64_t tasks,
               void (*work)(struct job *job, int64_t task, unsigned thread)) {
     struct loop loop = {job, work};
+    job->device->loops++;
     pool_run(job->device->pool, tasks, loop_task, &loop);
 }
 
@@ -200,8 +201,8 @@ void job_multiply(const struct job *job, unsigned thread, enum dapt_dtype operan
     bool small = m < UNIT_MIN_SIZE || n < UNIT_MIN_SIZE || k < UNIT_MIN_SIZE;
     if (unit_takes(device->unit, operands, a.dtype, b.dtype) &&
         !(small && is_float32(operands, a.dtype, b.dtype))) {
-        unit_multiply(device->unit, device->unit_workspace + thread * unit_workspace(), operands, m,
-                      n, k, a, b, beta, c, c_stride);
+        unit_multiply(device->unit, device->unit_workspace + thread * unit_workspace(),
+                      device->loops, operands, m, n, k, a, b, beta, c, c_stride);
         return;
     }
 #endif

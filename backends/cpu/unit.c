@@ -29,8 +29,17 @@
 #define BLOCK_K 576
 #define MAX_PARTS 3
 
+// What block of op(a) a workspace holds, packed: `loop` of the call that it was packed for.
+struct packed {
+    struct blas_matrix x;
+    int64_t rows, k;
+    int parts;
+    uint64_t loop;
+};
+
 // Packed blocks: [row of op(a) or column of op(b) / 16][k / 32][part][tile].
 struct workspace {
+    struct packed packed;
     _Alignas(64) uint16_t a[BLOCK_M * BLOCK_K * MAX_PARTS];
     _Alignas(64) uint16_t b[BLOCK_N * BLOCK_K * MAX_PARTS];
     _Alignas(64) float edge[2 * TILE * 2 * TILE];
@@ -38,6 +47,10 @@ struct workspace {
 
 size_t unit_workspace(void) {
     return sizeof(struct workspace);
+}
+
+void unit_workspace_open(void *workspace) {
+    ((struct workspace *)workspace)->packed = (struct packed){.loop = 0};
 }
 
 static bool amx_available(void) {
@@ -434,16 +447,30 @@ static struct blas_matrix slice(struct blas_matrix x, int64_t row, int64_t col) 
     return x;
 }
 
+// Packs a block of op(a), unless it is the one that the workspace holds: neighbouring tiles of a
+// product share it.
+static inline __attribute__((always_inline)) void pack_new_a(const int parts, struct workspace *w,
+                                                             uint64_t loop, struct blas_matrix x,
+                                                             int64_t rows, int64_t k) {
+    const struct packed *p = &w->packed;
+    if (p->loop == loop && p->x.data == x.data && p->x.stride == x.stride &&
+        p->x.transposed == x.transposed && p->x.dtype == x.dtype && p->rows == rows && p->k == k &&
+        p->parts == parts)
+        return;
+    pack_a(parts, x, rows, k, w->a);
+    w->packed = (struct packed){x, rows, k, parts, loop};
+}
+
 static inline __attribute__((always_inline)) void multiply(
-    const int parts, kernel run, struct workspace *w, int64_t m, int64_t n, int64_t k,
-    struct blas_matrix a, struct blas_matrix b, float beta, float *c, int64_t c_stride) {
+    const int parts, kernel run, struct workspace *w, uint64_t loop, int64_t m, int64_t n,
+    int64_t k, struct blas_matrix a, struct blas_matrix b, float beta, float *c, int64_t c_stride) {
     // Equal steps: every block along K reads and writes c once, so a short last one would cost as
     // much.
     int64_t step = ceil_div(ceil_div(k, ceil_div(k, BLOCK_K)), TILE_K) * TILE_K;
     for (int64_t row = 0; row < m; row += BLOCK_M)
         for (int64_t k0 = 0; k0 < k; k0 += step) {
             int64_t rows = min_i64(BLOCK_M, m - row), k_size = min_i64(step, k - k0);
-            pack_a(parts, slice(a, row, k0), rows, k_size, w->a);
+            pack_new_a(parts, w, loop, slice(a, row, k0), rows, k_size);
             for (int64_t col = 0; col < n; col += BLOCK_N) {
                 int64_t cols = min_i64(BLOCK_N, n - col);
                 pack_b(parts, slice(b, k0, col), k_size, cols, w->b);
@@ -459,20 +486,20 @@ bool unit_takes(enum unit unit, enum dapt_dtype operands, enum dapt_dtype a, enu
            ((a == DAPT_F32 || a == operands) && (b == DAPT_F32 || b == operands));
 }
 
-void unit_multiply(enum unit unit, void *workspace, enum dapt_dtype operands, int64_t m, int64_t n,
-                   int64_t k, struct blas_matrix a, struct blas_matrix b, float beta, float *c,
-                   int64_t c_stride) {
+void unit_multiply(enum unit unit, void *workspace, uint64_t loop, enum dapt_dtype operands,
+                   int64_t m, int64_t n, int64_t k, struct blas_matrix a, struct blas_matrix b,
+                   float beta, float *c, int64_t c_stride) {
     if (unit == UNIT_AVX512_BF16) {
-        multiply(1, vector_32, workspace, m, n, k, a, b, beta, c, c_stride);
+        multiply(1, vector_32, workspace, loop, m, n, k, a, b, beta, c, c_stride);
         return;
     }
     struct tile_config config = {.palette = 1};
     for (int i = 0; i < 8; i++) config.row_bytes[i] = 64, config.rows[i] = TILE;
     _tile_loadconfig(&config);
     switch (operands) {
-    case DAPT_BF16: multiply(1, amx_1, workspace, m, n, k, a, b, beta, c, c_stride); break;
-    case DAPT_F16: multiply(2, amx_2, workspace, m, n, k, a, b, beta, c, c_stride); break;
-    default: multiply(3, amx_3, workspace, m, n, k, a, b, beta, c, c_stride); break;
+    case DAPT_BF16: multiply(1, amx_1, workspace, loop, m, n, k, a, b, beta, c, c_stride); break;
+    case DAPT_F16: multiply(2, amx_2, workspace, loop, m, n, k, a, b, beta, c, c_stride); break;
+    default: multiply(3, amx_3, workspace, loop, m, n, k, a, b, beta, c, c_stride); break;
     }
     _tile_release();
 }

@@ -501,9 +501,11 @@ static enum dapt_status open_all(struct dapt_config *config, const struct dapt_f
 }
 
 enum dapt_status dapt_setup_join(const struct dapt_config *config, struct dapt_setup *setup) {
+    // Others wait while one rank tokenises. One that is gone is seen long before.
+    static const struct dapt_comm_options patient = {.timeout = 6 * 3600.0};
     *setup = (struct dapt_setup){.config = config};
     enum dapt_status status = dapt_modules_load(config->plugins, &setup->modules);
-    return status ? status : dapt_ranks_join(setup->modules, NULL, &setup->ranks);
+    return status ? status : dapt_ranks_join(setup->modules, &patient, &setup->ranks);
 }
 
 enum dapt_status dapt_setup_open_data(struct dapt_config *config,

@@ -25,7 +25,7 @@ struct dapt_traffic {
     double compute_seconds;  // of the rank with the most micro-batches, and its part of the update
     double host_seconds;     // gradients and parameters between device and host memory
     double travel_seconds;   // between ranks
-    double step_seconds;     // the sum: nothing of it overlaps
+    double step_seconds;     // the sum, though copies overlap in part with what travels
     double efficiency;       // of the tokens a second that the ranks would make each alone
 };
 

@@ -39,7 +39,8 @@ DAPT_EXPORT void dapt_interrupt_reset(void);
 DAPT_EXPORT uint64_t dapt_step_under_way(void);
 
 // Whether mpirun or srun started this process, as its environment says: then dapt_train() trains one model
-// with all that were started together, its ranks. False, and rank 0 of 1: nothing known did.
+// with all that were started together, its ranks: only rank 0 reports, and an error of any ends all these
+// processes. False, and rank 0 of 1: nothing known did.
 struct dapt_launch {
     const char *launcher;  // for people: "mpirun of Open MPI"
     uint32_t rank, size;
