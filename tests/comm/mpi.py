@@ -72,7 +72,8 @@ def test_abort():
 def test_late():
     code, output = end(start(3, "late"))
     said = re.findall(r"nothing came for 2 s from rank 1 \(on \S+\)", output)
-    expect(code == LOST and len(said) == 1, f"a rank that does not come: exit {code}, told {len(said)} times", output)
+    # By the first rank that gives up; on a busy machine another one may do so before it is ended.
+    expect(code == LOST and len(said) in (1, 2), f"a rank that does not come: exit {code}, told {len(said)} times", output)
 
 
 def test_killed():
