@@ -179,7 +179,8 @@ static void note_divergence(struct listener *l, const struct dapt_train_event *e
         const struct dapt_evaluation *set = &event->evaluations[i];
         if (event->step == 0 || l->diverged || isfinite(set->nats_per_token)) continue;
         l->diverged = event->step;
-        snprintf(l->text, sizeof l->text, "the loss of %.64s is %g", set->name, set->nats_per_token);
+        snprintf(l->text, sizeof l->text, "the loss of %.64s is %g", set->name,
+                 set->nats_per_token);
     }
 }
 
