@@ -328,6 +328,7 @@ static struct vk_matmul sums_apart(struct vk_lowering *l, const struct vk_matmul
     vk_lower_column_sum(l, m->of == VK_SUMS_A ? &m->a : &m->b, &m->sums, m->add_sums);
     product.of = VK_SUMS_NONE;
     product.sums.address = 0;
+    product.add_sums = false;
     return product;
 }
 

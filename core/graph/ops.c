@@ -324,7 +324,7 @@ static enum dapt_status check_rest(const struct dapt_op *op, const struct bindin
         if (op->u.attention.window < 0) return fail_operand(op, &info->in[0], "window below 0");
         break;
     case DAPT_OP_MATMUL:
-        if (op->accumulate &&
+        if ((op->accumulate & 1) &&
             (op->inputs[3] != DAPT_NONE || op->u.matmul.activation != DAPT_ACT_NONE))
             return fail_operand(op, &info->out[0],
                                 "accumulates, so it takes no residual or activation");

@@ -388,13 +388,13 @@ enum dapt_status dapt_pilot_fit(struct dapt_pilot *p) {
     size_t points = p->share_count * DAPT_PILOT_LENGTHS;
     p->changes = dapt_arena_alloc(&p->arena, p->set_count * sizeof *p->changes);
     if (!p->changes) return DAPT_ERROR_MEMORY;
+    enum dapt_status status = doubt_rate(p);
+    if (status || p->reason.length) return status;
     if (points < DAPT_LAW_PARAMETERS + 2)
         return dapt_string_format(&p->reason,
                                   "%zu pilots of one rate are too few for a law of %d numbers; at "
                                   "least 3 shares are needed (--shares)",
                                   points, DAPT_LAW_PARAMETERS);
-    enum dapt_status status = doubt_rate(p);
-    if (status || p->reason.length) return status;
     for (size_t i = 0; i < p->set_count; i++) {
         status = fit_set(p, i);
         if (status) return status;

@@ -163,21 +163,26 @@ void dapt_pilot_free_runs(struct dapt_pilot *p) {
 struct listener {
     const struct dapt_pilot *pilot;
     size_t run;
-    // The step at which the run could not go on, or a set's loss was no number; 0: it was not so.
+    // The first of the steps whose numbers were none, or the one after which a set's loss was none; 0: it
+    // was not so.
     uint64_t diverged;
     char text[192];
 };
 
-// A batch without a token to score, whose loss is 0, is no fault of the rate's.
+// No fault of the rate's are a batch without a token to score, whose loss is 0, and what the base itself
+// has no number for, in the first step already: such runs end with the trainer's own reason.
 static void note_divergence(struct listener *l, const struct dapt_train_event *event) {
     if (event->kind == DAPT_TRAIN_SKIP && !isfinite(event->loss + event->norm) &&
-        event->bad_in_row >= l->pilot->config->train.max_bad_steps) {
-        l->diverged = event->step + 1;
+        event->bad_in_row >= l->pilot->config->train.max_bad_steps &&
+        event->step > event->bad_in_row) {
+        l->diverged = event->step - event->bad_in_row + 1;
         snprintf(l->text, sizeof l->text, "%s", event->text);
     }
     for (size_t i = 0; event->kind == DAPT_TRAIN_EVALUATION && i < event->evaluation_count; i++) {
         const struct dapt_evaluation *set = &event->evaluations[i];
-        if (event->step == 0 || l->diverged || isfinite(set->nats_per_token)) continue;
+        if (event->step == 0 || l->diverged || isfinite(set->nats_per_token) ||
+            !isfinite(set->nats_before))
+            continue;
         l->diverged = event->step;
         snprintf(l->text, sizeof l->text, "the loss of %.64s is %g", set->name,
                  set->nats_per_token);

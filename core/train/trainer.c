@@ -154,7 +154,6 @@ struct flight {
     double before;  // its loss by an evaluation before it; NaN: not to be compared
 };
 
-// Gives the device the micro-batches of the step after `step`. That one may still be under way.
 // This rank's micro-batches of a step, and what all of them score.
 static uint64_t fill_batches(struct dapt_trainer *t) {
     const struct dapt_setup *s = &t->setup;
@@ -168,6 +167,7 @@ static uint64_t fill_batches(struct dapt_trainer *t) {
     return scored;
 }
 
+// Gives the device the micro-batches of the step after `step`. That one may still be under way.
 static enum dapt_status launch(struct dapt_trainer *t, uint64_t step, struct flight *flight) {
     double start = dapt_seconds();
     // Of a step under way the scale is not known yet that follows from it: the same steps later, waited

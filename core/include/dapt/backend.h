@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define DAPT_BACKEND_ABI 3u
+#define DAPT_BACKEND_ABI 4u
 
 // ----------------------------------------------------------------------------------------- tensors
 
