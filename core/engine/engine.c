@@ -160,6 +160,8 @@ static enum dapt_status read_ranges(struct dapt_engine *e, enum dapt_engine_stat
                                     uint64_t begin, uint64_t count, float *values) {
     struct dapt_moment_range ranges[DAPT_GROUPS];
     uint64_t bytes, end = begin + count;
+    if (begin > e->model->trained_count || count > e->model->trained_count - begin)
+        return dapt_fail(DAPT_ERROR_INTERNAL, "engine: state range outside");
     size_t range_count = dapt_moment_ranges(e->model, e->options.moments, 0,
                                             e->model->trained_count, ranges, &bytes);
     enum dapt_status status = DAPT_OK;
@@ -280,7 +282,11 @@ void dapt_engine_lead(struct dapt_engine *engine) {
 
 enum dapt_status dapt_engine_lead_end(struct dapt_engine *engine, enum dapt_status outcome) {
     enum dapt_status status = engine->shard ? dapt_shard_end(engine->shard, outcome) : DAPT_OK;
-    return outcome ? outcome : status;
+    return status ? status : outcome;
+}
+
+bool dapt_engine_apart(const struct dapt_engine *engine) {
+    return dapt_shard_apart(engine->shard);
 }
 
 enum dapt_status dapt_engine_follow(struct dapt_engine *engine, enum dapt_status *outcome) {

@@ -73,11 +73,13 @@ const double *dapt_engine_busy(const struct dapt_engine *engine);
 // Loading, saving and whatever else moves weights and moments is done by rank 0, while all others are in
 // dapt_engine_follow(): from dapt_engine_lead() to dapt_engine_lead_end() what it writes is written on
 // all, and moments are read from the ranks that have them. `outcome` is how it went, its reason being the
-// last one recorded: what the followers get too, and what dapt_engine_lead_end() returns, if nothing else
-// failed. Without a leader moments are only read and written where they are this rank's own.
+// last one recorded: what the followers get too, and what dapt_engine_lead_end() returns, unless they could
+// not be told. Without a leader moments are only read and written where they are this rank's own.
 void dapt_engine_lead(struct dapt_engine *engine);
 enum dapt_status dapt_engine_lead_end(struct dapt_engine *engine, enum dapt_status outcome);
 enum dapt_status dapt_engine_follow(struct dapt_engine *engine, enum dapt_status *outcome);
+// Whether such a call failed on this rank alone: the ranks are not at the same one any more, and can only end.
+bool dapt_engine_apart(const struct dapt_engine *engine);
 
 // Rounds the trained parameters to what dapt_engine_save() writes of them, so that what is then measured is
 // what the files hold; and puts the exact ones back, bit for bit, which lie in the place of the

@@ -31,6 +31,7 @@ struct dapt_shard {
     double begun,
         waited;  // when this step began, and seconds of it in which others were waited for
     bool leads;
+    bool apart;      // an order was left unfinished: the ranks are not at the same call
     void *received;  // by a follower
     size_t capacity;
 };
@@ -274,11 +275,21 @@ bool dapt_shard_leads(const struct dapt_shard *shard) {
     return shard && shard->leads;
 }
 
+static enum dapt_status noted(struct dapt_shard *s, enum dapt_status status) {
+    if (status) s->apart = true;
+    return status;
+}
+
+bool dapt_shard_apart(const struct dapt_shard *shard) {
+    return shard && shard->apart;
+}
+
 enum dapt_status dapt_shard_write(struct dapt_shard *s, enum dapt_buffer_role role, uint64_t offset,
                                   const void *bytes, uint64_t size) {
     enum dapt_status status = tell(s, ORDER_WRITE, role, offset, size);
     // Broadcasts of a root leave its data as they are.
     if (!status) status = dapt_ranks_broadcast(s->ranks, (void *)bytes, size, 0);
+    noted(s, status);
     return status ? status : dapt_buffer_write(buffer(s, role), offset, bytes, size);
 }
 
@@ -330,7 +341,8 @@ enum dapt_status dapt_shard_read_moments(struct dapt_shard *s, enum dapt_buffer_
     }
     enum dapt_status status = tell(s, ORDER_READ_MOMENTS, role, offset, size);
     if (!status) status = read_own(s, role, offset, size, bytes);
-    return status ? status : collect(s, offset, size, bytes);
+    if (!status) status = collect(s, offset, size, bytes);
+    return noted(s, status);
 }
 
 enum dapt_status dapt_shard_write_moments(struct dapt_shard *s, enum dapt_buffer_role role,
@@ -339,6 +351,7 @@ enum dapt_status dapt_shard_write_moments(struct dapt_shard *s, enum dapt_buffer
     if (s->leads) {
         status = tell(s, ORDER_WRITE_MOMENTS, role, offset, size);
         if (!status) status = dapt_ranks_broadcast(s->ranks, (void *)bytes, size, 0);
+        noted(s, status);
     }
     return status ? status : write_own(s, role, offset, size, bytes);
 }
@@ -373,7 +386,7 @@ enum dapt_status dapt_shard_follow(struct dapt_shard *s, enum dapt_status *outco
         if ((status = obey(s, &order))) break;
     }
     if (!status) status = dapt_ranks_broadcast(s->ranks, &ending, sizeof ending, 0);
-    if (status) return status;
+    if (status) return noted(s, status);
     *outcome = (enum dapt_status)ending.status;
     if (*outcome) dapt_fail(*outcome, "%.*s", (int)sizeof ending.reason - 1, ending.reason);
     return DAPT_OK;
@@ -383,6 +396,7 @@ enum dapt_status dapt_shard_end(struct dapt_shard *s, enum dapt_status outcome) 
     struct ending ending = {.status = outcome};
     if (outcome) snprintf(ending.reason, sizeof ending.reason, "%s", dapt_error());
     s->leads = false;
+    if (s->apart) return outcome;
     enum dapt_status status = tell(s, ORDER_END, DAPT_BUFFER_PARAM, 0, 0);
-    return status ? status : dapt_ranks_broadcast(s->ranks, &ending, sizeof ending, 0);
+    return noted(s, status ? status : dapt_ranks_broadcast(s->ranks, &ending, sizeof ending, 0));
 }

@@ -33,6 +33,9 @@ const double *dapt_shard_busy(const struct dapt_shard *shard);
 void dapt_shard_lead(struct dapt_shard *shard);
 bool dapt_shard_leads(const struct dapt_shard *shard);
 enum dapt_status dapt_shard_follow(struct dapt_shard *shard, enum dapt_status *outcome);
+// Whether one of these calls was left unfinished: the ranks are not at the same one any more, and can only
+// end.
+bool dapt_shard_apart(const struct dapt_shard *shard);
 // Ends it on all ranks: dapt_shard_follow() gives `outcome`, with the leader's last reason.
 enum dapt_status dapt_shard_end(struct dapt_shard *shard, enum dapt_status outcome);
 // Of the leader: writes to the buffer of a role on all ranks.

@@ -41,10 +41,12 @@ static enum dapt_status agree(struct dapt_trainer *t, const struct dapt_ranks_it
 
 enum dapt_status dapt_trainer_agree_config(struct dapt_trainer *t) {
     struct dapt_string text = {0};
+    size_t sets = t->config->data.eval_count;
     struct dapt_ranks_item items[] = {
         {"version of dapt", hash_text(dapt_version())},
         {"way to begin (--resume)", hash_text(t->options->resume ? "resume" : "")},
         {"backend.precision", hash_text(dapt_precision_name(t->config->backend.precision))},
+        {"number of sets in data.eval", dapt_hash_bytes(&sets, sizeof sets)},
         {"configuration in \"train\" and \"checkpoint\"", {0}}};
     if (!t->setup.ranks) return DAPT_OK;
     enum dapt_status status = dapt_config_write(t->config, &text);
@@ -53,7 +55,7 @@ enum dapt_status dapt_trainer_agree_config(struct dapt_trainer *t) {
                      cJSON_GetObjectItemCaseSensitive(root, "checkpoint")};
     struct dapt_hash hashes[2];
     for (int i = 0; i < 2 && !status; i++) status = hash_json(both[i], &hashes[i]);
-    if (!status) items[3].hash = dapt_hash_bytes(hashes, sizeof hashes);
+    if (!status) items[4].hash = dapt_hash_bytes(hashes, sizeof hashes);
     if (!status) status = agree(t, items, sizeof items / sizeof *items);
     cJSON_Delete(root);
     dapt_string_free(&text);
@@ -107,6 +109,7 @@ enum dapt_status dapt_trainer_agree_weights(struct dapt_trainer *t) {
     }
     dapt_hasher_destroy(&hasher);
     free(piece);
+    t->apart |= status && !t->alike;
     return status;
 }
 
@@ -142,12 +145,14 @@ enum dapt_status dapt_trainer_share_record(struct dapt_trainer *t, cJSON **recor
 
 enum dapt_status dapt_trainer_together(struct dapt_trainer *t,
                                        enum dapt_status (*work)(struct dapt_trainer *)) {
-    enum dapt_status outcome, status;
+    enum dapt_status outcome = DAPT_OK, status;
     if (dapt_trainer_leads(t)) {
         dapt_engine_lead(t->setup.engine);
-        return dapt_engine_lead_end(t->setup.engine, work(t));
+        status = dapt_engine_lead_end(t->setup.engine, work(t));
+    } else {
+        status = dapt_engine_follow(t->setup.engine, &outcome);
     }
-    status = dapt_engine_follow(t->setup.engine, &outcome);
+    t->apart |= dapt_engine_apart(t->setup.engine);
     return status ? status : outcome;
 }
 

@@ -114,7 +114,7 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
 // it is told, and tried again. From a device that failed nothing can be read any more.
 static enum dapt_status checkpoint_on_the_way(struct dapt_trainer *t) {
     enum dapt_status status = checkpoint(t);
-    if (!status || status == DAPT_ERROR_DEVICE || t->alike) return status;
+    if (!status || status == DAPT_ERROR_DEVICE || t->alike || t->apart) return status;
     if (dapt_trainer_leads(t) && dapt_run_folder_check(&t->run))
         return status;  // no more of this run can be kept there
     if (status == DAPT_ERROR_INVALID) return dapt_trainer_ruined(t);
@@ -493,7 +493,7 @@ static enum dapt_status read_weights(struct dapt_trainer *t) {
 
 static enum dapt_status load(struct dapt_trainer *t) {
     enum dapt_status status = dapt_trainer_together(t, read_weights);
-    t->alike = status && !dapt_trainer_leads(t);  // rank 0's error
+    t->alike = status && !t->apart && !dapt_trainer_leads(t);  // rank 0's error
     if (!status && t->options->resume) status = dapt_trainer_resume_others(t);
     return status ? status : dapt_trainer_agree_weights(t);
 }

@@ -48,9 +48,9 @@ struct dapt_trainer {
     bool metrics_failed;
     bool rounding_told;  // what it costs to write another dtype than is trained
     bool reached;        // every trained tensor has had a gradient
-    // Among ranks: some were asked to stop; an error is seen by all alike; seconds that each is at its own
-    // work in a step [ranks]; a slow one was told of.
-    bool asked, alike, slow_told;
+    // Among ranks: some were asked to stop; an error is seen by all alike, or by this one alone, so that they
+    // can only end; a slow one was told of; seconds that each is at its own work in a step [ranks].
+    bool asked, alike, apart, slow_told;
     double *busy;
     bool accepted;  // nothing speaks against training: the run folder stays
 };

@@ -20,10 +20,14 @@ struct transfer {
     const char *what;
     MPI_Request *requests;
     int *peers;      // of each request that receives a first piece; else -1
+    int *sizes;      // bytes that a request receives; -1: it sends
     int *completed;  // what MPI_Testsome tells
     MPI_Status *statuses;
     int count, pending;
     int absent;  // ranks of which nothing came yet
+    struct {     // a message of another size than was due: the ranks are not at the same call
+        int peer, size, due;
+    } odd;
 };
 
 static uint64_t first_piece(const struct mpi_rank *self, uint64_t size) {
@@ -39,6 +43,7 @@ static int piece_count(const struct mpi_rank *self, uint64_t size) {
 static int post_piece(struct transfer *t, const struct mpi_message *m, uint64_t at, uint64_t size) {
     int tag = (int)(t->self->calls & 0x7fff), index = t->count++;
     t->peers[index] = m->sent || at > 0 ? -1 : m->peer;
+    t->sizes[index] = m->sent ? -1 : (int)size;
     if (m->sent)
         return MPI_Isend(m->data + at, (int)size, MPI_BYTE, m->peer, tag, t->self->data,
                          &t->requests[index]);
@@ -77,9 +82,12 @@ static int test_some(struct transfer *t) {
     pthread_mutex_unlock(&t->self->lock);
     if (code || done == MPI_UNDEFINED || done == 0) return code;
     for (int i = 0; i < done; i++) {
-        int *peer = &t->peers[t->completed[i]];
+        int *peer = &t->peers[t->completed[i]], due = t->sizes[t->completed[i]], size = due;
         if (*peer >= 0) t->absent--;
         *peer = -1;
+        if (due >= 0) MPI_Get_count(&t->statuses[i], MPI_BYTE, &size);
+        if (size != due)
+            t->odd.peer = t->statuses[i].MPI_SOURCE, t->odd.size = size, t->odd.due = due;
     }
     t->pending -= done;
     return MPI_SUCCESS;
@@ -121,6 +129,12 @@ static enum dapt_status wait_all(struct transfer *t) {
     while (t->pending > 0) {
         int before = t->pending, code = test_some(t);
         if (code) return mpi_fail_code(t->self, code, t->what);
+        if (t->odd.size != t->odd.due)
+            return mpi_fail(
+                t->self, DAPT_ERROR_INTERNAL,
+                "%s: rank %d (on %s) sent %d bytes where %d were due: the ranks are not at "
+                "the same call",
+                t->what, t->odd.peer, t->self->names[t->odd.peer], t->odd.size, t->odd.due);
         double now = mpi_seconds(), turn = now - last < 0.1 ? now - last : 0.1;
         waited = t->pending < before ? 0 : waited + turn;
         last = now;
@@ -142,13 +156,14 @@ enum dapt_status mpi_transfer(struct mpi_rank *self, const char *what,
     size_t pieces = 1;
     for (int i = 0; i < count; i++) pieces += (size_t)piece_count(self, messages[i].size);
     t.requests = malloc(pieces * sizeof *t.requests);
-    t.peers = malloc(2 * pieces * sizeof *t.peers);
+    t.peers = malloc(3 * pieces * sizeof *t.peers);
     t.statuses = malloc(pieces * sizeof *t.statuses);
     if (!t.requests || !t.peers || !t.statuses) {
         free_transfer(&t);
         return mpi_fail(self, DAPT_ERROR_MEMORY, "%s: no memory for %zu requests", what, pieces);
     }
     t.completed = t.peers + pieces;
+    t.sizes = t.completed + pieces;
     self->calls++;
     int code = post_all(&t, messages, count);
     enum dapt_status status = code ? mpi_fail_code(self, code, what) : wait_all(&t);

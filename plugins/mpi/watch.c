@@ -1,4 +1,4 @@
-// Whether the processes of all ranks run: a thread of each sends a beat to the next rank every
+// Whether the processes of all ranks run: a thread of each sends a beat to the next rank every half
 // second, whatever the others of its threads do, and hears that of the one before. A launcher ends
 // all when a process ends; one that is stopped, or whose machine is cut off, only its neighbour
 // notices. Time is counted in own turns of the loop: where all were stopped together, nobody is

@@ -208,8 +208,10 @@ def output_nobody_reads():
     expect(done.returncode == 1, "exit code", done.returncode, done.stderr)
     expect("standard output cannot be written" in done.stderr and "Broken pipe" in done.stderr, done.stderr)
     expect(len(checkpoints("pipe")) == 1, checkpoints("pipe"))
-    full = run(shell=f'exec "$DAPT" plugins > /dev/full')
-    expect(full.returncode == 1 and "No space left on device" in last(full), full.stderr)
+    # Less than a buffer holds, and more.
+    for command in ("devices", "plugins", "train --help-config"):
+        full = run(shell=f'exec "$DAPT" {command} > /dev/full')
+        expect(full.returncode == 1 and "No space left on device" in last(full), command, full.returncode, full.stderr)
 
 
 @case

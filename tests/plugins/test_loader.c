@@ -57,7 +57,7 @@ static void test_bad_modules_are_refused(void **state) {
     } cases[] = {
         {"bad_abi.so", "was built for version 2 of the plugin interface, this dapt speaks 1"},
         {"bad_backend_abi.so",
-         "was built for version 4 of the backend interface, this dapt speaks 3"},
+         "was built for version 5 of the backend interface, this dapt speaks 4"},
         {"bad_backend_size.so", "it was built with another core"},
         {"bad_backend_null.so", "\"bad\": function 1 of its table is NULL"},
         {"bad_backend_nothing.so", "its backend is NULL"},

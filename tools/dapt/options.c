@@ -34,11 +34,14 @@ bool tool_leads(void) {
 }
 
 enum tool_exit tool_finish(enum dapt_status status) {
+    bool lost = ferror(stdout) && status >= 0;  // more than a buffer holds: why is no longer known
+    if (lost) putchar('\n');
     errno = 0;
-    bool failed = fflush(stdout) != 0;
+    bool failed = fflush(stdout) != 0 || lost;
     if (failed && status >= 0) {
         char line[256];
-        snprintf(line, sizeof line, "standard output cannot be written: %s", strerror(errno));
+        snprintf(line, sizeof line, "standard output cannot be written: %s",
+                 errno ? strerror(errno) : "some of it was lost");
         complain(line);
     }
     if ((failed || ferror(stdout)) && (status >= 0 || status == DAPT_ERROR_CANCELLED))
