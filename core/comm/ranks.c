@@ -66,9 +66,8 @@ static enum dapt_status learn_worlds(struct dapt_ranks *ranks) {
     if (!ranks->worlds || !ranks->bounds) return DAPT_ERROR_MEMORY;
     ranks->out_bounds = ranks->bounds + w->size + 1;
     ranks->in_bounds = ranks->out_bounds + w->size + 1;
-    for (uint32_t r = 0; r <= w->size; r++) ranks->bounds[r] = r * sizeof *w;
     ranks->worlds[w->rank] = *w;
-    enum dapt_status status = ranks->comm->gather(ranks->handle, ranks->worlds, ranks->bounds);
+    enum dapt_status status = dapt_ranks_gather_each(ranks, ranks->worlds, sizeof *w);
     if (!status) find_grid(ranks);
     return status;
 }
@@ -127,15 +126,6 @@ static enum dapt_status gather(struct dapt_ranks *ranks, void *all, const uint64
 // For much: where there is a grid, each byte goes to each machine once.
 static enum dapt_status spread(struct dapt_ranks *ranks, void *all, const uint64_t *bounds) {
     return ranks->machines ? dapt_grid_gather(ranks, all, bounds) : gather(ranks, all, bounds);
-}
-
-void dapt_ranks_shares(uint32_t ranks, uint64_t count, uint64_t unit, uint64_t *bounds) {
-    uint64_t units = count / unit + (count % unit != 0), each = units / ranks, more = units % ranks;
-    bounds[0] = 0;
-    for (uint32_t r = 0; r < ranks; r++) {
-        uint64_t share = (each + (r < more)) * unit, rest = count - bounds[r];
-        bounds[r + 1] = bounds[r] + (share < rest ? share : rest);
-    }
 }
 
 enum dapt_status dapt_ranks_room(struct dapt_ranks_memory *memory, uint64_t size) {
@@ -209,12 +199,21 @@ enum dapt_status dapt_ranks_gather_bytes(struct dapt_ranks *ranks, void *bytes,
     return ranks ? spread(ranks, bytes, bounds) : DAPT_OK;
 }
 
-// As many bytes of each rank, which are put into `received` in the order of ranks.
+static void bound_alike(struct dapt_ranks *ranks, uint64_t size) {
+    for (uint32_t r = 0; r <= ranks->world.size; r++) ranks->bounds[r] = r * size;
+}
+
+enum dapt_status dapt_ranks_gather_each(struct dapt_ranks *ranks, void *all, uint64_t size) {
+    if (!ranks) return DAPT_OK;
+    bound_alike(ranks, size);
+    return spread(ranks, all, ranks->bounds);
+}
+
+// As many bytes of each rank, which are put into `received` in the order of ranks. Few, so at once.
 static enum dapt_status gather_alike(struct dapt_ranks *ranks, const void *mine, size_t size) {
-    uint32_t count = ranks->world.size;
-    enum dapt_status status = dapt_ranks_room(&ranks->received, count * size);
+    enum dapt_status status = dapt_ranks_room(&ranks->received, ranks->world.size * size);
     if (status) return status;
-    for (uint32_t r = 0; r <= count; r++) ranks->bounds[r] = r * size;
+    bound_alike(ranks, size);
     if (size) memcpy((char *)ranks->received.data + ranks->world.rank * size, mine, size);
     return gather(ranks, ranks->received.data, ranks->bounds);
 }

@@ -38,10 +38,6 @@ void dapt_ranks_abort(struct dapt_ranks *ranks, int exit_code);
 // Bounds of shares: count of ranks + 1 ascending elements; what is rank r's lies from bounds[r] to
 // bounds[r + 1], and may be empty.
 
-// Shares of `count` elements as alike as whole units of `unit` elements allow (the last unit may be
-// cut short), the larger ones first. Not collective.
-void dapt_ranks_shares(uint32_t ranks, uint64_t count, uint64_t unit, uint64_t *bounds);
-
 // Sums of elements over all ranks: each gets those of its own share. `values` has all elements, of
 // dtype `from`, unchanged; they travel as `wire` (float32, float16, bfloat16; `from` is float32, to
 // be rounded to the nearest, or the same), and are added in float32 in the order of ranks, one's
@@ -59,6 +55,9 @@ enum dapt_status dapt_ranks_gather(struct dapt_ranks *ranks, float *values, enum
 // The same with bytes, which travel as they are.
 enum dapt_status dapt_ranks_gather_bytes(struct dapt_ranks *ranks, void *bytes,
                                          const uint64_t *bounds);
+
+// As much of each rank, `size` bytes: rank r's lie at r * size of `all`, this rank's own before.
+enum dapt_status dapt_ranks_gather_each(struct dapt_ranks *ranks, void *all, uint64_t size);
 
 // `values` become their sums over all ranks, the same bits everywhere: for losses, norms, flags.
 enum dapt_status dapt_ranks_sum(struct dapt_ranks *ranks, double *values, size_t count);

@@ -46,9 +46,8 @@ struct round {
     const struct dapt_corpus *corpus;
     struct dapt_batch *batch;
     uint32_t size;
-    size_t each;       // places + 1
-    float *losses;     // [size][each]
-    uint64_t *bounds;  // [size + 1]
+    size_t each;    // places + 1
+    float *losses;  // [size][each]
 };
 
 static enum dapt_status open_round(struct round *r) {
@@ -56,10 +55,7 @@ static enum dapt_status open_round(struct round *r) {
     r->size = dapt_ranks_count(r->ranks);
     r->each = (size_t)r->batch->sequences * r->batch->length + 1;
     r->losses = dapt_alloc(r->size * r->each, sizeof *r->losses);
-    r->bounds = dapt_alloc(r->size + 1, sizeof *r->bounds);
-    if (!r->losses || !r->bounds) return DAPT_ERROR_MEMORY;
-    for (uint32_t i = 0; i <= r->size; i++) r->bounds[i] = i * r->each;
-    return DAPT_OK;
+    return r->losses ? DAPT_OK : DAPT_ERROR_MEMORY;
 }
 
 // The batches from sequence `index` on.
@@ -73,7 +69,7 @@ static enum dapt_status run_round(struct round *r, const char *name, uint64_t in
     if (!cancelled && index < dapt_corpus_report(r->corpus)->sequences)
         status = dapt_engine_losses(r->engine, r->batch, own);
     own[r->each - 1] = cancelled;
-    if (!status) status = dapt_ranks_gather(r->ranks, r->losses, DAPT_F32, r->bounds);
+    if (!status) status = dapt_ranks_gather_each(r->ranks, r->losses, r->each * sizeof *own);
     if (status) return dapt_fail_in(status, "evaluation of %s", name);
     for (uint32_t i = 0; i < r->size; i++)
         if (r->losses[(i + 1) * r->each - 1] > 0)
@@ -129,6 +125,5 @@ enum dapt_status dapt_evaluate_corpus(struct dapt_engine *engine, const struct d
     dapt_log_status(NULL);
     result->seconds = dapt_seconds() - begin;
     free(round.losses);
-    free(round.bounds);
     return status;
 }

@@ -16,14 +16,10 @@ static enum dapt_status tell_ranks(const struct dapt_setup *setup,
     if (!setup->ranks) return DAPT_OK;
     const struct dapt_device_info *info = dapt_device_info(setup->device);
     line *all = dapt_alloc(size, sizeof *all);
-    uint64_t *bounds = dapt_alloc(size + 1, sizeof *bounds);
-    enum dapt_status status = all && bounds ? DAPT_OK : DAPT_ERROR_MEMORY;
-    for (uint32_t r = 0; !status && r <= size; r++) bounds[r] = r * sizeof *all;
-    if (!status) {
-        snprintf(all[rank], sizeof *all, "on %s: %s: %s", dapt_ranks_world(setup->ranks)->host,
-                 dapt_device_backend(setup->device)->name, info->name);
-        status = dapt_ranks_gather_bytes(setup->ranks, all, bounds);
-    }
+    if (!all) return DAPT_ERROR_MEMORY;
+    snprintf(all[rank], sizeof *all, "on %s: %s: %s", dapt_ranks_world(setup->ranks)->host,
+             dapt_device_backend(setup->device)->name, info->name);
+    enum dapt_status status = dapt_ranks_gather_each(setup->ranks, all, sizeof *all);
     for (uint32_t r = 0, next; !status && r < size; r = next) {
         char until[16] = "";
         for (next = r + 1; next < size && strcmp(all[r], all[next]) == 0;) next++;
@@ -31,7 +27,6 @@ static enum dapt_status tell_ranks(const struct dapt_setup *setup,
         dapt_report_note(reporter, "%-15s %" PRIu32 "%s %s", r ? "" : "ranks", r, until, all[r]);
     }
     free(all);
-    free(bounds);
     return status;
 }
 

@@ -66,15 +66,12 @@ static enum dapt_status largest(const struct dapt_setup *setup, struct dapt_engi
 static enum dapt_status take_least(struct dapt_setup *setup) {
     uint32_t size = dapt_ranks_count(setup->ranks), rank = dapt_ranks_index(setup->ranks);
     uint32_t *micros = dapt_alloc(size, sizeof *micros);
-    uint64_t *bounds = dapt_alloc(size + 1, sizeof *bounds);
-    enum dapt_status status = micros && bounds ? DAPT_OK : DAPT_ERROR_MEMORY;
-    for (uint32_t r = 0; !status && r <= size; r++) bounds[r] = r * sizeof *micros;
-    if (!status) micros[rank] = setup->micro;
-    if (!status) status = dapt_ranks_gather_bytes(setup->ranks, micros, bounds);
+    if (!micros) return DAPT_ERROR_MEMORY;
+    micros[rank] = setup->micro;
+    enum dapt_status status = dapt_ranks_gather_each(setup->ranks, micros, sizeof *micros);
     for (uint32_t r = 0; !status && r < size; r++)
         if (micros[r] < setup->micro) setup->micro = micros[r];
     free(micros);
-    free(bounds);
     return status;
 }
 

@@ -42,8 +42,7 @@ struct mpi_message {
     uint64_t size;
     bool sent;
 };
-// Moves all messages of one call; `what` is for people. Every rank sends to every other even if
-// there is nothing to send, but where `root` is a rank: then that one sends to the others.
+// Moves all messages of one call, each of which is sent even if it is empty; `what` is for people.
 enum dapt_status mpi_transfer(struct mpi_rank *self, const char *what,
                               const struct mpi_message *messages, int count);
 

@@ -82,7 +82,7 @@ static void test_shares(void **state) {
     for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
         for (uint32_t size = 1; size <= 9; size++) {
             uint64_t bounds[10], most = 0, least = UINT64_MAX;
-            dapt_ranks_shares(size, counts[c], 256, bounds);
+            comm_shares(size, counts[c], 256, bounds);
             assert_int_equal(bounds[0], 0);
             assert_int_equal(bounds[size], counts[c]);
             for (uint32_t r = 0; r < size; r++) {
