@@ -462,19 +462,15 @@ static struct dapt_engine_result result_of(const struct dapt_engine *e, double n
 enum dapt_status dapt_engine_result(struct dapt_engine *engine, struct dapt_engine_result *result) {
     const struct dapt_shard_result *s = &engine->shared;
     if (engine->shard) {
-        *result = result_of(engine, (double)(float)s->norm2, s->loss,
-                            (double)(float)(s->norm2 + 0 * s->loss));
+        *result = result_of(engine, (double)(float)s->norm2, s->loss, (double)s->decides);
         result->cancelled = s->cancelled;
         return DAPT_OK;
     }
-    float scalars[(DAPT_RESULT_BYTES - DAPT_RESULT_STRIDE) / sizeof(float)];
-    enum dapt_status status = dapt_programs_read(engine->programs, DAPT_PROGRAM_NORM,
-                                                 DAPT_RESULT_STRIDE, scalars, sizeof scalars);
+    float scalars[DAPT_RESULT_COUNT];
+    enum dapt_status status = dapt_programs_scalars(engine->programs, scalars);
     if (status) return status;
-    const size_t each = DAPT_RESULT_STRIDE / sizeof(float);
-    float norm2 = scalars[0], loss = scalars[(DAPT_RESULT_LOSS - DAPT_RESULT_NORM2) * each],
-          decides = scalars[(DAPT_RESULT_DECIDES - DAPT_RESULT_NORM2) * each];
-    *result = result_of(engine, (double)norm2, (double)loss, (double)decides);
+    *result = result_of(engine, (double)scalars[DAPT_RESULT_NORM2],
+                        (double)scalars[DAPT_RESULT_LOSS], (double)scalars[DAPT_RESULT_DECIDES]);
     result->cancelled = dapt_cancelled();
     return DAPT_OK;
 }

@@ -367,7 +367,6 @@ enum dapt_status dapt_programs_write(struct dapt_programs *programs, enum dapt_p
 }
 
 enum dapt_status dapt_programs_run(struct dapt_programs *programs, enum dapt_program_kind kind) {
-    if (kind == DAPT_PROGRAM_UPDATE && !programs->at[kind].executable) return DAPT_OK;
     return dapt_program_run(programs->at[kind].executable);
 }
 
@@ -376,16 +375,21 @@ enum dapt_status dapt_programs_result(struct dapt_programs *programs, enum dapt_
     return dapt_buffer_read(programs->at[kind].buffers[DAPT_BUFFER_RESULT], offset, data, size);
 }
 
-enum dapt_status dapt_programs_read(struct dapt_programs *programs, enum dapt_program_kind kind,
-                                    uint64_t offset, void *data, uint64_t size) {
-    const struct program *program = &programs->at[kind];
-    return dapt_program_read(program->executable, program->buffers[DAPT_BUFFER_RESULT], offset,
-                             data, size);
+enum dapt_status dapt_programs_scalars(struct dapt_programs *programs,
+                                       float scalars[DAPT_RESULT_COUNT]) {
+    enum { FIRST = DAPT_RESULT_NORM2 * DAPT_RESULT_STRIDE, SIZE = DAPT_RESULT_BYTES - FIRST };
+    const struct program *program = &programs->at[DAPT_PROGRAM_NORM];
+    float slots[SIZE / sizeof(float)];
+    enum dapt_status status = dapt_program_read(
+        program->executable, program->buffers[DAPT_BUFFER_RESULT], FIRST, slots, SIZE);
+    for (int i = DAPT_RESULT_NORM2; i < DAPT_RESULT_COUNT && !status; i++)
+        scalars[i] = slots[(i - DAPT_RESULT_NORM2) * (DAPT_RESULT_STRIDE / sizeof(float))];
+    return status;
 }
 
-enum dapt_status dapt_programs_put(struct dapt_programs *programs, enum dapt_program_kind kind,
-                                   uint64_t offset, const void *data, uint64_t size) {
-    return dapt_buffer_write(programs->at[kind].buffers[DAPT_BUFFER_RESULT], offset, data, size);
+enum dapt_status dapt_programs_decide(struct dapt_programs *programs, float decides) {
+    return dapt_buffer_write(programs->at[DAPT_PROGRAM_NORM].buffers[DAPT_BUFFER_RESULT],
+                             DAPT_RESULT_DECIDES * DAPT_RESULT_STRIDE, &decides, sizeof decides);
 }
 
 enum dapt_status dapt_programs_profile(struct dapt_programs *programs, dapt_engine_op each,

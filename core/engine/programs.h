@@ -60,12 +60,12 @@ enum dapt_status dapt_programs_run(struct dapt_programs *programs, enum dapt_pro
 // Bytes from `offset` of its result buffer; waits for what runs.
 enum dapt_status dapt_programs_result(struct dapt_programs *programs, enum dapt_program_kind kind,
                                       uint64_t offset, void *data, uint64_t size);
-// The same of a program's last run, while others that write elsewhere run on.
-enum dapt_status dapt_programs_read(struct dapt_programs *programs, enum dapt_program_kind kind,
-                                    uint64_t offset, void *data, uint64_t size);
-// Writes there, after all that was started: what another program takes from it.
-enum dapt_status dapt_programs_put(struct dapt_programs *programs, enum dapt_program_kind kind,
-                                   uint64_t offset, const void *data, uint64_t size);
+// The slots of the norm's program behind the sum of losses, after its last run, while others that write
+// elsewhere run on.
+enum dapt_status dapt_programs_scalars(struct dapt_programs *programs,
+                                       float scalars[DAPT_RESULT_COUNT]);
+// Replaces what that program decided, after all that was started.
+enum dapt_status dapt_programs_decide(struct dapt_programs *programs, float decides);
 // Where a value lies in the buffer of its role, in bytes.
 uint64_t dapt_programs_offset(const struct dapt_programs *programs, enum dapt_program_kind kind,
                               dapt_value value);

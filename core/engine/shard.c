@@ -10,8 +10,11 @@
 
 #define REASON 1024u  // bytes of a line that followers get
 
+// What each rank adds to the sums: the norm of its shard, the loss of its micro-batches, whether it was
+// asked to stop, and, in a place of its own, how long it worked.
+enum { TOLD_NORM2, TOLD_LOSS, TOLD_CANCELLED, TOLD };
+
 struct dapt_shard {
-    const struct dapt_model *model;
     struct dapt_ranks *ranks;
     struct dapt_programs *programs;
     uint32_t rank, size;
@@ -26,8 +29,7 @@ struct dapt_shard {
         float *values;       // [size * bucket]
     } buckets[2];
     struct dapt_helper *helper;
-    double *busy;  // [size] of the last step
-    double *told;  // [TOLD + size]
+    double *told;  // [TOLD + size], of the last step
     double begun,
         waited;  // when this step began, and seconds of it in which others were waited for
     bool leads;
@@ -61,7 +63,6 @@ enum dapt_status dapt_shard_create(const struct dapt_model *model,
     if (!s) return DAPT_ERROR_MEMORY;
     // float16 would not hold sums of scaled gradients; bfloat16 has the range of float32.
     *s = (struct dapt_shard){
-        .model = model,
         .ranks = options->ranks,
         .programs = programs,
         .rank = dapt_ranks_index(options->ranks),
@@ -71,8 +72,8 @@ enum dapt_status dapt_shard_create(const struct dapt_model *model,
     s->bounds = dapt_alloc(s->size + 1, sizeof *s->bounds);
     s->bytes = dapt_alloc(s->size + 1, sizeof *s->bytes);
     s->part = dapt_alloc(s->size + 1, sizeof *s->part);
-    s->busy = dapt_alloc(s->size, sizeof *s->busy);
-    enum dapt_status status = s->bounds && s->bytes && s->part && s->busy ? DAPT_OK
+    s->told = dapt_alloc(TOLD + s->size, sizeof *s->told);
+    enum dapt_status status = s->bounds && s->bytes && s->part && s->told ? DAPT_OK
                                                                           : DAPT_ERROR_MEMORY;
     for (uint32_t r = 0; !status && r <= s->size; r++) {
         s->bounds[r] = dapt_moment_bound(model, s->size, r);
@@ -99,7 +100,6 @@ void dapt_shard_destroy(struct dapt_shard **shard) {
     free(s->bounds);
     free(s->bytes);
     free(s->part);
-    free(s->busy);
     free(s->told);
     free(s->received);
     free(s);
@@ -109,11 +109,6 @@ void dapt_shard_destroy(struct dapt_shard **shard) {
 
 static struct dapt_buffer_handle *buffer(const struct dapt_shard *s, enum dapt_buffer_role role) {
     return dapt_programs_buffer(s->programs, role);
-}
-
-// Others were waited for since `begin`.
-static void count_wait(struct dapt_shard *s, double begin) {
-    s->waited += dapt_seconds() - begin;
 }
 
 // The bucket that begins `at` elements behind the beginning of each shard: where in its values each rank's
@@ -182,10 +177,11 @@ static enum dapt_status write_parameters(const struct dapt_shard *s, const struc
 static const struct travel gradients = {read_gradients, sum_gradients, write_gradients},
                            parameters = {read_parameters, spread_parameters, write_parameters};
 
+// In which others are waited for.
 static enum dapt_status wait_for_exchange(struct dapt_shard *s) {
     double begin = dapt_seconds();
     enum dapt_status status = dapt_helper_wait(s->helper);
-    count_wait(s, begin);
+    s->waited += dapt_seconds() - begin;
     return status;
 }
 
@@ -206,35 +202,23 @@ static enum dapt_status carry(struct dapt_shard *s, const struct travel *travel)
     return status || !before ? status : travel->write(s, before);
 }
 
-// What each rank adds to the sums: the norm of its shard, the loss of its micro-batches, whether it was
-// asked to stop, and, in a place of its own, how long it worked.
-enum { TOLD_NORM2, TOLD_LOSS, TOLD_CANCELLED, TOLD };
-
 static enum dapt_status share_scalars(struct dapt_shard *s, struct dapt_shard_result *result) {
-    const size_t each = DAPT_RESULT_STRIDE / sizeof(float);
-    float scalars[(DAPT_RESULT_BYTES - DAPT_RESULT_STRIDE) / sizeof(float)];
-    if (!s->told && !(s->told = dapt_alloc(TOLD + s->size, sizeof *s->told)))
-        return DAPT_ERROR_MEMORY;
-    enum dapt_status status = dapt_programs_read(s->programs, DAPT_PROGRAM_NORM, DAPT_RESULT_STRIDE,
-                                                 scalars, sizeof scalars);
+    float scalars[DAPT_RESULT_COUNT];
+    enum dapt_status status = dapt_programs_scalars(s->programs, scalars);
     if (status) return status;
     memset(s->told, 0, (TOLD + s->size) * sizeof *s->told);
-    s->told[TOLD_NORM2] = (double)scalars[0];
-    s->told[TOLD_LOSS] = (double)scalars[(DAPT_RESULT_LOSS - DAPT_RESULT_NORM2) * each];
+    s->told[TOLD_NORM2] = (double)scalars[DAPT_RESULT_NORM2];
+    s->told[TOLD_LOSS] = (double)scalars[DAPT_RESULT_LOSS];
     s->told[TOLD_CANCELLED] = dapt_cancelled();
     s->told[TOLD + s->rank] = dapt_seconds() - s->begun - s->waited;
-    double begin = dapt_seconds();
     status = dapt_ranks_sum(s->ranks, s->told, TOLD + s->size);
-    count_wait(s, begin);
-    memcpy(s->busy, s->told + TOLD, s->size * sizeof *s->busy);
-    *result = (struct dapt_shard_result){.norm2 = s->told[TOLD_NORM2],
-                                         .loss = s->told[TOLD_LOSS],
-                                         .cancelled = s->told[TOLD_CANCELLED] > 0};
-    float decides = (float)(result->norm2 + 0 * result->loss);
-    return status ? status
-                  : dapt_programs_put(s->programs, DAPT_PROGRAM_NORM,
-                                      DAPT_RESULT_DECIDES * DAPT_RESULT_STRIDE, &decides,
-                                      sizeof decides);
+    if (status) return status;
+    *result = (struct dapt_shard_result){
+        .norm2 = s->told[TOLD_NORM2],
+        .loss = s->told[TOLD_LOSS],
+        .decides = (float)(s->told[TOLD_NORM2] + 0 * s->told[TOLD_LOSS]),
+        .cancelled = s->told[TOLD_CANCELLED] > 0};
+    return dapt_programs_decide(s->programs, result->decides);
 }
 
 enum dapt_status dapt_shard_update(struct dapt_shard *shard, bool update,
@@ -242,7 +226,9 @@ enum dapt_status dapt_shard_update(struct dapt_shard *shard, bool update,
     enum dapt_status status = carry(shard, &gradients);
     if (!status) status = dapt_programs_run(shard->programs, DAPT_PROGRAM_NORM);
     if (!status) status = share_scalars(shard, result);
-    if (!status && update) status = dapt_programs_run(shard->programs, DAPT_PROGRAM_UPDATE);
+    // A rank whose shard is empty has no program for it.
+    bool owns = shard->bounds[shard->rank] < shard->bounds[shard->rank + 1];
+    if (!status && update && owns) status = dapt_programs_run(shard->programs, DAPT_PROGRAM_UPDATE);
     if (!status && update) status = carry(shard, &parameters);
     shard->begun = dapt_seconds();
     shard->waited = 0;
@@ -250,7 +236,7 @@ enum dapt_status dapt_shard_update(struct dapt_shard *shard, bool update,
 }
 
 const double *dapt_shard_busy(const struct dapt_shard *shard) {
-    return shard->busy;
+    return shard->told + TOLD;
 }
 
 // ------------------------------------------------------------------------------ leading, following

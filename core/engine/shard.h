@@ -18,6 +18,7 @@ void dapt_shard_destroy(struct dapt_shard **shard);
 // What an update tells all ranks beside the weights.
 struct dapt_shard_result {
     double norm2, loss;  // squared norm of the gradients, and the sum of losses; as scaled as these
+    float decides;       // as DAPT_RESULT_DECIDES
     bool cancelled;      // some rank was asked to stop
 };
 // The update of a step whose micro-batches all ranks have been given: gradients are summed, the
