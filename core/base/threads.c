@@ -30,24 +30,25 @@ static unsigned quota(void) {
     return limited ? (unsigned)((share + period - 1) / period) : 0;
 }
 
+static unsigned online(void) {
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (unsigned)count : 1;
+}
+
 unsigned dapt_processors(void) {
     unsigned count = 0;
     size_t size = CPU_ALLOC_SIZE(8192);
     cpu_set_t *set = CPU_ALLOC(8192);
     if (set && sched_getaffinity(0, size, set) == 0) count = (unsigned)CPU_COUNT_S(size, set);
     if (set) CPU_FREE(set);
-    if (count == 0) {
-        long online = sysconf(_SC_NPROCESSORS_ONLN);
-        count = online > 0 ? (unsigned)online : 1;
-    }
+    if (count == 0) count = online();
     unsigned limit = quota();
     if (limit > 0 && limit < count) count = limit;
     return count < MAX_THREADS ? count : MAX_THREADS;
 }
 
 unsigned dapt_processors_shared(unsigned processes) {
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned limit = quota(), all = online > 0 ? (unsigned)online : 1, usable = dapt_processors();
+    unsigned limit = quota(), all = online(), usable = dapt_processors();
     if (limit > 0 && limit < all) all = limit;
     unsigned share = all / (processes ? processes : 1);
     if (share == 0) share = 1;
