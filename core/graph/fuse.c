@@ -61,26 +61,31 @@ static struct dapt_op *sole_reader(struct dapt_graph *g, const struct uses *u, s
     return NULL;
 }
 
-// Whether `next` may be done at the place of op k: nothing in between writes what it reads, or
-// touches what it writes.
+// Whether `moved` may change places with `op`: that does not write what it reads, nor touch what it
+// writes.
+static bool passes(const struct dapt_graph *g, const struct dapt_op *moved,
+                   const struct dapt_op *op) {
+    uint32_t target = g->values[moved->outputs[0]].tensor.buffer;
+    for (int i = 0; i < DAPT_OP_INPUTS; i++)
+        if (op->inputs[i] != DAPT_NONE && g->values[op->inputs[i]].tensor.buffer == target)
+            return false;
+    for (int o = 0; o < DAPT_OP_OUTPUTS; o++) {
+        if (op->outputs[o] == DAPT_NONE) continue;
+        uint32_t written = g->values[op->outputs[o]].tensor.buffer;
+        if (written == target) return false;
+        for (int i = 0; i < DAPT_OP_INPUTS; i++)
+            if (moved->inputs[i] != DAPT_NONE &&
+                g->values[moved->inputs[i]].tensor.buffer == written)
+                return false;
+    }
+    return true;
+}
+
+// Whether `next` may be done at the place of op k.
 static bool movable(const struct dapt_graph *g, const struct uses *u, size_t k,
                     const struct dapt_op *next) {
-    uint32_t target = g->values[next->outputs[0]].tensor.buffer;
-    for (const struct dapt_op *op = &g->ops[k + 1]; op < next; op++) {
-        if (u->merged[op - g->ops]) continue;
-        for (int i = 0; i < DAPT_OP_INPUTS; i++)
-            if (op->inputs[i] != DAPT_NONE && g->values[op->inputs[i]].tensor.buffer == target)
-                return false;
-        for (int o = 0; o < DAPT_OP_OUTPUTS; o++) {
-            if (op->outputs[o] == DAPT_NONE) continue;
-            uint32_t written = g->values[op->outputs[o]].tensor.buffer;
-            if (written == target) return false;
-            for (int i = 0; i < DAPT_OP_INPUTS; i++)
-                if (next->inputs[i] != DAPT_NONE &&
-                    g->values[next->inputs[i]].tensor.buffer == written)
-                    return false;
-        }
-    }
+    for (const struct dapt_op *op = &g->ops[k + 1]; op < next; op++)
+        if (!u->merged[op - g->ops] && !passes(g, next, op)) return false;
     return true;
 }
 
@@ -147,22 +152,6 @@ static bool with_sum(const struct dapt_graph *g, const struct dapt_op *matmul,
     return false;
 }
 
-// Whether the sum may be done behind `op`: that does not write what it reads, nor touch what it writes.
-static bool passes(const struct dapt_graph *g, const struct dapt_op *sum,
-                   const struct dapt_op *op) {
-    uint32_t from = g->values[sum->inputs[0]].tensor.buffer,
-             to = g->values[sum->outputs[0]].tensor.buffer;
-    for (int i = 0; i < DAPT_OP_INPUTS; i++)
-        if (op->inputs[i] != DAPT_NONE && g->values[op->inputs[i]].tensor.buffer == to)
-            return false;
-    for (int o = 0; o < DAPT_OP_OUTPUTS; o++) {
-        if (op->outputs[o] == DAPT_NONE) continue;
-        uint32_t written = g->values[op->outputs[o]].tensor.buffer;
-        if (written == from || written == to) return false;
-    }
-    return true;
-}
-
 // Puts sum k into the next matmul that takes it. Whether one did.
 static bool merge_sum(struct dapt_graph *g, size_t k, const bool *merged,
                       dapt_graph_supports supports, void *context) {
@@ -170,12 +159,11 @@ static bool merge_sum(struct dapt_graph *g, size_t k, const bool *merged,
     struct dapt_op fused;
     for (size_t j = k + 1; j < g->op_count; j++) {
         if (merged[j]) continue;
-        if (with_sum(g, &g->ops[j], sum, &fused) && passes(g, sum, &g->ops[j]) &&
-            dapt_graph_runs(g, &fused, supports, context)) {
+        if (!passes(g, sum, &g->ops[j])) return false;
+        if (with_sum(g, &g->ops[j], sum, &fused) && dapt_graph_runs(g, &fused, supports, context)) {
             g->ops[j] = fused;
             return true;
         }
-        if (!passes(g, sum, &g->ops[j])) return false;
     }
     return false;
 }

@@ -271,6 +271,11 @@ static void fusion_leaves_no_separate_op(void **state) {
     dapt_model_close(&model);
 }
 
+static dapt_value given(struct dapt_graph *g, const char *name) {
+    return dapt_graph_input(g, DAPT_BUFFER_CACHE, DAPT_GRAPH_NEXT, DAPT_F32, 2, (int64_t[]){4, 4},
+                            name);
+}
+
 static dapt_value work(struct dapt_graph *g) {
     return dapt_graph_new(g, DAPT_BUFFER_WORK, DAPT_F32, 2, (int64_t[]){4, 4});
 }
@@ -281,6 +286,7 @@ static dapt_value apply(struct dapt_graph *g, enum dapt_opcode opcode, dapt_valu
                          .inputs = {a, b, DAPT_NONE, DAPT_NONE},
                          .outputs = {y, DAPT_NONE, DAPT_NONE}};
     if (opcode == DAPT_OP_SCALE) op.u.scale.factor = 2;
+    if (opcode == DAPT_OP_ACTIVATE_GRAD) op.u.activation.kind = DAPT_ACT_SILU;
     dapt_graph_op(g, &op);
     return y;
 }
@@ -291,8 +297,7 @@ static void a_sum_is_not_moved_over_what_it_touches(void **state) {
     (void)state;
     for (int variant = 0; variant < 3; variant++) {
         struct dapt_graph *g = dapt_graph_create();
-        dapt_value a = dapt_graph_input(g, DAPT_BUFFER_CACHE, DAPT_GRAPH_NEXT, DAPT_F32, 2,
-                                        (int64_t[]){4, 4}, "a");
+        dapt_value a = given(g, "a");
         dapt_value r = apply(g, DAPT_OP_SCALE, a, DAPT_NONE, work(g));
         dapt_value c = apply(g, DAPT_OP_MATMUL, a, a, work(g)), y = work(g);
         if (variant == 1) r = apply(g, DAPT_OP_SCALE, r, DAPT_NONE, dapt_graph_alias(g, r));
@@ -315,8 +320,7 @@ static void a_sum_of_rows_is_made_by_a_product(void **state) {
     (void)state;
     for (int variant = 0; variant < 6; variant++) {
         struct dapt_graph *g = dapt_graph_create();
-        dapt_value x = dapt_graph_input(g, DAPT_BUFFER_CACHE, DAPT_GRAPH_NEXT, DAPT_F32, 2,
-                                        (int64_t[]){4, 4}, "x");
+        dapt_value x = given(g, "x");
         dapt_value dy = apply(g, DAPT_OP_SCALE, x, DAPT_NONE, work(g)),
                    bias = dapt_graph_new(g, DAPT_BUFFER_GRAD, DAPT_F32, 1, (int64_t[]){4}),
                    row = dapt_graph_new(g, DAPT_BUFFER_RESULT, DAPT_F32, 1, (int64_t[]){4});
@@ -330,11 +334,10 @@ static void a_sum_of_rows_is_made_by_a_product(void **state) {
                                   .outputs = {dapt_graph_new(g, DAPT_BUFFER_RESULT, DAPT_F32, 2,
                                                              (int64_t[]){4, 4}),
                                               DAPT_NONE, DAPT_NONE},
-                                  .u.matmul.transpose_a = variant != 5},
-                       copy = {.opcode = DAPT_OP_COPY, .inputs = {bias}, .outputs = {row}};
+                                  .u.matmul.transpose_a = variant != 5};
         dapt_graph_op(g, &sum);
         if (variant == 2) apply(g, DAPT_OP_SCALE, dy, DAPT_NONE, dapt_graph_alias(g, dy));
-        if (variant == 3) dapt_graph_op(g, &copy);
+        if (variant == 3) apply(g, DAPT_OP_COPY, bias, DAPT_NONE, row);
         if (variant == 4) dapt_graph_op(g, &sum);
         dapt_graph_op(g, &product);
         assert_int_equal(g->status, DAPT_OK);
@@ -353,15 +356,10 @@ static void a_derivative_is_taken_by_a_product(void **state) {
     (void)state;
     for (int variant = 0; variant < 3; variant++) {
         struct dapt_graph *g = dapt_graph_create();
-        dapt_value x = dapt_graph_input(g, DAPT_BUFFER_CACHE, DAPT_GRAPH_NEXT, DAPT_F32, 2,
-                                        (int64_t[]){4, 4}, "x");
+        dapt_value x = given(g, "x");
         dapt_value dy = apply(g, DAPT_OP_MATMUL, x, x, work(g));
-        struct dapt_op grad = {.opcode = DAPT_OP_ACTIVATE_GRAD,
-                               .inputs = {variant == 2 ? x : dy, variant == 2 ? dy : x},
-                               .outputs = {work(g)},
-                               .u.activation.kind = DAPT_ACT_SILU};
         if (variant == 1) apply(g, DAPT_OP_SCALE, dy, DAPT_NONE, work(g));
-        dapt_graph_op(g, &grad);
+        apply(g, DAPT_OP_ACTIVATE_GRAD, variant == 2 ? x : dy, variant == 2 ? dy : x, work(g));
         assert_int_equal(g->status, DAPT_OK);
         assert_int_equal(dapt_graph_fuse(g, fuse_all, NULL), DAPT_OK);
         assert_int_equal(count_ops(g, DAPT_OP_ACTIVATE_GRAD), variant == 0 ? 0 : 1);
