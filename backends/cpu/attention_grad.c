@@ -64,7 +64,8 @@ static struct scratch scratch_of(const struct job *job, unsigned thread, int64_t
 }
 
 // Whether one task for each pair of a sequence and a key head is the faster way.
-static bool is_fused(const struct job *job, const struct attention *at, int64_t padded) {
+static bool is_fused(const struct job *job, const struct attention *at) {
+    int64_t padded = ceil_div(at->D, MAX_LANES) * MAX_LANES;  // as for any instruction set
     int64_t pairs = at->sequences * at->kv_heads, threads = job->device->threads;
     int64_t turns = ceil_div(pairs, threads);  // the last one with threads that are idle
     return turns * threads * FUSED_PRODUCTS < pairs * SPLIT_PRODUCTS &&
@@ -73,8 +74,7 @@ static bool is_fused(const struct job *job, const struct attention *at, int64_t 
 
 static void attention_grad_prepare(struct job *job) {
     struct attention at = attention_of(job, &job->in[OPERAND_Q], &job->in[OPERAND_K]);
-    int64_t padded = ceil_div(at.D, MAX_LANES) * MAX_LANES;
-    job->flag = is_fused(job, &at, padded);
+    job->flag = is_fused(job, &at);
     job->count[0] = ceil_div(at.query_rows, BR);
     job->count[1] = ceil_div(at.key_rows, BC);
     job->private = scratch_floats(at.D, job->flag ? at.key_rows : BC) * sizeof(float);
@@ -202,10 +202,7 @@ static void store_dkv(const struct job *job, const struct attention *at, int64_t
         const float *from = side == 0 ? w->dk : w->dv;
         for (int64_t j = 0; j < keys; j++) {
             element *to = elements(out) + (row + j) * out->stride + kv_head * at->D;
-            const float *sum = from + j * padded;
-            int64_t d = 0;
-            for (; d + LANES <= at->D; d += LANES) store(to + d, load(sum + d));
-            if (d < at->D) store_part(to + d, load(sum + d), at->D - d);
+            convert(to, from + j * padded, at->D);
         }
     }
 }

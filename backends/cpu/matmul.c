@@ -240,11 +240,12 @@ static inline __attribute__((always_inline)) void epilogue_block(const struct jo
             int64_t rest = length - i;
             vf v = load_c(from, i, rest, false);
             if (bias != NULL) v += load_c(bias + b.col, i, rest, false);
-            if (derivative)
+            if (derivative) {
                 v *= activate_grad(kind, load_c(add, i, rest, true));
-            else
+            } else {
                 v = activate(kind, v);
-            if (add != NULL && !derivative) v += load_c(add, i, rest, true);
+                if (add != NULL) v += load_c(add, i, rest, true);
+            }
             if (accumulate) v += load_c(to, i, rest, narrow);
             store_c(to, i, v, rest, narrow);
         }

@@ -15,10 +15,15 @@ static int64_t row_count(const struct view *v) {
     return v->rows * v->inner;
 }
 
-// Blocks of whole rows: step[0] rows each, count[0] blocks; at most MAX_PARTS for a sum over rows.
+// Rows of a block of whole ones; where each becomes a part of a sum over rows, at most MAX_PARTS blocks.
+static int64_t block_rows(int64_t rows, int64_t cols, bool parts) {
+    int64_t step = max_i64(1, BLOCK / max_i64(cols, 1));
+    return parts ? max_i64(step, ceil_div(rows, MAX_PARTS)) : step;
+}
+
+// Blocks of whole rows: step[0] rows each, count[0] blocks.
 static void grid_whole_rows(struct job *job, int64_t rows, int64_t cols, bool parts) {
-    job->step[0] = max_i64(1, BLOCK / max_i64(cols, 1));
-    if (parts) job->step[0] = max_i64(job->step[0], ceil_div(rows, MAX_PARTS));
+    job->step[0] = block_rows(rows, cols, parts);
     job->count[0] = ceil_div(rows, job->step[0]);
     job->tasks = job->count[0];
 }
@@ -58,7 +63,7 @@ void ISA(reduce_parts)(struct job *job, const float *parts, int64_t count, int64
 }
 
 static int64_t rows_of_part(const struct view *x) {
-    return max_i64(max_i64(1, BLOCK / max_i64(x->cols, 1)), ceil_div(x->rows, MAX_PARTS));
+    return block_rows(x->rows, x->cols, true);
 }
 size_t ISA(sum_rows_scratch)(const struct view *x) {
     return (size_t)(ceil_div(x->rows, rows_of_part(x)) * x->cols) * sizeof(float);
