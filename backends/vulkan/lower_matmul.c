@@ -135,8 +135,8 @@ static bool vec4_aligned(const struct vk_view *v) {
 }
 
 // c can be stored, and the residual loaded, by vec4.
-static bool vec4_results(const struct vk_matmul *m, const struct vk_view *c) {
-    return vec4_aligned(c) && (m->residual.address == 0 || vec4_aligned(&m->residual));
+static bool vec4_results(const struct vk_view *c, const struct vk_view *residual) {
+    return vec4_aligned(c) && (residual->address == 0 || vec4_aligned(residual));
 }
 
 // No tile has an edge, also along K: there are no loads to guard (matmul.comp).
@@ -191,7 +191,7 @@ static struct vk_tile choose_tile(struct vk_lowering *l, const struct vk_matmul 
     }
     struct vk_tile list[VK_MAX_TILES];
     bool near = max_i64(m->a.stride, m->b.stride) < MAX_STRIDE,
-         whole_words = dtype_size(m->c.dtype) == 4 || vec4_results(m, &m->c);
+         whole_words = dtype_size(m->c.dtype) == 4 || vec4_results(&m->c, &m->residual);
     enum dapt_dtype operands = near && whole_words ? m->operands : DAPT_F32;
     uint32_t count = candidate_tiles(l, rows, cols, operands, list), asked = l->device->limits.tile;
     if (asked > 0) return list[(asked - 1) % count];
@@ -230,8 +230,9 @@ struct constants {
 void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const struct vk_tile *t,
                     int64_t k, int64_t k_chunk, const struct vk_view *c) {
     int64_t rows = m->c.rows, cols = m->c.cols, splits = ceil_div(k, k_chunk);
-    const struct vk_view none = {0};
     bool fused = splits == 1;
+    const struct vk_view none = {0}, *bias = fused ? &m->bias : &none,
+                         *residual = fused ? &m->residual : &none;
     struct vk_pass *p = vk_pass(l, t->shader);
     struct vk_shape shape = tile_shape(l, t);
     const struct constants constants = {.width = (uint32_t)shape.width,
@@ -243,13 +244,13 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
                                         .tn = t->tn,
                                         .transpose_a = m->transpose_a,
                                         .transpose_b = m->transpose_b,
-                                        .bias = fused && m->bias.address != 0,
-                                        .residual = fused && m->residual.address != 0,
+                                        .bias = bias->address != 0,
+                                        .residual = residual->address != 0,
                                         .accumulate = fused && m->accumulate,
                                         .activation = fused ? m->activation : DAPT_ACT_NONE,
                                         .aligned_a = vec4_aligned(&m->a),
                                         .aligned_b = vec4_aligned(&m->b),
-                                        .aligned_c = fused ? vec4_results(m, c) : vec4_aligned(c),
+                                        .aligned_c = vec4_results(c, residual),
                                         .whole = whole_tiles(t, rows, cols, k),
                                         .operands = m->operands,
                                         .unit = t->unit,
@@ -263,8 +264,8 @@ void vk_matmul_pass(struct vk_lowering *l, const struct vk_matmul *m, const stru
     vk_constants(p, &constants, sizeof constants);
     vk_reads(p, &m->a);
     vk_reads(p, &m->b);
-    vk_reads(p, fused ? &m->bias : &none);
-    vk_reads(p, fused ? &m->residual : &none);
+    vk_reads(p, bias);
+    vk_reads(p, residual);
     vk_updates(p, c, constants.accumulate);
     for (int width = 2; width <= 4; width *= 2) {
         vk_again(p, &m->a);
@@ -327,7 +328,7 @@ static struct vk_matmul sums_apart(struct vk_lowering *l, const struct vk_matmul
     if (m->of == VK_SUMS_NONE || !(skinny || unshared)) return product;
     vk_lower_column_sum(l, m->of == VK_SUMS_A ? &m->a : &m->b, &m->sums, m->add_sums);
     product.of = VK_SUMS_NONE;
-    product.sums.address = 0;
+    product.sums = (struct vk_view){0};
     product.add_sums = false;
     return product;
 }
@@ -342,13 +343,12 @@ void vk_lower_matmul(struct vk_lowering *l, const struct vk_matmul *m) {
         vk_matmul_pass(l, &product, &tile, k, k_chunk, &m->c);
         return;
     }
-    struct vk_view parts = vk_scratch(l, splits * m->c.rows, m->c.cols), sums = product.sums;
-    bool add_sums = product.add_sums;
-    if (product.of != VK_SUMS_NONE) product.sums = vk_scratch(l, splits, sums.rows);
+    struct vk_view parts = vk_scratch(l, splits * m->c.rows, m->c.cols);
+    if (product.of != VK_SUMS_NONE) product.sums = vk_scratch(l, splits, m->sums.rows);
     product.add_sums = false;
     vk_matmul_pass(l, &product, &tile, k, k_chunk, &parts);
     split_k_reduce(l, m, &parts, splits);
-    if (product.of != VK_SUMS_NONE) vk_lower_column_sum(l, &product.sums, &sums, add_sums);
+    if (product.of != VK_SUMS_NONE) vk_lower_column_sum(l, &product.sums, &m->sums, m->add_sums);
 }
 
 void vk_op_matmul(struct vk_lowering *l) {
