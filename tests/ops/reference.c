@@ -89,6 +89,15 @@ static double round_to(double x, enum dapt_dtype dtype) {
     return fabs(rounded) < (half ? 65536 : 0x1p128) ? rounded : copysign((double)INFINITY, x);
 }
 
+// y [C], output `index`, is the sum over the rows of x [N,C], or that is added to it.
+static void sum_rows(const struct dapt_op *op, const tensor *x, int index, tensor *y) {
+    for (int64_t c = 0; c < x->shape[1]; c++) {
+        double sum = 0;
+        for (int64_t n = 0; n < x->shape[0]; n++) sum += x->v[n * x->shape[1] + c];
+        put(op, index, &y->v[c], sum);
+    }
+}
+
 static void matmul(const struct dapt_op *op, tensor *in, tensor *out) {
     enum dapt_dtype operands = op->u.matmul.operands;
     bool ta = op->u.matmul.transpose_a, tb = op->u.matmul.transpose_b;
@@ -108,11 +117,7 @@ static void matmul(const struct dapt_op *op, tensor *in, tensor *out) {
             put(op, 0, &out[0].v[i * n + j], sum);
         }
     for (int o = 1; o < 3; o++)  // a is [K,M] here, b [K,N]
-        for (int64_t i = 0; out[o].v != NULL && i < out[o].shape[0]; i++) {
-            double sum = 0;
-            for (int64_t r = 0; r < k; r++) sum += in[o - 1].v[r * out[o].shape[0] + i];
-            put(op, o, &out[o].v[i], sum);
-        }
+        if (out[o].v != NULL) sum_rows(op, &in[o - 1], o, &out[o]);
 }
 
 static void add_bias(const struct dapt_op *op, tensor *in, tensor *out) {
@@ -122,11 +127,7 @@ static void add_bias(const struct dapt_op *op, tensor *in, tensor *out) {
 }
 
 static void column_sum(const struct dapt_op *op, tensor *in, tensor *out) {
-    for (int64_t c = 0; c < in[0].shape[1]; c++) {
-        double sum = 0;
-        for (int64_t n = 0; n < in[0].shape[0]; n++) sum += in[0].v[n * in[0].shape[1] + c];
-        put(op, 0, &out[0].v[c], sum);
-    }
+    sum_rows(op, &in[0], 0, &out[0]);
 }
 
 // ------------------------------------------------------------------------------------------- norms
