@@ -207,13 +207,19 @@ static enum dapt_status add_chain(cJSON *record, const struct dapt_run_folder *r
     return status;
 }
 
-static enum dapt_status write_record(const char *folder, const cJSON *record) {
-    struct dapt_arena arena = {0};
-    char *path = dapt_path_join(&arena, folder, "run.json"), *text = cJSON_Print(record);
-    enum dapt_status status = path && text ? DAPT_OK
-                                           : dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
+enum dapt_status dapt_record_write(cJSON *record, const char *path) {
+    enum dapt_status status = dapt_record_seal(record);
+    char *text = status ? NULL : cJSON_Print(record);
+    if (!status && !text) status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for %s", path);
     if (!status) status = dapt_file_write(path, text, strlen(text));
     cJSON_free(text);
+    return status;
+}
+
+static enum dapt_status write_record(const char *folder, cJSON *record) {
+    struct dapt_arena arena = {0};
+    char *path = dapt_path_join(&arena, folder, "run.json");
+    enum dapt_status status = path ? dapt_record_write(record, path) : DAPT_ERROR_MEMORY;
     dapt_arena_free(&arena);
     return status;
 }
@@ -228,7 +234,6 @@ static enum dapt_status fill(const char *folder, struct dapt_run_folder *run, ui
     if (!status) status = write_state(folder, engine, model);
     if (!status) status = add_checksums(record, folder);
     if (!status) status = add_chain(record, run, step);
-    if (!status) status = dapt_record_seal(record);
     if (!status) status = write_record(folder, record);
     if (!status) status = dapt_sync_dir(folder);
     return status;

@@ -38,6 +38,8 @@ enum dapt_status dapt_checkpoint_record(const char *folder, cJSON **record);
 // out again and compares; its errors name `path`.
 enum dapt_status dapt_record_seal(cJSON *record);
 enum dapt_status dapt_record_check(cJSON *record, const char *path);
+// Seals it, and writes it to `path`.
+enum dapt_status dapt_record_write(cJSON *record, const char *path);
 // Whether the files that a model is used with are those that the record tells of: its weights, or
 // all others (the optimizer's state is neither).
 enum dapt_status dapt_checkpoint_files(const char *folder, const cJSON *record, bool weights);

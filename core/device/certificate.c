@@ -81,12 +81,8 @@ cJSON *dapt_certificate_find(const struct dapt_modules *modules,
 
 enum dapt_status dapt_certificate_write(const cJSON *certificate, const char *path) {
     cJSON *copy = cJSON_Duplicate(certificate, true);
-    enum dapt_status status = copy ? dapt_record_seal(copy)
+    enum dapt_status status = copy ? dapt_record_write(copy, path)
                                    : dapt_fail(DAPT_ERROR_MEMORY, "no memory for %s", path);
-    char *text = status ? NULL : cJSON_Print(copy);
-    if (!status && !text) status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for %s", path);
-    if (!status) status = dapt_file_write(path, text, strlen(text));
-    cJSON_free(text);
     cJSON_Delete(copy);
     return status;
 }

@@ -126,7 +126,6 @@ static cJSON *asked(const struct dapt_pilot *p) {
 // How fast it is, is recorded only where it decided something: else two recordings of the same would differ.
 static enum dapt_status record(const struct dapt_pilot *p, const char *path) {
     cJSON *root = cJSON_CreateObject();
-    char *text = NULL;
     cJSON_AddStringToObject(root, "format", FORMAT);
     cJSON_AddItemToObject(root, "asked", asked(p));
     cJSON_AddNumberToObject(root, "unit", (double)p->unit);
@@ -134,12 +133,8 @@ static enum dapt_status record(const struct dapt_pilot *p, const char *path) {
         dapt_json_add_number(root, "step_seconds", p->step_seconds);
         dapt_json_add_number(root, "overhead_seconds", p->overhead_seconds);
     }
-    enum dapt_status status = dapt_record_seal(root);
-    if (!status && !(text = cJSON_Print(root)))
-        status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for %s", path);
-    if (!status) status = dapt_mkdirs(p->folder);
-    if (!status) status = dapt_file_write(path, text, strlen(text));
-    cJSON_free(text);
+    enum dapt_status status = dapt_mkdirs(p->folder);
+    if (!status) status = dapt_record_write(root, path);
     cJSON_Delete(root);
     return status;
 }

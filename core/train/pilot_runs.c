@@ -12,6 +12,7 @@
 
 #define LEDGER_LIMIT ((size_t)1 << 28)
 #define DIVERGED "diverged.json"
+#define DIVERGED_LIMIT ((size_t)1 << 16)
 
 // What a run is beside what the configuration and --set say. Between its ends nothing is evaluated, so that
 // no budget and no patience changes its course. `full`: the run that is recommended, which keeps all that.
@@ -92,19 +93,30 @@ static enum dapt_status read_set(struct dapt_pilot_set *set, const cJSON *ledger
                : status;
 }
 
+// A record of a run's. DAPT_END: it is not there, or not whole.
+static enum dapt_status read_record(const char *path, size_t limit, cJSON **record) {
+    struct dapt_string text = {0};
+    *record = NULL;
+    if (!dapt_is_file(path)) return DAPT_END;
+    enum dapt_status status = dapt_file_read(path, limit, &text);
+    if (!status) *record = cJSON_ParseWithLength(text.data, text.length);
+    dapt_string_free(&text);
+    if (status) return status;
+    if (*record && !dapt_record_check(*record, path)) return DAPT_OK;
+    cJSON_Delete(*record);
+    *record = NULL;
+    return DAPT_END;
+}
+
 // A run that diverged. DAPT_END: it did not, as far as is known.
 static enum dapt_status read_diverged(struct dapt_pilot *p, struct dapt_pilot_run *run) {
-    struct dapt_string text = {0};
+    cJSON *record;
     char *path = dapt_arena_format(&p->arena, "%s/%s/" DIVERGED, p->folder, run->name);
-    if (!path) return DAPT_ERROR_MEMORY;
-    if (!dapt_is_file(path)) return DAPT_END;
-    enum dapt_status status = dapt_file_read(path, 1 << 16, &text);
-    cJSON *record = status ? NULL : cJSON_ParseWithLength(text.data, text.length);
-    if (record && !dapt_record_check(record, path))
-        run->diverged = (uint64_t)fmax(dapt_json_value(record, "step"), 0);
+    enum dapt_status status = path ? read_record(path, DIVERGED_LIMIT, &record) : DAPT_ERROR_MEMORY;
+    if (status) return status;
+    run->diverged = (uint64_t)fmax(dapt_json_value(record, "step"), 0);
     cJSON_Delete(record);
-    dapt_string_free(&text);
-    if (status || run->diverged == 0) return status ? status : DAPT_END;
+    if (run->diverged == 0) return DAPT_END;
     run->figures = dapt_alloc(p->set_count, sizeof *run->figures);
     if (!run->figures) return DAPT_ERROR_MEMORY;
     for (size_t i = 0; i < p->set_count; i++)
@@ -115,17 +127,10 @@ static enum dapt_status read_diverged(struct dapt_pilot *p, struct dapt_pilot_ru
 
 // DAPT_END: the run has no whole ledger of its last step: it is to be made.
 static enum dapt_status read_ledger(const char *path, uint64_t steps, cJSON **ledger) {
-    struct dapt_string text = {0};
-    *ledger = NULL;
-    if (!dapt_is_file(path)) return DAPT_END;
-    enum dapt_status status = dapt_file_read(path, LEDGER_LIMIT, &text);
-    if (!status) *ledger = cJSON_ParseWithLength(text.data, text.length);
-    dapt_string_free(&text);
-    if (status) return status;
-    if (*ledger && !dapt_record_check(*ledger, path) &&
-        dapt_json_value(*ledger, "step") == (double)steps &&
-        dapt_json_value(*ledger, "steps") == (double)steps)
-        return DAPT_OK;
+    enum dapt_status status = read_record(path, LEDGER_LIMIT, ledger);
+    if (status || (dapt_json_value(*ledger, "step") == (double)steps &&
+                   dapt_json_value(*ledger, "steps") == (double)steps))
+        return status;
     cJSON_Delete(*ledger);
     *ledger = NULL;
     return DAPT_END;
@@ -218,11 +223,8 @@ static enum dapt_status write_diverged(struct dapt_pilot *p, const struct listen
     cJSON *record = cJSON_CreateObject();
     cJSON_AddNumberToObject(record, "step", (double)l->diverged);
     cJSON_AddStringToObject(record, "text", l->text);
-    enum dapt_status status = path ? dapt_record_seal(record) : DAPT_ERROR_MEMORY;
-    char *text = status ? NULL : cJSON_Print(record);
-    if (!status) status = text ? dapt_mkdirs(folder) : DAPT_ERROR_MEMORY;
-    if (!status) status = dapt_file_write(path, text, strlen(text));
-    cJSON_free(text);
+    enum dapt_status status = path ? dapt_mkdirs(folder) : DAPT_ERROR_MEMORY;
+    if (!status) status = dapt_record_write(record, path);
     cJSON_Delete(record);
     return status;
 }
