@@ -258,7 +258,7 @@ enum dapt_status dapt_select_device(const struct dapt_modules *modules,
         backend = dapt_modules_backend(modules, found->backend);
         // Only the core looks at what a container may use of its machine's processors.
         struct dapt_device_options options = {
-            .threads = wish->threads ? wish->threads : dapt_processors(),
+            .threads = wish->threads ? wish->threads : dapt_processors_shared(wish->local_size),
             .host_moments = wish->host_moments};
         c.status = dapt_device_open(dapt_host(), backend, found->index, &options, device);
     }

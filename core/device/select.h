@@ -16,7 +16,7 @@ struct dapt_device_wish {
     // name or the beginning of a UUID. Letters' case is the same. Several that fit are an error, but for
     // a number without a backend: then the best of those with it.
     const char *device;
-    uint32_t threads;   // cpu; 0: one for each processor
+    uint32_t threads;   // cpu; 0: one for each processor of this process's part
     bool host_moments;  // see struct dapt_device_options
     // Of processes that run alike on this machine, which this is, and how many: where no device is named,
     // they take those of the best kind in order. 0 of 0: it runs alone.

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/threads.h"
 #include "device/select.h"
 #include "train/setup.h"
 
@@ -33,14 +32,13 @@ static enum dapt_status tell_ranks(const struct dapt_setup *setup,
 enum dapt_status dapt_setup_device(struct dapt_setup *setup, const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     const struct dapt_comm_world *world = dapt_ranks_world(setup->ranks);
-    bool shared = world->local_size > 1 && !config->backend.threads;
     const char *const *devices = config->backend.devices;
     uint32_t named = 0;
     while (devices && devices[named]) named++;
     struct dapt_device_wish wish = {
         .backend = config->backend.name,
         .device = named ? devices[world->local_rank % named] : NULL,
-        .threads = shared ? dapt_processors_shared(world->local_size) : config->backend.threads,
+        .threads = config->backend.threads,
         .local_rank = world->local_rank,
         .local_size = world->local_size,
         .host_moments = config->backend.optimizer_memory == DAPT_OPTIMIZER_ON_HOST};
