@@ -240,8 +240,7 @@ void dapt_trainer_tell(struct dapt_trainer *t, enum dapt_event_kind kind,
         log_sets(t, event);
     else
         log_line(t, kind, event);
-    if (t->metrics && (kind == DAPT_EVENT_END || kind == DAPT_EVENT_FAILURE))
-        dapt_metrics_sync(t->metrics);
+    if (kind == DAPT_EVENT_END || kind == DAPT_EVENT_FAILURE) dapt_metrics_sync(t->metrics);
     if (kind > DAPT_EVENT_END) return;
     event->told.kind = (enum dapt_train_event_kind)kind;
     dapt_report(&t->reporter, &event->told);

@@ -7,7 +7,7 @@
 #include "base/hash.h"
 #include "host/config_fields.h"
 
-static enum dapt_status config_object(const struct dapt_config *config, cJSON **object) {
+enum dapt_status dapt_fingerprint_config(const struct dapt_config *config, cJSON **object) {
     struct dapt_string text = {0};
     enum dapt_status status = dapt_config_write(config, &text);
     *object = status ? NULL : cJSON_ParseWithLength(text.data, text.length);
@@ -39,7 +39,7 @@ static void remove_key(cJSON *object, const char *path) {
 }
 
 enum dapt_status dapt_fingerprint_create(const struct dapt_config *config, cJSON **fingerprint) {
-    enum dapt_status status = config_object(config, fingerprint);
+    enum dapt_status status = dapt_fingerprint_config(config, fingerprint);
     if (status) return status;
     for (const struct dapt_field *field = dapt_fields; field->path; field++)
         if (field->free) remove_key(*fingerprint, field->path);
@@ -53,7 +53,7 @@ enum dapt_status dapt_fingerprint_create(const struct dapt_config *config, cJSON
 
 enum dapt_status dapt_fingerprint_tokenizer(const struct dapt_config *config, cJSON **tokenizer) {
     cJSON *object;
-    enum dapt_status status = config_object(config, &object);
+    enum dapt_status status = dapt_fingerprint_config(config, &object);
     if (status) return status;
     *tokenizer = cJSON_DetachItemFromObjectCaseSensitive(object, "tokenizer");
     cJSON_DeleteItemFromObjectCaseSensitive(*tokenizer, "path");  // its files lie in the checkpoint

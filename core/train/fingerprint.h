@@ -7,6 +7,8 @@
 
 #include "host/config.h"
 
+// The whole configuration as an object.
+enum dapt_status dapt_fingerprint_config(const struct dapt_config *config, cJSON **object);
 // The fingerprint as an object with the configuration's keys. Data is left out (its content is known by
 // hash), and so is the length of the run (see dapt_fingerprint_steps).
 enum dapt_status dapt_fingerprint_create(const struct dapt_config *config, cJSON **fingerprint);

@@ -13,12 +13,6 @@ bool dapt_fit_asked(const struct dapt_config *config) {
     return config->train.micro_batch == DAPT_AUTO || config->train.recompute == DAPT_RECOMPUTE_AUTO;
 }
 
-uint32_t dapt_fit_most(uint32_t batch, uint32_t ranks) {
-    uint32_t most = batch / ranks ? batch / ranks : 1;
-    while (batch % most) most--;
-    return most;
-}
-
 uint64_t dapt_fit_host_bytes(const struct dapt_setup *setup,
                              const uint64_t bytes[DAPT_BUFFER_ROLE_COUNT]) {
     bool host = setup->config->backend.optimizer_memory == DAPT_OPTIMIZER_ON_HOST &&
@@ -48,8 +42,7 @@ static enum dapt_status largest(const struct dapt_setup *setup, struct dapt_engi
                                 uint64_t memory, uint32_t *micro, uint64_t *least) {
     const struct dapt_config *config = setup->config;
     bool free = config->train.micro_batch == DAPT_AUTO;
-    uint32_t batch = config->train.batch,
-             most = free ? dapt_fit_most(batch, dapt_ranks_count(setup->ranks)) : setup->micro;
+    uint32_t batch = config->train.batch, most = setup->micro;
     enum dapt_status status = DAPT_OK;
     *micro = 0;
     for (uint32_t n = most; n >= (free ? 1 : most) && !*micro && !status; n--) {
@@ -99,14 +92,13 @@ enum dapt_status dapt_fit_choose(struct dapt_setup *setup, struct dapt_engine_op
     uint32_t micro[2] = {0};
     uint64_t bytes[2] = {0};
     enum dapt_recompute wanted = config->train.recompute, last = DAPT_RECOMPUTE_BLOCK;
-    uint32_t most = dapt_fit_most(config->train.batch, dapt_ranks_count(setup->ranks));
     enum dapt_status status = DAPT_OK;
     for (int r = DAPT_RECOMPUTE_NONE; r <= (int)last && !status; r++) {
         if (wanted != DAPT_RECOMPUTE_AUTO && (int)wanted != r) continue;
         engine.recompute = (enum dapt_recompute)r;
         status = largest(setup, &engine, memory, &micro[r], &bytes[r]);
         uint64_t tokens = (uint64_t)micro[r] * config->data.sequence;
-        if (micro[r] == most || tokens >= TOKENS_ENOUGH) last = engine.recompute;
+        if (micro[r] == setup->micro || tokens >= TOKENS_ENOUGH) last = engine.recompute;
     }
     if (status) return status;
     bool block = micro[DAPT_RECOMPUTE_BLOCK] > micro[DAPT_RECOMPUTE_NONE];

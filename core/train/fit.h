@@ -5,13 +5,11 @@
 
 // Whether the configuration leaves anything to dapt_fit_choose().
 bool dapt_fit_asked(const struct dapt_config *config);
-// The largest micro-batch of which a step has at least one for each rank: a divisor of the batch. 1 where
-// there are fewer sequences than ranks.
-uint32_t dapt_fit_most(uint32_t batch, uint32_t ranks);
-// Sets setup->micro and setup->recompute: as the configuration says; where it says "auto", the largest
-// micro-batch that the memory takes (backend.memory, or what the device has free), first without
-// recomputing, and with it where that leaves too few tokens at a time. `engine` has the other options.
-// Tells what was chosen, on all ranks the least that any chose. Collective. DAPT_ERROR_MEMORY where nothing fits: says what the least would take.
+// Sets setup->micro, which is the largest to try, and setup->recompute: as the configuration says; where
+// it says "auto", the largest micro-batch that the memory takes (backend.memory, or what the device has
+// free), first without recomputing, and with it where that leaves too few tokens at a time. `engine` has
+// the other options. Tells what was chosen, on all ranks the least that any chose. Collective.
+// DAPT_ERROR_MEMORY where nothing fits: says what the least would take.
 enum dapt_status dapt_fit_choose(struct dapt_setup *setup, struct dapt_engine_options engine,
                                  const struct dapt_reporter *reporter);
 // Of bytes by role (dapt_engine_estimate, dapt_engine_memory) those that are in the host's memory, where

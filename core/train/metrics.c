@@ -111,6 +111,7 @@ enum dapt_status dapt_metrics_add(struct dapt_metrics *metrics, cJSON *object) {
 }
 
 enum dapt_status dapt_metrics_sync(struct dapt_metrics *metrics) {
-    if (fdatasync(metrics->fd) == 0 || errno == EINVAL || errno == ENOTSUP) return DAPT_OK;
+    if (!metrics || fdatasync(metrics->fd) == 0 || errno == EINVAL || errno == ENOTSUP)
+        return DAPT_OK;
     return dapt_fail_errno("%s: cannot be written to the disk", metrics->path);
 }

@@ -20,6 +20,6 @@ cJSON *dapt_metrics_event(const char *event);
 // Writes one line in one piece. `object` is taken over, also on failure; NULL is reported as a lack
 // of memory.
 enum dapt_status dapt_metrics_add(struct dapt_metrics *metrics, cJSON *object);
-// what was added is on the disk
+// What was added is on the disk then. NULL: nothing was.
 enum dapt_status dapt_metrics_sync(struct dapt_metrics *metrics);
 #endif

@@ -339,15 +339,14 @@ static enum dapt_status estimate_all(struct dapt_pilot *p, const struct guess *g
 // ------------------------------------------------------------------------------------------- reasons
 
 static enum dapt_status doubt_rate(struct dapt_pilot *p) {
-    for (size_t r = 0; r < p->run_count && !p->reason.length; r++) {
+    for (size_t r = 0; r < p->run_count; r++) {
         const struct dapt_pilot_run *run = &p->runs[r];
         if (!run->diverged || run->rate != p->rates[p->rate]) continue;
-        enum dapt_status status = dapt_string_format(
-            &p->reason,
-            "at the rate %g the pilot of share %g and %" PRIu64 " steps diverged at step %" PRIu64
-            ": too high for the full run; try lower ones (--rates)",
-            run->rate, run->share, run->steps, run->diverged);
-        if (status) return status;
+        return dapt_string_format(&p->reason,
+                                  "at the rate %g the pilot of share %g and %" PRIu64
+                                  " steps diverged at step %" PRIu64
+                                  ": too high for the full run; try lower ones (--rates)",
+                                  run->rate, run->share, run->steps, run->diverged);
     }
     return DAPT_OK;
 }

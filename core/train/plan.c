@@ -199,8 +199,8 @@ static enum dapt_status plan_ranks(struct dapt_trainer *t, struct dapt_traffic_s
     };
     struct dapt_traffic traffic = dapt_traffic_of(&ranks, step);
     uint64_t moments = bytes[DAPT_BUFFER_MOMENT1] + bytes[DAPT_BUFFER_MOMENT2];
-    if (plan->host_memory == 0) plan->rank_memory = moments / ranks.ranks + plan->memory - moments;
-    if (plan->host_memory > 0) plan->rank_memory = plan->memory;  // moments are not on the device
+    plan->rank_memory = plan->host_memory ? plan->memory  // moments are not on the device
+                                          : moments / ranks.ranks + plan->memory - moments;
     plan->rank_sent = traffic.sent;
     plan->rank_step_seconds = traffic.step_seconds;
     plan->rank_efficiency = traffic.efficiency;

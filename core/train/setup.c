@@ -401,12 +401,20 @@ static struct dapt_engine_options engine_options(const struct dapt_setup *setup)
         .ranks = setup->ranks};
 }
 
+// The largest micro-batch of which a step has at least one for each rank: a divisor of the batch. 1 where
+// there are fewer sequences than ranks.
+static uint32_t largest_micro(uint32_t batch, uint32_t ranks) {
+    uint32_t most = batch / ranks ? batch / ranks : 1;
+    while (batch % most) most--;
+    return most;
+}
+
 // Micro-batch and recomputation: as configured, as before in this run, or what the memory takes.
 static enum dapt_status choose_fit(struct dapt_setup *setup, const struct dapt_fit *fit,
                                    const struct dapt_reporter *reporter) {
     const struct dapt_config *config = setup->config;
     uint32_t micro = config->train.micro_batch;
-    uint32_t most = dapt_fit_most(config->train.batch, dapt_ranks_count(setup->ranks));
+    uint32_t most = largest_micro(config->train.batch, dapt_ranks_count(setup->ranks));
     setup->micro = micro && micro != DAPT_AUTO ? micro : most;
     setup->recompute = config->train.recompute;
     if (!dapt_fit_asked(config)) return DAPT_OK;

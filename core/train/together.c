@@ -9,6 +9,7 @@
 
 #include "base/threads.h"
 #include "checkpoint/checkpoint.h"
+#include "train/fingerprint.h"
 #include "train/trainer.h"
 
 #define PIECE ((uint64_t)1 << 20)  // elements of the weights that are hashed at a time
@@ -40,7 +41,7 @@ static enum dapt_status agree(struct dapt_trainer *t, const struct dapt_ranks_it
 }
 
 enum dapt_status dapt_trainer_agree_config(struct dapt_trainer *t) {
-    struct dapt_string text = {0};
+    cJSON *root = NULL;
     size_t sets = t->config->data.eval_count;
     struct dapt_ranks_item items[] = {
         {"version of dapt", hash_text(dapt_version())},
@@ -49,8 +50,7 @@ enum dapt_status dapt_trainer_agree_config(struct dapt_trainer *t) {
         {"number of sets in data.eval", dapt_hash_bytes(&sets, sizeof sets)},
         {"configuration in \"train\" and \"checkpoint\"", {0}}};
     if (!t->setup.ranks) return DAPT_OK;
-    enum dapt_status status = dapt_config_write(t->config, &text);
-    cJSON *root = status ? NULL : cJSON_ParseWithLength(text.data, text.length);
+    enum dapt_status status = dapt_fingerprint_config(t->config, &root);
     cJSON *both[] = {cJSON_GetObjectItemCaseSensitive(root, "train"),
                      cJSON_GetObjectItemCaseSensitive(root, "checkpoint")};
     struct dapt_hash hashes[2];
@@ -58,7 +58,6 @@ enum dapt_status dapt_trainer_agree_config(struct dapt_trainer *t) {
     if (!status) items[4].hash = dapt_hash_bytes(hashes, sizeof hashes);
     if (!status) status = agree(t, items, sizeof items / sizeof *items);
     cJSON_Delete(root);
-    dapt_string_free(&text);
     return status;
 }
 
@@ -115,31 +114,23 @@ enum dapt_status dapt_trainer_agree_weights(struct dapt_trainer *t) {
 
 // --------------------------------------------------------------------------------- what rank 0 does
 
-enum dapt_status dapt_trainer_share_text(struct dapt_trainer *t, struct dapt_string *text) {
-    uint64_t length = text->length;
-    char *data = NULL;
-    enum dapt_status status = dapt_ranks_broadcast(t->setup.ranks, &length, sizeof length, 0);
-    if (status || !length) return status;
-    if (dapt_trainer_leads(t)) return dapt_ranks_broadcast(t->setup.ranks, text->data, length, 0);
-    if (!(data = dapt_alloc(length, 1))) return DAPT_ERROR_MEMORY;
-    status = dapt_ranks_broadcast(t->setup.ranks, data, length, 0);
-    if (!status) status = dapt_string_add(text, data, length);
-    free(data);
-    return status;
+static enum dapt_status no_memory(void) {
+    return dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
 }
 
 enum dapt_status dapt_trainer_share_record(struct dapt_trainer *t, cJSON **record) {
-    struct dapt_string text = {0};
-    if (!t->setup.ranks) return DAPT_OK;
-    char *printed = *record ? cJSON_PrintUnformatted(*record) : NULL;
-    enum dapt_status status = *record && !printed ? DAPT_ERROR_MEMORY : DAPT_OK;
-    if (!status && printed) status = dapt_string_format(&text, "%s", printed);
-    cJSON_free(printed);
-    if (!status) status = dapt_trainer_share_text(t, &text);
-    if (!status && !dapt_trainer_leads(t) && text.length &&
-        !(*record = cJSON_ParseWithLength(text.data, text.length)))
-        status = dapt_fail(DAPT_ERROR_MEMORY, "no memory for run.json");
-    dapt_string_free(&text);
+    struct dapt_ranks *ranks = t->setup.ranks;
+    if (!ranks) return DAPT_OK;
+    bool leads = dapt_trainer_leads(t);
+    char *text = leads && *record ? cJSON_PrintUnformatted(*record) : NULL;
+    uint64_t length = text ? strlen(text) : 0;  // 0: there is none
+    enum dapt_status status = leads && *record && !text ? no_memory() : DAPT_OK;
+    if (!status) status = dapt_ranks_broadcast(ranks, &length, sizeof length, 0);
+    if (!status && length && !leads && !(text = cJSON_malloc(length))) status = no_memory();
+    if (!status && length) status = dapt_ranks_broadcast(ranks, text, length, 0);
+    if (!status && length && !leads && !(*record = cJSON_ParseWithLength(text, length)))
+        status = no_memory();
+    cJSON_free(text);
     return status;
 }
 
@@ -154,10 +145,6 @@ enum dapt_status dapt_trainer_together(struct dapt_trainer *t,
     }
     t->apart |= dapt_engine_apart(t->setup.engine);
     return status ? status : outcome;
-}
-
-enum dapt_status dapt_trainer_decide(struct dapt_trainer *t, bool *decision) {
-    return dapt_ranks_broadcast(t->setup.ranks, decision, sizeof *decision, 0);
 }
 
 // ------------------------------------------------------------------------------------- stopping, slow ones

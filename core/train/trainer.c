@@ -28,7 +28,8 @@ static bool checkpoint_is_due(const struct dapt_trainer *t) {
 // By rank 0's clock, where it is a matter of time.
 static enum dapt_status decide_checkpoint(struct dapt_trainer *t, bool *due) {
     *due = checkpoint_is_due(t);
-    return t->retry_checkpoint > 0 ? dapt_trainer_decide(t, due) : DAPT_OK;
+    return t->retry_checkpoint > 0 ? dapt_ranks_broadcast(t->setup.ranks, due, sizeof *due, 0)
+                                   : DAPT_OK;
 }
 
 const struct dapt_evaluation *dapt_trainer_deciding(const struct dapt_trainer *t) {
@@ -90,7 +91,7 @@ static enum dapt_status checkpoint(struct dapt_trainer *t) {
     enum dapt_status status = dapt_trainer_agree_weights(t);
     if (status) return status;
     bool better = take_best(t);  // in the record of this very checkpoint
-    if (t->metrics) dapt_metrics_sync(t->metrics);
+    dapt_metrics_sync(t->metrics);
     dapt_run_folder_name(t->step, name);
     tell_writing(name);
     status = dapt_trainer_together(t, write_checkpoint);

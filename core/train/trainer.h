@@ -115,10 +115,8 @@ bool dapt_trainer_leads(const struct dapt_trainer *trainer);
 enum dapt_status dapt_trainer_agree_config(struct dapt_trainer *trainer);
 enum dapt_status dapt_trainer_agree_data(struct dapt_trainer *trainer);
 enum dapt_status dapt_trainer_agree_weights(struct dapt_trainer *trainer);
-// Rank 0's to all; a record may be NULL.
-enum dapt_status dapt_trainer_share_text(struct dapt_trainer *trainer, struct dapt_string *text);
+// Rank 0's to all; it may be NULL.
 enum dapt_status dapt_trainer_share_record(struct dapt_trainer *trainer, cJSON **record);
-enum dapt_status dapt_trainer_decide(struct dapt_trainer *trainer, bool *decision);
 // Rank 0 does `work`, which may move weights and moments, the others lend it theirs; all get its outcome.
 enum dapt_status dapt_trainer_together(struct dapt_trainer *trainer,
                                        enum dapt_status (*work)(struct dapt_trainer *trainer));
